@@ -1,0 +1,23 @@
+"""The one exception distax raises for input it cannot use."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class DistaxError(ValueError):
+    """Something the user gave cannot be used: one line saying what, where and what to do."""
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> DistaxError:
+    """An error for a name that is not among the known ones, with the nearest spelling."""
+    known = sorted(known)
+    nearest = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {nearest[0]!r}? " if nearest else ""
+    return DistaxError(f"unknown {kind} {name!r}: {hint}known are {', '.join(known) or 'none'}")
+
+
+def check_positive(**values: float) -> None:
+    """Raise DistaxError for the first keyword that is not greater than zero."""
+    for name, value in values.items():
+        if not value > 0:
+            raise DistaxError(f"{name} must be greater than 0, got {value}")

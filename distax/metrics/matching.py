@@ -1,0 +1,43 @@
+"""Which detections count as true positives under the protocol of CSO-mAP."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from distax.targets import Targets
+
+
+def pair_distances(found: Targets, truth: Targets) -> Float[Array, "*batch K M"]:
+    """Distance in pixels from each detection to each true target."""
+    difference = found.position[..., :, None, :] - truth.position[..., None, :, :]
+    return jnp.sqrt(jnp.sum(difference**2, axis=-1))
+
+
+def match(found: Targets, truth: Targets, radii: Float[Array, " R"]) -> Bool[Array, "*batch K R"]:
+    """True positives among the detections, for every radius at once.
+
+    Detections take their turn in falling score; each may claim its nearest true target only, and
+    is a true positive if that lies within the radius and is still free. So a target's claimant is
+    the best-scored of the detections that have it as their nearest and within the radius, and
+    all images and radii are matched without a loop. Equal scores: the first slot goes first.
+
+    Args:
+      found: detections `[..., K]`.
+      truth: true targets `[..., M]`.
+      radii: matching radii in pixels.
+
+    Returns:
+      `[..., K, R]`; False for padding.
+    """
+    distance = jnp.where(truth.mask[..., None, :], pair_distances(found, truth), jnp.inf)
+    nearest = jnp.argmin(distance, axis=-1)
+    within = jnp.min(distance, axis=-1)[..., None] <= radii
+    # Axes: image, detection, true target, radius.
+    claims = (
+        (nearest[..., None] == jnp.arange(truth.mask.shape[-1]))[..., None]
+        & within[..., None, :]
+        & found.mask[..., None, None]
+    )
+    claimed_score = jnp.where(claims, found.score[..., None, None], -jnp.inf)
+    claimant = jnp.argmax(claimed_score, axis=-3, keepdims=True)
+    slots = jnp.arange(found.mask.shape[-1])[:, None, None]
+    return jnp.any(claims & (slots == claimant), axis=-2)

@@ -1,0 +1,101 @@
+"""3×3 convolutions (cross-correlations, zero padding), channels last, fast where XLA is slow.
+
+Measured on two CPU cores (batch 64, 33×33, 64 channels): XLA's convolution is as fast as a matrix
+product with many channels on both sides, but with one input channel, one output channel or one
+kernel a channel the same sum takes a fraction of the time as nine shifted multiply-adds (1 ms
+for 7). Gradients are the other way round: a kernel's gradient through shifts takes 90 ms where
+XLA's own takes 10. So each function computes its value one way and its gradient another.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+Maps = Float[Array, "B height width channels"]
+
+
+def conv3x3(
+    maps: Float[Array, "B height width inputs"], kernel: Float[Array, "3 3 inputs outputs"]
+) -> Float[Array, "B height width outputs"]:
+    """Dense convolution."""
+    inputs, outputs = kernel.shape[2:]
+    if inputs == 1:
+        return _value_and_gradient_by(_shifted_one_to_many, _convolve, maps, kernel)
+    if outputs == 1:
+        return _shifted_many_to_one(maps, kernel)
+    return _value_and_gradient_by(_convolve, _convolve_in_parts, maps, kernel)
+
+
+def separable3x3(
+    maps: Float[Array, "B height width inputs"],
+    depthwise: Float[Array, "3 3 inputs"],
+    pointwise: Float[Array, "inputs outputs"],
+) -> Float[Array, "B height width outputs"]:
+    """A kernel for each channel, then a 1×1 convolution."""
+
+    def shifted(maps: Array, depthwise: Array, pointwise: Array) -> Array:
+        return _sum_of_shifts(maps, lambda s, i, j: s * depthwise[i, j]) @ pointwise
+
+    def dense(maps: Array, depthwise: Array, pointwise: Array) -> Array:
+        return _convolve(maps, depthwise[..., None] * pointwise)
+
+    return _value_and_gradient_by(shifted, dense, maps, depthwise, pointwise)
+
+
+def filter3x3(
+    image: Float[Array, "height width"], kernel: Float[Array, "3 3"]
+) -> Float[Array, "height width"]:
+    """Convolution of one map with one kernel; `vmap` it for a kernel a sample."""
+    maps = image[None, ..., None]
+    return _sum_of_shifts(maps, lambda shifted, i, j: shifted * kernel[i, j])[0, ..., 0]
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _value_and_gradient_by(value: Callable, gradient: Callable, *arguments: Array) -> Array:
+    """value(*arguments), differentiated as gradient(*arguments): two forms of one function."""
+    return value(*arguments)
+
+
+def _forward(value: Callable, gradient: Callable, *arguments: Array) -> tuple[Array, tuple]:
+    return value(*arguments), arguments
+
+
+def _backward(value: Callable, gradient: Callable, arguments: tuple, cotangent: Array) -> tuple:
+    return jax.vjp(gradient, *arguments)[1](cotangent)
+
+
+_value_and_gradient_by.defvjp(_forward, _backward)
+
+
+def _convolve(maps: Array, kernel: Array) -> Array:
+    return jax.lax.conv_general_dilated(
+        maps, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+
+
+def _convolve_in_parts(maps: Array, kernel: Array) -> Array:
+    """The batch in eight parts: their kernel gradients run side by side on a CPU."""
+    parts = min(8, len(maps)) if jax.default_backend() == "cpu" else 1
+    return jnp.concatenate([_convolve(part, kernel) for part in jnp.array_split(maps, parts)])
+
+
+def _shifted_one_to_many(maps: Array, kernel: Array) -> Array:
+    return _sum_of_shifts(maps, lambda shifted, i, j: shifted * kernel[i, j, 0])
+
+
+def _shifted_many_to_one(maps: Array, kernel: Array) -> Array:
+    """All nine taps by one matrix product, shifted afterwards."""
+    taps = maps @ kernel.reshape(9, -1).T
+    return _sum_of_shifts(taps, lambda shifted, i, j: shifted[..., 3 * i + j, None])
+
+
+def _sum_of_shifts(maps: Array, term: Callable[[Array, int, int], Array]) -> Array:
+    height, width = maps.shape[1:3]
+    padded = jnp.pad(maps, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    terms = [
+        term(padded[:, i : i + height, j : j + width], i, j) for i in range(3) for j in range(3)
+    ]
+    return sum(terms[1:], start=terms[0])

@@ -1,0 +1,138 @@
+"""The imaging model: a Gaussian PSF integrated over pixels, noise, clipping and rounding.
+
+Convention: position is (row, column) in pixels and (0, 0) is the centre of the first pixel.
+"""
+
+import math
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from distax.errors import DistaxError, check_positive
+from distax.targets import Targets
+
+
+@dataclass(frozen=True)
+class Sensor:
+    """What turns point targets into pixel counts. The defaults are CSIST-100K's sensor.
+
+    Attributes:
+      height, width: image size in pixels.
+      sigma: standard deviation of the Gaussian PSF in pixels.
+      full_well: counts at which a pixel clips; None if it never does.
+      bit_depth: bits of the digitiser, which rounds to 0 .. 2**bit_depth - 1; None keeps reals.
+      read_noise: standard deviation of the read noise in counts.
+      electrons_per_count: gain that sets the (Poisson) shot noise; None for no shot noise.
+      background: level in counts that every pixel receives besides the targets.
+
+    Raises:
+      DistaxError: a size, sigma, full well, bit depth or gain that is not positive, or a negative
+        noise or background.
+    """
+
+    height: int = 11
+    width: int = 11
+    sigma: float = 0.5
+    full_well: float | None = 255.0
+    bit_depth: int | None = 8
+    read_noise: float = 0.0
+    electrons_per_count: float | None = None
+    background: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_positive(height=self.height, width=self.width, sigma=self.sigma)
+        for name in ("full_well", "bit_depth", "electrons_per_count"):
+            if (value := getattr(self, name)) is not None:
+                check_positive(**{name: value})
+        for name in ("read_noise", "background"):
+            if getattr(self, name) < 0:
+                raise DistaxError(f"{name} must not be negative, got {getattr(self, name)}")
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Image size (height, width) in pixels."""
+        return self.height, self.width
+
+    @property
+    def white(self) -> float:
+        """The largest count the sensor can deliver (infinite for an ideal one)."""
+        digital = math.inf if self.bit_depth is None else 2.0**self.bit_depth - 1
+        return min(digital, math.inf if self.full_well is None else self.full_well)
+
+    def sampling_matrix(self, factor: int) -> Float[Array, "pixels nodes"]:
+        """Φ: the image (row-major pixels) of a unit target at each node of the sub-pixel grid.
+
+        Args:
+          factor: nodes per pixel along each axis, odd.
+
+        Returns:
+          `[height*width, factor*height * factor*width]`; `render` of targets on nodes is Φ x.
+
+        Raises:
+          DistaxError: `factor` is even or not positive.
+        """
+        rows = pixel_response(node_coordinates(self.height, factor), self.height, self.sigma)
+        columns = pixel_response(node_coordinates(self.width, factor), self.width, self.sigma)
+        return jnp.kron(rows, columns).T
+
+
+def node_coordinates(size: int, factor: int) -> Float[Array, " nodes"]:
+    """Positions in pixels of the sub-pixel grid's nodes along one axis of `size` pixels.
+
+    Raises:
+      DistaxError: `factor` is even (its nodes would miss the pixel centres) or not positive.
+    """
+    if factor < 1 or factor % 2 == 0:
+        raise DistaxError(f"factor must be an odd number such as 3, 5 or 7, got {factor}")
+    return (jnp.arange(factor * size) - (factor - 1) / 2) / factor
+
+
+def pixel_response(
+    coordinate: Float[Array, "*batch"], size: int, sigma: float | Float[Array, ""]
+) -> Float[Array, "*batch {size}"]:
+    """Share of a unit target's flux in each pixel along one axis, in closed form.
+
+    P(k; u) = ½[erf((k+½−u)/(√2σ)) − erf((k−½−u)/(√2σ))], the Gaussian PSF integrated over
+    pixel k. Differentiable in `coordinate` (pixels) and `sigma` (pixels).
+    """
+    edges = jnp.arange(size + 1) - 0.5
+    cumulative = jax.scipy.special.erf((edges - coordinate[..., None]) / (math.sqrt(2) * sigma))
+    return 0.5 * jnp.diff(cumulative, axis=-1)
+
+
+def render(targets: Targets, sensor: Sensor) -> Float[Array, "*batch height width"]:
+    """The ideal image: what the targets put into each pixel, unclipped, unrounded, noise-free.
+
+    A target of intensity g at (r, q) adds g·P(i; r)·P(j; q) to pixel (i, j); see
+    `pixel_response`. Differentiable in positions and intensities; padding adds nothing.
+    """
+    rows = pixel_response(targets.position[..., 0], sensor.height, sensor.sigma)
+    columns = pixel_response(targets.position[..., 1], sensor.width, sensor.sigma)
+    return jnp.einsum("...k,...ki,...kj->...ij", targets.flux, rows, columns)
+
+
+def expose(
+    key: PRNGKeyArray, images: Float[Array, "*batch height width"], sensor: Sensor
+) -> Float[Array, "*batch height width"]:
+    """What the sensor delivers for ideal images: background and noise, then clipping, then rounding.
+
+    Args:
+      key: random key; unused by a sensor without noise.
+      images: ideal images in counts, as `render` returns them.
+      sensor: the sensor.
+
+    Returns:
+      Counts as floats, integer-valued if the sensor has a bit depth.
+    """
+    shot_key, read_key = jax.random.split(key)
+    frames = images + sensor.background
+    if sensor.electrons_per_count is not None:
+        electrons = jax.random.poisson(shot_key, frames * sensor.electrons_per_count)
+        frames = electrons.astype(images.dtype) / sensor.electrons_per_count
+    if sensor.read_noise > 0:
+        frames += sensor.read_noise * jax.random.normal(read_key, frames.shape, frames.dtype)
+    if sensor.bit_depth is not None:
+        frames = jnp.maximum(jnp.round(frames), 0.0)
+    return jnp.minimum(frames, sensor.white)

@@ -1,0 +1,49 @@
+"""The one type for a set of point targets: truth, detections and fits alike."""
+
+import chex
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+
+@chex.dataclass(frozen=True)
+class Targets:
+    """Up to K targets an image, padded to a fixed K so that everything jits and vmaps.
+
+    Attributes:
+      position: `[..., K, 2]`, row and column in pixels; (0, 0) is the centre of the first pixel.
+      intensity: `[..., K]`, total flux in sensor counts.
+      mask: `[..., K]`, False where a slot is padding.
+      score: `[..., K]`, what detections are ranked by; the intensity unless a method knows better.
+    """
+
+    position: Float[Array, "*batch K 2"]
+    intensity: Float[Array, "*batch K"]
+    mask: Bool[Array, "*batch K"]
+    score: Float[Array, "*batch K"]
+
+    @property
+    def count(self) -> Int[Array, "*batch"]:
+        """Number of targets in each image."""
+        return jnp.sum(self.mask, axis=-1)
+
+    @property
+    def flux(self) -> Float[Array, "*batch K"]:
+        """Intensity with padding set to zero."""
+        return jnp.where(self.mask, self.intensity, 0.0)
+
+
+def make_targets(
+    position: Float[Array, "*batch K 2"],
+    intensity: Float[Array, "*batch K"],
+    mask: Bool[Array, "*batch K"] | None = None,
+    score: Float[Array, "*batch K"] | None = None,
+) -> Targets:
+    """Targets from arrays; every slot is a target without `mask`, ranked by intensity without `score`."""
+    if mask is None:
+        mask = jnp.ones(jnp.shape(intensity), dtype=bool)
+    return Targets(
+        position=position,
+        intensity=intensity,
+        mask=mask,
+        score=intensity if score is None else score,
+    )
