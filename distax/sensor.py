@@ -116,7 +116,7 @@ def render(targets: Targets, sensor: Sensor) -> Float[Array, "*batch height widt
 def expose(
     key: PRNGKeyArray, images: Float[Array, "*batch height width"], sensor: Sensor
 ) -> Float[Array, "*batch height width"]:
-    """What the sensor delivers for ideal images: background and noise, then clipping, then rounding.
+    """What the sensor delivers for ideal images: background, noise, clipping, rounding.
 
     Args:
       key: random key; unused by a sensor without noise.

@@ -1,11 +1,12 @@
 """The one type for a set of point targets: truth, detections and fits alike."""
 
-import chex
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from distax.pytree import pytree
 
-@chex.dataclass(frozen=True)
+
+@pytree
 class Targets:
     """Up to K targets an image, padded to a fixed K so that everything jits and vmaps.
 
@@ -38,7 +39,7 @@ def make_targets(
     mask: Bool[Array, "*batch K"] | None = None,
     score: Float[Array, "*batch K"] | None = None,
 ) -> Targets:
-    """Targets from arrays; every slot is a target without `mask`, ranked by intensity without `score`."""
+    """Targets from arrays; without `mask` every slot is one, without `score` intensity ranks."""
     if mask is None:
         mask = jnp.ones(jnp.shape(intensity), dtype=bool)
     return Targets(

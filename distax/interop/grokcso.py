@@ -1,7 +1,7 @@
 """Weights of GrokCSO, the toolkit DISTA-Net was published with, as distax models."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +9,6 @@ from flax import nnx
 from jaxtyping import Array, Float
 from numpy.typing import ArrayLike
 
-from distax import models
 from distax.errors import DistaxError, unknown
 from distax.models import Dista, GridModel
 
@@ -48,7 +47,7 @@ def _kernel(array: np.ndarray) -> np.ndarray:
 
 
 # Original name within a stage → path of the parameter in `Stage`, and how the array is laid out.
-_DISTA = {
+_DISTA: dict[str, tuple[str, Callable[[np.ndarray], np.ndarray]]] = {
     "lambda_step": ("step_size", lambda a: a.reshape(())),
     "conv1_forward": ("static_transform.first", _kernel),
     "conv2_forward": ("static_transform.second", _kernel),
@@ -78,8 +77,7 @@ def _load_dista(arrays: dict[str, np.ndarray], *, factor, phi, q_init, alpha) ->
         name = min(difference)
         problem = "is missing" if name in expected else "is not part of DISTA-Net"
         raise DistaxError(f"array {name!r} {problem}; pass all arrays of one original checkpoint")
-    model = models.create(
-        "dista",
+    model = Dista(
         factor=factor,
         stages=len(stages),
         channels=len(arrays["0.conv1_forward"]),

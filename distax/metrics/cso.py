@@ -9,12 +9,12 @@ with the same result; two scores that share a bin are treated as tied.
 from functools import partial
 from typing import Self
 
-import chex
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from distax.metrics.matching import match
+from distax.pytree import pytree
 from distax.targets import Targets
 
 RADII = (0.05, 0.10, 0.15, 0.20, 0.25)
@@ -27,7 +27,7 @@ _LOWEST_EXPONENT, _OCTAVES = -20, 32
 _BINS = _OCTAVES << _MANTISSA_BITS
 
 
-@chex.dataclass(frozen=True)
+@pytree
 class CsoMap:
     """The metric's value: fractions in 0..1.
 
@@ -96,7 +96,7 @@ def average_precision(
     return jnp.sum(jnp.diff(reached, prepend=0.0) * envelope)
 
 
-@chex.dataclass(frozen=True)
+@pytree
 class CsoSums:
     """The metric's sums: a pytree of integers whose sum over batches or devices is its merge.
 

@@ -2,13 +2,13 @@
 
 from typing import Self
 
-import chex
 import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
 from distax.metrics.matching import pair_distances
+from distax.pytree import pytree
 from distax.targets import Targets
 
 # A pair with padding costs more than any real pair could, so real pairs are assigned first.
@@ -42,7 +42,7 @@ def assign(
     return paired.reshape(*batch, -1), valid.reshape(*batch, -1)
 
 
-@chex.dataclass(frozen=True)
+@pytree
 class LocalizationSums:
     """Sums for count accuracy and localisation error, merged by adding.
 

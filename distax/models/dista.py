@@ -6,8 +6,6 @@ In two places the equations are kept where the original implementation strays fr
 sample has a dynamic kernel of its own, and gradients reach the network that makes it.
 """
 
-from dataclasses import dataclass
-
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -18,6 +16,7 @@ from distax.models.base import Constant, GridModel
 from distax.models.convolution import Maps, conv3x3, filter3x3, separable3x3
 from distax.models.initialization import simulated_estimator
 from distax.models.registry import register
+from distax.pytree import pytree
 from distax.sensor import Sensor
 
 OneMap = Float[Array, "B height width 1"]
@@ -104,8 +103,7 @@ def shrink(u: Maps, threshold: Maps) -> Maps:
     return jnp.sign(u) * jax.nn.relu(jnp.abs(u) - threshold)
 
 
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
+@pytree
 class StageOutput:
     """A stage's estimate x, and the r and u it came from (for the symmetry residual)."""
 

@@ -11,7 +11,7 @@ from distax.models.base import GridModel
 
 Model = TypeVar("Model", bound=type[GridModel])
 
-_MODELS: dict[str, type[GridModel]] = {}
+_MODELS: dict[str, Callable[..., GridModel]] = {}
 
 
 def register(name: str) -> Callable[[Model], Model]:
