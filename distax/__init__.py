@@ -1,10 +1,11 @@
 """distax: unmixing of closely-spaced infrared small targets in JAX and Flax."""
 
-from distax import metrics, models, scenes
+from distax import interop, metrics, models, scenes
 from distax.errors import DistaxError
 from distax.grid import decode, rasterize
 from distax.sensor import Sensor, expose, render
 from distax.targets import Targets, make_targets
+from distax.unmixer import Unmixer
 
 __version__ = "0.1.0"
 
@@ -12,8 +13,10 @@ __all__ = [
     "DistaxError",
     "Sensor",
     "Targets",
+    "Unmixer",
     "decode",
     "expose",
+    "interop",
     "make_targets",
     "metrics",
     "models",

@@ -8,6 +8,10 @@ class DistaxError(ValueError):
     """Something the user gave cannot be used: one line saying what, where and what to do."""
 
 
+class Terminated(Exception):  # noqa: N818 - what happened, not an error
+    """SIGTERM arrived, and what it interrupted is saved."""
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> DistaxError:
     """An error for a name that is not among the known ones, with the nearest spelling."""
     known = sorted(known)

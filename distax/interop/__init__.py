@@ -1,1 +1,5 @@
 """Weights and files of other toolkits."""
+
+from distax.interop import grokcso
+
+__all__ = ["grokcso"]

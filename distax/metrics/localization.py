@@ -59,14 +59,16 @@ class LocalizationSums:
     squared_error: Float[Array, ""]
 
     @classmethod
-    def of(cls, found: Targets, truth: Targets) -> Self:
-        """Sums over a batch of images `[..., K]` against `[..., M]`."""
-        distance, valid = assign(found, truth)
+    def of(cls, found: Targets, truth: Targets, valid: Bool[Array, "*batch"] | None = None) -> Self:
+        """Sums over a batch of images `[..., K]` against `[..., M]`, or over its valid ones."""
+        valid = jnp.ones(found.count.shape, bool) if valid is None else valid
+        distance, paired = assign(found, truth)
+        paired &= valid[..., None]
         return cls(
-            images=jnp.asarray(found.count.size),
-            right_count=jnp.sum(found.count == truth.count),
-            pairs=jnp.sum(valid),
-            squared_error=jnp.sum(jnp.where(valid, distance**2, 0.0)),
+            images=jnp.sum(valid),
+            right_count=jnp.sum((found.count == truth.count) & valid),
+            pairs=jnp.sum(paired),
+            squared_error=jnp.sum(jnp.where(paired, distance**2, 0.0)),
         )
 
     @property

@@ -1,0 +1,51 @@
+"""Entry point of `distax`."""
+
+import logging
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any, Union
+
+import tyro
+from tyro.conf import OmitSubcommandPrefixes, subcommand
+
+from distax.cli.build_dataset import BuildDataset
+from distax.cli.evaluate import Evaluate
+from distax.cli.quickstart import Quickstart
+from distax.cli.train import Train
+from distax.cli.unmix import Unmix
+from distax.errors import DistaxError, Terminated
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command; exits with 0 only on success."""
+    # Orbax and TFDS tell their inner workings as warnings of absl's logger.
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    try:
+        _parse(sys.argv[1:] if arguments is None else arguments).run()
+    except DistaxError as error:
+        sys.exit(f"distax: {error}")
+    except Terminated as error:
+        print(f"distax: {error}", file=sys.stderr)
+        sys.exit(128 + signal.SIGTERM)
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
+
+
+def _parse(arguments: Sequence[str]) -> Any:
+    train = Train.defaults(arguments) if arguments[:1] == ["train"] else Train()
+    # A union made at run time: `train` has the defaults that its own options name.
+    commands = Union[  # noqa: UP007
+        Annotated[Quickstart, subcommand("quickstart")],
+        Annotated[BuildDataset, subcommand("build-dataset")],
+        Annotated[Train, subcommand("train", default=train)],
+        Annotated[Evaluate, subcommand("evaluate")],
+        Annotated[Unmix, subcommand("unmix")],
+    ]
+    return tyro.cli(
+        commands,  # type: ignore[arg-type]
+        prog="distax",
+        description="Unmix closely-spaced infrared small targets.",
+        args=arguments,
+        config=(OmitSubcommandPrefixes,),
+    )

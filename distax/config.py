@@ -1,0 +1,147 @@
+"""What a training run is made of, as typed, frozen dataclasses read from TOML and JSON."""
+
+import json
+import tomllib
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from distax.errors import DistaxError, check_positive
+from distax.scenes import PlacementLaw
+from distax.sensor import Sensor
+
+# Read by pydantic: no field but those declared, no value of another type.
+_STRICT = {"extra": "forbid", "strict": True}
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Which model.
+
+    Attributes:
+      name: a registered model.
+      factor: grid nodes per pixel along each axis, odd.
+      options: further arguments of the model's constructor, such as stages and channels.
+    """
+
+    name: str = "dista"
+    factor: int = 3
+    options: dict[str, int | float | str | bool] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """Adam and its learning rate.
+
+    Attributes:
+      learning_rate: the largest learning rate.
+      warmup_steps: steps over which it rises from zero.
+      decay: what follows: "constant", or "cosine" down to a hundredth at the last step.
+    """
+
+    learning_rate: float = 1e-4
+    warmup_steps: int = 0
+    decay: Literal["constant", "cosine"] = "constant"
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """What to train on.
+
+    Attributes:
+      dataset: a built CSIST-100K, "simulated" or "released"; without one, scenes are simulated
+        on the device without end.
+      data_dir: folder the dataset was built in; TFDS's own without one.
+      feed: where a dataset's batches come from: "memory" holds it on the device, "stream" reads
+        it from disk through Grain. Both give the same batches.
+    """
+
+    dataset: Literal["simulated", "released"] | None = None
+    data_dir: str | None = None
+    feed: Literal["memory", "stream"] = "memory"
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A training run: the same configuration gives the same parameters.
+
+    Attributes:
+      steps: optimiser steps in all.
+      batch_size: images a step.
+      seed: seed of the initial parameters, the scenes and their order.
+      log_every: steps between two lines of the log.
+      eval_every: steps between two evaluations on held-out images, each with a checkpoint.
+      eval_images: how many held-out images.
+
+    Raises:
+      DistaxError: a number that is not positive, or scenes for images of another size than the
+        sensor's.
+    """
+
+    model: ModelConfig = ModelConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    data: DataConfig = DataConfig()
+    sensor: Sensor = Sensor()
+    law: PlacementLaw = PlacementLaw()
+    steps: int = 312_500
+    batch_size: int = 64
+    seed: int = 0
+    log_every: int = 100
+    eval_every: int = 1250
+    eval_images: int = 2000
+
+    __pydantic_config__ = _STRICT
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "log_every", "eval_every", "eval_images"):
+            check_positive(**{name: getattr(self, name)})
+        check_positive(learning_rate=self.optimizer.learning_rate)
+        if (self.law.height, self.law.width) != self.sensor.shape:
+            raise DistaxError(
+                f"the law places targets in {self.law.height}×{self.law.width} px, the sensor has "
+                f"{self.sensor.height}×{self.sensor.width}; give both the same size"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers, strings and dictionaries; `from_dict` reverses it."""
+        return asdict(self)
+
+
+def from_dict(values: dict[str, Any], where: str) -> TrainConfig:
+    """A configuration from plain values; what is absent keeps its default.
+
+    Args:
+      values: nested dictionaries, as `TrainConfig.to_dict` or a TOML file gives them.
+      where: the file they come from, for error messages.
+
+    Raises:
+      DistaxError: an unknown key, a value of another type or out of range.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(TrainConfig).validate_json(json.dumps(values))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"]) or "configuration"
+        problem = (
+            "is not a known key"
+            if first["type"] == "unexpected_keyword_argument"
+            else first["msg"].removeprefix("Value error, ")
+        )
+        raise DistaxError(f"{where}: {key}: {problem}") from None
+
+
+def read_toml(path: Path) -> TrainConfig:
+    """The configuration in a TOML file.
+
+    Raises:
+      DistaxError: no such file, not TOML, or as `from_dict`.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DistaxError(f"{path}: cannot be read ({error.strerror})") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise DistaxError(f"{path}: not a TOML file ({error})") from error
+    return from_dict(values, str(path))

@@ -1,0 +1,82 @@
+"""Pictures of images and the targets in them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+import numpy as np
+from jaxtyping import Float
+
+from distax.files import whole_file
+from distax.sensor import Sensor, expose, render
+from distax.targets import Targets
+
+MAX_ROWS = 8
+
+
+def draw_unmixing(
+    path: Path,
+    images: Float[np.ndarray, "N height width"],
+    found: Targets,
+    sensor: Sensor,
+    names: Sequence[str],
+    truth: Targets | None = None,
+) -> None:
+    """A row an image: the image, the targets found (and the true ones), what they would look like.
+
+    Args:
+      path: the picture, in any format matplotlib writes.
+      images: at most `MAX_ROWS` are drawn, the first ones.
+      found: targets `[N, K]`.
+      sensor: for the reconstruction, with its clipping and rounding but no noise.
+      names: a title for each image.
+      truth: true targets `[N, M]`, if known.
+
+    Raises:
+      DistaxError: the picture cannot be written.
+    """
+    from matplotlib.figure import Figure
+
+    rows = min(len(images), MAX_ROWS)
+    rebuilt = np.asarray(_noise_free(found, sensor))
+    figure = Figure(figsize=(9, 3.1 * rows), layout="constrained")
+    for row, axes in enumerate(figure.subplots(rows, 3, squeeze=False)):
+        top = max(float(np.max(images[row])), 1.0)
+        for ax, picture in zip(axes, (images[row], images[row], rebuilt[row]), strict=True):
+            shown = ax.imshow(picture, cmap="inferno", vmin=0, vmax=top)
+            ax.set(xlabel="column / px", ylabel="row / px")
+        axes[0].set_title(names[row])
+        axes[1].set_title(_count_text(found, row))
+        axes[2].set_title("image of those targets")
+        _zoom_on_targets(axes[1], found, truth, row)
+        figure.colorbar(shown, ax=axes[2], label="counts")
+    with whole_file(path) as temporary:
+        figure.savefig(temporary, dpi=120)
+
+
+def _noise_free(found: Targets, sensor: Sensor) -> jax.Array:
+    from dataclasses import replace
+
+    quiet = replace(sensor, read_noise=0.0, electrons_per_count=None)
+    return expose(jax.random.key(0), render(found, quiet), quiet)
+
+
+def _count_text(found: Targets, row: int) -> str:
+    count = int(found.count[row])
+    return f"{count} target{'' if count == 1 else 's'} found"
+
+
+def _zoom_on_targets(ax, found: Targets, truth: Targets | None, row: int) -> None:
+    marked = [(found, {"marker": "+", "color": "cyan", "label": "found"})]
+    if truth is not None:
+        style = {"marker": "o", "facecolors": "none", "edgecolors": "white", "label": "true"}
+        marked.append((truth, style))
+    positions = [np.asarray(targets.position[row][targets.mask[row]]) for targets, _ in marked]
+    for position, (_, style) in zip(positions, marked, strict=True):
+        ax.scatter(position[:, 1], position[:, 0], s=80, **style)
+    everything = np.concatenate(positions)
+    if len(everything):
+        centre, reach = everything.mean(axis=0), max(1.0, np.ptp(everything, axis=0).max()) + 0.5
+        ax.set_xlim(centre[1] - reach, centre[1] + reach)
+        ax.set_ylim(centre[0] + reach, centre[0] - reach)
+        ax.legend(loc="upper right", fontsize="small")

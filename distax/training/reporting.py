@@ -1,0 +1,82 @@
+"""What a run tells while it goes: a progress bar or plain lines, JSON lines and TensorBoard."""
+
+import json
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from distax.errors import DistaxError
+
+
+class Reporter:
+    """Writes a run's figures to the screen, to `metrics.jsonl` and to TensorBoard event files.
+
+    Args:
+      run: the run's folder; the files there are added to.
+      steps: steps in all.
+      start: steps already done.
+
+    Raises:
+      DistaxError: the folder cannot be written.
+    """
+
+    def __init__(self, run: Path, steps: int, start: int):
+        from tensorboardX import SummaryWriter
+
+        try:
+            run.mkdir(parents=True, exist_ok=True)
+            self._lines = (run / "metrics.jsonl").open("a", encoding="utf-8")
+            self._events = SummaryWriter(str(run / "tensorboard"))
+        except OSError as error:
+            raise DistaxError(f"{run}: cannot be written ({error.strerror})") from error
+        self._steps = steps
+        self.start_clock(start)
+        self._bar = Progress(
+            TextColumn("step"),
+            MofNCompleteColumn(),
+            BarColumn(),
+            TextColumn("{task.description}"),
+            TimeRemainingColumn(),
+            disable=not sys.stdout.isatty(),
+        )
+        self._task = self._bar.add_task("", total=steps, completed=start)
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+        self._lines.close()
+        self._events.close()
+
+    def start_clock(self, step: int) -> None:
+        """Measure speed from here, leaving out what was done since the last figure."""
+        self._clock = (step, time.perf_counter())
+
+    def images_per_second(self, step: int, batch_size: int) -> float:
+        """Training speed since the last figure."""
+        last_step, last_time = self._clock
+        self.start_clock(step)
+        return (step - last_step) * batch_size / (self._clock[1] - last_time)
+
+    def log(self, step: int, **figures: float) -> None:
+        """Record figures under their names at a step."""
+        self._lines.write(json.dumps({"step": step, **figures}) + "\n")
+        self._lines.flush()
+        for name, value in figures.items():
+            self._events.add_scalar(name, value, step)
+        text = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
+        if self._bar.disable:
+            print(f"step {step}/{self._steps}  {text}", flush=True)
+        else:
+            self._bar.update(self._task, completed=step, description=text)

@@ -1,0 +1,101 @@
+"""The state of a training run, and the one step that changes it."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jaxtyping import Array, Float, Int
+
+from distax import models
+from distax.config import OptimizerConfig, TrainConfig
+from distax.grid import rasterize
+from distax.models import GridModel
+from distax.pytree import pytree
+from distax.training.feeds import Batch
+
+
+@pytree
+class TrainState:
+    """All that changes in training, and the constants that belong to the model.
+
+    Attributes:
+      step: steps done, which is also the position in the data.
+      params: the model's trained arrays.
+      constants: its other arrays, such as Φ and Q.
+      opt_state: the optimiser's.
+    """
+
+    step: Int[Array, ""]
+    params: nnx.State
+    constants: nnx.State
+    opt_state: optax.OptState
+
+
+def create_model(config: TrainConfig) -> GridModel:
+    """The configured model with initial parameters.
+
+    Raises:
+      DistaxError: as `models.create`.
+    """
+    return models.create(
+        config.model.name,
+        factor=config.model.factor,
+        sensor=config.sensor,
+        rngs=nnx.Rngs(config.seed),
+        **config.model.options,
+    )
+
+
+def abstract_model(config: TrainConfig) -> GridModel:
+    """The configured model with shapes in place of arrays, at no cost."""
+    return nnx.eval_shape(lambda: create_model(config))
+
+
+def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransformation:
+    """Adam with the configured learning rate over `steps` steps."""
+    peak, warmup = config.learning_rate, config.warmup_steps
+    after: optax.Schedule = optax.constant_schedule(peak)
+    if config.decay == "cosine":
+        after = optax.cosine_decay_schedule(peak, max(steps - warmup, 1), alpha=0.01)
+    rise = optax.linear_schedule(0.0, peak, warmup)
+    return optax.adam(optax.join_schedules([rise, after], [warmup]) if warmup else after)
+
+
+def init_state(model: GridModel, optimizer: optax.GradientTransformation) -> TrainState:
+    """The state before the first step."""
+    params, constants = nnx.state(model, nnx.Param, ...)
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        constants=constants,
+        opt_state=optimizer.init(params),
+    )
+
+
+def merge(model: GridModel, params: nnx.State, constants: nnx.State) -> GridModel:
+    """The model with other arrays; `model` may be abstract."""
+    return nnx.merge(nnx.graphdef(model), params, constants)
+
+
+def make_train_step(
+    config: TrainConfig, optimizer: optax.GradientTransformation
+) -> Callable[[TrainState, Batch], tuple[TrainState, Float[Array, ""]]]:
+    """The jitted step (state, batch) → (state, loss); it consumes the state it is given."""
+    model = abstract_model(config)
+
+    def step(state: TrainState, batch: Batch) -> tuple[TrainState, Float[Array, ""]]:
+        images, targets = batch
+        grids = rasterize(targets, config.sensor, config.model.factor)
+
+        def loss(params: nnx.State) -> Float[Array, ""]:
+            return merge(model, params, state.constants).loss(images, grids)
+
+        value, gradients = jax.value_and_grad(loss)(state.params)
+        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        return replace(state, step=state.step + 1, params=params, opt_state=opt_state), value
+
+    return jax.jit(step, donate_argnums=0)
