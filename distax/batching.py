@@ -5,6 +5,7 @@ from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool
 
 Tree = TypeVar("Tree")
@@ -20,7 +21,7 @@ def padded_batches(data: Tree, size: int) -> Iterator[tuple[Tree, Bool[Array, " 
     for start in range(0, length, size):
         real = min(size, length - start)
 
-        def batch(leaf: Array, start: int = start, real: int = real) -> Array:
+        def batch(leaf: Array | np.ndarray, start: int = start, real: int = real) -> Array:
             rows = jnp.asarray(leaf[start : start + real])
             return jnp.pad(rows, [(0, size - real)] + [(0, 0)] * (rows.ndim - 1))
 

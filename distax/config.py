@@ -49,15 +49,15 @@ class DataConfig:
     """What to train on.
 
     Attributes:
-      dataset: a built CSIST-100K, "simulated" or "released"; without one, scenes are simulated
-        on the device without end.
-      data_dir: folder the dataset was built in; TFDS's own without one.
+      dataset: a CSIST-100K built on disk, such as "simulated" or "released"; without one, scenes
+        are simulated on the device without end.
+      data_dir: folder it was built in.
       feed: where a dataset's batches come from: "memory" holds it on the device, "stream" reads
         it from disk through Grain. Both give the same batches.
     """
 
-    dataset: Literal["simulated", "released"] | None = None
-    data_dir: str | None = None
+    dataset: str | None = None
+    data_dir: str = "data"
     feed: Literal["memory", "stream"] = "memory"
 
 
@@ -74,8 +74,8 @@ class TrainConfig:
       eval_images: how many held-out images.
 
     Raises:
-      DistaxError: a number that is not positive, or scenes for images of another size than the
-        sensor's.
+      DistaxError: a number that is not positive, scenes for images of another size than the
+        sensor's, or another sensor than the dataset's.
     """
 
     model: ModelConfig = ModelConfig()
@@ -100,6 +100,11 @@ class TrainConfig:
             raise DistaxError(
                 f"the law places targets in {self.law.height}×{self.law.width} px, the sensor has "
                 f"{self.sensor.height}×{self.sensor.width}; give both the same size"
+            )
+        if self.data.dataset is not None and self.sensor != Sensor():
+            raise DistaxError(
+                f"dataset {self.data.dataset} was taken by CSIST-100K's sensor; leave the sensor "
+                "as it is, or leave the dataset out and train on simulated scenes"
             )
 
     def to_dict(self) -> dict[str, Any]:

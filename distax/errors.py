@@ -20,7 +20,7 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> DistaxError:
     return DistaxError(f"unknown {kind} {name!r}: {hint}known are {', '.join(known) or 'none'}")
 
 
-def check_positive(**values: float) -> None:
+def check_positive(**values: float | int) -> None:
     """Raise DistaxError for the first keyword that is not greater than zero."""
     for name, value in values.items():
         if not value > 0:

@@ -2,10 +2,11 @@
 
 from dataclasses import asdict, dataclass, replace
 from functools import partial, reduce
-from typing import Any, Self
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
@@ -64,7 +65,7 @@ class EvaluationSums:
         valid: Bool[Array, " B"],
         sensor: Sensor,
         threshold: float,
-    ) -> Self:
+    ) -> "EvaluationSums":
         """Sums over the valid images of a batch of predicted grids."""
         keep = valid[:, None]
         truth = replace(truth, mask=truth.mask & keep)
@@ -95,7 +96,7 @@ class EvaluationSums:
 
 def evaluate(
     model: GridModel,
-    images: Float[Array, "N height width"],
+    images: Float[Array | np.ndarray, "N height width"],
     truth: Targets,
     sensor: Sensor = Sensor(),
     threshold: float = 50.0,

@@ -43,7 +43,7 @@ def draw_unmixing(
     for row, axes in enumerate(figure.subplots(rows, 3, squeeze=False)):
         top = max(float(np.max(images[row])), 1.0)
         for ax, picture in zip(axes, (images[row], images[row], rebuilt[row]), strict=True):
-            shown = ax.imshow(picture, cmap="inferno", vmin=0, vmax=top)
+            shown = ax.imshow(picture, cmap="gray", vmin=0, vmax=top)
             ax.set(xlabel="column / px", ylabel="row / px")
         axes[0].set_title(names[row])
         axes[1].set_title(_count_text(found, row))
@@ -67,10 +67,10 @@ def _count_text(found: Targets, row: int) -> str:
 
 
 def _zoom_on_targets(ax, found: Targets, truth: Targets | None, row: int) -> None:
-    marked = [(found, {"marker": "+", "color": "cyan", "label": "found"})]
+    marked = [(found, {"marker": "+", "color": "red", "linewidths": 2, "label": "found"})]
     if truth is not None:
-        style = {"marker": "o", "facecolors": "none", "edgecolors": "white", "label": "true"}
-        marked.append((truth, style))
+        style = {"marker": "o", "facecolors": "none", "edgecolors": "deepskyblue", "linewidths": 2}
+        marked.append((truth, style | {"label": "true"}))
     positions = [np.asarray(targets.position[row][targets.mask[row]]) for targets, _ in marked]
     for position, (_, style) in zip(positions, marked, strict=True):
         ax.scatter(position[:, 1], position[:, 0], s=80, **style)

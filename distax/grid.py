@@ -28,7 +28,7 @@ def rasterize(
         jax.nn.one_hot(node.astype(jnp.int32), factor * size, dtype=targets.intensity.dtype)
         for node, size in zip(nodes, sensor.shape, strict=True)
     )
-    return jnp.einsum("...k,...ki,...kj->...ij", targets.flux, rows, columns)
+    return jnp.einsum("...k,...ki,...kj->...ij", targets.flux, rows, columns, precision="highest")
 
 
 def decode(

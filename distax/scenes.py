@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from distax.errors import DistaxError, check_positive
+from distax.sensor import Sensor, expose, render
 from distax.targets import Targets, make_targets
 
 
@@ -84,6 +85,19 @@ def sample(key: PRNGKeyArray, count: int, law: PlacementLaw = PlacementLaw()) ->
       Targets `[count, law.max_targets]`.
     """
     return jax.vmap(lambda scene_key: _sample_scene(scene_key, law))(jax.random.split(key, count))
+
+
+@partial(jax.jit, static_argnums=(1, 2, 3))
+def simulate(
+    key: PRNGKeyArray,
+    count: int,
+    sensor: Sensor = Sensor(),
+    law: PlacementLaw = PlacementLaw(),
+) -> tuple[Float[Array, "{count} {sensor.height} {sensor.width}"], Targets]:
+    """`count` random scenes as the sensor delivers them, and their targets."""
+    scene_key, noise_key = jax.random.split(key)
+    targets = sample(scene_key, count, law)
+    return expose(noise_key, render(targets, sensor), sensor), targets
 
 
 def _sample_scene(key: PRNGKeyArray, law: PlacementLaw) -> Targets:

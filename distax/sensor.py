@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from distax.errors import DistaxError, check_positive
@@ -86,18 +87,18 @@ def node_coordinates(size: int, factor: int) -> Float[Array, " nodes"]:
     """
     if factor < 1 or factor % 2 == 0:
         raise DistaxError(f"factor must be an odd number such as 3, 5 or 7, got {factor}")
-    return (jnp.arange(factor * size) - (factor - 1) / 2) / factor
+    return (jnp.arange(factor * size, dtype=float) - (factor - 1) / 2) / factor
 
 
 def pixel_response(
-    coordinate: Float[Array, "*batch"], size: int, sigma: float | Float[Array, ""]
+    coordinate: Float[Array | np.ndarray, "*batch"], size: int, sigma: float | Float[Array, ""]
 ) -> Float[Array, "*batch {size}"]:
     """Share of a unit target's flux in each pixel along one axis, in closed form.
 
     P(k; u) = ½[erf((k+½−u)/(√2σ)) − erf((k−½−u)/(√2σ))], the Gaussian PSF integrated over
     pixel k. Differentiable in `coordinate` (pixels) and `sigma` (pixels).
     """
-    edges = jnp.arange(size + 1) - 0.5
+    edges = jnp.arange(size + 1, dtype=float) - 0.5
     cumulative = jax.scipy.special.erf((edges - coordinate[..., None]) / (math.sqrt(2) * sigma))
     return 0.5 * jnp.diff(cumulative, axis=-1)
 
@@ -110,7 +111,7 @@ def render(targets: Targets, sensor: Sensor) -> Float[Array, "*batch height widt
     """
     rows = pixel_response(targets.position[..., 0], sensor.height, sensor.sigma)
     columns = pixel_response(targets.position[..., 1], sensor.width, sensor.sigma)
-    return jnp.einsum("...k,...ki,...kj->...ij", targets.flux, rows, columns)
+    return jnp.einsum("...k,...ki,...kj->...ij", targets.flux, rows, columns, precision="highest")
 
 
 def expose(

@@ -1,6 +1,7 @@
 """The one type for a set of point targets: truth, detections and fits alike."""
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from distax.pytree import pytree
@@ -17,10 +18,10 @@ class Targets:
       score: `[..., K]`, what detections are ranked by; the intensity unless a method knows better.
     """
 
-    position: Float[Array, "*batch K 2"]
-    intensity: Float[Array, "*batch K"]
-    mask: Bool[Array, "*batch K"]
-    score: Float[Array, "*batch K"]
+    position: Float[Array | np.ndarray, "*batch K 2"]
+    intensity: Float[Array | np.ndarray, "*batch K"]
+    mask: Bool[Array | np.ndarray, "*batch K"]
+    score: Float[Array | np.ndarray, "*batch K"]
 
     @property
     def count(self) -> Int[Array, "*batch"]:

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal, Self
 
 import jax
 import jax.numpy as jnp
@@ -36,7 +35,7 @@ class Unmixer:
       DistaxError: an unknown method.
     """
 
-    method: Literal["grid"] = "grid"
+    method: str = "grid"
     model: GridModel
     sensor: Sensor = Sensor()
     threshold: float = 50.0
@@ -46,7 +45,7 @@ class Unmixer:
             raise unknown("method", self.method, ["grid"])
 
     @classmethod
-    def load(cls, run: str | Path, threshold: float = 50.0) -> Self:
+    def load(cls, run: str | Path, threshold: float = 50.0) -> "Unmixer":
         """An unmixer with the best model of a training run.
 
         Args:

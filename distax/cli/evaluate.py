@@ -14,10 +14,10 @@ class Evaluate:
 
     checkpoint: Path = Path("runs/quickstart")
     """Folder of a run of `train` or `quickstart`."""
-    dataset: Literal["simulated", "released"] | None = None
-    """A built CSIST-100K; without it new scenes are simulated."""
-    data_dir: Path | None = None
-    """Folder the dataset was built in; TFDS's own without it."""
+    dataset: str | None = None
+    """A CSIST-100K built on disk, such as simulated or released; without it new scenes."""
+    data_dir: Path = Path("data")
+    """Folder the dataset was built in."""
     split: Literal["train", "validation", "test"] = "test"
     """Which split of the dataset."""
     images: int = 10_000
@@ -36,8 +36,8 @@ class Evaluate:
         from distax.cli.report import print_evaluation
         from distax.evaluation import evaluate
         from distax.files import write_text
+        from distax.scenes import simulate
         from distax.training.checkpoints import load_model
-        from distax.training.feeds import simulate
 
         check_positive(images=self.images)
         model, config = load_model(self.checkpoint)

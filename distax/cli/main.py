@@ -19,8 +19,8 @@ from distax.errors import DistaxError, Terminated
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; exits with 0 only on success."""
-    # Orbax and TFDS tell their inner workings as warnings of absl's logger.
-    logging.getLogger("absl").setLevel(logging.ERROR)
+    # Orbax and TFDS tell their inner workings there, and every error of theirs a second time.
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
     try:
         _parse(sys.argv[1:] if arguments is None else arguments).run()
     except DistaxError as error:

@@ -45,7 +45,7 @@ class Quickstart:
         from distax.evaluation import evaluate
         from distax.grid import decode, rasterize
         from distax.metrics import cso_map
-        from distax.training.feeds import simulate
+        from distax.scenes import simulate
         from distax.training.loop import train
         from distax.unmixer import Unmixer
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
+from operator import attrgetter
 
 import jax.numpy as jnp
 import numpy as np
@@ -46,6 +47,11 @@ def _kernel(array: np.ndarray) -> np.ndarray:
     return array.transpose(2, 3, 1, 0)
 
 
+def _pointwise(array: np.ndarray) -> np.ndarray:
+    """(out, in, 1, 1) → (in, out)."""
+    return _kernel(array)[0, 0] if array.shape[2:] == (1, 1) else array
+
+
 # Original name within a stage → path of the parameter in `Stage`, and how the array is laid out.
 _DISTA: dict[str, tuple[str, Callable[[np.ndarray], np.ndarray]]] = {
     "lambda_step": ("step_size", lambda a: a.reshape(())),
@@ -57,15 +63,15 @@ _DISTA: dict[str, tuple[str, Callable[[np.ndarray], np.ndarray]]] = {
     "w1.bias": ("dynamic_transform.compress.bias", np.asarray),
     "w2.weight": ("dynamic_transform.expand.kernel", np.transpose),
     "w2.bias": ("dynamic_transform.expand.bias", np.asarray),
-    "att.convl.weight": ("threshold.wide_view.depthwise", lambda a: a[:, 0].transpose(1, 2, 0)),
+    "att.convl.weight": ("threshold.wide_view.depthwise", lambda a: _kernel(a).reshape(3, 3, -1)),
     "att.convl.bias": ("threshold.wide_view.depthwise_bias", np.asarray),
-    "att.conv0_s.weight": ("threshold.point_view.kernel", lambda a: a[:, :, 0, 0].T),
+    "att.conv0_s.weight": ("threshold.point_view.kernel", _pointwise),
     "att.conv0_s.bias": ("threshold.point_view.bias", np.asarray),
-    "att.conv1_s.weight": ("threshold.wide_view.pointwise.kernel", lambda a: a[:, :, 0, 0].T),
+    "att.conv1_s.weight": ("threshold.wide_view.pointwise.kernel", _pointwise),
     "att.conv1_s.bias": ("threshold.wide_view.pointwise.bias", np.asarray),
     "att.conv_squeeze.weight": ("threshold.squeeze", _kernel),
     "att.conv_squeeze.bias": ("threshold.squeeze_bias", np.asarray),
-    "att.conv_m.weight": ("threshold.merge.kernel", lambda a: a[:, :, 0, 0].T),
+    "att.conv_m.weight": ("threshold.merge.kernel", _pointwise),
     "att.conv_m.bias": ("threshold.merge.bias", np.asarray),
 }
 
@@ -89,18 +95,20 @@ def _load_dista(arrays: dict[str, np.ndarray], *, factor, phi, q_init, alpha) ->
     )
     for index, stage in enumerate(model.stages):
         for key, (path, convert) in _DISTA.items():
-            _assign(stage, path, convert(arrays[f"{index}.{key}"]), f"{index}.{key}")
+            _assign(attrgetter(path)(stage), convert, arrays[f"{index}.{key}"], f"{index}.{key}")
     return model
 
 
-def _assign(module: nnx.Module, path: str, value: np.ndarray, name: str) -> None:
-    *parents, leaf = path.split(".")
-    for parent in parents:
-        module = getattr(module, parent)
-    parameter = getattr(module, leaf)
+def _assign(
+    parameter: nnx.Param, convert: Callable[[np.ndarray], np.ndarray], array: np.ndarray, name: str
+) -> None:
+    try:
+        value = convert(array)
+    except (ValueError, IndexError):  # another number of axes than the conversion is for
+        value = array
     if parameter.shape != value.shape:
         raise DistaxError(
-            f"array {name!r} has shape {value.shape}, the model needs {parameter.shape}: "
+            f"array {name!r} of shape {array.shape} does not fit the model's {parameter.shape}: "
             "the weights are of another architecture or factor"
         )
     parameter[...] = jnp.asarray(value, parameter.dtype)

@@ -7,7 +7,6 @@ with the same result; two scores that share a bin are treated as tied.
 """
 
 from functools import partial
-from typing import Self
 
 import jax
 import jax.numpy as jnp
@@ -111,10 +110,10 @@ class CsoSums:
     targets: Int[Array, ""]
 
     @classmethod
-    def of(cls, found: Targets, truth: Targets, radii: tuple[float, ...] = RADII) -> Self:
+    def of(cls, found: Targets, truth: Targets, radii: tuple[float, ...] = RADII) -> "CsoSums":
         """Sums over a batch of images `[..., K]` against `[..., M]`."""
         hit = match(found, truth, jnp.asarray(radii)).reshape(-1, len(radii))
-        bins = _score_bin(found.score.ravel())
+        bins = _score_bin(jnp.ravel(found.score))
         zeros = jnp.zeros(_BINS, jnp.int32)
         count = jax.vmap(lambda weight: zeros.at[bins].add(weight.astype(jnp.int32)))
         sums = count(jnp.stack([found.mask.ravel(), *hit.T]))

@@ -1,7 +1,5 @@
 """Target counts and position errors under optimal assignment."""
 
-from typing import Self
-
 import jax
 import jax.numpy as jnp
 import optax
@@ -36,7 +34,7 @@ def assign(
         row, column = optax.assignment.hungarian_algorithm(cost)
         return distance[row, column], real[row, column]
 
-    flat = [a.reshape(-1, *a.shape[-2:]) for a in (cost, distance, real)]
+    flat = [jnp.reshape(a, (-1, *a.shape[-2:])) for a in (cost, distance, real)]
     paired, valid = jax.vmap(one)(*flat)
     batch = distance.shape[:-2]
     return paired.reshape(*batch, -1), valid.reshape(*batch, -1)
@@ -59,7 +57,9 @@ class LocalizationSums:
     squared_error: Float[Array, ""]
 
     @classmethod
-    def of(cls, found: Targets, truth: Targets, valid: Bool[Array, "*batch"] | None = None) -> Self:
+    def of(
+        cls, found: Targets, truth: Targets, valid: Bool[Array, "*batch"] | None = None
+    ) -> "LocalizationSums":
         """Sums over a batch of images `[..., K]` against `[..., M]`, or over its valid ones."""
         valid = jnp.ones(found.count.shape, bool) if valid is None else valid
         distance, paired = assign(found, truth)

@@ -14,8 +14,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-Maps = Float[Array, "B height width channels"]
-
 
 def conv3x3(
     maps: Float[Array, "B height width inputs"], kernel: Float[Array, "3 3 inputs outputs"]

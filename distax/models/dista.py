@@ -6,19 +6,22 @@ In two places the equations are kept where the original implementation strays fr
 sample has a dynamic kernel of its own, and gradients reach the network that makes it.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from distax.errors import check_positive
+from distax.errors import DistaxError, check_positive
 from distax.models.base import Constant, GridModel
-from distax.models.convolution import Maps, conv3x3, filter3x3, separable3x3
+from distax.models.convolution import conv3x3, filter3x3, separable3x3
 from distax.models.initialization import simulated_estimator
 from distax.models.registry import register
 from distax.pytree import pytree
 from distax.sensor import Sensor
 
+Maps = Float[Array, "B height width channels"]
 OneMap = Float[Array, "B height width 1"]
 
 _glorot = nnx.initializers.glorot_normal()
@@ -48,7 +51,9 @@ class SeparableConvolution(nnx.Module):
         self.depthwise_bias = _fan_in_uniform(rngs, 9, inputs)
         self.pointwise = Affine(inputs, outputs, rngs)
 
-    def __call__(self, maps: Maps) -> Maps:
+    def __call__(
+        self, maps: Float[Array, "B height width inputs"]
+    ) -> Float[Array, "B height width outputs"]:
         maps = separable3x3(maps, self.depthwise[...], self.pointwise.kernel[...])
         return maps + self.pointwise(self.depthwise_bias[...])
 
@@ -60,7 +65,9 @@ class TwoConvolutions(nnx.Module):
         self.first = nnx.Param(_glorot(rngs.params(), (3, 3, inputs, hidden)))
         self.second = nnx.Param(_glorot(rngs.params(), (3, 3, hidden, outputs)))
 
-    def __call__(self, maps: Maps) -> Maps:
+    def __call__(
+        self, maps: Float[Array, "B height width inputs"]
+    ) -> Float[Array, "B height width outputs"]:
         return conv3x3(jax.nn.relu(conv3x3(maps, self.first[...])), self.second[...])
 
 
@@ -159,7 +166,8 @@ class Dista(GridModel):
       rngs: keys for the initial parameters.
 
     Raises:
-      DistaxError: an even factor, a size that is not positive, or an odd number of channels.
+      DistaxError: an even factor, a size that is not positive, an odd number of channels, or a
+        matrix of another size.
     """
 
     def __init__(
@@ -177,10 +185,20 @@ class Dista(GridModel):
         rngs: nnx.Rngs,
     ):
         check_positive(stages=stages, channels=channels, hidden=hidden)
+        if channels % 2:
+            raise DistaxError(f"channels must be even, got {channels}")
         self.symmetry_weight = symmetry_weight
         self.shape = factor * sensor.height, factor * sensor.width
-        self.phi = Constant(sensor.sampling_matrix(factor) if phi is None else phi)
-        self.q_init = Constant(simulated_estimator(sensor, factor) if q_init is None else q_init)
+        phi = sensor.sampling_matrix(factor) if phi is None else phi
+        q_init = simulated_estimator(sensor, factor) if q_init is None else q_init
+        pixels, nodes = sensor.height * sensor.width, math.prod(self.shape)
+        for name, matrix, shape in (
+            ("phi", phi, (pixels, nodes)),
+            ("q_init", q_init, (nodes, pixels)),
+        ):
+            if matrix.shape != shape:
+                raise DistaxError(f"{name} has shape {matrix.shape}, factor {factor} needs {shape}")
+        self.phi, self.q_init = Constant(phi), Constant(q_init)
         self.stages = nnx.List(
             Stage(self.shape, channels, hidden, alpha, rngs) for _ in range(stages)
         )

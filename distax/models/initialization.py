@@ -25,10 +25,11 @@ def linear_estimator(
     Returns:
       Q for x₀ = y Qᵀ (DISTA-Net, arXiv 2505.19148, initialisation).
     """
-    images = labels @ phi.T
-    gram = images.T @ images
-    gram += ridge * jnp.mean(jnp.diagonal(gram)) * jnp.eye(len(gram))
-    return jax.scipy.linalg.solve(gram, images.T @ labels, assume_a="pos").T
+    with jax.default_matmul_precision("highest"):
+        images = labels @ phi.T
+        gram = images.T @ images
+        gram += ridge * jnp.mean(jnp.diagonal(gram)) * jnp.eye(len(gram))
+        return jax.scipy.linalg.solve(gram, images.T @ labels, assume_a="pos").T
 
 
 @partial(jax.jit, static_argnums=(0, 1))

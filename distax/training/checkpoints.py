@@ -6,6 +6,7 @@ stored by name, so that a file of another architecture can be told by the names 
 """
 
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import jax
 import optax
-from jaxtyping import Array
 
 from distax.config import TrainConfig, from_dict
 from distax.errors import DistaxError
@@ -54,12 +54,12 @@ def save(
         about=ocp.args.JsonSave(about),
     )
     try:
+        _check_space(folder, sum(leaf.nbytes for leaf in jax.tree.leaves(state)))
         with _manager(folder) as manager:
             manager.save(step, args=items, force=True)
     # Orbax and the storage under it report a full disk as one of several unrelated exceptions.
     except Exception as error:
-        for unfinished in folder.glob(f"{step}.orbax-checkpoint-tmp*"):
-            shutil.rmtree(unfinished, ignore_errors=True)
+        _discard(folder, step)
         raise DistaxError(
             f"{folder}: the checkpoint of step {step} could not be saved ({_first_line(error)}); "
             "the one before is untouched: free space and resume"
@@ -129,13 +129,13 @@ def _training_part(state: TrainState) -> dict[str, Any]:
     return {"opt_state": state.opt_state, "step": state.step}
 
 
-def _named(tree: Any) -> dict[str, Array]:
+def _named(tree: Any) -> dict[str, Any]:
     """A tree's arrays by their path."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
 
 
-def _with_arrays(tree: Tree, named: dict[str, Array]) -> Tree:
+def _with_arrays(tree: Tree, named: dict[str, Any]) -> Tree:
     """The tree with its arrays replaced by those of the same name."""
     return jax.tree.unflatten(jax.tree.structure(tree), [named[name] for name in _named(tree)])
 
@@ -162,6 +162,24 @@ def _restore(folder: Path, **items: Any) -> Any:
             f"{folder / str(step)}: the checkpoint is damaged ({_first_line(error)}); "
             "use another one or train again"
         ) from error
+
+
+def _check_space(folder: Path, needed: int) -> None:
+    """Find out that the disk is full before a hundred writers do."""
+    folder.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise OSError(f"it needs {needed / 1e6:.0f} MB, the disk has {free / 1e6:.0f} MB left")
+
+
+def _discard(folder: Path, step: int) -> None:
+    """Delete an unfinished checkpoint; writers that have not noticed may still be at it."""
+    for _ in range(20):
+        if not (unfinished := list(folder.glob(f"{step}.orbax-checkpoint-tmp*"))):
+            return
+        for path in unfinished:
+            shutil.rmtree(path, ignore_errors=True)
+        time.sleep(0.1)
 
 
 def _finished_step(folder: Path) -> int:

@@ -6,7 +6,7 @@ So a run resumes at any step without a saved iterator: the step is the position 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Any, Protocol, SupportsIndex
+from typing import Any, Protocol, SupportsIndex, TypeVar, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -14,26 +14,20 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from distax.errors import DistaxError
-from distax.scenes import PlacementLaw, sample
-from distax.sensor import Sensor, expose, render
+from distax.scenes import PlacementLaw, simulate
+from distax.sensor import Sensor
 from distax.targets import Targets
 
 Batch = tuple[Float[Array, "B height width"], Targets]
+Rows = TypeVar("Rows")
 
 
+@runtime_checkable
 class Feed(Protocol):
     """A source of training batches."""
 
     def batches(self, start: int) -> Iterator[Batch]:
         """The batches of steps `start`, `start + 1`, … without end."""
-
-
-@partial(jax.jit, static_argnums=(1, 2, 3))
-def simulate(key: PRNGKeyArray, count: int, sensor: Sensor, law: PlacementLaw) -> Batch:
-    """`count` random scenes as the sensor sees them, and their targets."""
-    scene_key, noise_key = jax.random.split(key)
-    targets = sample(scene_key, count, law)
-    return expose(noise_key, render(targets, sensor), sensor), targets
 
 
 @dataclass(frozen=True)
@@ -55,7 +49,7 @@ class SimulatedFeed:
 
 
 @partial(jax.jit, static_argnums=2)
-def epoch_order(key: PRNGKeyArray, epoch: int, size: int) -> Int[Array, " size"]:
+def epoch_order(key: PRNGKeyArray, epoch: int | Int[Array, ""], size: int) -> Int[Array, " size"]:
     """The order in which an epoch visits a dataset of `size` images."""
     return jax.random.permutation(jax.random.fold_in(key, epoch), size)
 
@@ -87,7 +81,7 @@ class MemoryFeed:
 
 
 @partial(jax.jit, static_argnums=3)
-def _gather(data: Batch, order: Array, position: int, batch_size: int) -> Batch:
+def _gather(data: Rows, order: Array, position: int | Int[Array, ""], batch_size: int) -> Rows:
     chosen = jax.lax.dynamic_slice_in_dim(order, position * batch_size, batch_size)
     return jax.tree.map(lambda leaf: leaf[chosen], data)
 

@@ -13,8 +13,9 @@ from jaxtyping import Array, PRNGKeyArray
 from distax.config import TrainConfig
 from distax.errors import DistaxError, Terminated
 from distax.evaluation import Evaluation, evaluate
+from distax.scenes import simulate
 from distax.training import checkpoints
-from distax.training.feeds import Batch, Feed, MemoryFeed, SimulatedFeed, StreamFeed, simulate
+from distax.training.feeds import Batch, Feed, MemoryFeed, SimulatedFeed, StreamFeed
 from distax.training.reporting import Reporter
 from distax.training.state import (
     TrainState,
@@ -54,7 +55,7 @@ def train(config: TrainConfig, run: Path, resume: bool = False) -> Evaluation:
         raise DistaxError(f"{run}: already holds a run; resume it or choose another folder")
     else:
         state, best = init_state(create_model(config), optimizer), None
-    step, start = make_train_step(config, optimizer), int(state.step)
+    step, start = make_train_step(config), int(state.step)
     feed, held_out = make_feed(config), make_held_out(config)
     model = abstract_model(config)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,7 @@ from distax.config import OptimizerConfig, TrainConfig
 from distax.grid import rasterize
 from distax.models import GridModel
 from distax.pytree import pytree
+from distax.sensor import Sensor
 from distax.training.feeds import Batch
 
 
@@ -81,21 +83,43 @@ def merge(model: GridModel, params: nnx.State, constants: nnx.State) -> GridMode
 
 
 def make_train_step(
-    config: TrainConfig, optimizer: optax.GradientTransformation
+    config: TrainConfig,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Float[Array, ""]]]:
-    """The jitted step (state, batch) → (state, loss); it consumes the state it is given."""
-    model = abstract_model(config)
+    """The step (state, batch) → (state, loss); it consumes the state it is given."""
+    return partial(
+        _train_step,
+        graphdef=nnx.graphdef(abstract_model(config)),
+        optimizer=config.optimizer,
+        steps=config.steps,
+        sensor=config.sensor,
+        factor=config.model.factor,
+    )
 
-    def step(state: TrainState, batch: Batch) -> tuple[TrainState, Float[Array, ""]]:
-        images, targets = batch
-        grids = rasterize(targets, config.sensor, config.model.factor)
 
-        def loss(params: nnx.State) -> Float[Array, ""]:
-            return merge(model, params, state.constants).loss(images, grids)
+# Static arguments that compare by value, so that equal runs in one process compile once.
+@partial(
+    jax.jit,
+    donate_argnames="state",
+    static_argnames=("graphdef", "optimizer", "steps", "sensor", "factor"),
+)
+def _train_step(
+    state: TrainState,
+    batch: Batch,
+    graphdef: nnx.GraphDef[GridModel],
+    optimizer: OptimizerConfig,
+    steps: int,
+    sensor: Sensor,
+    factor: int,
+) -> tuple[TrainState, Float[Array, ""]]:
+    images, targets = batch
+    grids = rasterize(targets, sensor, factor)
 
-        value, gradients = jax.value_and_grad(loss)(state.params)
-        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
-        return replace(state, step=state.step + 1, params=params, opt_state=opt_state), value
+    def loss(params: nnx.State) -> Float[Array, ""]:
+        return nnx.merge(graphdef, params, state.constants).loss(images, grids)
 
-    return jax.jit(step, donate_argnums=0)
+    value, gradients = jax.value_and_grad(loss)(state.params)
+    updates, opt_state = make_optimizer(optimizer, steps).update(
+        gradients, state.opt_state, state.params
+    )
+    params = optax.apply_updates(state.params, updates)
+    return replace(state, step=state.step + 1, params=params, opt_state=opt_state), value

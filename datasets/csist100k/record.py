@@ -1,0 +1,64 @@
+"""What one record of the dataset holds, written and read."""
+
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+from jaxtyping import Float, UInt8
+
+from distax.scenes import PlacementLaw
+from distax.sensor import Sensor
+from distax.targets import Targets
+
+IMAGE_SHAPE = Sensor().shape
+MAX_TARGETS = PlacementLaw().max_targets
+
+Record = dict[str, Any]
+
+
+def features() -> tfds.features.FeaturesDict:
+    """TFDS's description of a record; targets are padded with zeros to `MAX_TARGETS`."""
+    return tfds.features.FeaturesDict(
+        {
+            # Bytes are stored and read faster than TFDS's default, a list of 64-bit integers.
+            "image": tfds.features.Tensor(shape=IMAGE_SHAPE, dtype=np.uint8, encoding="bytes"),
+            "position": tfds.features.Tensor(shape=(MAX_TARGETS, 2), dtype=np.float32),
+            "intensity": tfds.features.Tensor(shape=(MAX_TARGETS,), dtype=np.float32),
+            "count": tfds.features.Scalar(dtype=np.int64),
+            "id": tfds.features.Scalar(dtype=np.int64),
+        }
+    )
+
+
+def make_record(
+    identifier: int,
+    image: UInt8[np.ndarray, "height width"],
+    position: Float[np.ndarray, "targets 2"],
+    intensity: Float[np.ndarray, " targets"],
+) -> Record:
+    """The record of one image and its one to `MAX_TARGETS` targets (pixels, counts)."""
+    padding = MAX_TARGETS - len(intensity)
+    return {
+        "image": image,
+        "position": np.pad(position.astype(np.float32), ((0, padding), (0, 0))),
+        "intensity": np.pad(intensity.astype(np.float32), (0, padding)),
+        "count": len(intensity),
+        "id": identifier,
+    }
+
+
+def record_to_example(record: Record) -> tuple[Float[np.ndarray, "*batch height width"], Targets]:
+    """Image and truth of a record, or of records stacked along leading axes.
+
+    Returns:
+      The image in sensor counts as float32 and Targets `[*batch, 5]` of NumPy arrays, ranked by
+      their intensity.
+    """
+    intensity = np.asarray(record["intensity"], np.float32)
+    targets = Targets(
+        position=np.asarray(record["position"], np.float32),
+        intensity=intensity,
+        mask=np.arange(intensity.shape[-1]) < np.expand_dims(record["count"], -1),
+        score=intensity,
+    )
+    return np.asarray(record["image"], np.float32), targets

@@ -1,0 +1,145 @@
+"""How fast the core is on this machine: prints a table, and writes it as JSON on request.
+
+    python experiments/benchmarks/core.py --json experiments/results/benchmarks_cpu.json
+
+A figure is the best of several repetitions after compilation.
+"""
+
+import datetime
+import json
+import platform
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import jax
+import tyro
+
+import distax
+from distax.config import TrainConfig
+from distax.files import write_text
+from distax.scenes import simulate
+from distax.training.state import create_model, init_state, make_optimizer, make_train_step
+
+BATCH = 64
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One measurement: how many of what a second."""
+
+    name: str
+    amount: int
+    unit: str
+    seconds: float
+
+    @property
+    def rate(self) -> float:
+        """Units a second."""
+        return self.amount / self.seconds
+
+
+def scene_simulation(config: TrainConfig) -> Figure:
+    """Scenes and their images."""
+    count = 100_000
+    seconds = fastest(lambda: simulate(jax.random.key(1), count, config.sensor, config.law), 2)
+    return Figure("simulate scenes and images", count, "images", seconds)
+
+
+def dataset_read(config: TrainConfig) -> Figure:
+    """Records read at random from a built dataset."""
+    from distax.datasets import csist100k
+
+    records = 10_000
+    with tempfile.TemporaryDirectory() as folder:
+        small = csist100k.SimulatedConfig(train=records, validation=1, test=1)
+        csist100k.build(small, folder)
+        source = csist100k.open_split(small, "train", folder)
+        seconds = fastest(lambda: csist100k.read_split(source), 3)
+    return Figure("read dataset records", records, "images", seconds)
+
+
+def inference(config: TrainConfig) -> Figure:
+    """Images to decoded targets."""
+    images, _ = simulate(jax.random.key(1), BATCH, config.sensor, config.law)
+    unmixer = distax.Unmixer(model=create_model(config), sensor=config.sensor)
+    return Figure("inference", BATCH, "images", fastest(lambda: unmixer(images), 8))
+
+
+def training_step(config: TrainConfig) -> Figure:
+    """Gradient and optimiser step."""
+    optimizer = make_optimizer(config.optimizer, config.steps)
+    step = make_train_step(config)
+    batch = simulate(jax.random.key(1), BATCH, config.sensor, config.law)
+    state = init_state(create_model(config), optimizer)
+
+    def advance() -> Any:
+        nonlocal state
+        state, loss = step(state, batch)
+        return loss
+
+    return Figure("training step", BATCH, "images", fastest(advance, 4))
+
+
+def metric(config: TrainConfig) -> Iterator[Figure]:
+    """CSO-mAP of 10,000 images at five radii, exactly and by sums."""
+    count = 10_000
+    _, truth = simulate(jax.random.key(1), count, config.sensor, config.law)
+    grid = distax.rasterize(truth, config.sensor, config.model.factor)
+    found = distax.decode(grid + jax.random.normal(jax.random.key(2), grid.shape))
+    by_sums = jax.jit(lambda found, truth: distax.metrics.CsoSums.of(found, truth).value())
+    for name, function in {"exact": distax.metrics.cso_map, "sums": by_sums}.items():
+        seconds = fastest(lambda f=function: f(found, truth), 5)
+        yield Figure(f"CSO-mAP, five radii, {name}", count, "images", seconds)
+
+
+def fastest(function: Callable[[], Any], repetitions: int) -> float:
+    """Seconds of the fastest call after a first one that compiles."""
+    jax.block_until_ready(function())
+    seconds = []
+    for _ in range(repetitions):
+        start = time.perf_counter()
+        jax.block_until_ready(function())
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)
+
+
+def main(json_file: Annotated[Path | None, tyro.conf.arg(name="json")] = None) -> None:
+    """Measure the core's speed.
+
+    Args:
+      json_file: write the figures there.
+    """
+    config = TrainConfig()
+    figures = [
+        scene_simulation(config),
+        dataset_read(config),
+        inference(config),
+        training_step(config),
+        *metric(config),
+    ]
+    print("| | time | rate |\n|---|---|---|")
+    for figure in figures:
+        amount = f"{figure.amount:,} {figure.unit}"
+        print(f"| {figure.name}, {amount} | {figure.seconds:.3g} s | {figure.rate:,.0f} /s |")
+    if json_file:
+        about = {
+            "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+            "device": jax.devices()[0].device_kind,
+            "processor": platform.processor() or platform.machine(),
+            "python": platform.python_version(),
+            "jax": jax.__version__,
+            "distax": distax.__version__,
+        }
+        rows = [
+            {"name": f.name, "amount": f.amount, "unit": f.unit, "seconds": f.seconds}
+            for f in figures
+        ]
+        write_text(json_file, json.dumps(about | {"figures": rows}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    tyro.cli(main)

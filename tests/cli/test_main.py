@@ -1,0 +1,69 @@
+import subprocess
+import sys
+
+import pytest
+
+from distax.cli.main import main
+
+COMMANDS = ("quickstart", "build-dataset", "train", "evaluate", "unmix")
+
+
+def run(capsys, *arguments):
+    """Exit status, standard output and standard error of a command."""
+    try:
+        main(arguments)
+        status = 0
+    except SystemExit as exit_:
+        status = exit_.code
+        if isinstance(status, str):  # what the interpreter does with a message
+            print(status, file=sys.stderr)
+            status = 1
+    captured = capsys.readouterr()
+    return status, captured.out, captured.err
+
+
+def test_help_names_every_command(capsys):
+    status, out, _ = run(capsys, "--help")
+    assert status == 0
+    assert all(command in out for command in COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(capsys, command):
+    status, out, _ = run(capsys, command, "--help")
+    assert status == 0
+    assert f"usage: distax {command}" in out
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_an_unknown_option_is_an_error(capsys, command):
+    status, _, err = run(capsys, command, "--stepz", "3")
+    assert status == 2
+    assert "--stepz" in err
+
+
+def test_errors_are_one_line_and_status_1(capsys, tmp_path):
+    status, out, err = run(capsys, "evaluate", "--checkpoint", str(tmp_path))
+    assert (status, out) == (1, "")
+    assert err.startswith(f"distax: {tmp_path}/last: no checkpoint there")
+    assert err.count("\n") == 1
+
+
+def test_an_interrupt_from_the_keyboard_has_its_status(capsys, monkeypatch):
+    def interrupted(self):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("distax.cli.evaluate.Evaluate.run", interrupted)
+    assert run(capsys, "evaluate")[0] == 130
+
+
+def test_the_installed_command_starts_without_the_heavy_packages():
+    code = (
+        "import sys; sys.argv = ['distax', '--help']\n"
+        "from distax.cli.main import main\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "heavy = {'orbax', 'grain', 'tensorflow_datasets', 'matplotlib', 'tensorboardX', 'PIL'}\n"
+        "print(sorted(heavy & sys.modules.keys()))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.stdout.endswith("[]\n"), result.stderr

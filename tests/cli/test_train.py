@@ -1,0 +1,92 @@
+import json
+import signal
+
+import jax
+import numpy as np
+import pytest
+
+from distax import DistaxError, Sensor
+from distax.cli.main import main
+from distax.cli.train import Train
+from distax.config import DataConfig, TrainConfig
+from distax.errors import Terminated
+from distax.training import checkpoints
+
+TINY = tuple(
+    "--model.options stages 1 channels 4 hidden 8 --batch-size 8 --log-every 2 --eval-every 3 "
+    "--eval-images 40 --optimizer.learning-rate 3e-3 --optimizer.warmup-steps 2 "
+    "--optimizer.decay cosine --steps 6".split()  # noqa: SIM905
+)
+
+
+def test_options_give_the_run_they_describe(tiny_run, tiny_config, tmp_path, capsys):
+    main(["train", "--run-dir", str(tmp_path / "run"), *TINY])
+    states = [checkpoints.load_state(run, tiny_config) for run in (tmp_path / "run", tiny_run)]
+    jax.tree.map(np.testing.assert_array_equal, *states)
+    assert "CSO-mAP" in capsys.readouterr().out
+
+
+def test_a_file_sets_what_options_then_change(tmp_path, monkeypatch):
+    (tmp_path / "a.toml").write_text("steps = 7\nseed = 3\nsensor = { sigma = 0.6 }\n")
+    ran = []
+    monkeypatch.setattr(Train, "run", lambda self: ran.append(self))
+    main(["train", "--config", str(tmp_path / "a.toml"), "--steps", "9"])
+    assert ran[0].settings == TrainConfig(steps=9, seed=3, sensor=Sensor(sigma=0.6))
+
+
+def test_a_resumed_run_has_its_own_configuration(tiny_run, tiny_config):
+    assert Train.defaults(["train", "--resume", str(tiny_run)]).settings == tiny_config
+    assert Train.defaults(["train", f"--resume={tiny_run}"]).settings == tiny_config
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--config", "none.toml"], "none.toml: cannot be read"),
+        (["--batch-size", "0"], "batch_size must be greater than 0"),
+        (["--model.factor", "4", "--eval-images", "1"], "factor must be an odd number"),
+        (["--model.name", "distta", "--steps", "1"], "did you mean 'dista'"),
+        (["--model.options", "chanels", "4"], "did you mean 'channels'"),
+        (["--data.dataset", "simulated"], "run `distax build-dataset simulated --data-dir data`"),
+    ],
+)
+def test_what_is_wrong_is_named(arguments, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as exit_:
+        main(["train", *arguments])
+    assert str(exit_.value).startswith("distax: ")
+    assert message in str(exit_.value)
+    assert "\n" not in str(exit_.value)
+
+
+def test_termination_has_the_status_schedulers_expect(monkeypatch, capsys):
+    def terminated(self):
+        raise Terminated("stopped at step 1 of 2; saved in here")
+
+    monkeypatch.setattr(Train, "run", terminated)
+    with pytest.raises(SystemExit) as exit_:
+        main(["train"])
+    assert exit_.value.code == 128 + signal.SIGTERM
+    assert "saved in here" in capsys.readouterr().err
+
+
+def test_a_dataset_on_disk_is_trained_on(tmp_path, capsys):
+    name, data = "simulated_seed0_16_8_8", str(tmp_path / "data")
+    main(["build-dataset", name, "--data-dir", data])
+    assert "train, 16 images" in capsys.readouterr().out
+    results = []
+    for feed in ("memory", "stream"):
+        run = str(tmp_path / feed)
+        options = ["--data.dataset", name, "--data.data-dir", data, "--data.feed", feed]
+        main(["train", "--run-dir", run, *TINY, *options])
+        saved = ["--data-dir", data, "--json", str(tmp_path / "a.json")]
+        main(["evaluate", "--checkpoint", run, "--dataset", name, *saved])
+        results.append(json.loads((tmp_path / "a.json").read_text()) | {"checkpoint": None})
+    assert results[0] == results[1]
+    assert results[0]["images"] == 8
+    assert results[0]["data"] == f"{name}/test"
+
+
+def test_a_setting_that_no_dataset_has_is_an_error():
+    with pytest.raises(DistaxError, match="was taken by CSIST"):
+        TrainConfig(data=DataConfig(dataset="released"), sensor=Sensor(sigma=1.0))

@@ -1,0 +1,73 @@
+"""Eight virtual CPU devices, small deterministic hypothesis runs, and the reference values."""
+
+import os
+
+os.environ["JAX_PLATFORMS"] = "cpu"  # also for the processes that tests start
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import hypothesis
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import distax
+from distax.config import ModelConfig, OptimizerConfig, TrainConfig
+from distax.training.loop import train
+
+jax.config.update("jax_platforms", "cpu")
+jax.config.update("jax_num_cpu_devices", 8)
+
+hypothesis.settings.register_profile(
+    "distax", max_examples=40, deadline=None, derandomize=True, database=None
+)
+hypothesis.settings.load_profile("distax")
+
+
+@cache
+def _load(name: str) -> dict[str, np.ndarray]:
+    with np.load(Path(__file__).parent / "reference" / f"{name}.npz") as file:
+        return dict(file)
+
+
+@pytest.fixture(scope="session")
+def reference() -> Callable[[str], dict[str, np.ndarray]]:
+    """Arrays of tests/reference/<name>.npz, which were made without distax."""
+    return _load
+
+
+@pytest.fixture(scope="session")
+def true_targets() -> Callable[..., distax.Targets]:
+    """Targets of a reference file: its rows are (row, column, intensity), zero beyond `count`."""
+
+    def make(arrays: dict[str, np.ndarray], dtype: type = np.float32) -> distax.Targets:
+        rows = jnp.asarray(arrays["targets"], dtype)
+        mask = np.arange(rows.shape[1]) < arrays["count"][:, None]
+        return distax.make_targets(rows[..., :2], rows[..., 2], jnp.asarray(mask))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_config() -> TrainConfig:
+    """A training run that takes a second once compiled."""
+    return TrainConfig(
+        model=ModelConfig(options={"stages": 1, "channels": 4, "hidden": 8}),
+        optimizer=OptimizerConfig(learning_rate=3e-3, warmup_steps=2, decay="cosine"),
+        steps=6,
+        batch_size=8,
+        log_every=2,
+        eval_every=3,
+        eval_images=40,
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tiny_config: TrainConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of that run, finished; not to be changed."""
+    run = tmp_path_factory.mktemp("runs") / "tiny"
+    train(tiny_config, run)
+    return run

@@ -1,0 +1,148 @@
+"""Opening and reading: any access gives the same records; damage is reported, not read."""
+
+import pickle
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+
+import distax
+from distax.datasets import csist100k
+
+SHARD = "csist100k-train.array_record-00000-of-00001"
+
+
+@pytest.fixture
+def copy(simulated_dir, simulated_name, tmp_path):
+    """A copy of the built dataset to damage: its data directory and its folder."""
+    shutil.copytree(simulated_dir / "csist100k", tmp_path / "csist100k")
+    return tmp_path, tmp_path / "csist100k" / simulated_name / "1.0.0"
+
+
+def test_whole_split_is_its_records(simulated_dir, simulated_name):
+    source = csist100k.open_split(simulated_name, "train", simulated_dir)
+    images, targets = csist100k.read_split(source)
+    assert images.shape == (1040, 11, 11)
+    assert images.dtype == np.float32
+    assert targets.mask.shape == (1040, 5)
+    for index in (0, 999, 1000, 1039):
+        image, truth = csist100k.record_to_example(source[index])
+        np.testing.assert_array_equal(image, images[index])
+        assert image.dtype == truth.position.dtype == truth.intensity.dtype == np.float32
+        assert truth.mask.sum() == source[index]["count"]
+        for name in ("position", "intensity", "mask", "score"):
+            value = getattr(truth, name)
+            assert type(value) is np.ndarray
+            np.testing.assert_array_equal(value, getattr(targets, name)[index])
+
+
+def test_pickled_source_reads_the_same(simulated_dir, simulated_name, released_dir):
+    for name, folder in ((simulated_name, simulated_dir), ("released", released_dir)):
+        source = csist100k.open_split(name, "test", folder)
+        again = pickle.loads(pickle.dumps(source))
+        assert len(again) == len(source)
+        np.testing.assert_array_equal(again[7]["image"], source[7]["image"])
+
+
+def test_part_of_a_split(simulated_dir, simulated_name):
+    part = csist100k.open_split(simulated_name, "train[100:110]", simulated_dir)
+    assert [record["id"] for record in part] == list(range(100, 110))
+
+
+def test_tfds_itself_finds_and_reads_it(simulated_dir, simulated_name):
+    source = tfds.data_source(
+        f"csist100k/{simulated_name}", split="validation", data_dir=simulated_dir
+    )
+    assert [record["id"] for record in source] == list(range(30))
+
+
+def test_building_again_reuses_the_files(copy, simulated_name):
+    data_dir, folder = copy
+    before = (folder / SHARD).stat().st_mtime_ns
+    assert csist100k.build(simulated_name, data_dir) == folder
+    assert (folder / SHARD).stat().st_mtime_ns == before
+
+
+def test_not_built(tmp_path):
+    with pytest.raises(distax.DistaxError, match="`distax build-dataset simulated --data-dir"):
+        csist100k.open_split("simulated", "train", tmp_path)
+
+
+@pytest.mark.parametrize("split", ["val", "", "train[:0]", "train[a:]"])
+def test_unknown_split(simulated_dir, simulated_name, split):
+    with pytest.raises(distax.DistaxError, match="known are train, validation, test"):
+        csist100k.open_split(simulated_name, split, simulated_dir)
+
+
+def cut(folder):
+    shard = folder / SHARD
+    shard.write_bytes(shard.read_bytes()[:-70_000])
+
+
+def lengthen(folder):
+    info = folder / "dataset_info.json"
+    info.write_text(info.read_text().replace('"1040"', '"1041"'))
+
+
+DAMAGE = {
+    "shard cut short": cut,
+    "shard empty": lambda folder: (folder / SHARD).write_bytes(b""),
+    "shard missing": lambda folder: (folder / SHARD).unlink(),
+    "a record missing": lengthen,
+    "no description": lambda folder: (folder / "dataset_info.json").unlink(),
+    "broken description": lambda folder: (folder / "dataset_info.json").write_text('{"name'),
+    "nothing": lambda folder: [path.unlink() for path in folder.iterdir()],
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damage_is_noticed_on_opening(copy, simulated_name, damage):
+    data_dir, folder = copy
+    DAMAGE[damage](folder)
+    for use in (
+        lambda: csist100k.open_split(simulated_name, "train", data_dir),
+        lambda: csist100k.build(simulated_name, data_dir),
+    ):
+        with pytest.raises(distax.DistaxError, match="is damaged: delete that folder and run") as e:
+            use()
+        assert str(folder) in str(e.value)
+        assert "\n" not in str(e.value)
+
+
+def test_damage_inside_is_noticed_on_reading(copy, simulated_name):
+    data_dir, folder = copy
+    content = bytearray((folder / SHARD).read_bytes())
+    content[50_000:50_010] = bytes(10)
+    (folder / SHARD).write_bytes(content)
+    source = csist100k.open_split(simulated_name, "train", data_dir)
+    with pytest.raises(distax.DistaxError, match=r"records 0 to 999 of train in .* cannot be read"):
+        csist100k.read_split(source)
+
+
+def test_unwritable_folder(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(distax.DistaxError, match="cannot build simulated_seed0_1_1_1 in"):
+        csist100k.build("simulated_seed0_1_1_1", tmp_path / "file")
+
+
+def test_neither_tensorflow_nor_an_early_tfds_is_imported(tmp_path):
+    """In a fresh process, building and reading included; standard output stays clean."""
+    code = """
+import sys
+import distax, distax.datasets
+assert "tensorflow_datasets" not in sys.modules
+from distax.datasets import csist100k
+csist100k.build("simulated_seed0_2_1_1", sys.argv[1])
+source = csist100k.open_split("simulated_seed0_2_1_1", "train", sys.argv[1])
+images, _ = csist100k.read_split(source)
+assert images.shape == (2, 11, 11)
+assert "tensorflow" not in sys.modules
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == ""

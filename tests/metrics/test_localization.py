@@ -1,0 +1,103 @@
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.optimize import linear_sum_assignment
+
+from distax import make_targets
+from distax.metrics import LocalizationSums, assign
+
+sums_of = jax.jit(LocalizationSums.of)
+jitted = jax.jit(assign)
+
+
+def random_pair(seed, images, found, true):
+    """Sets within one pixel, as closely spaced as the benchmark's, with padding anywhere."""
+    rng = np.random.default_rng(seed)
+
+    def make(slots):
+        return make_targets(
+            jnp.float32(rng.uniform(4.5, 5.5, (images, slots, 2))),
+            jnp.full((images, slots), 240.0),
+            jnp.asarray(rng.random((images, slots)) < 0.7),
+        )
+
+    return make(found), make(true)
+
+
+@pytest.mark.parametrize(("found", "true"), [(4, 4), (6, 4), (3, 5)])
+def test_assign_agrees_with_scipy(found, true):
+    images = 200
+    pair = random_pair(found, images, found, true)
+    distance, valid = map(np.asarray, jitted(*pair))
+    assert distance.shape == (images, min(found, true))
+
+    estimates, targets = (jax.tree.map(np.asarray, side) for side in pair)
+    for image in range(images):
+        a = estimates.position[image][estimates.mask[image]].astype(float)
+        b = targets.position[image][targets.mask[image]].astype(float)
+        cost = np.linalg.norm(a[:, None] - b, axis=-1)
+        best = cost[linear_sum_assignment(cost)]
+        assert valid[image].sum() == len(best)
+        np.testing.assert_allclose(distance[image][valid[image]].sum(), best.sum(), atol=1e-5)
+
+
+def test_assign_is_the_same_batched_and_vmapped():
+    pair = random_pair(0, 200, 3, 5)
+    jax.tree.map(
+        partial(np.testing.assert_allclose, rtol=1e-6), jax.vmap(assign)(*pair), jitted(*pair)
+    )
+
+
+def test_the_whole_sum_is_minimal_not_each_distance():
+    # Nearest first would pair 0.0 with 0.1 and leave 1.0 for −0.2: 1.3 in all, against 1.1.
+    found = make_targets(jnp.array([[[0.0, 0.0], [1.0, 0.0]]]), jnp.ones((1, 2)))
+    truth = make_targets(jnp.array([[[-0.2, 0.0], [0.1, 0.0]]]), jnp.ones((1, 2)))
+    distance, valid = jitted(found, truth)
+    np.testing.assert_allclose(np.sort(distance[0]), [0.2, 0.9], rtol=1e-5)
+    assert valid.all()
+
+
+def test_count_accuracy_and_rmse_by_hand():
+    found = make_targets(
+        jnp.array([[[5.0, 5.0], [6.0, 6.0]], [[3.0, 4.0], [9.0, 9.0]], [[1.0, 1.0], [2.0, 2.0]]]),
+        jnp.full((3, 2), 240.0),
+        jnp.array([[True, True], [True, False], [True, True]]),
+    )
+    truth = make_targets(
+        jnp.array([[[6.0, 6.4], [5.3, 5.0]], [[3.0, 4.0], [3.0, 5.0]], [[2.0, 2.0], [1.0, 1.1]]]),
+        jnp.full((3, 2), 240.0),
+        jnp.array([[True, True], [False, True], [True, True]]),
+    )
+    sums = sums_of(found, truth)  # squared distances: 0.16 + 0.09, 1, 0 + 0.01
+    assert (int(sums.images), int(sums.right_count), int(sums.pairs)) == (3, 3, 5)
+    np.testing.assert_allclose(sums.rmse, np.sqrt(1.26 / 5), rtol=1e-5)
+    np.testing.assert_allclose(sums.count_accuracy, 1.0)
+
+    fewer = make_targets(found.position, found.intensity, found.mask.at[0, 0].set(False))
+    sums = sums_of(fewer, truth)
+    assert (int(sums.images), int(sums.right_count), int(sums.pairs)) == (3, 2, 4)
+    np.testing.assert_allclose(sums.count_accuracy, 2 / 3, rtol=1e-6)
+    np.testing.assert_allclose(sums.rmse, np.sqrt(1.17 / 4), rtol=1e-5)
+
+
+def test_merged_sums_equal_those_of_the_whole():
+    pair = random_pair(1, 20, 4, 4)
+    parts = [jax.tree.map(lambda a, s=s: a[s], pair) for s in (slice(0, 7), slice(7, 20))]
+    merged = jax.tree.map(jnp.add, *(sums_of(*part) for part in parts))
+    whole = sums_of(*pair)
+    assert (merged.images, merged.right_count) == (whole.images, whole.right_count)
+    assert merged.pairs == whole.pairs
+    assert 0 < whole.right_count < whole.images == 20
+    np.testing.assert_allclose(merged.rmse, whole.rmse, rtol=1e-6)
+    np.testing.assert_allclose(merged.count_accuracy, whole.count_accuracy)
+
+
+def test_images_that_are_not_valid_are_left_out():
+    pair = random_pair(2, 20, 4, 4)
+    valid = np.random.default_rng(0).random(20) < 0.6
+    kept = sums_of(*jax.tree.map(lambda a: a[valid], pair))
+    masked = sums_of(*pair, jnp.asarray(valid))
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-6), masked, kept)

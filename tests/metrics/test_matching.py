@@ -1,0 +1,115 @@
+import hypothesis
+import hypothesis.extra.numpy as hnp
+import hypothesis.strategies as st
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from distax import make_targets
+from distax.metrics import match
+
+# Positions on a lattice of 1/8 px: distances that equal a radius or each other do so exactly.
+RADII = (0.125, 0.25, 0.625)
+IMAGES, FOUND, TRUE = 4, 5, 3
+jitted = jax.jit(match)
+
+
+def target_sets(slots, images=IMAGES):
+    """Random targets, many of them at equal places, of equal scores, or padding."""
+    lattice = st.integers(0, 6)
+    return st.builds(
+        lambda position, score, mask: make_targets(
+            jnp.float32(position / 8), jnp.float32(score), jnp.asarray(mask)
+        ),
+        hnp.arrays(np.int8, (images, slots, 2), elements=lattice),
+        hnp.arrays(np.int8, (images, slots), elements=st.integers(1, 5)),
+        hnp.arrays(bool, (images, slots)),
+    )
+
+
+def naive_match(found, truth, radius):
+    """The protocol, one detection at a time."""
+    found, truth = (jax.tree.map(np.asarray, targets) for targets in (found, truth))
+    hit = np.zeros(found.mask.shape, bool)
+    for image in range(len(hit)):
+        free = set(np.flatnonzero(truth.mask[image]).tolist())
+        present = sorted(free)
+        slots = np.flatnonzero(found.mask[image]).tolist()
+        for slot in sorted(slots, key=lambda slot: -found.score[image, slot]):  # a stable sort
+            if not present:
+                continue
+            distance = [
+                np.hypot(*(found.position[image, slot] - truth.position[image, target]))
+                for target in present
+            ]
+            nearest = present[int(np.argmin(distance))]
+            if min(distance) <= radius and nearest in free:
+                free.remove(nearest)
+                hit[image, slot] = True
+    return hit
+
+
+@hypothesis.given(target_sets(FOUND), target_sets(TRUE))
+def test_match_agrees_with_one_detection_at_a_time(found, truth):
+    hit = jitted(found, truth, jnp.array(RADII))
+    for index, radius in enumerate(RADII):
+        np.testing.assert_array_equal(hit[..., index], naive_match(found, truth, radius))
+
+
+def one_image(position, score=None, mask=None):
+    intensity = jnp.full(len(position), 240.0)
+    score = None if score is None else jnp.array(score)
+    return make_targets(
+        jnp.array(position), intensity, None if mask is None else jnp.array(mask), score
+    )
+
+
+def hits(found, truth, radius=0.25):
+    return match(found, truth, jnp.array([radius]))[:, 0].tolist()
+
+
+def test_of_several_detections_of_a_target_the_best_scored_counts():
+    found = one_image([[5.0, 5.0], [5.1, 5.0], [5.0, 5.2]], score=[1.0, 3.0, 2.0])
+    assert hits(found, one_image([[5.0, 5.0]])) == [False, True, False]
+
+
+def test_of_equal_scores_the_first_slot_counts():
+    found = one_image([[5.2, 5.0], [5.0, 5.0]], score=[2.0, 2.0])
+    assert hits(found, one_image([[5.0, 5.0]])) == [True, False]
+
+
+def test_a_detection_gets_no_second_choice():
+    # Both detections are nearest to the first target; the second target stays free.
+    found = one_image([[5.0, 5.0], [5.0, 5.1]], score=[2.0, 1.0])
+    truth = one_image([[5.0, 5.0], [5.0, 5.3]])
+    assert hits(found, truth) == [True, False]
+
+
+def test_padding_is_neither_nearest_nor_a_hit():
+    found = one_image([[5.0, 5.0], [5.0, 5.0]], score=[9.0, 1.0], mask=[False, True])
+    truth = one_image([[5.0, 5.0], [5.0, 5.2]], mask=[False, True])
+    assert hits(found, truth) == [False, True]
+
+
+def test_the_radius_is_inclusive():
+    found, truth = one_image([[5.0, 5.0]]), one_image([[5.375, 5.5]])  # 0.625 px apart
+    assert hits(found, truth, 0.625) == [True]
+    assert hits(found, truth, 0.6249) == [False]
+
+
+def test_match_is_the_same_batched_vmapped_and_eager():
+    rng = np.random.default_rng(0)
+
+    def random(slots):
+        return make_targets(
+            jnp.float32(rng.uniform(0, 1, (6, slots, 2))),
+            jnp.float32(rng.uniform(1, 2, (6, slots))),
+            jnp.asarray(rng.random((6, slots)) < 0.7),
+        )
+
+    found, truth, radii = random(FOUND), random(TRUE), jnp.array(RADII)
+    batched = jitted(found, truth, radii)
+    assert 0 < np.mean(batched) < 1
+    vmapped = jax.vmap(match, in_axes=(0, 0, None))(found, truth, radii)
+    np.testing.assert_array_equal(vmapped, batched)
+    np.testing.assert_array_equal(match(found, truth, radii), batched)

@@ -1,0 +1,80 @@
+import jax.numpy as jnp
+import pytest
+from flax import nnx
+
+from distax import DistaxError
+from distax.models import Dista, GridModel, create, names, register
+from distax.models import registry as registry_module
+
+
+@pytest.fixture(autouse=True)
+def models_of_this_test_only(monkeypatch):
+    monkeypatch.setattr(registry_module, "_MODELS", dict(registry_module._MODELS))
+
+
+def register_echo():
+    @register("echo")
+    class Echo(GridModel):
+        def __init__(self, *, factor: int = 3, gain: float = 1.0, rngs: nnx.Rngs):
+            self.factor, self.gain, self.key = factor, gain, rngs.params()
+
+        def __call__(self, images):
+            return self.gain * images
+
+    return Echo
+
+
+def test_create_passes_options_and_keys_on():
+    echo_class = register_echo()
+    assert "echo" in names()
+    model = create("echo", gain=2.0, rngs=nnx.Rngs(1))
+    assert type(model) is echo_class
+    assert (model.factor, model.gain) == (3, 2.0)
+    assert model.key == nnx.Rngs(1).params()
+
+
+def test_dista_is_registered():
+    assert "dista" in names()
+    model = nnx.eval_shape(lambda: create("dista", stages=2, channels=6, rngs=nnx.Rngs(0)))
+    assert type(model) is Dista
+    assert len(model.stages) == 2
+    assert model.stages[0].inverse.second.shape == (3, 3, 6, 1)
+
+
+def test_an_unknown_model_is_answered_with_the_nearest_name():
+    register_echo()
+    with pytest.raises(DistaxError, match=r"unknown model 'dist': did you mean 'dista'\?.*echo"):
+        create("dist", rngs=nnx.Rngs(0))
+
+
+def test_a_model_like_no_other_is_answered_with_all_names():
+    with pytest.raises(DistaxError, match=r"unknown model 'zzz': known are .*dista") as error:
+        create("zzz", rngs=nnx.Rngs(0))
+    assert "did you mean" not in str(error.value)
+
+
+def test_an_unknown_option_is_answered_with_the_nearest_one():
+    with pytest.raises(
+        DistaxError, match=r"option of model 'dista' 'chanels': did you mean 'channels'\?.*stages"
+    ) as error:
+        create("dista", chanels=4, rngs=nnx.Rngs(0))
+    assert "rngs" not in str(error.value)
+    assert "self" not in str(error.value)
+
+
+def test_a_name_is_registered_once():
+    register_echo()
+    with pytest.raises(DistaxError, match="'echo' is already registered"):
+        register_echo()
+
+
+def test_the_contract_has_no_answer_of_its_own():
+    with pytest.raises(TypeError, match="abstract"):
+        GridModel()
+
+
+def test_the_default_objective_is_the_mean_square_error():
+    register_echo()
+    model = create("echo", gain=3.0, rngs=nnx.Rngs(0))
+    images = jnp.array([[[1.0, 2.0], [0.0, 0.0]]])
+    assert float(model.loss(images, jnp.zeros((1, 2, 2)))) == (9 + 36) / 4

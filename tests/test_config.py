@@ -1,0 +1,60 @@
+from pathlib import Path
+
+import pytest
+
+from distax import DistaxError, Sensor
+from distax.config import DataConfig, TrainConfig, from_dict, read_toml
+
+EXPERIMENTS = sorted((Path(__file__).parents[1] / "experiments").glob("*.toml"))
+
+
+def test_a_configuration_survives_plain_values(tiny_config):
+    assert from_dict(tiny_config.to_dict(), "here") == tiny_config
+
+
+def test_absent_keys_keep_their_defaults():
+    assert from_dict({}, "here") == TrainConfig()
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
+def test_experiments_are_valid_and_name_their_own_file(path):
+    config = read_toml(path)
+    assert f"factor = {config.model.factor}\n" in path.read_text()
+    assert f"--config experiments/{path.name}" in path.read_text()
+
+
+def test_there_are_experiments():
+    assert {path.stem for path in EXPERIMENTS} >= {"dista_c3", "dista_c5", "dista_c7"}
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"stepz": 3}, "stepz: is not a known key"),
+        ({"model": {"nam": "x"}}, "model.nam: is not a known key"),
+        ({"steps": "3"}, "steps: Input should be a valid integer"),
+        ({"steps": 3.5}, "steps: Input should be a valid integer"),
+        ({"steps": 0}, "steps must be greater than 0, got 0"),
+        ({"data": {"feed": "tape"}}, "data.feed: Input should be 'memory' or 'stream'"),
+        ({"sensor": {"sigma": -1.0}}, "sensor: sigma must be greater than 0"),
+        ({"law": {"height": 12}}, "the law places targets in 12×11 px"),
+        ({"data": {"dataset": "x"}, "sensor": {"sigma": 0.6}}, "dataset x was taken by CSIST"),
+    ],
+)
+def test_what_is_wrong_is_named(values, message):
+    with pytest.raises(DistaxError, match=r"^f\.toml: ") as error:
+        from_dict(values, "f.toml")
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_file_and_broken_toml_are_named(tmp_path):
+    with pytest.raises(DistaxError, match=r"none\.toml: cannot be read \(No such file"):
+        read_toml(tmp_path / "none.toml")
+    (tmp_path / "broken.toml").write_text("steps = = 3")
+    with pytest.raises(DistaxError, match=r"broken\.toml: not a TOML file"):
+        read_toml(tmp_path / "broken.toml")
+
+
+def test_another_sensor_is_fine_for_simulated_scenes():
+    assert TrainConfig(sensor=Sensor(sigma=0.6), data=DataConfig()).sensor.sigma == 0.6

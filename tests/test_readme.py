@@ -1,0 +1,88 @@
+"""The README's snippets run as written, quickstart and training made short."""
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+
+from distax.cli.main import main
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"^```(\w+)(?: (\w+))?\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+SHELL = [
+    line
+    for language, label, text in BLOCKS
+    if language == "sh" and not label
+    for line in text.splitlines()
+]
+PYTHON = [text for language, _, text in BLOCKS if language == "python"]
+# Options that make a command short; they change how much is done, not what.
+SMALL = "--batch-size 8 --eval-every 100 --eval-images 20"
+SHORTER = {
+    "quickstart": "--steps 2 --images 40",
+    "train --run-dir": f"--steps 2 {SMALL} --model.options stages 1 channels 4",
+    "evaluate": "--images 20",
+}
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory):
+    """A folder as a user's, with the experiments, the released images and a quickstart."""
+    folder = tmp_path_factory.mktemp("readme")
+    shutil.copytree(ROOT / "experiments", folder / "experiments")
+    shutil.copytree(ROOT / "tests/reference/csist100k_layout", folder / "CSIST-100K")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        run("distax quickstart")
+    return folder
+
+
+def run(line):
+    arguments = [
+        word
+        for part in shlex.split(line)[1:]
+        for word in (sorted(map(str, Path().glob(part))) if "*" in part else [part])
+    ]
+    shorter = next((text for start, text in SHORTER.items() if line[7:].startswith(start)), "")
+    main(arguments + shorter.split())
+
+
+def test_the_setup_commands_are_there_and_quickstart_is_one_of_them():
+    labels = {label: text for _, label, text in BLOCKS if label}
+    assert labels.keys() == {"quickstart", "tests"}
+    assert labels["quickstart"].rstrip().endswith(".venv/bin/distax quickstart")
+    assert all(len(text.splitlines()) == 1 for text in labels.values())
+
+
+def test_every_command_line_is_distax():
+    assert len(SHELL) >= 8
+    assert all(line.startswith("distax ") for line in SHELL)
+
+
+def test_the_commands_run_as_written(workplace, monkeypatch, capsys):
+    monkeypatch.chdir(workplace)
+    # The full dataset takes half a minute to build; a smaller one stands in under its name.
+    from distax.datasets.csist100k import configs
+
+    for split, size in {"train": 64, "validation": 24, "test": 24}.items():
+        monkeypatch.setattr(configs.PREDEFINED["simulated"], split, size)
+    for line in SHELL:
+        run(line)
+    assert (workplace / "targets.csv").read_text().startswith("file,image,row,column")
+    assert (workplace / "evaluation.json").is_file()
+    assert (workplace / "targets.png").is_file()
+
+
+@pytest.mark.parametrize("index", range(len(PYTHON)))
+def test_the_python_snippets_run_as_written(workplace, monkeypatch, capsys, index):
+    monkeypatch.chdir(workplace)
+    exec(compile(PYTHON[index], f"README snippet {index}", "exec"), {"__name__": "readme"})
+    assert capsys.readouterr().out
+
+
+def test_the_figure_is_there():
+    (path,) = re.findall(r"!\[.*?\]\((.*?)\)", README)
+    assert (ROOT / path).is_file()

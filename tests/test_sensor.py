@@ -1,0 +1,230 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from distax import DistaxError, Sensor, expose, make_targets, render
+from distax.sensor import node_coordinates, pixel_response
+
+IMAGING = ["imaging_sigma0.50", "imaging_sigma0.80"]
+# Neither square nor of odd size on both axes: rows and columns cannot be swapped unnoticed.
+OBLONG = Sensor(height=6, width=9, sigma=0.6)
+IDEAL = Sensor(full_well=None, bit_depth=None)
+
+
+@pytest.mark.parametrize("name", IMAGING)
+def test_render_agrees_with_numerical_integration(name, reference, true_targets):
+    arrays = reference(name)
+    image = render(true_targets(arrays), Sensor(sigma=float(arrays["sigma_psf"])))
+    assert image.dtype == jnp.float32
+    np.testing.assert_allclose(image, arrays["image"], rtol=0, atol=1e-5 * arrays["image"].max())
+
+
+@pytest.mark.parametrize("name", IMAGING)
+def test_render_in_float64_agrees_with_numerical_integration(name, reference, true_targets):
+    arrays = reference(name)
+    with jax.enable_x64(True):
+        targets = true_targets(arrays, np.float64)
+        image = render(targets, Sensor(sigma=float(arrays["sigma_psf"])))
+    assert image.dtype == jnp.float64
+    np.testing.assert_allclose(image, arrays["image"], rtol=0, atol=1e-12 * arrays["image"].max())
+
+
+def test_sampling_matrix_agrees_with_numerical_integration(reference):
+    arrays = reference("sampling_matrix_c3")
+    phi = Sensor().sampling_matrix(3)
+    assert phi.shape == (11 * 11, 33 * 33)
+    np.testing.assert_allclose(phi[:, arrays["columns"]], arrays["values"], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("factor", [1, 3, 5, 7])
+def test_sampling_matrix_renders_targets_that_lie_on_nodes(factor):
+    rng = np.random.default_rng(factor)
+    height, width = factor * OBLONG.height, factor * OBLONG.width
+    row, column = np.divmod(rng.permutation(height * width)[:20], width)
+    intensity = rng.uniform(1, 250, 20).astype(np.float32)
+    grid = np.zeros((height, width), np.float32)
+    grid[row, column] = intensity
+    position = (np.stack([row, column], axis=-1) - (factor - 1) / 2) / factor
+
+    image = render(make_targets(jnp.float32(position), jnp.asarray(intensity)), OBLONG)
+
+    by_matrix = (OBLONG.sampling_matrix(factor) @ grid.ravel()).reshape(OBLONG.shape)
+    np.testing.assert_allclose(by_matrix, image, rtol=0, atol=1e-5 * image.max())
+
+
+def test_nodes_refine_pixels_evenly_around_their_centres():
+    np.testing.assert_allclose(node_coordinates(2, 1), [0, 1])
+    np.testing.assert_allclose(node_coordinates(2, 3), [-1 / 3, 0, 1 / 3, 2 / 3, 1, 4 / 3])
+
+
+@pytest.mark.parametrize("factor", [2, 4, 0, -1, -3])
+def test_factor_must_be_odd_and_positive(factor):
+    with pytest.raises(DistaxError, match=f"odd.*{factor}"):
+        Sensor().sampling_matrix(factor)
+
+
+def test_flux_is_conserved_away_from_the_edge():
+    position = jnp.array([[5.0, 5.0], [4.1, 6.3], [5.49, 4.51]])
+    images = render(make_targets(position[:, None], jnp.full((3, 1), 240.0)), Sensor())
+    np.testing.assert_allclose(jnp.sum(images, axis=(1, 2)), 240.0, rtol=1e-6)
+
+
+def test_a_shift_by_whole_pixels_shifts_the_image():
+    position = jnp.array([[4.25, 4.5], [4.875, 5.125]])  # shifting these by a pixel is exact
+    intensity = jnp.array([230.0, 245.0])
+    image = render(make_targets(position, intensity), Sensor())
+    shifted = render(make_targets(position + jnp.array([1.0, -1.0]), intensity), Sensor())
+    np.testing.assert_allclose(shifted[1:, :-1], image[:-1, 1:], rtol=0, atol=1e-4)
+
+
+def test_a_target_centred_on_a_pixel_is_brightest_there():
+    image = render(make_targets(jnp.array([[1.0, 7.0]]), jnp.array([100.0])), OBLONG)
+    assert np.unravel_index(np.argmax(image), image.shape) == (1, 7)
+
+
+def test_padding_adds_nothing():
+    position, intensity = jnp.array([[5.2, 4.7], [4.0, 6.0]]), jnp.array([230.0, 99.0])
+    padded = make_targets(position, intensity, jnp.array([True, False]))
+    alone = make_targets(position[:1], intensity[:1])
+    np.testing.assert_array_equal(render(padded, IDEAL), render(alone, IDEAL))
+
+
+def test_render_is_the_same_batched_vmapped_and_jitted():
+    rng = np.random.default_rng(0)
+    targets = make_targets(
+        jnp.float32(rng.uniform(0, 5, (2, 3, 4, 2))),
+        jnp.float32(rng.uniform(200, 250, (2, 3, 4))),
+        jnp.asarray(rng.random((2, 3, 4)) < 0.7),
+    )
+    batched = render(targets, OBLONG)
+    jitted = jax.jit(render, static_argnums=1)(targets, OBLONG)
+    vmapped = jax.vmap(jax.vmap(lambda t: render(t, OBLONG)))(targets)
+    np.testing.assert_allclose(jitted, batched, rtol=0, atol=1e-4)
+    np.testing.assert_allclose(vmapped, batched, rtol=0, atol=1e-4)
+
+
+def central_differences(function, x, step=1e-5):
+    gradient = np.zeros(x.shape)
+    for index in np.ndindex(x.shape):
+        shift = np.zeros(x.shape)
+        shift[index] = step
+        gradient[index] = (function(x + shift) - function(x - shift)) / (2 * step)
+    return gradient
+
+
+def test_gradients_of_render_agree_with_finite_differences():
+    rng = np.random.default_rng(1)
+    with jax.enable_x64(True):
+        position, intensity = rng.uniform(3, 7, (3, 2)), rng.uniform(200, 250, 3)
+        weight = rng.normal(size=(11, 11))
+
+        @jax.jit
+        def projection(position, intensity):
+            return jnp.sum(weight * render(make_targets(position, intensity), Sensor()))
+
+        by_position, by_intensity = jax.grad(projection, (0, 1))(
+            jnp.asarray(position), jnp.asarray(intensity)
+        )
+        differences = central_differences(lambda p: projection(p, intensity), position)
+        np.testing.assert_allclose(by_position, differences, rtol=1e-6, atol=1e-6)
+        differences = central_differences(lambda g: projection(position, g), intensity)
+        np.testing.assert_allclose(by_intensity, differences, rtol=1e-6, atol=1e-6)
+
+
+def test_gradient_in_sigma_agrees_with_finite_differences():
+    with jax.enable_x64(True):
+        coordinate, weight = jnp.array([4.3, 5.1]), np.random.default_rng(2).normal(size=(2, 11))
+
+        @jax.jit
+        def projection(sigma):
+            return jnp.sum(weight * pixel_response(coordinate, 11, sigma))
+
+        sigma = np.array(0.5)
+        gradient = jax.grad(projection)(jnp.asarray(sigma))
+        np.testing.assert_allclose(gradient, central_differences(projection, sigma), rtol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("options", "delivered"),
+    [
+        ({}, [0, 0, 10, 11, 254, 255, 255]),
+        ({"full_well": 200.0}, [0, 0, 10, 11, 200, 200, 200]),
+        ({"full_well": None}, [0, 0, 10, 11, 254, 255, 255]),
+        ({"bit_depth": 3}, [0, 0, 7, 7, 7, 7, 7]),
+        ({"bit_depth": 10}, [0, 0, 10, 11, 254, 255, 255]),
+        ({"bit_depth": 10, "full_well": None}, [0, 0, 10, 11, 254, 255, 400]),
+        ({"bit_depth": None}, [-3, 0.25, 10.25, 10.75, 254, 254.75, 255]),
+        ({"bit_depth": None, "full_well": None}, [-3, 0.25, 10.25, 10.75, 254, 254.75, 400]),
+        ({"background": 5.5}, [2, 6, 16, 16, 255, 255, 255]),
+    ],
+)
+def test_expose_rounds_and_clips(options, delivered):
+    image = jnp.array([[-3, 0.25, 10.25, 10.75, 254, 254.75, 400]])
+    sensor = Sensor(height=1, width=7, **options)
+    np.testing.assert_array_equal(expose(jax.random.key(0), image, sensor), [delivered])
+
+
+@pytest.mark.parametrize("full_well", [200.25, 200.75])
+def test_a_digitised_count_is_whole_even_at_a_fractional_full_well(full_well):
+    frame = expose(jax.random.key(0), jnp.full((1, 1), 400.0), Sensor(full_well=full_well))
+    assert float(frame[0, 0]) in (200, 201)
+
+
+@pytest.mark.parametrize(
+    ("options", "white"),
+    [
+        ({}, 255),
+        ({"full_well": 100.0}, 100),
+        ({"bit_depth": 4}, 15),
+        ({"full_well": None, "bit_depth": 12}, 4095),
+        ({"full_well": None, "bit_depth": None}, float("inf")),
+    ],
+)
+def test_white_is_the_lower_of_full_well_and_bit_depth(options, white):
+    assert Sensor(**options).white == white
+
+
+FLAT = jnp.full((200, 200), 100.0)
+"""40,000 pixels: a standard deviation is known to 0.35%, a variance to 0.7%."""
+
+
+def test_read_noise_has_the_given_deviation():
+    sensor = Sensor(full_well=None, bit_depth=None, read_noise=3.0)
+    frame = expose(jax.random.key(0), FLAT, sensor)
+    np.testing.assert_allclose(jnp.std(frame), 3.0, rtol=0.02)
+    np.testing.assert_allclose(jnp.mean(frame), 100.0, atol=0.08)
+
+
+def test_shot_noise_has_variance_mean_over_gain():
+    sensor = Sensor(full_well=None, bit_depth=None, electrons_per_count=4.0, background=20.0)
+    frame = expose(jax.random.key(1), FLAT, sensor)
+    np.testing.assert_allclose(jnp.var(frame), 120.0 / 4.0, rtol=0.04)
+    np.testing.assert_allclose(jnp.mean(frame), 120.0, atol=0.15)
+    np.testing.assert_array_equal(frame * 4, jnp.round(frame * 4))  # whole electrons
+
+
+def test_noise_is_a_function_of_the_key_alone():
+    noisy = Sensor(read_noise=3.0, electrons_per_count=4.0)
+    first, again, other = (expose(jax.random.key(k), FLAT, noisy) for k in (2, 2, 3))
+    np.testing.assert_array_equal(first, again)
+    assert np.mean(np.asarray(first) != np.asarray(other)) > 0.8
+
+
+@pytest.mark.parametrize(
+    ("field", "values"),
+    [
+        ("height", [0, -1]),
+        ("width", [0, -1]),
+        ("sigma", [0.0, -0.5, float("nan")]),
+        ("full_well", [0.0, -1.0, float("nan")]),
+        ("bit_depth", [0, -8]),
+        ("electrons_per_count", [0.0, -1.0, float("nan")]),
+        ("read_noise", [-1.0]),
+        ("background", [-1.0]),
+    ],
+)
+def test_invalid_fields_are_named(field, values):
+    for value in values:
+        with pytest.raises(DistaxError, match=f"{field} must .* got {value}"):
+            Sensor(**{field: value})

@@ -1,0 +1,156 @@
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from distax import DistaxError
+from distax.config import ModelConfig
+from distax.training import checkpoints
+from distax.training.state import create_model, init_state, make_optimizer
+
+
+@pytest.fixture
+def run(tiny_run, tmp_path):
+    """A copy of the finished run, to be changed."""
+    return shutil.copytree(tiny_run, tmp_path / "run")
+
+
+@pytest.fixture(scope="module")
+def state(tiny_config):
+    optimizer = make_optimizer(tiny_config.optimizer, tiny_config.steps)
+    return init_state(create_model(tiny_config), optimizer)
+
+
+def assert_same(first, second):
+    jax.tree.map(np.testing.assert_array_equal, first, second)
+
+
+def test_a_state_comes_back_bit_for_bit(state, tiny_config, tmp_path):
+    checkpoints.save(tmp_path, "last", state, tiny_config, None)
+    assert_same(checkpoints.load_state(tmp_path, tiny_config), state)
+    assert checkpoints.read_about(tmp_path, "last") == (tiny_config, None)
+
+
+def test_a_model_comes_back_with_its_configuration(state, tiny_config, tmp_path):
+    checkpoints.save(tmp_path, "last", state, tiny_config, None)
+    model, config = checkpoints.load_model(tmp_path)
+    assert config == tiny_config
+    assert_same(nnx.state(model, nnx.Param), state.params)
+
+
+def test_the_initial_estimator_is_part_of_the_checkpoint(state, tiny_config, tmp_path):
+    doubled = jax.tree.map(lambda leaf: 2 * leaf, state.constants)
+    changed = replace(state, constants=doubled)
+    checkpoints.save(tmp_path, "last", changed, tiny_config, None)
+    model, _ = checkpoints.load_model(tmp_path)
+    np.testing.assert_array_equal(model.q_init[...], doubled["q_init"][...])
+
+
+def test_only_the_newest_of_a_kind_is_kept(state, tiny_config, tmp_path):
+    for step in (1, 2):
+        numbered = replace(state, step=jnp.int32(step))
+        checkpoints.save(tmp_path, "last", numbered, tiny_config, None)
+    assert [path.name for path in (tmp_path / "last").iterdir()] == ["2"]
+
+
+def test_best_and_last_have_the_run_s_evaluation(tiny_run, tiny_config):
+    for which in ("best", "last"):
+        config, evaluation = checkpoints.read_about(tiny_run, which)
+        assert config == tiny_config
+        assert evaluation.images == tiny_config.eval_images
+
+
+def test_nothing_there(tmp_path):
+    with pytest.raises(DistaxError, match="no checkpoint there; give the folder of a run"):
+        checkpoints.load_model(tmp_path)
+
+
+def test_half_written(run):
+    for which in ("best", "last"):
+        (folder,) = (run / which).iterdir()
+        folder.rename(folder.with_name(f"{folder.name}.orbax-checkpoint-tmp"))
+    with pytest.raises(DistaxError, match="the only checkpoint is half-written"):
+        checkpoints.load_model(run)
+
+
+def test_a_half_written_newer_one_is_passed_over(run, tiny_config):
+    (folder,) = (run / "last").iterdir()
+    shutil.copytree(folder, folder.with_name("9.orbax-checkpoint-tmp"))
+    assert int(checkpoints.load_state(run, tiny_config).step) == 6
+
+
+# Orbax leaves the loop that failed to read to the garbage collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("victim", ["model/manifest.ocdbt", "about/metadata", "model"])
+def test_damaged(run, victim):
+    (folder,) = (run / "best").iterdir()
+    path = folder / victim
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.write_bytes(b"")
+    with pytest.raises(DistaxError, match=r"best/\d+: the checkpoint is damaged") as error:
+        checkpoints.load_model(run)
+    assert "\n" not in str(error.value)
+
+
+def test_another_architecture_is_told_by_its_first_array(run, tiny_config):
+    (folder,) = (run / "last").iterdir()
+    about = json.loads((folder / "about/metadata").read_text())
+    about["config"]["model"]["options"]["channels"] = 8
+    (folder / "about/metadata").write_text(json.dumps(about))
+    with pytest.raises(DistaxError, match=r"array params\..* is \[.*\] there and \[.*\] in the"):
+        checkpoints.load_model(run, "last")
+    other = replace(tiny_config, model=ModelConfig(options={"stages": 2}))
+    with pytest.raises(DistaxError, match="a checkpoint of another architecture"):
+        checkpoints.load_state(run, other)
+
+
+FULL_DISK = """
+import resource, signal, sys
+from dataclasses import replace
+from pathlib import Path
+import numpy as np
+from distax import DistaxError
+from distax.config import TrainConfig, read_toml
+from distax.training import checkpoints
+
+run = Path(sys.argv[1])
+config, _ = checkpoints.read_about(run, "last")
+state = checkpoints.load_state(run, config)
+# Writes beyond 20 kB of a file fail from here on, as they would on a full disk.
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
+try:
+    checkpoints.save(run, "last", replace(state, step=np.int32(9)), config, None)
+except DistaxError as error:
+    print(error)
+"""
+
+
+def test_a_full_disk_leaves_the_checkpoint_before(tiny_run, tiny_config, tmp_path):
+    run = shutil.copytree(tiny_run, tmp_path / "run")
+    result = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, str(run)], capture_output=True, text=True, check=True
+    )
+    assert "the checkpoint of step 9 could not be saved" in result.stdout
+    assert result.stdout.count("\n") == 1
+    assert [path.name for path in (run / "last").iterdir()] == ["6"]
+    assert_same(
+        checkpoints.load_state(run, tiny_config), checkpoints.load_state(tiny_run, tiny_config)
+    )
+
+
+def test_a_disk_without_room_is_found_before_writing(state, tiny_config, tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=1000))
+    with pytest.raises(DistaxError, match=r"step 0 could not be saved \(it needs 1 MB, the disk"):
+        checkpoints.save(tmp_path, "last", state, tiny_config, None)
+    assert not any((tmp_path / "last").iterdir())

@@ -1,0 +1,84 @@
+from dataclasses import replace
+from itertools import islice
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from distax import DistaxError, Sensor, make_targets
+from distax.scenes import PlacementLaw
+from distax.training.feeds import MemoryFeed, SimulatedFeed, StreamFeed, epoch_order
+
+SIZE, BATCH = 13, 4
+
+
+def take(feed, start, count):
+    return list(islice(feed.batches(start), count))
+
+
+def assert_same(first, second):
+    assert len(first) == len(second) > 0
+    jax.tree.map(np.testing.assert_array_equal, first, second)
+
+
+@pytest.fixture(scope="module")
+def data():
+    """Thirteen images that say their number, as does their target."""
+    number = jnp.arange(SIZE, dtype=jnp.float32)
+    images = jnp.broadcast_to(number[:, None, None], (SIZE, 11, 11))
+    return images, make_targets(jnp.stack([number, -number], -1)[:, None], number[:, None])
+
+
+@pytest.fixture(scope="module")
+def feeds(data):
+    images, targets = jax.tree.map(np.asarray, data)
+    records = [jax.tree.map(lambda leaf, i=i: leaf[i], (images, targets)) for i in range(SIZE)]
+    key = jax.random.key(5)
+    return {
+        "simulated": SimulatedFeed(key, BATCH, Sensor(), PlacementLaw()),
+        "memory": MemoryFeed(*data, key, BATCH),
+        "stream": StreamFeed(records, lambda record: record, key, BATCH),
+    }
+
+
+@pytest.mark.parametrize("name", ["simulated", "memory", "stream"])
+@pytest.mark.parametrize("start", [1, 3, 7])
+def test_a_feed_goes_on_from_any_step(feeds, name, start):
+    # Three batches an epoch: the steps lie within, at the end of and beyond the first.
+    assert_same(take(feeds[name], start, 3), take(feeds[name], 0, start + 3)[start:])
+
+
+def test_memory_and_stream_give_the_same_batches(feeds):
+    assert_same(take(feeds["memory"], 0, 8), take(feeds["stream"], 0, 8))
+
+
+def test_an_epoch_visits_images_once_with_their_own_targets(feeds):
+    batches = take(feeds["memory"], 0, 6)
+    epochs = [np.concatenate([images[:, 0, 0] for images, _ in batches[k : k + 3]]) for k in (0, 3)]
+    for epoch in epochs:
+        assert len(set(epoch)) == 12
+    assert list(epochs[0]) != list(epochs[1])
+    for images, targets in batches:
+        np.testing.assert_array_equal(images[:, 0, 0], targets.intensity[:, 0])
+        np.testing.assert_array_equal(images[:, 0, 0], targets.position[:, 0, 0])
+
+
+def test_orders_are_permutations_that_depend_on_key_and_epoch():
+    orders = [epoch_order(jax.random.key(k), e, 50) for k, e in ((0, 0), (0, 1), (1, 0))]
+    for order in orders:
+        np.testing.assert_array_equal(np.sort(order), np.arange(50))
+    assert len({tuple(map(int, order)) for order in orders}) == 3
+
+
+def test_simulated_batches_differ_and_follow_the_key(feeds):
+    (first, _), (second, _) = take(feeds["simulated"], 0, 2)
+    assert not np.array_equal(first, second)
+    other = SimulatedFeed(jax.random.key(6), BATCH, Sensor(), PlacementLaw())
+    assert not np.array_equal(first, take(other, 0, 1)[0][0])
+
+
+@pytest.mark.parametrize("name", ["memory", "stream"])
+def test_a_batch_larger_than_the_dataset_is_an_error(feeds, name):
+    with pytest.raises(DistaxError, match=r"a batch of 14 needs at least as many .* has 13"):
+        replace(feeds[name], batch_size=14)

@@ -1,0 +1,129 @@
+import json
+import os
+import signal
+from dataclasses import replace
+from itertools import islice
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from distax import DistaxError
+from distax.config import OptimizerConfig
+from distax.errors import Terminated
+from distax.training import checkpoints, loop
+from distax.training.loop import make_feed, make_held_out, train
+
+
+def lines(run):
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def assert_same(first, second):
+    jax.tree.map(np.testing.assert_array_equal, first, second)
+
+
+class KillAt:
+    """A feed that sends this process SIGTERM with a certain batch."""
+
+    def __init__(self, feed, step):
+        self.feed, self.step = feed, step
+
+    def batches(self, start):
+        for step, batch in enumerate(self.feed.batches(start), start + 1):
+            if step == self.step:
+                os.kill(os.getpid(), signal.SIGTERM)
+            yield batch
+
+
+@pytest.mark.parametrize("step", [1, 3, 4])
+def test_a_run_stopped_by_sigterm_goes_on_to_the_same_parameters(
+    tiny_run, tiny_config, tmp_path, monkeypatch, step
+):
+    # Step 3 is one with an evaluation of its own, the others are not.
+    monkeypatch.setattr(loop, "make_feed", lambda config: KillAt(make_feed(config), step))
+    with pytest.raises(Terminated, match=f"stopped at step {step} of 6; saved in"):
+        train(tiny_config, tmp_path)
+    assert int(checkpoints.load_state(tmp_path, tiny_config).step) == step
+    monkeypatch.undo()
+    train(tiny_config, tmp_path, resume=True)
+    assert_same(
+        checkpoints.load_state(tmp_path, tiny_config), checkpoints.load_state(tiny_run, tiny_config)
+    )
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_the_log_has_every_figure_and_the_loss_falls(tiny_run):
+    log = lines(tiny_run)
+    assert [line["step"] for line in log if "loss" in line] == [2, 3, 4, 6]
+    assert [line["step"] for line in log if "cso_map" in line] == [3, 6]
+    losses = [line["loss"] for line in log if "loss" in line]
+    assert losses[-1] < losses[0]
+    assert any((tiny_run / "tensorboard").iterdir())
+
+
+def test_the_best_checkpoint_is_the_best(tiny_run):
+    scores = {line["step"]: line["cso_map"] for line in lines(tiny_run) if "cso_map" in line}
+    (best,) = (tiny_run / "best").iterdir()
+    assert scores[int(best.name)] == max(scores.values())
+    _, evaluation = checkpoints.read_about(tiny_run, "best")
+    assert evaluation.cso_map == max(scores.values())
+
+
+def test_a_finished_run_resumes_to_its_best_result(tiny_run, tiny_config, tmp_path):
+    assert train(tiny_config, tiny_run, resume=True).to_dict() == (
+        checkpoints.read_about(tiny_run, "best")[1].to_dict()
+    )
+
+
+def test_a_run_is_not_overwritten_nor_resumed_otherwise(tiny_run, tiny_config, tmp_path):
+    with pytest.raises(DistaxError, match="already holds a run; resume it or choose another"):
+        train(tiny_config, tiny_run)
+    with pytest.raises(DistaxError, match=r"another configuration \(differs in steps\)"):
+        train(replace(tiny_config, steps=7), tiny_run, resume=True)
+    with pytest.raises(DistaxError, match="no checkpoint there"):
+        train(tiny_config, tmp_path / "none", resume=True)
+
+
+class PoisonedFrom:
+    """A feed whose images are NaN from a certain step on."""
+
+    def __init__(self, feed, step):
+        self.feed, self.step = feed, step
+
+    def batches(self, start):
+        for step, (images, targets) in enumerate(self.feed.batches(start), start + 1):
+            yield images * jnp.where(step >= self.step, jnp.nan, 1.0), targets
+
+
+@pytest.mark.parametrize("step", [4, 5, 6])
+def test_a_loss_that_is_not_a_number_stops_and_keeps_the_last_good_checkpoint(
+    tiny_config, tmp_path, monkeypatch, step
+):
+    monkeypatch.setattr(loop, "make_feed", lambda config: PoisonedFrom(make_feed(config), step))
+    with pytest.raises(DistaxError, match=f"the loss is nan at step {step}; the last good"):
+        train(tiny_config, tmp_path)
+    state = checkpoints.load_state(tmp_path, tiny_config)
+    assert int(state.step) == 3
+    assert all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(state.params))
+
+
+def test_held_out_scenes_are_not_trained_on(tiny_config):
+    held_out, _ = make_held_out(tiny_config)
+    trained = np.concatenate([i for i, _ in islice(make_feed(tiny_config).batches(0), 20)])
+    assert not set(map(bytes, np.asarray(held_out))) & set(map(bytes, trained))
+
+
+def test_seeds_give_different_runs(tiny_config):
+    first, second = (make_feed(replace(tiny_config, seed=seed)) for seed in (0, 1))
+    assert not np.array_equal(next(first.batches(0))[0], next(second.batches(0))[0])
+
+
+def test_optimizer_options_change_the_result(tiny_config, tiny_run, tmp_path):
+    slow = replace(tiny_config, optimizer=OptimizerConfig(learning_rate=1e-9))
+    train(slow, tmp_path)
+    moved = checkpoints.load_state(tiny_run, tiny_config).params
+    still = checkpoints.load_state(tmp_path, slow).params
+    assert float(jnp.abs(moved["stages"][0]["step_size"][...] - 0.5)) > 1e-4
+    assert float(jnp.abs(still["stages"][0]["step_size"][...] - 0.5)) < 1e-6
