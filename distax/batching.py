@@ -11,6 +11,11 @@ from jaxtyping import Array, Bool
 Tree = TypeVar("Tree")
 
 
+def inference_batch() -> int:
+    """Images a step: few enough to stay in a CPU's cache, or enough to fill an accelerator."""
+    return 16 if jax.default_backend() == "cpu" else 1024
+
+
 def padded_batches(data: Tree, size: int) -> Iterator[tuple[Tree, Bool[Array, " size"]]]:
     """Batches of a tree of arrays along their first axis, the last one padded with zeros.
 

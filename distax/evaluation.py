@@ -10,7 +10,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
-from distax.batching import padded_batches
+from distax.batching import inference_batch, padded_batches
 from distax.errors import DistaxError
 from distax.grid import decode, rasterize
 from distax.metrics import RADII, CsoSums, LocalizationSums, psnr, ssim
@@ -31,7 +31,7 @@ class Evaluation:
       psnr: mean peak signal-to-noise ratio of the grids in dB.
       ssim: mean structural similarity of the grids.
       count_accuracy: share of images with the right number of targets.
-      rmse: root-mean-square distance in pixels of optimally assigned pairs.
+      rmse: root-mean-square distance in pixels of optimally assigned pairs; None without any.
     """
 
     images: int
@@ -40,7 +40,7 @@ class Evaluation:
     psnr: float
     ssim: float
     count_accuracy: float
-    rmse: float
+    rmse: float | None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, for JSON."""
@@ -90,7 +90,7 @@ class EvaluationSums:
             psnr=float(self.psnr / self.images),
             ssim=float(self.ssim / self.images),
             count_accuracy=float(self.localization.count_accuracy),
-            rmse=float(self.localization.rmse),
+            rmse=float(self.localization.rmse) if self.localization.pairs else None,
         )
 
 
@@ -100,7 +100,7 @@ def evaluate(
     truth: Targets,
     sensor: Sensor = Sensor(),
     threshold: float = 50.0,
-    batch_size: int = 256,
+    batch_size: int | None = None,
 ) -> Evaluation:
     """Run a model over images and score what it finds.
 
@@ -113,7 +113,7 @@ def evaluate(
       truth: their true targets `[N, M]`.
       sensor: whose images they are.
       threshold: counts a grid node needs to become a detection.
-      batch_size: images a step.
+      batch_size: images a step; what suits the device without it.
 
     Raises:
       DistaxError: there are no images.
@@ -123,7 +123,7 @@ def evaluate(
     graphdef, state = nnx.split(model)
     parts = (
         _batch_sums(graphdef, state, batch, valid, sensor, threshold)
-        for batch, valid in padded_batches((images, truth), batch_size)
+        for batch, valid in padded_batches((images, truth), batch_size or inference_batch())
     )
     return reduce(lambda a, b: jax.tree.map(jnp.add, a, b), parts).value()
 

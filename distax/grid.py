@@ -21,7 +21,7 @@ def rasterize(
       DistaxError: `factor` is even or not positive.
     """
     nodes = [
-        jnp.round(factor * (targets.position[..., axis] - node_coordinates(size, factor)[0]))
+        jnp.round(factor * (targets.place[..., axis] - node_coordinates(size, factor)[0]))
         for axis, size in enumerate(sensor.shape)
     ]
     rows, columns = (

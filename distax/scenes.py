@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from distax.errors import DistaxError, check_positive
+from distax.keys import threefry
 from distax.sensor import Sensor, expose, render
 from distax.targets import Targets, make_targets
 
@@ -55,17 +56,18 @@ class PlacementLaw:
             rayleigh_unit=self.rayleigh_unit,
             cluster=self.cluster,
         )
-        if self.separation < 0 or self.border < 0:
+        if not (self.separation >= 0 and self.border >= 0):
             raise DistaxError("separation and border must not be negative")
         if self.max_targets < self.min_targets or self.max_intensity < self.min_intensity:
             raise DistaxError("an upper bound of the placement law lies below its lower bound")
         if min(self.height, self.width) <= 2 * self.border:
             raise DistaxError(f"a border of {self.border} px leaves no host pixel in the image")
-        # Discs of half the distance around the targets do not overlap and lie in a square larger
-        # by the distance. Of five targets that cover 23% of it, 5% of random placements keep the
-        # distance; at 36% it is 4 in 100,000, too rare to draw.
-        discs = self.max_targets * math.pi * (self.min_distance / 2) ** 2
-        if self.max_targets > 1 and discs > 0.35 * (self.cluster + self.min_distance) ** 2:
+        # The share of pairs that are too close is exact for one pair; pairs are not independent,
+        # so the share of arrangements kept is somewhat lower than this (5% at the defaults, where
+        # this says 7%). Below, too few are kept to wait for one.
+        t = min(self.min_distance / self.cluster, 1.0)
+        too_close = math.pi * t**2 - 8 / 3 * t**3 + t**4 / 2
+        if (1 - too_close) ** math.comb(self.max_targets, 2) < 1e-3:
             raise DistaxError(
                 f"{self.max_targets} targets at least {self.min_distance:.3f} px apart do not fit "
                 f"a square of {self.cluster} px; lower max_targets or separation, or raise cluster"
@@ -84,7 +86,8 @@ def sample(key: PRNGKeyArray, count: int, law: PlacementLaw = PlacementLaw()) ->
     Returns:
       Targets `[count, law.max_targets]`.
     """
-    return jax.vmap(lambda scene_key: _sample_scene(scene_key, law))(jax.random.split(key, count))
+    keys = jax.random.split(threefry(key), count)
+    return jax.vmap(lambda scene_key: _sample_scene(scene_key, law))(keys)
 
 
 @partial(jax.jit, static_argnums=(1, 2, 3))

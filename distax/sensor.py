@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from distax.errors import DistaxError, check_positive
+from distax.keys import threefry
 from distax.targets import Targets
 
 
@@ -48,7 +49,7 @@ class Sensor:
             if (value := getattr(self, name)) is not None:
                 check_positive(**{name: value})
         for name in ("read_noise", "background"):
-            if getattr(self, name) < 0:
+            if not getattr(self, name) >= 0:
                 raise DistaxError(f"{name} must not be negative, got {getattr(self, name)}")
 
     @property
@@ -79,14 +80,19 @@ class Sensor:
         return jnp.kron(rows, columns).T
 
 
+def check_odd(factor: int) -> None:
+    """Raise DistaxError for a factor whose nodes would miss the pixel centres."""
+    if factor < 1 or factor % 2 == 0:
+        raise DistaxError(f"factor must be an odd number such as 3, 5 or 7, got {factor}")
+
+
 def node_coordinates(size: int, factor: int) -> Float[Array, " nodes"]:
     """Positions in pixels of the sub-pixel grid's nodes along one axis of `size` pixels.
 
     Raises:
       DistaxError: `factor` is even (its nodes would miss the pixel centres) or not positive.
     """
-    if factor < 1 or factor % 2 == 0:
-        raise DistaxError(f"factor must be an odd number such as 3, 5 or 7, got {factor}")
+    check_odd(factor)
     return (jnp.arange(factor * size, dtype=float) - (factor - 1) / 2) / factor
 
 
@@ -109,8 +115,8 @@ def render(targets: Targets, sensor: Sensor) -> Float[Array, "*batch height widt
     A target of intensity g at (r, q) adds g·P(i; r)·P(j; q) to pixel (i, j); see
     `pixel_response`. Differentiable in positions and intensities; padding adds nothing.
     """
-    rows = pixel_response(targets.position[..., 0], sensor.height, sensor.sigma)
-    columns = pixel_response(targets.position[..., 1], sensor.width, sensor.sigma)
+    rows = pixel_response(targets.place[..., 0], sensor.height, sensor.sigma)
+    columns = pixel_response(targets.place[..., 1], sensor.width, sensor.sigma)
     return jnp.einsum("...k,...ki,...kj->...ij", targets.flux, rows, columns, precision="highest")
 
 
@@ -130,10 +136,10 @@ def expose(
     shot_key, read_key = jax.random.split(key)
     frames = images + sensor.background
     if sensor.electrons_per_count is not None:
-        electrons = jax.random.poisson(shot_key, frames * sensor.electrons_per_count)
+        rate = jnp.maximum(frames, 0.0) * sensor.electrons_per_count
+        electrons = jax.random.poisson(threefry(shot_key), rate)
         frames = electrons.astype(images.dtype) / sensor.electrons_per_count
     if sensor.read_noise > 0:
         frames += sensor.read_noise * jax.random.normal(read_key, frames.shape, frames.dtype)
-    if sensor.bit_depth is not None:
-        frames = jnp.maximum(jnp.round(frames), 0.0)
-    return jnp.minimum(frames, sensor.white)
+    frames = jnp.minimum(frames, sensor.white)
+    return frames if sensor.bit_depth is None else jnp.maximum(jnp.round(frames), 0.0)

@@ -33,6 +33,11 @@ class Targets:
         """Intensity with padding set to zero."""
         return jnp.where(self.mask, self.intensity, 0.0)
 
+    @property
+    def place(self) -> Float[Array, "*batch K 2"]:
+        """Position with padding set to zero, so that whatever padding holds does no harm."""
+        return jnp.where(self.mask[..., None], self.position, 0.0)
+
 
 def make_targets(
     position: Float[Array, "*batch K 2"],

@@ -10,15 +10,12 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
-from distax.batching import padded_batches
+from distax.batching import inference_batch, padded_batches
 from distax.errors import DistaxError, unknown
 from distax.grid import decode
 from distax.models import GridModel
 from distax.sensor import Sensor
 from distax.targets import Targets
-
-# Enough images to keep the machine busy, few enough to fit its memory.
-_BATCH = 256
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -71,7 +68,7 @@ class Unmixer:
         graphdef, state = nnx.split(self.model)
         parts = [
             _unmix(graphdef, state, batch, self.sensor, self.threshold)
-            for batch, _ in padded_batches(images, min(len(images), _BATCH))
+            for batch, _ in padded_batches(images, min(len(images), inference_batch()))
         ]
         return jax.tree.map(lambda *leaves: jnp.concatenate(leaves)[: len(images)], *parts)
 

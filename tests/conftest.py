@@ -16,7 +16,6 @@ import pytest
 
 import distax
 from distax.config import ModelConfig, OptimizerConfig, TrainConfig
-from distax.training.loop import train
 
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8)
@@ -68,6 +67,8 @@ def tiny_config() -> TrainConfig:
 @pytest.fixture(scope="session")
 def tiny_run(tiny_config: TrainConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of that run, finished; not to be changed."""
+    from distax.training.loop import train
+
     run = tmp_path_factory.mktemp("runs") / "tiny"
     train(tiny_config, run)
     return run

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 CONFIG = TrainConfig(
     model=ModelConfig(name="dista", factor=3, options={"stages": 3, "channels": 16}),
     optimizer=OptimizerConfig(learning_rate=3e-3, warmup_steps=100, decay="cosine"),
-    steps=640,
+    steps=560,
     log_every=40,
-    eval_every=320,
+    eval_every=280,
 )
 
 

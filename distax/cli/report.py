@@ -26,9 +26,10 @@ def print_evaluation(
     for name, row in (rows | dict(others or {})).items():
         table.add_row(name, *(f"{value:.2f}" for value in row))
     wide_console().print(table)
+    rmse = "unknown" if result.rmse is None else f"{result.rmse:.3f} px"
     print(
         f"PSNR {result.psnr:.2f} dB, SSIM {result.ssim:.4f}, right number of targets in "
-        f"{100 * result.count_accuracy:.1f}%, position RMSE {result.rmse:.3f} px"
+        f"{100 * result.count_accuracy:.1f}%, position RMSE {rmse}"
     )
 
 

@@ -99,6 +99,8 @@ def average_precision(
 class CsoSums:
     """The metric's sums: a pytree of integers whose sum over batches or devices is its merge.
 
+    Scores have to be positive; those below 2**-20 or above 2**12 share the lowest and highest bin.
+
     Attributes:
       detections: `[bins]`, detections by score, lowest score first.
       hits: `[R, bins]`, true positives among them.

@@ -9,9 +9,6 @@ from distax.metrics.matching import pair_distances
 from distax.pytree import pytree
 from distax.targets import Targets
 
-# A pair with padding costs more than any real pair could, so real pairs are assigned first.
-_PADDING_COST = 1e6
-
 
 def assign(
     found: Targets, truth: Targets
@@ -28,7 +25,10 @@ def assign(
     """
     distance = pair_distances(found, truth)
     real = found.mask[..., :, None] & truth.mask[..., None, :]
-    cost = jnp.where(real, distance, _PADDING_COST)
+    # A pair with padding costs more than all real pairs together, so that as many real pairs as
+    # possible are made; not much more, or float32 would lose the distances beside it.
+    padding = 1.0 + jnp.sum(jnp.where(real, distance, 0.0), axis=(-2, -1), keepdims=True)
+    cost = jnp.where(real, distance, padding)
 
     def one(cost: Array, distance: Array, real: Array) -> tuple[Array, Array]:
         row, column = optax.assignment.hungarian_algorithm(cost)

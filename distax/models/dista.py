@@ -19,7 +19,7 @@ from distax.models.convolution import conv3x3, filter3x3, separable3x3
 from distax.models.initialization import simulated_estimator
 from distax.models.registry import register
 from distax.pytree import pytree
-from distax.sensor import Sensor
+from distax.sensor import Sensor, check_odd
 
 Maps = Float[Array, "B height width channels"]
 OneMap = Float[Array, "B height width 1"]
@@ -185,6 +185,7 @@ class Dista(GridModel):
         rngs: nnx.Rngs,
     ):
         check_positive(stages=stages, channels=channels, hidden=hidden)
+        check_odd(factor)
         if channels % 2:
             raise DistaxError(f"channels must be even, got {channels}")
         self.symmetry_weight = symmetry_weight

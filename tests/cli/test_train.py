@@ -1,4 +1,5 @@
 import json
+import shlex
 import signal
 
 import jax
@@ -12,10 +13,10 @@ from distax.config import DataConfig, TrainConfig
 from distax.errors import Terminated
 from distax.training import checkpoints
 
-TINY = tuple(
+TINY = shlex.split(
     "--model.options stages 1 channels 4 hidden 8 --batch-size 8 --log-every 2 --eval-every 3 "
     "--eval-images 40 --optimizer.learning-rate 3e-3 --optimizer.warmup-steps 2 "
-    "--optimizer.decay cosine --steps 6".split()  # noqa: SIM905
+    "--optimizer.decay cosine --steps 6"
 )
 
 
