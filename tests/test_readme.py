@@ -1,5 +1,6 @@
 """The README's snippets run as written, quickstart and training made short."""
 
+import json
 import re
 import shlex
 import shutil
@@ -81,6 +82,14 @@ def test_the_python_snippets_run_as_written(workplace, monkeypatch, capsys, inde
     monkeypatch.chdir(workplace)
     exec(compile(PYTHON[index], f"README snippet {index}", "exec"), {"__name__": "readme"})
     assert capsys.readouterr().out
+
+
+def test_the_benchmark_table_is_that_of_the_results():
+    results = json.loads((ROOT / "experiments/results/benchmarks_cpu.json").read_text())
+    for figure in results["figures"]:
+        name = f"{figure['name']}, {figure['amount']:,} {figure['unit']}"
+        rate = figure["amount"] / figure["seconds"]
+        assert f"| {name} | {figure['seconds']:.3g} s | {rate:,.0f} /s |" in README
 
 
 def test_the_figure_is_there():
