@@ -21,7 +21,8 @@ class ModelConfig:
     Attributes:
       name: a registered model.
       factor: grid nodes per pixel along each axis, odd.
-      options: further arguments of the model's constructor, such as stages and channels.
+      options: further arguments of the model's constructor, such as stages and channels. On the
+        command line: --model.options stages 2, or --model.options.stages 2 where a file sets it.
     """
 
     name: str = "dista"

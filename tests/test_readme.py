@@ -21,10 +21,11 @@ SHELL = [
 ]
 PYTHON = [text for language, _, text in BLOCKS if language == "python"]
 # Options that make a command short; they change how much is done, not what.
-SMALL = "--batch-size 8 --eval-every 100 --eval-images 20"
+SMALL = "--steps 2 --batch-size 8 --eval-every 100 --eval-images 20"
 SHORTER = {
     "quickstart": "--steps 2 --images 40",
-    "train --run-dir": f"--steps 2 {SMALL} --model.options stages 1 channels 4",
+    "train --run-dir runs/small": f"{SMALL} --model.options stages 1 channels 4",
+    "train --run-dir runs/dista_c3": f"{SMALL} --model.options.stages 1 --model.options.channels 4",
     "evaluate": "--images 20",
 }
 

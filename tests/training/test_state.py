@@ -69,3 +69,14 @@ def test_a_step_is_adam_on_the_objective_and_leaves_constants_alone(tiny_config)
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-7), state.params, expected
     )
     jax.tree.map(np.testing.assert_array_equal, state.constants, constants)
+
+
+def test_steps_on_one_batch_lower_its_loss(tiny_config):
+    optimizer = make_optimizer(tiny_config.optimizer, tiny_config.steps)
+    step = make_train_step(tiny_config)
+    batch = simulate(jax.random.key(0), 8, Sensor(), PlacementLaw())
+    state, losses = init_state(create_model(tiny_config), optimizer), []
+    for _ in range(tiny_config.steps):
+        state, loss = step(state, batch)
+        losses.append(float(loss))
+    assert losses[-1] < 0.9 * losses[0]
