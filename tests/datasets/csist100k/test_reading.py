@@ -142,7 +142,11 @@ assert images.shape == (2, 11, 11)
 assert "tensorflow" not in sys.modules
 """
     result = subprocess.run(
-        [sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=False
+        [sys.executable, "-c", code, tmp_path],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
     )
     assert result.returncode == 0, result.stderr
     assert result.stdout == ""
