@@ -66,9 +66,9 @@ def train(config: TrainConfig, run: Path, resume: bool = False) -> Evaluation:
         ):
             state, loss = step(state, batch)
             losses.append(loss)
-            last = done == config.steps
+            last, stop = done == config.steps, asked_to_stop()
             due = last or done % config.eval_every == 0
-            if due or done % config.log_every == 0 or asked_to_stop():
+            if due or stop or done % config.log_every == 0:
                 mean = _mean_finite(losses, done, run)
                 losses.clear()
                 speed = report.images_per_second(done, config.batch_size)
@@ -83,7 +83,7 @@ def train(config: TrainConfig, run: Path, resume: bool = False) -> Evaluation:
                     checkpoints.save(run, "best", state, config, result)
                 checkpoints.save(run, "last", state, config, result)
                 report.start_clock(done)
-            if asked_to_stop() and not last:
+            if stop and not last:
                 if not due:
                     checkpoints.save(run, "last", state, config, None)
                 raise Terminated(f"stopped at step {done} of {config.steps}; saved in {run}")
