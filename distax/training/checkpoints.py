@@ -91,10 +91,11 @@ def load_model(run: Path, which: Which | None = None) -> tuple[GridModel, TrainC
     import orbax.checkpoint as ocp
 
     which = which or ("best" if (run / "best").is_dir() else "last")
-    config, _ = read_about(run, which)
+    about = _read(run / which)
+    config = from_dict(about["config"], str(run / which))
     model = abstract_model(config)
     wanted = _model_part(init_state(model, optax.identity()))
-    _check_arrays(run / which, wanted)
+    _check_arrays(run / which, about, wanted)
     restored = _restore(run / which, model=ocp.args.StandardRestore(_named(wanted)))
     return merge(model, **_with_arrays(wanted, restored["model"])), config
 
@@ -110,7 +111,7 @@ def load_state(run: Path, config: TrainConfig) -> TrainState:
     optimizer = make_optimizer(config.optimizer, config.steps)
     state = jax.eval_shape(lambda: init_state(abstract_model(config), optimizer))
     model, training = _model_part(state), _training_part(state)
-    _check_arrays(run / "last", model)
+    _check_arrays(run / "last", _read(run / "last"), model)
     restored = _restore(
         run / "last",
         model=ocp.args.StandardRestore(_named(model)),
@@ -201,9 +202,9 @@ def _read(folder: Path) -> dict[str, Any]:
     return _restore(folder, about=ocp.args.JsonRestore())["about"]
 
 
-def _check_arrays(folder: Path, model: dict[str, Any]) -> None:
+def _check_arrays(folder: Path, about: dict[str, Any], model: dict[str, Any]) -> None:
     """Compare names and shapes of a model's arrays with those stored."""
-    stored, wanted = _read(folder)["arrays"], _shapes(model)
+    stored, wanted = about["arrays"], _shapes(model)
     for name in sorted(stored.keys() | wanted.keys()):
         if stored.get(name) != wanted.get(name):
             raise DistaxError(
