@@ -1,7 +1,7 @@
 """distax: unmixing of closely-spaced infrared small targets in JAX and Flax."""
 
 from distax import interop, metrics, models, scenes
-from distax.errors import DistaxError
+from distax.errors import DistaxError, DistaxWarning
 from distax.grid import decode, rasterize
 from distax.sensor import Sensor, expose, render
 from distax.targets import Targets, make_targets
@@ -11,6 +11,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "DistaxError",
+    "DistaxWarning",
     "Sensor",
     "Targets",
     "Unmixer",

@@ -1,6 +1,6 @@
 """Long arrays in batches of one size, so that each function compiles once."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 import jax
@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Bool
 
 Tree = TypeVar("Tree")
+Result = TypeVar("Result")
 
 
 def inference_batch() -> int:
@@ -31,3 +32,24 @@ def padded_batches(data: Tree, size: int) -> Iterator[tuple[Tree, Bool[Array, " 
             return jnp.pad(rows, [(0, size - real)] + [(0, 0)] * (rows.ndim - 1))
 
         yield jax.tree.map(batch, data), jnp.arange(size) < real
+
+
+def in_batches(function: Callable[[Tree], Result], data: Tree, size: int) -> Result:
+    """A function's results for a long tree of arrays, computed batch by batch.
+
+    A batch is fetched before the next is dispatched: executions that run at the same time on one
+    CPU device can wait for each other's threads for ever. A tree that fits in one batch is padded
+    to a power of two, so that trees of all lengths together compile a function a few times only.
+
+    Args:
+      function: compiled; treats every row on its own.
+      data: arrays with rows along their first axis.
+      size: rows at a time, at most.
+
+    Returns:
+      The results, rows along the first axis, as NumPy arrays.
+    """
+    length = len(jax.tree.leaves(data)[0])
+    size = min(size, 1 << (length - 1).bit_length())
+    parts = [jax.tree.map(np.asarray, function(batch)) for batch, _ in padded_batches(data, size)]
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves)[:length], *parts)

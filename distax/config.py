@@ -20,13 +20,14 @@ class ModelConfig:
 
     Attributes:
       name: a registered model.
-      factor: grid nodes per pixel along each axis, odd.
+      factor: grid nodes per pixel along each axis, odd; None for what the model takes by itself,
+        and for models without a grid.
       options: further arguments of the model's constructor, such as stages and channels. On the
         command line: --model.options stages 2, or --model.options.stages 2 where a file sets it.
     """
 
     name: str = "dista"
-    factor: int = 3
+    factor: int | None = None
     options: dict[str, int | float | str | bool] = field(default_factory=dict)
 
 

@@ -8,6 +8,10 @@ class DistaxError(ValueError):
     """Something the user gave cannot be used: one line saying what, where and what to do."""
 
 
+class DistaxWarning(UserWarning):
+    """Something a user should know before relying on an answer that was given all the same."""
+
+
 class Terminated(Exception):  # noqa: N818 - what happened, not an error
     """SIGTERM arrived, and what it interrupted is saved."""
 

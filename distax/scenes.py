@@ -6,12 +6,17 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray
 
 from distax.errors import DistaxError, check_positive
 from distax.keys import threefry
+from distax.pytree import pytree
 from distax.sensor import Sensor, expose, render
 from distax.targets import Targets, make_targets
+
+# Scenes that wait for one another to be placed: longer queues waste fewer draws and run less in
+# parallel.
+_QUEUE = 16
 
 
 @dataclass(frozen=True)
@@ -86,8 +91,13 @@ def sample(key: PRNGKeyArray, count: int, law: PlacementLaw = PlacementLaw()) ->
     Returns:
       Targets `[count, law.max_targets]`.
     """
-    keys = jax.random.split(threefry(key), count)
-    return jax.vmap(lambda scene_key: _sample_scene(scene_key, law))(keys)
+    drafts = jax.vmap(lambda key: _draft(key, law))(jax.random.split(threefry(key), count))
+    position = _place(drafts, law)
+    return make_targets(
+        jnp.where(drafts.mask[..., None], position, 0.0),
+        jnp.where(drafts.mask, drafts.intensity, 0.0),
+        drafts.mask,
+    )
 
 
 @partial(jax.jit, static_argnums=(1, 2, 3))
@@ -103,40 +113,66 @@ def simulate(
     return expose(noise_key, render(targets, sensor), sensor), targets
 
 
-def _sample_scene(key: PRNGKeyArray, law: PlacementLaw) -> Targets:
+@pytree
+class _Drafts:
+    """Scenes whose targets have no places yet, and the keys to find them by."""
+
+    place_key: Key[Array, "*batch"]
+    host: Int[Array, "*batch 2"]
+    mask: Bool[Array, "*batch K"]
+    intensity: Float[Array, "*batch K"]
+
+
+def _draft(key: PRNGKeyArray, law: PlacementLaw) -> _Drafts:
     count_key, host_key, place_key, intensity_key = jax.random.split(key, 4)
     count = jax.random.randint(count_key, (), law.min_targets, law.max_targets + 1)
     mask = jnp.arange(law.max_targets) < count
     size = jnp.array([law.height, law.width])
     host = jax.random.randint(host_key, (2,), law.border, size - law.border)
-    position = _place(place_key, host, mask, law)
     intensity = jax.random.uniform(
         intensity_key, mask.shape, minval=law.min_intensity, maxval=law.max_intensity
     )
-    return make_targets(
-        jnp.where(mask[:, None], position, 0.0), jnp.where(mask, intensity, 0.0), mask
-    )
+    return _Drafts(place_key=place_key, host=host, mask=mask, intensity=intensity)
 
 
-def _place(
-    key: PRNGKeyArray, host: Array, mask: Bool[Array, " K"], law: PlacementLaw
-) -> Float[Array, "K 2"]:
-    """Rejection sampling: whole arrangements are drawn until one keeps the distance."""
+def _place(drafts: _Drafts, law: PlacementLaw) -> Float[Array, "N K 2"]:
+    """Rejection sampling: whole arrangements are drawn until one keeps the distance.
 
-    def draw(key: PRNGKeyArray) -> Float[Array, "K 2"]:
-        offset = jax.random.uniform(key, (law.max_targets, 2), minval=-0.5, maxval=0.5)
-        return host + law.cluster * offset
+    A scene of five targets needs twenty draws on average and some need two hundred, one of one
+    target needs one. So the scenes are dealt into queues and each round draws for the first
+    unplaced scene of every queue, rather than for all scenes until the last is placed.
+    """
+    count = len(drafts.mask)
+    length = min(_QUEUE, count)
+    index = jnp.arange(-(-count // length) * length).reshape(-1, length) % count
+    queues = jax.tree.map(lambda leaf: leaf[index], drafts)
+    lanes = jnp.arange(len(index))
 
-    def propose(state: tuple[PRNGKeyArray, Array]) -> tuple[PRNGKeyArray, Array]:
-        key, draw_key = jax.random.split(state[0])
-        return key, draw(draw_key)
+    def first(leaf: Array, head: Int[Array, " lanes"]) -> Array:
+        return leaf[lanes, jnp.minimum(head, length - 1)]
 
-    def too_close(state: tuple[PRNGKeyArray, Array]) -> Bool[Array, ""]:
-        return jnp.any(_pair_distances(state[1], mask) < law.min_distance)
+    def unfinished(state: tuple[Array, Array, Array]) -> Bool[Array, ""]:
+        return jnp.any(state[0] < length)
 
-    return jax.lax.while_loop(too_close, propose, propose((key, jnp.zeros((law.max_targets, 2)))))[
-        1
-    ]
+    def draw(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        head, key, placed = state
+        key, draw_key = jnp.moveaxis(jax.vmap(jax.random.split)(key), 1, 0)
+        offset = jax.vmap(
+            lambda key: jax.random.uniform(key, (law.max_targets, 2), minval=-0.5, maxval=0.5)
+        )(draw_key)
+        position = first(queues.host, head)[:, None] + law.cluster * offset
+        distances = jax.vmap(_pair_distances)(position, first(queues.mask, head))
+        done = jnp.all(distances >= law.min_distance, axis=-1)
+        # The last arrangement written is the one that keeps the distance.
+        placed = placed.at[lanes, head].set(position, mode="drop")
+        head += done
+        return head, jnp.where(done, first(queues.place_key, head), key), placed
+
+    start = jnp.zeros(len(lanes), jnp.int32)
+    placed = jnp.zeros((*index.shape, law.max_targets, 2))
+    state = start, first(queues.place_key, start), placed
+    placed = jax.lax.while_loop(unfinished, draw, state)[2]
+    return placed.reshape(-1, law.max_targets, 2)[:count]
 
 
 def _pair_distances(

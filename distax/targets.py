@@ -6,6 +6,9 @@ from jaxtyping import Array, Bool, Float, Int
 
 from distax.pytree import pytree
 
+CREDIBLE_LEVELS = (0.5, 0.9, 0.95)
+"""Probabilities of the regions that `Targets.credible_radius` describes."""
+
 
 @pytree
 class Targets:
@@ -16,17 +19,42 @@ class Targets:
       intensity: `[..., K]`, total flux in sensor counts.
       mask: `[..., K]`, False where a slot is padding.
       score: `[..., K]`, what detections are ranked by; the intensity unless a method knows better.
+
+    Estimators that know more also fill in, and others leave None:
+      covariance: `[..., K, 2, 2]`, of the position in px².
+      intensity_std: `[..., K]`, standard deviation of the intensity in counts.
+      hit_probability: `[..., K, R]`, that the target lies within each of `metrics.RADII`.
+      credible_radius: `[..., K, L]`, distance from the position in pixels within which the target
+        lies with each probability of `CREDIBLE_LEVELS`.
+      count_probability: `[...]`, that the image has the reported number of targets.
+      misfit: `[...]`, root-mean-square residual of the fitted pixels in units of what noise and
+        rounding explain; about 1 when the imaging model holds.
+      trusted: `[...]`, False where the answer should not be relied upon.
     """
 
     position: Float[Array | np.ndarray, "*batch K 2"]
     intensity: Float[Array | np.ndarray, "*batch K"]
     mask: Bool[Array | np.ndarray, "*batch K"]
     score: Float[Array | np.ndarray, "*batch K"]
+    covariance: Float[Array | np.ndarray, "*batch K 2 2"] | None = None
+    intensity_std: Float[Array | np.ndarray, "*batch K"] | None = None
+    hit_probability: Float[Array | np.ndarray, "*batch K R"] | None = None
+    credible_radius: Float[Array | np.ndarray, "*batch K L"] | None = None
+    count_probability: Float[Array | np.ndarray, "*batch"] | None = None
+    misfit: Float[Array | np.ndarray, "*batch"] | None = None
+    trusted: Bool[Array | np.ndarray, "*batch"] | None = None
 
     @property
     def count(self) -> Int[Array, "*batch"]:
         """Number of targets in each image."""
         return jnp.sum(self.mask, axis=-1)
+
+    @property
+    def position_std(self) -> Float[Array, "*batch K 2"] | None:
+        """Standard deviation of row and column in pixels, where the covariance is known."""
+        if self.covariance is None:
+            return None
+        return jnp.sqrt(jnp.diagonal(self.covariance, axis1=-2, axis2=-1))
 
     @property
     def flux(self) -> Float[Array, "*batch K"]:

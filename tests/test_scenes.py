@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 from distax import DistaxError, Sensor, render
+from distax.keys import threefry
 from distax.scenes import PlacementLaw, sample, simulate
 
 LAW = PlacementLaw()
@@ -208,3 +209,18 @@ def test_keys_of_other_kinds_give_scenes_that_keep_the_law(kind):
     assert set(np.unique(targets.count)) == {1, 2, 3, 4, 5}
     assert np.isfinite(images).all()
     assert len({tuple(np.asarray(row).ravel()) for row in targets.intensity}) == 200
+
+
+def test_every_scene_is_the_first_of_its_own_draws_that_keeps_the_distance():
+    scenes = sample(jax.random.key(5), 37)
+    for index, key in enumerate(jax.random.split(threefry(jax.random.key(5)), 37)):
+        mask, (_, host_key, place_key, _) = scenes.mask[index], jax.random.split(key, 4)
+        host = jax.random.randint(host_key, (2,), 1, 10)
+        closest = 0.0
+        while closest < LAW.min_distance:
+            place_key, draw_key = jax.random.split(place_key)
+            places = host + jax.random.uniform(draw_key, (5, 2), minval=-0.5, maxval=0.5)
+            closest = min(
+                pair_distances(np.asarray(places)[None], np.asarray(mask)[None]), default=9
+            )
+        np.testing.assert_allclose(scenes.place[index], places * mask[:, None], atol=1e-6)

@@ -112,15 +112,24 @@ class CsoSums:
     targets: Int[Array, ""]
 
     @classmethod
-    def of(cls, found: Targets, truth: Targets, radii: tuple[float, ...] = RADII) -> "CsoSums":
-        """Sums over a batch of images `[..., K]` against `[..., M]`."""
-        hit = match(found, truth, jnp.asarray(radii)).reshape(-1, len(radii))
+    def of(
+        cls,
+        found: Targets,
+        truth: Targets,
+        radii: tuple[float, ...] = RADII,
+        valid: Bool[Array, "*batch"] | bool = True,
+    ) -> "CsoSums":
+        """Sums over a batch of images `[..., K]` against `[..., M]`, or over its valid ones."""
+        hit = match(found, truth, jnp.asarray(radii))
+        valid = jnp.broadcast_to(valid, found.count.shape)[..., None]
+        flags = jnp.concatenate([found.mask[..., None], hit], axis=-1) & valid[..., None]
         bins = _score_bin(jnp.ravel(found.score))
         zeros = jnp.zeros(_BINS, jnp.int32)
         count = jax.vmap(lambda weight: zeros.at[bins].add(weight.astype(jnp.int32)))
-        sums = count(jnp.stack([found.mask.ravel(), *hit.T]))
-        return cls(detections=sums[0], hits=sums[1:], targets=jnp.sum(truth.mask))
+        sums = count(flags.reshape(-1, flags.shape[-1]).T)
+        return cls(detections=sums[0], hits=sums[1:], targets=jnp.sum(truth.mask & valid))
 
+    @jax.jit
     def value(self) -> CsoMap:
         """CSO-mAP of all that was summed."""
         detections = jnp.cumsum(self.detections[::-1])

@@ -5,39 +5,59 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
+from distax.metrics.cso import RADII
 from distax.metrics.matching import pair_distances
 from distax.pytree import pytree
 from distax.targets import Targets
 
 
-def assign(
-    found: Targets, truth: Targets
-) -> tuple[Float[Array, "*batch pairs"], Bool[Array, "*batch pairs"]]:
-    """Distances of the one-to-one pairing of found and true targets with the smallest sum.
+@pytree
+class Pairing:
+    """The true target of each slot of the found ones.
+
+    Attributes:
+      partner: `[..., K]`, its slot; −1 for padding and for what is left over.
+      distance: `[..., K]`, to it in pixels; infinite where there is none.
+    """
+
+    partner: Int[Array, "*batch K"]
+    distance: Float[Array, "*batch K"]
+
+    @property
+    def paired(self) -> Bool[Array, "*batch K"]:
+        """Which slots have a true target."""
+        return self.partner >= 0
+
+
+def assign(found: Targets, truth: Targets) -> Pairing:
+    """The one-to-one pairing of found and true targets with the smallest sum of distances.
+
+    As many pairs are made as the smaller of the two counts; what was found at no finite position
+    is never paired.
 
     Args:
       found: targets `[..., K]`.
       truth: targets `[..., M]`.
-
-    Returns:
-      Distances in pixels `[..., min(K, M)]`, and which of them are pairs of real targets: as many
-      as the smaller of the two counts.
     """
     distance = pair_distances(found, truth)
-    real = found.mask[..., :, None] & truth.mask[..., None, :]
+    real = found.mask[..., :, None] & truth.mask[..., None, :] & jnp.isfinite(distance)
     # A pair with padding costs more than all real pairs together, so that as many real pairs as
     # possible are made; not much more, or float32 would lose the distances beside it.
     padding = 1.0 + jnp.sum(jnp.where(real, distance, 0.0), axis=(-2, -1), keepdims=True)
     cost = jnp.where(real, distance, padding)
 
-    def one(cost: Array, distance: Array, real: Array) -> tuple[Array, Array]:
-        row, column = optax.assignment.hungarian_algorithm(cost)
-        return distance[row, column], real[row, column]
+    def one(cost: Array, real: Array) -> Pairing:
+        slot, partner = optax.assignment.hungarian_algorithm(cost)
+        paired = real[slot, partner]
+        return Pairing(
+            partner=jnp.full(len(cost), -1).at[slot].set(jnp.where(paired, partner, -1)),
+            distance=jnp.full(len(cost), jnp.inf)
+            .at[slot]
+            .set(jnp.where(paired, cost[slot, partner], jnp.inf)),
+        )
 
-    flat = [jnp.reshape(a, (-1, *a.shape[-2:])) for a in (cost, distance, real)]
-    paired, valid = jax.vmap(one)(*flat)
-    batch = distance.shape[:-2]
-    return paired.reshape(*batch, -1), valid.reshape(*batch, -1)
+    pairing = jax.vmap(one)(*(jnp.reshape(a, (-1, *a.shape[-2:])) for a in (cost, real)))
+    return jax.tree.map(lambda leaf: leaf.reshape(found.mask.shape), pairing)
 
 
 @pytree
@@ -47,28 +67,42 @@ class LocalizationSums:
     Attributes:
       images: number of images.
       right_count: images with the right number of targets.
-      pairs: assigned pairs.
-      squared_error: sum of their squared distances in px².
+      targets: true targets.
+      pairs: those of them that a found target is assigned to.
+      within: `[R]`, those whose assigned target lies within each of `RADII`.
+      squared_error: sum of the squared distances of the pairs in px².
     """
 
     images: Int[Array, ""]
     right_count: Int[Array, ""]
+    targets: Int[Array, ""]
     pairs: Int[Array, ""]
+    within: Int[Array, " R"]
     squared_error: Float[Array, ""]
 
     @classmethod
     def of(
-        cls, found: Targets, truth: Targets, valid: Bool[Array, "*batch"] | None = None
+        cls,
+        found: Targets,
+        truth: Targets,
+        pairing: Pairing,
+        valid: Bool[Array, "*batch"] | bool = True,
     ) -> "LocalizationSums":
-        """Sums over a batch of images `[..., K]` against `[..., M]`, or over its valid ones."""
-        valid = jnp.ones(found.count.shape, bool) if valid is None else valid
-        distance, paired = assign(found, truth)
-        paired &= valid[..., None]
+        """Sums over a batch of images `[..., K]` against `[..., M]`, or over its valid ones.
+
+        `pairing` is what `assign` makes of them.
+        """
+        valid = jnp.broadcast_to(valid, found.count.shape)
+        distance = jnp.where(valid[..., None], pairing.distance, jnp.inf)
+        paired = jnp.isfinite(distance)
+        near = distance[..., None] <= jnp.asarray(RADII)
         return cls(
             images=jnp.sum(valid),
             right_count=jnp.sum((found.count == truth.count) & valid),
+            targets=jnp.sum(jnp.where(valid, truth.count, 0)),
             pairs=jnp.sum(paired),
-            squared_error=jnp.sum(jnp.where(paired, distance**2, 0.0)),
+            within=jnp.sum(near, axis=tuple(range(distance.ndim))),
+            squared_error=jnp.sum(jnp.where(paired, distance, 0.0) ** 2),
         )
 
     @property
@@ -80,3 +114,8 @@ class LocalizationSums:
     def rmse(self) -> Float[Array, ""]:
         """Root-mean-square distance in pixels between assigned pairs."""
         return jnp.sqrt(self.squared_error / self.pairs)
+
+    @property
+    def share_within(self) -> Float[Array, " R"]:
+        """Share of the true targets whose assigned target lies within each of `RADII`."""
+        return self.within / self.targets

@@ -1,7 +1,8 @@
-"""Models that map images to intensity on the sub-pixel grid, registered by name."""
+"""Models that find targets in images, registered by name."""
 
-from distax.models.base import GridModel
+from distax.models.base import GridModel, Model
+from distax.models.density import Density
 from distax.models.dista import Dista
 from distax.models.registry import create, names, register
 
-__all__ = ["Dista", "GridModel", "create", "names", "register"]
+__all__ = ["Density", "Dista", "GridModel", "Model", "create", "names", "register"]

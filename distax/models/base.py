@@ -1,4 +1,4 @@
-"""What every grid model offers."""
+"""What every model offers: an objective to train it by, and the targets it finds."""
 
 from abc import abstractmethod
 
@@ -6,17 +6,47 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from distax.grid import decode, rasterize
+from distax.sensor import Sensor, check_odd
+from distax.targets import Targets
+
 
 class Constant(nnx.Variable):
     """An array a model is built around and never trains, saved with its parameters."""
 
 
-class GridModel(nnx.Module):
+class Model(nnx.Module):
+    """A network from raw images in counts to targets.
+
+    Every array a subclass holds is an `nnx.Param` (trained) or a `Constant` (not). Both methods
+    can be compiled, and treat every image of a batch on its own.
+    """
+
+    @abstractmethod
+    def loss(self, images: Float[Array, "B height width"], targets: Targets) -> Float[Array, ""]:
+        """Training objective for images in counts and their true targets `[B, K]`."""
+
+    @abstractmethod
+    def detect(self, images: Float[Array, "B height width"]) -> Targets:
+        """The targets in images in counts."""
+
+
+class GridModel(Model):
     """A network from images to intensity on the sub-pixel grid.
 
-    Subclasses define `__call__`, and `loss` where their training objective is more than the mean
-    square. Every array they hold is an `nnx.Param` (trained) or a `Constant` (not).
+    Subclasses define `__call__`, and `objective` where theirs is more than the mean square.
+
+    Args:
+      factor: grid nodes per pixel along each axis, odd.
+      sensor: whose images it takes.
+
+    Raises:
+      DistaxError: an even factor.
     """
+
+    def __init__(self, factor: int, sensor: Sensor):
+        check_odd(factor)
+        self.factor, self.sensor = factor, sensor
 
     @abstractmethod
     def __call__(
@@ -24,10 +54,18 @@ class GridModel(nnx.Module):
     ) -> Float[Array, "B fine_height fine_width"]:
         """Intensity in counts on the sub-pixel grid, from raw images in counts."""
 
-    def loss(
+    def objective(
         self,
         images: Float[Array, "B height width"],
         grids: Float[Array, "B fine_height fine_width"],
     ) -> Float[Array, ""]:
         """Training objective for images and their true grids: the mean square error."""
         return jnp.mean((self(images) - grids) ** 2)
+
+    def loss(self, images: Float[Array, "B height width"], targets: Targets) -> Float[Array, ""]:
+        """The objective for the grids that the targets make."""
+        return self.objective(images, rasterize(targets, self.sensor, self.factor))
+
+    def detect(self, images: Float[Array, "B height width"], threshold: float = 50.0) -> Targets:
+        """Every grid node whose intensity reaches `threshold` counts, brightest first."""
+        return decode(self(images), threshold, self.sensor)

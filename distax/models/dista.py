@@ -19,7 +19,7 @@ from distax.models.convolution import conv3x3, filter3x3, separable3x3
 from distax.models.initialization import simulated_estimator
 from distax.models.registry import register
 from distax.pytree import pytree
-from distax.sensor import Sensor, check_odd
+from distax.sensor import Sensor
 
 Maps = Float[Array, "B height width channels"]
 OneMap = Float[Array, "B height width 1"]
@@ -184,8 +184,8 @@ class Dista(GridModel):
         q_init: Float[Array, "nodes pixels"] | None = None,
         rngs: nnx.Rngs,
     ):
+        super().__init__(factor, sensor)
         check_positive(stages=stages, channels=channels, hidden=hidden)
-        check_odd(factor)
         if channels % 2:
             raise DistaxError(f"channels must be even, got {channels}")
         self.symmetry_weight = symmetry_weight
@@ -218,7 +218,7 @@ class Dista(GridModel):
     ) -> Float[Array, "B fine_height fine_width"]:
         return self.unroll(images)[-1].x.reshape(-1, *self.shape)
 
-    def loss(
+    def objective(
         self,
         images: Float[Array, "B height width"],
         grids: Float[Array, "B fine_height fine_width"],

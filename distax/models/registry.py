@@ -7,21 +7,21 @@ from typing import TypeVar
 from flax import nnx
 
 from distax.errors import DistaxError, unknown
-from distax.models.base import GridModel
+from distax.models.base import Model
 
-Model = TypeVar("Model", bound=type[GridModel])
+Class = TypeVar("Class", bound=type[Model])
 
-_MODELS: dict[str, Callable[..., GridModel]] = {}
+_MODELS: dict[str, Callable[..., Model]] = {}
 
 
-def register(name: str) -> Callable[[Model], Model]:
+def register(name: str) -> Callable[[Class], Class]:
     """Class decorator that makes a model available to `create` and the command line as `name`.
 
     Raises:
       DistaxError: another class already has the name.
     """
 
-    def add(model: Model) -> Model:
+    def add(model: Class) -> Class:
         if name in _MODELS:
             raise DistaxError(f"a model named {name!r} is already registered; choose another name")
         _MODELS[name] = model
@@ -35,7 +35,7 @@ def names() -> list[str]:
     return sorted(_MODELS)
 
 
-def create(name: str, *, rngs: nnx.Rngs, **options: object) -> GridModel:
+def create(name: str, *, rngs: nnx.Rngs, **options: object) -> Model:
     """A registered model with freshly initialised parameters.
 
     Args:

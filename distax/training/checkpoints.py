@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 import jax
 import optax
@@ -18,14 +18,14 @@ import optax
 from distax.config import TrainConfig, from_dict
 from distax.errors import DistaxError
 from distax.evaluation import Evaluation
-from distax.models import GridModel
+from distax.models import Model
+from distax.pytree import named_leaves, with_leaves
 from distax.training.state import TrainState, abstract_model, init_state, make_optimizer, merge
 
 if TYPE_CHECKING:
     import orbax.checkpoint as ocp
 
 Which = Literal["best", "last"]
-Tree = TypeVar("Tree")
 
 
 def save(
@@ -49,8 +49,8 @@ def save(
         "arrays": _shapes(_model_part(state)),
     }
     items = ocp.args.Composite(
-        model=ocp.args.StandardSave(_named(_model_part(state))),
-        training=ocp.args.StandardSave(_named(_training_part(state))),
+        model=ocp.args.StandardSave(named_leaves(_model_part(state))),
+        training=ocp.args.StandardSave(named_leaves(_training_part(state))),
         about=ocp.args.JsonSave(about),
     )
     try:
@@ -77,7 +77,7 @@ def read_about(run: Path, which: Which) -> tuple[TrainConfig, Evaluation | None]
     return from_dict(about["config"], str(run / which)), evaluation
 
 
-def load_model(run: Path, which: Which | None = None) -> tuple[GridModel, TrainConfig]:
+def load_model(run: Path, which: Which | None = None) -> tuple[Model, TrainConfig]:
     """A trained model with its configuration.
 
     Args:
@@ -96,8 +96,8 @@ def load_model(run: Path, which: Which | None = None) -> tuple[GridModel, TrainC
     model = abstract_model(config)
     wanted = _model_part(init_state(model, optax.identity()))
     _check_arrays(run / which, about, wanted)
-    restored = _restore(run / which, model=ocp.args.StandardRestore(_named(wanted)))
-    return merge(model, **_with_arrays(wanted, restored["model"])), config
+    restored = _restore(run / which, model=ocp.args.StandardRestore(named_leaves(wanted)))
+    return merge(model, **with_leaves(wanted, restored["model"])), config
 
 
 def load_state(run: Path, config: TrainConfig) -> TrainState:
@@ -114,11 +114,11 @@ def load_state(run: Path, config: TrainConfig) -> TrainState:
     _check_arrays(run / "last", _read(run / "last"), model)
     restored = _restore(
         run / "last",
-        model=ocp.args.StandardRestore(_named(model)),
-        training=ocp.args.StandardRestore(_named(training)),
+        model=ocp.args.StandardRestore(named_leaves(model)),
+        training=ocp.args.StandardRestore(named_leaves(training)),
     )
     return TrainState(
-        **_with_arrays(model, restored["model"]), **_with_arrays(training, restored["training"])
+        **with_leaves(model, restored["model"]), **with_leaves(training, restored["training"])
     )
 
 
@@ -128,17 +128,6 @@ def _model_part(state: TrainState) -> dict[str, Any]:
 
 def _training_part(state: TrainState) -> dict[str, Any]:
     return {"opt_state": state.opt_state, "step": state.step}
-
-
-def _named(tree: Any) -> dict[str, Any]:
-    """A tree's arrays by their path."""
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
-
-
-def _with_arrays(tree: Tree, named: dict[str, Any]) -> Tree:
-    """The tree with its arrays replaced by those of the same name."""
-    return jax.tree.unflatten(jax.tree.structure(tree), [named[name] for name in _named(tree)])
 
 
 @contextmanager
@@ -214,7 +203,7 @@ def _check_arrays(folder: Path, about: dict[str, Any], model: dict[str, Any]) ->
 
 
 def _shapes(tree: Any) -> dict[str, list[int]]:
-    return {name: list(array.shape) for name, array in _named(tree).items()}
+    return {name: list(array.shape) for name, array in named_leaves(tree).items()}
 
 
 def _first_line(error: Exception) -> str:

@@ -77,8 +77,8 @@ def train(config: TrainConfig, run: Path, resume: bool = False) -> Evaluation:
                 result = evaluate(
                     merge(model, state.params, state.constants), *held_out, config.sensor
                 )
-                report.log(done, cso_map=result.cso_map, psnr=result.psnr, ssim=result.ssim)
-                if best is None or result.cso_map > best.cso_map:
+                report.log(done, **result.headline)
+                if best is None or result.cso_map_by_score > best.cso_map_by_score:
                     best = result
                     checkpoints.save(run, "best", state, config, result)
                 checkpoints.save(run, "last", state, config, result)

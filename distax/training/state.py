@@ -12,10 +12,8 @@ from jaxtyping import Array, Float, Int
 
 from distax import models
 from distax.config import OptimizerConfig, TrainConfig
-from distax.grid import rasterize
-from distax.models import GridModel
+from distax.models import Model
 from distax.pytree import pytree
-from distax.sensor import Sensor
 from distax.training.feeds import Batch
 
 
@@ -36,22 +34,23 @@ class TrainState:
     opt_state: optax.OptState
 
 
-def create_model(config: TrainConfig) -> GridModel:
+def create_model(config: TrainConfig) -> Model:
     """The configured model with initial parameters.
 
     Raises:
       DistaxError: as `models.create`.
     """
+    grid = {} if config.model.factor is None else {"factor": config.model.factor}
     return models.create(
         config.model.name,
-        factor=config.model.factor,
         sensor=config.sensor,
         rngs=nnx.Rngs(config.seed),
+        **grid,
         **config.model.options,
     )
 
 
-def abstract_model(config: TrainConfig) -> GridModel:
+def abstract_model(config: TrainConfig) -> Model:
     """The configured model with shapes in place of arrays, at no cost."""
     return nnx.eval_shape(lambda: create_model(config))
 
@@ -66,7 +65,7 @@ def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransfo
     return optax.adam(optax.join_schedules([rise, after], [warmup]) if warmup else after)
 
 
-def init_state(model: GridModel, optimizer: optax.GradientTransformation) -> TrainState:
+def init_state(model: Model, optimizer: optax.GradientTransformation) -> TrainState:
     """The state before the first step."""
     params, constants = nnx.state(model, nnx.Param, ...)
     return TrainState(
@@ -77,7 +76,7 @@ def init_state(model: GridModel, optimizer: optax.GradientTransformation) -> Tra
     )
 
 
-def merge(model: GridModel, params: nnx.State, constants: nnx.State) -> GridModel:
+def merge(model: Model, params: nnx.State, constants: nnx.State) -> Model:
     """The model with other arrays; `model` may be abstract."""
     return nnx.merge(nnx.graphdef(model), params, constants)
 
@@ -91,8 +90,6 @@ def make_train_step(
         graphdef=nnx.graphdef(abstract_model(config)),
         optimizer=config.optimizer,
         steps=config.steps,
-        sensor=config.sensor,
-        factor=config.model.factor,
     )
 
 
@@ -100,22 +97,19 @@ def make_train_step(
 @partial(
     jax.jit,
     donate_argnames="state",
-    static_argnames=("graphdef", "optimizer", "steps", "sensor", "factor"),
+    static_argnames=("graphdef", "optimizer", "steps"),
 )
 def _train_step(
     state: TrainState,
     batch: Batch,
-    graphdef: nnx.GraphDef[GridModel],
+    graphdef: nnx.GraphDef[Model],
     optimizer: OptimizerConfig,
     steps: int,
-    sensor: Sensor,
-    factor: int,
 ) -> tuple[TrainState, Float[Array, ""]]:
     images, targets = batch
-    grids = rasterize(targets, sensor, factor)
 
     def loss(params: nnx.State) -> Float[Array, ""]:
-        return nnx.merge(graphdef, params, state.constants).loss(images, grids)
+        return nnx.merge(graphdef, params, state.constants).loss(images, targets)
 
     value, gradients = jax.value_and_grad(loss)(state.params)
     updates, opt_state = make_optimizer(optimizer, steps).update(

@@ -9,8 +9,12 @@ from scipy.optimize import linear_sum_assignment
 from distax import make_targets
 from distax.metrics import LocalizationSums, assign
 
-sums_of = jax.jit(LocalizationSums.of)
 jitted = jax.jit(assign)
+of = jax.jit(LocalizationSums.of)
+
+
+def sums_of(found, truth, *valid):
+    return of(found, truth, jitted(found, truth), *valid)
 
 
 def random_pair(seed, images, found, true):
@@ -31,8 +35,9 @@ def random_pair(seed, images, found, true):
 def test_assign_agrees_with_scipy(found, true):
     images = 200
     pair = random_pair(found, images, found, true)
-    distance, valid = map(np.asarray, jitted(*pair))
-    assert distance.shape == (images, min(found, true))
+    pairing = jitted(*pair)
+    distance, paired = np.asarray(pairing.distance), np.asarray(pairing.paired)
+    assert distance.shape == paired.shape == (images, found)
 
     estimates, targets = (jax.tree.map(np.asarray, side) for side in pair)
     for image in range(images):
@@ -40,8 +45,35 @@ def test_assign_agrees_with_scipy(found, true):
         b = targets.position[image][targets.mask[image]].astype(float)
         cost = np.linalg.norm(a[:, None] - b, axis=-1)
         best = cost[linear_sum_assignment(cost)]
-        assert valid[image].sum() == len(best)
-        np.testing.assert_allclose(distance[image][valid[image]].sum(), best.sum(), atol=1e-5)
+        assert paired[image].sum() == len(best)
+        np.testing.assert_allclose(distance[image][paired[image]].sum(), best.sum(), atol=1e-5)
+
+
+@pytest.mark.parametrize(("found", "true"), [(6, 4), (3, 5)])
+def test_partners_are_real_targets_at_the_stated_distance_and_none_is_shared(found, true):
+    pair = random_pair(found, 200, found, true)
+    estimates, targets, pairing = jax.tree.map(np.asarray, (*pair, jitted(*pair)))
+    for image, slot in np.ndindex(*pairing.partner.shape):
+        partner = int(pairing.partner[image, slot])
+        if partner < 0:
+            assert pairing.distance[image, slot] == np.inf
+            continue
+        assert estimates.mask[image, slot]
+        assert targets.mask[image, partner]
+        np.testing.assert_allclose(
+            pairing.distance[image, slot],
+            np.hypot(*(estimates.position[image, slot] - targets.position[image, partner])),
+            rtol=1e-5,
+        )
+        assert np.count_nonzero(pairing.partner[image] == partner) == 1
+
+
+def test_what_was_found_nowhere_is_left_over():
+    found = make_targets(jnp.array([[[jnp.nan, 0.0], [1.0, 0.0]]]), jnp.ones((1, 2)))
+    truth = make_targets(jnp.array([[[0.0, 0.0], [1.0, 0.0]]]), jnp.ones((1, 2)))
+    pairing = jitted(found, truth)
+    np.testing.assert_array_equal(pairing.partner, [[-1, 1]])
+    np.testing.assert_array_equal(pairing.distance, [[np.inf, 0.0]])
 
 
 def test_assign_is_the_same_batched_and_vmapped():
@@ -55,9 +87,9 @@ def test_the_whole_sum_is_minimal_not_each_distance():
     # Nearest first would pair 0.0 with 0.1 and leave 1.0 for −0.2: 1.3 in all, against 1.1.
     found = make_targets(jnp.array([[[0.0, 0.0], [1.0, 0.0]]]), jnp.ones((1, 2)))
     truth = make_targets(jnp.array([[[-0.2, 0.0], [0.1, 0.0]]]), jnp.ones((1, 2)))
-    distance, valid = jitted(found, truth)
-    np.testing.assert_allclose(np.sort(distance[0]), [0.2, 0.9], rtol=1e-5)
-    assert valid.all()
+    pairing = jitted(found, truth)
+    np.testing.assert_allclose(pairing.distance[0], [0.2, 0.9], rtol=1e-5)
+    assert pairing.paired.all()
 
 
 def test_count_accuracy_and_rmse_by_hand():
@@ -73,12 +105,16 @@ def test_count_accuracy_and_rmse_by_hand():
     )
     sums = sums_of(found, truth)  # squared distances: 0.16 + 0.09, 1, 0 + 0.01
     assert (int(sums.images), int(sums.right_count), int(sums.pairs)) == (3, 3, 5)
+    # Distances 0.4 and 0.3, 1, 0 and 0.1, the last on the edge of a radius but for rounding.
+    np.testing.assert_array_equal(sums.within[2:], [2, 2, 2])
+    np.testing.assert_allclose(sums.share_within[0], 1 / 5)
     np.testing.assert_allclose(sums.rmse, np.sqrt(1.26 / 5), rtol=1e-5)
     np.testing.assert_allclose(sums.count_accuracy, 1.0)
 
     fewer = make_targets(found.position, found.intensity, found.mask.at[0, 0].set(False))
     sums = sums_of(fewer, truth)
     assert (int(sums.images), int(sums.right_count), int(sums.pairs)) == (3, 2, 4)
+    assert int(sums.targets) == 5
     np.testing.assert_allclose(sums.count_accuracy, 2 / 3, rtol=1e-6)
     np.testing.assert_allclose(sums.rmse, np.sqrt(1.17 / 4), rtol=1e-5)
 

@@ -43,7 +43,7 @@ def training(small, batch):
     graph, parameters, constants = nnx.split(small, nnx.Param, ...)
 
     def loss(parameters):
-        return nnx.merge(graph, parameters, constants).loss(*batch)
+        return nnx.merge(graph, parameters, constants).objective(*batch)
 
     return parameters, jax.jit(jax.value_and_grad(loss))
 
@@ -127,8 +127,8 @@ def test_loss_is_the_published_formula(small, batch):
     symmetry = sum(np.mean((g - o.r) ** 2) for g, o in zip(inverse, outputs, strict=True))
     assert symmetry > 0.01 * error
     heavy = build(symmetry_weight=0.5)
-    np.testing.assert_allclose(small.loss(*batch), error + 0.01 * symmetry, rtol=1e-5)
-    np.testing.assert_allclose(heavy.loss(*batch), error + 0.5 * symmetry, rtol=1e-5)
+    np.testing.assert_allclose(small.objective(*batch), error + 0.01 * symmetry, rtol=1e-5)
+    np.testing.assert_allclose(heavy.objective(*batch), error + 0.5 * symmetry, rtol=1e-5)
 
 
 def test_inference_does_not_compute_the_symmetry_residual(small, batch):
@@ -137,7 +137,7 @@ def test_inference_does_not_compute_the_symmetry_residual(small, batch):
     def flops(function, *arguments):
         return jax.jit(function).lower(*arguments).cost_analysis()["flops"]
 
-    inference, training = flops(small, images), flops(small.loss, images, grids)
+    inference, training = flops(small, images), flops(small.objective, images, grids)
     # An inverse transform a stage is a conv3×3 C → C and one C → 1, on 3 images.
     one_inverse = 3 * grids[0].size * 2 * 9 * (CHANNELS * CHANNELS + CHANNELS)
     assert training - inference > 0.8 * STAGES * one_inverse

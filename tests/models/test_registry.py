@@ -2,7 +2,7 @@ import jax.numpy as jnp
 import pytest
 from flax import nnx
 
-from distax import DistaxError
+from distax import DistaxError, Sensor, make_targets
 from distax.models import Dista, GridModel, create, names, register
 from distax.models import registry as registry_module
 
@@ -15,8 +15,16 @@ def models_of_this_test_only(monkeypatch):
 def register_echo():
     @register("echo")
     class Echo(GridModel):
-        def __init__(self, *, factor: int = 3, gain: float = 1.0, rngs: nnx.Rngs):
-            self.factor, self.gain, self.key = factor, gain, rngs.params()
+        def __init__(
+            self,
+            *,
+            factor: int = 1,
+            gain: float = 1.0,
+            sensor: Sensor = Sensor(height=2, width=2),
+            rngs: nnx.Rngs,
+        ):
+            super().__init__(factor, sensor)
+            self.gain, self.key = gain, rngs.params()
 
         def __call__(self, images):
             return self.gain * images
@@ -29,7 +37,7 @@ def test_create_passes_options_and_keys_on():
     assert "echo" in names()
     model = create("echo", gain=2.0, rngs=nnx.Rngs(1))
     assert type(model) is echo_class
-    assert (model.factor, model.gain) == (3, 2.0)
+    assert (model.factor, model.gain) == (1, 2.0)
     assert model.key == nnx.Rngs(1).params()
 
 
@@ -70,11 +78,24 @@ def test_a_name_is_registered_once():
 
 def test_the_contract_has_no_answer_of_its_own():
     with pytest.raises(TypeError, match="abstract"):
-        GridModel()
+        GridModel(3, Sensor())
 
 
 def test_the_default_objective_is_the_mean_square_error():
     register_echo()
     model = create("echo", gain=3.0, rngs=nnx.Rngs(0))
     images = jnp.array([[[1.0, 2.0], [0.0, 0.0]]])
-    assert float(model.loss(images, jnp.zeros((1, 2, 2)))) == (9 + 36) / 4
+    assert float(model.objective(images, jnp.zeros((1, 2, 2)))) == (9 + 36) / 4
+
+
+def test_a_grid_model_learns_the_rasterized_targets_and_reports_its_brightest_nodes():
+    register_echo()
+    model = create("echo", gain=3.0, rngs=nnx.Rngs(0))
+    images = jnp.array([[[1.0, 20.0], [30.0, 0.0]]])
+    truth = make_targets(jnp.array([[[0.2, 0.9]]]), jnp.array([[50.0]]))
+    grid = 3 * images - jnp.array([[[0.0, 50.0], [0.0, 0.0]]])
+    assert float(model.loss(images, truth)) == float(jnp.mean(grid**2))
+    found = model.detect(images)
+    assert found.position[0, :2].tolist() == [[1.0, 0.0], [0.0, 1.0]]
+    assert found.intensity[0][found.mask[0]].tolist() == [90.0, 60.0]
+    assert int(model.detect(images, threshold=70.0).count[0]) == 1

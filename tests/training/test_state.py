@@ -5,7 +5,7 @@ import optax
 import pytest
 from flax import nnx
 
-from distax import Sensor, rasterize
+from distax import Sensor
 from distax.config import OptimizerConfig
 from distax.models.base import Constant
 from distax.scenes import PlacementLaw, simulate
@@ -52,9 +52,8 @@ def test_a_step_is_adam_on_the_objective_and_leaves_constants_alone(tiny_config)
     optimizer = make_optimizer(tiny_config.optimizer, tiny_config.steps)
     model = create_model(tiny_config)
     images, targets = simulate(jax.random.key(0), 8, Sensor(), PlacementLaw())
-    grids = rasterize(targets, Sensor(), 3)
 
-    objective = nnx.jit(nnx.value_and_grad(lambda model: model.loss(images, grids)))
+    objective = nnx.jit(nnx.value_and_grad(lambda model: model.loss(images, targets)))
     loss, gradients = objective(model)
     params = nnx.state(model, nnx.Param)
     updates, _ = optimizer.update(gradients, optimizer.init(params), params)

@@ -1,0 +1,151 @@
+"""One look back at the image: positions and intensities moved to where they explain it.
+
+A Gaussian stands for what the network knows of each position and the law of each intensity; damped
+Gauss-Newton steps find the most probable explanation of the pixels that are not clipped.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from distax.pytree import pytree
+from distax.sensor import Sensor, pixel_response
+
+_STEPS = 6
+_LARGEST_MOVE = 0.1  # pixels, and in a step
+# Misfit below which a first step has found an explanation: larger ones left the region in which
+# the image is nearly linear in the positions.
+_EXPLAINED = 2.0
+# The network's covariance was learned from such images, so it is no second witness of this one:
+# where the image decides, it only keeps the steps near.
+_WEAKER = 9.0
+# Largest standard deviation in pixels that one Gaussian can stand for.
+_SHARP = 0.05
+
+
+@pytree
+class Adjusted:
+    """Targets of one image after the look back.
+
+    Attributes:
+      position: `[K, 2]` in pixels.
+      intensity, intensity_std: `[K]` in counts.
+      covariance: `[K, 2, 2]` of the position in px².
+      sharp: whether every position is known so well that its covariance says all.
+      misfit: see `Targets`; of the most probable explanation.
+      strain: how many of the law's standard deviations its intensities go from their mean, at most.
+    """
+
+    position: Float[Array, "K 2"]
+    intensity: Float[Array, " K"]
+    intensity_std: Float[Array, " K"]
+    covariance: Float[Array, "K 2 2"]
+    sharp: Bool[Array, ""]
+    misfit: Float[Array, ""]
+    strain: Float[Array, ""]
+
+
+def adjust(
+    light: Float[Array, "height width"],
+    seen: Bool[Array, "height width"],
+    beyond: Float[Array, ""],
+    position: Float[Array, "K 2"],
+    covariance: Float[Array, "K 2 2"],
+    mask: Bool[Array, " K"],
+    sensor: Sensor,
+    law: tuple[float, float],
+) -> Adjusted:
+    """Positions, intensities and their uncertainty given the image as well as the network.
+
+    Only where every position is nearly known does a Gaussian describe what is left to learn.
+    Elsewhere a position moves if one step explains the image, and the rest stays as it was.
+
+    Args:
+      light: counts without background in a window whose first pixel is at (0, 0).
+      seen: the window's pixels that are in the image and not clipped.
+      beyond: sum of squares of the counts outside the window.
+      position, covariance, mask: what the network knows.
+      sensor: the imaging model.
+      law: mean and standard deviation of the intensities in counts.
+    """
+    mean, spread = law
+    variance = 1 / 12 + sensor.read_noise**2 + jnp.zeros(light.size)
+    if sensor.electrons_per_count is not None:
+        variance += light.ravel() / sensor.electrons_per_count
+    weight = seen.ravel() / variance
+    slots = len(mask)
+    start = jnp.concatenate([position.ravel(), jnp.full(slots, mean)])
+    prior = _prior_precision(covariance, mask, spread)
+    weak = _prior_precision(_WEAKER * covariance, mask, spread)
+    limit = _LARGEST_MOVE * jnp.repeat(jnp.array([1.0, 1.0, mean]), slots)
+    informative = jnp.maximum(jnp.sum(seen & (light > 0)), 1.0)
+
+    def misfit(state: Float[Array, " states"]) -> Float[Array, ""]:
+        residual = light.ravel() - _predict(state, mask, light.shape, sensor)[0]
+        squares = residual**2 @ weight + beyond / jnp.min(variance)
+        return jnp.sqrt(squares / informative)
+
+    def step(state: Array, prior: Array) -> tuple[Array, Array]:
+        image, slope = _predict(state, mask, light.shape, sensor)
+        precision = (slope * weight) @ slope.T + prior
+        gradient = slope @ (weight * (light.ravel() - image)) - prior @ (state - start)
+        move = jnp.linalg.solve(precision, gradient)
+        return state + jnp.clip(move, -limit, limit), precision
+
+    first = step(start, prior)[0]
+    final, precision = jax.lax.fori_loop(
+        1, _STEPS, lambda _, now: step(now[0], weak), (first, prior)
+    )
+    posterior = jnp.linalg.inv(precision)
+    std = jnp.sqrt(jnp.diagonal(posterior))[2 * slots :]
+    blocks = posterior[: 2 * slots, : 2 * slots].reshape(slots, 2, slots, 2)
+    known = jnp.diagonal(covariance, axis1=-2, axis2=-1) < _SHARP**2
+    explained = misfit(first) < _EXPLAINED
+    sharp = explained & jnp.all(known | ~mask[:, None])
+    best = jnp.where(sharp, final, first)
+    return Adjusted(
+        position=jnp.where(explained, best[: 2 * slots].reshape(slots, 2), position),
+        intensity=jnp.where(sharp, best[2 * slots :], mean),
+        intensity_std=jnp.where(sharp, std, spread),
+        covariance=jnp.where(sharp, jnp.einsum("kikj->kij", blocks), covariance),
+        sharp=sharp,
+        misfit=misfit(final),
+        strain=jnp.max(jnp.abs(final[2 * slots :] - mean) * mask) / spread,
+    )
+
+
+def _prior_precision(
+    covariance: Float[Array, "K 2 2"], mask: Bool[Array, " K"], spread: float
+) -> Float[Array, "states states"]:
+    inverse = jnp.linalg.inv(jnp.where(mask[:, None, None], covariance, jnp.eye(2)))
+    position = jax.scipy.linalg.block_diag(*inverse)
+    return jax.scipy.linalg.block_diag(position, jnp.eye(len(mask)) / spread**2)
+
+
+def _predict(
+    state: Float[Array, " states"],
+    mask: Bool[Array, " K"],
+    shape: tuple[int, ...],
+    sensor: Sensor,
+) -> tuple[Float[Array, " pixels"], Float[Array, "states pixels"]]:
+    """The image of a state (positions, then intensities), and its derivatives."""
+    slots = len(mask)
+    position, intensity = state[: 2 * slots].reshape(slots, 2), state[2 * slots :]
+
+    def response(coordinate: Array, size: int) -> tuple[Array, Array]:
+        def of(u: Array) -> Array:
+            return pixel_response(u, size, sensor.sigma)
+
+        return jax.jvp(of, (coordinate,), (jnp.ones_like(coordinate),))
+
+    row, row_slope = response(position[:, 0], shape[0])
+    column, column_slope = response(position[:, 1], shape[1])
+    used = mask.astype(float)
+
+    def outer(scale: Array, rows: Array, columns: Array) -> Array:
+        return jnp.einsum("k,ki,kj->kij", scale, rows, columns).reshape(slots, -1)
+
+    share = outer(used, row, column)
+    flux = used * intensity
+    along = jnp.stack([outer(flux, row_slope, column), outer(flux, row, column_slope)], axis=1)
+    return intensity @ share, jnp.concatenate([along.reshape(2 * slots, -1), share])

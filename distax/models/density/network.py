@@ -1,0 +1,209 @@
+"""The density network: from the window around a blob to where its targets are likely to be."""
+
+import math
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float, Int
+
+from distax.errors import DistaxError, check_positive
+from distax.models.base import Model
+from distax.models.density.adjustment import adjust
+from distax.models.density.decision import choose, nearest_mass
+from distax.models.density.nodes import Nodes
+from distax.models.density.summary import (
+    covariances,
+    density_within,
+    distance_grid,
+    gaussian_within,
+    hits_and_radii,
+)
+from distax.models.density.view import View, look
+from distax.models.registry import register
+from distax.sensor import Sensor
+from distax.targets import Targets
+
+# Weight of the number of targets in the objective; it is learned long before the positions.
+_COUNT_WEIGHT = 0.1
+# Above these an image is taken for one the network was not trained on: five in a thousand are.
+_TRUSTED_MISFIT = 1.6
+_TRUSTED_STRAIN = 2.5
+
+
+class Block(nnx.Module):
+    """x + W₂ gelu(W₁ norm(x)): a residual step on the features of each image."""
+
+    def __init__(self, width: int, scale: float, rngs: nnx.Rngs):
+        self.norm = nnx.RMSNorm(width, rngs=rngs)
+        self.expand = _linear(width, width, 2.0, rngs)
+        self.contract = _linear(width, width, scale, rngs)
+
+    def __call__(self, x: Float[Array, "B width"]) -> Float[Array, "B width"]:
+        return x + self.contract(jax.nn.gelu(self.expand(self.norm(x))))
+
+
+def _linear(inputs: int, outputs: int, gain: float, rngs: nnx.Rngs) -> nnx.Linear:
+    initial = nnx.initializers.variance_scaling(gain, "fan_in", "normal")
+    return nnx.Linear(inputs, outputs, kernel_init=initial, rngs=rngs)
+
+
+@register("density")
+class Density(Model):
+    """Posterior density of target positions on fine nodes around the blob, read off between them.
+
+    The network gives the expected number of targets at each node of a grid much finer than the
+    radii of CSO-mAP, and the probability of each number of targets. Trained by cross-entropy, it
+    tends to the marginal posterior of the scenes it is trained on: where the image leaves several
+    explanations it keeps all of them. `detect` then reports the positions that can be expected to
+    hit most targets.
+
+    Args:
+      max_targets: largest number of targets it tells apart.
+      width: features of an image.
+      blocks: residual blocks.
+      window: side in pixels of the window it sees, odd.
+      reach: largest offset in pixels from the window's middle pixel it can report, along each axis.
+      spacing: distance of the nodes in pixels.
+      mean_intensity, intensity_spread: mean and standard deviation in counts of the intensities of
+        the scenes it is trained on; CSIST-100K's by default.
+      sensor: whose images it takes.
+      rngs: keys for the initial parameters.
+
+    Raises:
+      DistaxError: a size that is not positive, or an even window.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_targets: int = 5,
+        width: int = 512,
+        blocks: int = 4,
+        window: int = 7,
+        reach: float = 0.6,
+        spacing: float = 0.05,
+        mean_intensity: float = 235.0,
+        intensity_spread: float = 30 / math.sqrt(12),
+        sensor: Sensor = Sensor(),
+        rngs: nnx.Rngs,
+    ):
+        check_positive(
+            max_targets=max_targets,
+            width=width,
+            blocks=blocks,
+            window=window,
+            reach=reach,
+            spacing=spacing,
+            mean_intensity=mean_intensity,
+            intensity_spread=intensity_spread,
+        )
+        if window % 2 == 0:
+            raise DistaxError(f"window must be odd, got {window}")
+        self.max_targets, self.window, self.sensor = max_targets, window, sensor
+        self.nodes = Nodes(reach, spacing)
+        self.mean_intensity, self.intensity_spread = mean_intensity, intensity_spread
+        self.embed = _linear(4 * window**2, width, 2.0, rngs)
+        self.blocks = nnx.List(Block(width, 0.1 / blocks, rngs) for _ in range(blocks))
+        self.norm = nnx.RMSNorm(width, rngs=rngs)
+        self.place = _linear(width, self.nodes.side**2, 0.01, rngs)
+        self.number = _linear(width, max_targets, 0.01, rngs)
+
+    def __call__(
+        self, windows: Float[Array, "B side side"]
+    ) -> tuple[Float[Array, "B nodes"], Float[Array, "B numbers"]]:
+        """Logits of a target's position and of the number of targets, from windows of counts."""
+        x = self.embed(_features(windows, self.sensor.white - self.sensor.background))
+        for block in self.blocks:
+            x = block(x)
+        x = self.norm(x)
+        return self.place(x), self.number(x)
+
+    def loss(self, images: Float[Array, "B height width"], targets: Targets) -> Float[Array, ""]:
+        """Cross-entropy of the positions, per target, and of the number of targets.
+
+        A target between nodes counts at the four around it, so that the mean of a sharp density is
+        where the target is.
+        """
+        view = self._look(images)
+        place, number = (jax.nn.log_softmax(logits) for logits in self(view.window))
+        wanted = self.nodes.spread(view.inward(targets.position)).reshape(*targets.mask.shape, -1)
+        wanted = jnp.sum(jnp.where(targets.mask[..., None], wanted, 0.0), axis=1)
+        count = jnp.maximum(targets.count, 1)
+        of_place = jnp.sum(place * wanted, axis=-1) / count
+        of_number = jnp.take_along_axis(number, count[:, None] - 1, axis=-1)
+        return -jnp.mean(of_place) - _COUNT_WEIGHT * jnp.mean(of_number)
+
+    def detect(self, images: Float[Array, "B height width"]) -> Targets:
+        """The positions that can be expected to hit most targets, with all that is known of them.
+
+        `score` is the expected share of the five radii of CSO-mAP within which a target lies. An
+        image with less flux than half a target has none. `trusted` is False where no targets near
+        the reported ones, and of intensities like those it was trained on, explain the image.
+        """
+        view = self._look(images)
+        place, number = (jax.nn.softmax(logits) for logits in self(view.window))
+        light = images - self.sensor.background
+        bright = jnp.sum(light, axis=(1, 2)) > self.mean_intensity / 2
+        count = jnp.where(bright, jnp.argmax(number, axis=-1) + 1, 0)
+        seen = view.real & (view.window + self.sensor.background < self.sensor.white)
+        found = jax.vmap(self._answer)(
+            place * count[:, None], count, view.window, seen, view.beyond
+        )
+        assert found.covariance is not None
+        return replace(
+            found,
+            position=view.outward(found.position),
+            covariance=view.outward_covariance(found.covariance),
+            count_probability=jnp.where(bright, jnp.max(number, axis=-1), 1.0),
+        )
+
+    def _answer(
+        self,
+        mass: Float[Array, " nodes"],
+        count: Int[Array, ""],
+        window: Float[Array, "side side"],
+        seen: Bool[Array, "side side"],
+        beyond: Float[Array, ""],
+    ) -> Targets:
+        """The targets of one window, as offsets from its middle."""
+        mask, middle = jnp.arange(self.max_targets) < count, float(self.window // 2)
+        position = choose(mass, self.nodes, mask)
+        share = nearest_mass(mass, self.nodes, position, mask)
+        known = covariances(share, self.nodes, position)
+        law = self.mean_intensity, self.intensity_spread
+        better = adjust(window, seen, beyond, position + middle, known, mask, self.sensor, law)
+        position, distances = better.position - middle, distance_grid(self.nodes)
+        within = jnp.where(
+            better.sharp,
+            gaussian_within(better.covariance, distances),
+            density_within(share, self.nodes, position, distances),
+        )
+        hits, radii = hits_and_radii(jnp.where(mask[:, None], within, 0.0), self.nodes)
+        found = Targets(
+            position=position,
+            intensity=better.intensity,
+            mask=mask,
+            score=jnp.mean(hits, axis=-1),
+            covariance=better.covariance,
+            intensity_std=better.intensity_std,
+            hit_probability=hits,
+            credible_radius=radii,
+        )
+        order = jnp.argsort(-found.score)
+        return replace(
+            jax.tree.map(lambda leaf: leaf[order], found),
+            misfit=better.misfit,
+            trusted=(better.misfit < _TRUSTED_MISFIT) & (better.strain < _TRUSTED_STRAIN),
+        )
+
+    def _look(self, images: Float[Array, "B height width"]) -> View:
+        return look(jnp.maximum(images - self.sensor.background, 0.0), self.window)
+
+
+def _features(windows: Float[Array, "B side side"], clipped: float) -> Float[Array, "B features"]:
+    """Counts on three scales, so that one count matters in dim pixels too, and which clipped."""
+    counts = windows.reshape(len(windows), -1)
+    scales = [counts / 128 - 0.5, jnp.sqrt(counts) / 8 - 0.5, jnp.log1p(counts) / 3 - 0.5]
+    return jnp.concatenate([*scales, (counts >= clipped).astype(float)], axis=-1)

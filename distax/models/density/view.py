@@ -1,0 +1,98 @@
+"""The one window of an image that holds its blob, turned into one of eight equivalent poses.
+
+All targets of a scene lie around one host pixel, and turning or mirroring a scene turns or mirrors
+its image: a network that sees only windows of one pose has an eighth as much to learn.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from distax.pytree import pytree
+
+
+@pytree
+class View:
+    """Windows in a common pose, and the way back.
+
+    Attributes:
+      window: `[B, side, side]`, counts; what lies beyond the image's border is zero.
+      real: `[B, side, side]`, False beyond the image's border.
+      beyond: `[B]`, sum of squares of the counts that are not in the window.
+      centre: `[B, 2]`, the image pixel in the middle of the window.
+      mirrored: `[B, 2]`, whether rows and columns were reversed.
+      transposed: `[B]`, whether rows and columns then changed places.
+    """
+
+    window: Float[Array, "*batch side side"]
+    real: Bool[Array, "*batch side side"]
+    beyond: Float[Array, "*batch"]
+    centre: Float[Array, "*batch 2"]
+    mirrored: Bool[Array, "*batch 2"]
+    transposed: Bool[Array, "*batch"]
+
+    def inward(self, position: Float[Array | np.ndarray, "B K 2"]) -> Float[Array, "B K 2"]:
+        """Positions in the image as offsets in pixels from the window's middle, in its pose."""
+        offset = (position - self.centre[:, None]) * self._signs
+        return jnp.where(self.transposed[:, None, None], offset[..., ::-1], offset)
+
+    def outward(self, offset: Float[Array | np.ndarray, "B K 2"]) -> Float[Array, "B K 2"]:
+        """The inverse of `inward`."""
+        turned = jnp.where(self.transposed[:, None, None], offset[..., ::-1], offset)
+        return turned * self._signs + self.centre[:, None]
+
+    def outward_covariance(
+        self, covariance: Float[Array | np.ndarray, "B K 2 2"]
+    ) -> Float[Array, "B K 2 2"]:
+        """Covariances of offsets in the window's pose as covariances of image positions."""
+        swapped = covariance[..., ::-1, ::-1]
+        turned = jnp.where(self.transposed[:, None, None, None], swapped, covariance)
+        return turned * self._signs[..., :, None] * self._signs[..., None, :]
+
+    @property
+    def _signs(self) -> Float[Array, "B 1 2"]:
+        return jnp.where(self.mirrored, -1.0, 1.0)[:, None]
+
+
+def look(images: Float[Array, "B height width"], side: int) -> View:
+    """The windows of `side` pixels (odd) around the pixels that hold the centroids of flux."""
+    return jax.vmap(lambda image: _look(image, side))(images)
+
+
+def _look(image: Float[Array, "height width"], side: int) -> View:
+    rows, columns = map(jnp.arange, image.shape)
+    centre = jnp.round(_centroid(image, rows, columns))
+    start = centre.astype(jnp.int32)
+    inside = jnp.abs(rows - centre[0])[:, None] <= side // 2
+    inside &= jnp.abs(columns - centre[1]) <= side // 2
+
+    def cut(pixels: Array) -> Array:
+        padded = jnp.pad(pixels, side // 2)
+        return jax.lax.dynamic_slice(padded, (start[0], start[1]), (side, side))
+
+    def turn(pixels: Array) -> Array:
+        pixels = jnp.where(mirrored[0], pixels[::-1], pixels)
+        return jnp.where(mirrored[1], pixels[:, ::-1], pixels)
+
+    window, real = cut(image), cut(jnp.ones_like(image, bool))
+    axis = jnp.arange(side) - side // 2
+    mirrored = _centroid(window, axis, axis) < 0
+    window, real = turn(window), turn(real)
+    row, column = _centroid(window, axis, axis)
+    transposed = row > column
+    return View(
+        window=jnp.where(transposed, window.T, window),
+        real=jnp.where(transposed, real.T, real),
+        beyond=jnp.sum(jnp.where(inside, 0.0, image**2)),
+        centre=centre,
+        mirrored=mirrored,
+        transposed=transposed,
+    )
+
+
+def _centroid(
+    image: Float[Array, "height width"], rows: Array, columns: Array
+) -> Float[Array, "2"]:
+    flux = jnp.maximum(jnp.sum(image), 1e-6)
+    return jnp.stack([jnp.sum(image, 1) @ rows, jnp.sum(image, 0) @ columns]) / flux

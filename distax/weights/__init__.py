@@ -1,0 +1,35 @@
+"""Trained weights that come with distax, by name; beside each file lies its model card."""
+
+import hashlib
+from pathlib import Path
+
+from distax.errors import DistaxError, unknown
+from distax.models import Model
+from distax.sensor import Sensor
+from distax.weights.storage import export, read
+
+__all__ = ["export", "load", "names", "read"]
+
+_SHA256 = {
+    "density": "5aa97f42fa8132c189e180e9f060bb5b43402f5c021fddc1e981011fc23c09d7",
+}
+
+
+def names() -> list[str]:
+    """Names of the weights that come with distax."""
+    return sorted(_SHA256)
+
+
+def load(name: str) -> tuple[Model, Sensor]:
+    """A trained model, and the sensor whose images it was trained on.
+
+    Raises:
+      DistaxError: an unknown name (the message lists the known ones), or a file that is not the
+        one distax was released with.
+    """
+    if name not in _SHA256:
+        raise unknown("weights", name, _SHA256)
+    path = Path(__file__).with_name(f"{name}.safetensors")
+    if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != _SHA256[name]:
+        raise DistaxError(f"{path}: missing, incomplete or changed; install distax again")
+    return read(path)

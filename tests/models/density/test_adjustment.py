@@ -1,0 +1,93 @@
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from distax import Sensor, expose, make_targets, render
+from distax.models.density.adjustment import _predict, adjust
+
+SENSOR = Sensor(height=7, width=7)
+LAW = (235.0, 8.66)
+PLACES = jnp.array([[2.7, 3.1], [3.3, 2.8], [0.0, 0.0]])
+FLUXES = jnp.array([228.0, 247.0, 0.0])
+MASK = jnp.array([True, True, False])
+
+
+def image_of(places=PLACES, fluxes=FLUXES, sensor=SENSOR):
+    ideal = render(make_targets(places, fluxes, MASK), sensor)
+    return expose(jax.random.key(0), ideal, sensor)
+
+
+def look_back(image, position, std=0.02, sensor=SENSOR, beyond=0.0):
+    covariance = jnp.broadcast_to(std**2 * jnp.eye(2), (3, 2, 2))
+    seen = image < sensor.white
+    return adjust(image, seen, jnp.array(beyond), position, covariance, MASK, sensor, LAW)
+
+
+def test_derivatives_agree_with_differences():
+    state = jnp.concatenate([PLACES.ravel(), FLUXES])
+    predict = partial(_predict, mask=MASK, shape=(7, 7), sensor=SENSOR)
+    image, slope = predict(state)
+    np.testing.assert_allclose(
+        image.reshape(7, 7), render(make_targets(PLACES, FLUXES, MASK), SENSOR), atol=1e-3
+    )
+    jacobian = jax.jacfwd(lambda state: predict(state)[0])(state).T
+    np.testing.assert_allclose(slope, jacobian, atol=1e-3)
+    for index in range(9):
+        step = jnp.zeros(9).at[index].set(0.01)
+        central = (predict(state + step)[0] - predict(state - step)[0]) / 0.02
+        np.testing.assert_allclose(slope[index], central, atol=0.5)
+
+
+def test_a_rough_position_moves_to_the_truth():
+    rough = PLACES + jnp.array([[0.01, -0.02], [-0.015, 0.01], [0.0, 0.0]])
+    better = look_back(image_of(), rough)
+    std = np.sqrt(np.diagonal(better.covariance, axis1=1, axis2=2))[:2]
+    np.testing.assert_array_less(std, 0.02)
+    np.testing.assert_array_less(np.abs(better.position - PLACES)[:2], 3 * std)
+    np.testing.assert_array_less(better.intensity_std[:2], LAW[1])
+    np.testing.assert_array_less(
+        np.abs(better.intensity - FLUXES)[:2], 3 * better.intensity_std[:2]
+    )
+    assert float(better.misfit) < 1.5
+
+
+def test_errors_are_as_large_as_stated():
+    keys = jax.random.split(jax.random.key(2), 200)
+
+    def error(key):
+        place_key, rough_key, flux_key = jax.random.split(key, 3)
+        places = PLACES + 0.1 * jax.random.uniform(place_key, PLACES.shape)
+        rough = places + 0.01 * jax.random.normal(rough_key, places.shape)
+        fluxes = LAW[0] + LAW[1] * jax.random.normal(flux_key, (3,))
+        better = look_back(image_of(places, fluxes), rough, std=0.01)
+        offset = better.position - places
+        return jnp.einsum("ki,kij,kj->k", offset, jnp.linalg.inv(better.covariance), offset)[:2]
+
+    # The mean of a chi-square of two degrees of freedom is two.
+    assert float(jnp.mean(jax.vmap(error)(keys))) == pytest.approx(2.0, abs=0.5)
+
+
+def test_what_the_network_does_not_know_sharply_keeps_its_uncertainty():
+    better = look_back(image_of(), PLACES, std=0.2)
+    np.testing.assert_allclose(better.covariance[:2], [0.04 * np.eye(2)] * 2, rtol=1e-5)
+    np.testing.assert_allclose(better.intensity, LAW[0])
+    np.testing.assert_allclose(better.intensity_std, LAW[1])
+
+
+def test_an_image_of_something_else_misfits():
+    assert float(look_back(image_of() + 20.0, PLACES).misfit) > 10
+    assert float(look_back(image_of(), PLACES, beyond=400.0).misfit) > 10
+    wide = Sensor(height=7, width=7, sigma=0.7)
+    assert float(look_back(image_of(), PLACES, sensor=wide).misfit) > 10
+
+
+def test_clipped_pixels_say_nothing():
+    shallow = Sensor(height=7, width=7, full_well=100.0)
+    image = image_of(sensor=shallow)
+    assert int(jnp.sum(image == 100)) >= 1
+    better = look_back(image, PLACES, sensor=shallow)
+    np.testing.assert_allclose(better.position[:2], PLACES[:2], atol=0.02)
+    assert float(better.misfit) < 1.5

@@ -1,0 +1,59 @@
+import json
+
+import jax
+import numpy as np
+import pytest
+from flax import nnx
+from safetensors.numpy import load_file, save_file
+
+from distax import DistaxError
+from distax.scenes import simulate
+from distax.training.checkpoints import load_model
+from distax.weights import export, read
+
+
+@pytest.fixture(scope="module")
+def file(tiny_run, tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    export(tiny_run, path)
+    return path
+
+
+def test_what_is_exported_is_the_best_model_to_half_precision(file, tiny_run):
+    model, sensor = read(file)
+    trained, config = load_model(tiny_run)
+    assert sensor == config.sensor
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-6),
+        nnx.state(model),
+        nnx.state(trained),
+    )
+    images, _ = simulate(jax.random.key(0), 4)
+    np.testing.assert_allclose(model(images), trained(images), rtol=0.02, atol=0.5)
+
+
+def test_a_damaged_file_is_an_error_of_one_line(file, tmp_path):
+    content = file.read_bytes()
+    for size in (0, 5, 100, len(content) - 1):
+        path = tmp_path / f"{size}.safetensors"
+        path.write_bytes(content[:size])
+        with pytest.raises(DistaxError, match=f"{path}: not a whole file of distax weights") as got:
+            read(path)
+        assert "\n" not in str(got.value)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(DistaxError, match=r"none\.safetensors: cannot be read"):
+        read(tmp_path / "none.safetensors")
+
+
+def test_weights_of_something_else_are_refused(file, tmp_path, tiny_config):
+    arrays = load_file(file)
+    arrays.pop(next(iter(arrays)))
+    path = tmp_path / "other.safetensors"
+    save_file(arrays, path)
+    with pytest.raises(DistaxError, match="not a whole file of distax weights"):
+        read(path)
+    save_file(arrays, path, metadata={"config": json.dumps(tiny_config.to_dict())})
+    with pytest.raises(DistaxError, match="its arrays are not those of a dista model"):
+        read(path)
