@@ -2,9 +2,11 @@
 
 import os
 
-os.environ["JAX_PLATFORMS"] = "cpu"  # also for the processes that tests start
+# Also for the processes that tests start. Most of a test's time is spent compiling.
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0 " + os.environ.get("XLA_FLAGS", "")
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -24,6 +26,16 @@ hypothesis.settings.register_profile(
     "distax", max_examples=40, deadline=None, derandomize=True, database=None
 )
 hypothesis.settings.load_profile("distax")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _compiled_functions_are_dropped() -> Iterator[None]:
+    """Each compiled function maps memory, and Linux lets a process have only 65,530 mappings.
+
+    Beyond them the compiler crashes, which the whole suite in one process would reach.
+    """
+    yield
+    jax.clear_caches()
 
 
 @cache

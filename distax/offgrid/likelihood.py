@@ -1,0 +1,132 @@
+"""How well an ideal image explains the pixels, exactly and to second order."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from jax.scipy.special import erf, erfc
+from jaxtyping import Array, Float
+
+from distax.offgrid.patch import HALF_STEP, Patch
+
+ROUNDING_VARIANCE = (2 * HALF_STEP) ** 2 / 12
+"""Variance in counts² of a digitiser's rounding error."""
+
+_FAR = 8.0
+"""Standard deviations from an edge beyond which a probability is taken from its asymptote."""
+
+
+def image_of(
+    scene: Float[Array, "K 3 lanes"], width: int, sigma: float
+) -> Float[Array, "pixels lanes"]:
+    """The ideal image of each lane's scene in a window of `width` × `width` pixels."""
+    row, _ = _response(scene[:, 0], width, sigma)
+    column, _ = _response(scene[:, 1], width, sigma)
+    image = jnp.sum((scene[:, 2, None] * row)[:, :, None] * column[:, None], axis=0)
+    return image.reshape(width * width, -1)
+
+
+def image_and_jacobian(
+    scene: Float[Array, "K 3 lanes"], width: int, sigma: float
+) -> tuple[Float[Array, "pixels lanes"], Float[Array, "parameters pixels lanes"]]:
+    """The ideal image and its derivatives by the scene's 3K parameters, in closed form."""
+    row, d_row = _response(scene[:, 0], width, sigma)
+    column, d_column = _response(scene[:, 1], width, sigma)
+    intensity = scene[:, 2, None]
+    by_row = (intensity * d_row)[:, :, None] * column[:, None]
+    by_column = (intensity * row)[:, :, None] * d_column[:, None]
+    by_intensity = row[:, :, None] * column[:, None]
+    image = jnp.sum(intensity[:, None] * by_intensity, axis=0)
+    jacobian = jnp.stack([by_row, by_column, by_intensity], axis=1)
+    lanes = scene.shape[-1]
+    # The barrier keeps XLA from computing both anew inside each of their consumers.
+    return jax.lax.optimization_barrier(
+        (image.reshape(-1, lanes), jacobian.reshape(-1, width * width, lanes))
+    )
+
+
+def _response(
+    coordinate: Float[Array, "K lanes"], width: int, sigma: float
+) -> tuple[Float[Array, "K width lanes"], Float[Array, "K width lanes"]]:
+    """`sensor.pixel_response` about the window's centre, lanes last, and its derivative."""
+    edges = jnp.arange(width + 1)[:, None] - width / 2
+    scaled = (edges - coordinate[:, None]) / (math.sqrt(2) * sigma)
+    response = 0.5 * jnp.diff(erf(scaled), axis=1)
+    density = jnp.exp(-(scaled**2)) / (math.sqrt(2 * math.pi) * sigma)
+    return response, -jnp.diff(density, axis=1)
+
+
+def relative_noise(patch: Patch) -> Float[Array, ""]:
+    """Standard deviation of all noise, in units of the rounding error's."""
+    return jnp.sqrt(jnp.mean(patch.variance) / ROUNDING_VARIANCE + 1.0)
+
+
+def log_likelihood(
+    image: Float[Array, "pixels lanes"], patch: Patch, blur: float | Float[Array, ""]
+) -> Float[Array, " lanes"]:
+    """Logarithm of the probability of what the pixels read, given the ideal image.
+
+    Exact for Gaussian noise under rounding and clipping: each pixel contributes the probability
+    that ideal value plus noise falls between its edges.
+
+    Args:
+      image: ideal images.
+      patch: the pixels, of as many lanes or of one.
+      blur: standard deviation in counts of noise beyond the sensor's; a sampler lowers it in
+        steps. It must not be zero unless every pixel has noise of its own.
+    """
+    deviation = jnp.sqrt(patch.variance + blur**2)
+    low, high = (patch.lower - image) / deviation, (patch.upper - image) / deviation
+    # Mirrored where needed so that the nearer edge is `near`, on the positive side if either is.
+    mirrored = low + high < 0
+    near = jnp.where(mirrored, -high, low)
+    far = jnp.where(mirrored, -low, high)
+    inside = 0.5 * (erfc(near / math.sqrt(2)) - erfc(far / math.sqrt(2)))
+    reach = jnp.maximum(near, 1.0)
+    asymptote = -0.5 * reach**2 - jnp.log(reach * math.sqrt(2 * math.pi))
+    exact = jnp.log(jnp.maximum(inside, 1e-30))
+    return jnp.sum(jnp.where(near < _FAR, exact, asymptote), axis=0)
+
+
+def residual_and_weight(
+    image: Float[Array, "pixels *#lanes"], patch: Patch, blur: float | Float[Array, ""]
+) -> tuple[Float[Array, "pixels *#lanes"], Float[Array, "pixels *#lanes"]]:
+    """What least squares sees: residuals in counts and weights in 1/counts².
+
+    Rounding counts as noise of `ROUNDING_VARIANCE`. A pixel with one edge, clipped or reading zero,
+    pulls towards its edge only while the image lies beyond it; one without edges has no weight.
+    """
+    no_lower, no_upper = jnp.isinf(patch.lower), jnp.isinf(patch.upper)
+    short = jnp.where(no_lower, 0.0, jnp.maximum(patch.lower - image, 0.0))
+    over = jnp.where(no_upper, 0.0, jnp.maximum(image - patch.upper, 0.0))
+    one_sided = no_lower | no_upper
+    residual = jnp.where(one_sided, short - over, patch.counts - image)
+    speaks = ~one_sided | (residual != 0.0)
+    weight = jnp.where(speaks, 1.0 / (patch.variance + blur**2 + ROUNDING_VARIANCE), 0.0)
+    return residual, weight
+
+
+def normal_equations(
+    scene: Float[Array, "K 3 lanes"],
+    patch: Patch,
+    blur: float | Float[Array, ""],
+    width: int,
+    sigma: float,
+) -> tuple[
+    Float[Array, "pixels lanes"],
+    Float[Array, "D D lanes"],
+    Float[Array, "D lanes"],
+    Float[Array, " lanes"],
+]:
+    """The image, Gauss–Newton's matrix JᵀWJ and vector JᵀWr, and the sum of squares rᵀWr."""
+    image, jacobian = image_and_jacobian(scene, width, sigma)
+    residual, weight = jax.lax.optimization_barrier(residual_and_weight(image, patch, blur))
+    weighted = jax.lax.optimization_barrier(jacobian * weight)
+    # A plain loop: the batched product that einsum would call handles one lane after the other.
+    matrix = sum(
+        (weighted[:, None, p] * jacobian[None, :, p] for p in range(len(image))),
+        start=jnp.zeros((len(jacobian), *weighted.shape[:1], weighted.shape[-1])),
+    )
+    vector = jnp.sum(weighted * residual, axis=1)
+    squares = jnp.sum(weight * residual**2, axis=0)
+    return jax.lax.optimization_barrier((image, matrix, vector, squares))

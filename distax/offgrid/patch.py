@@ -1,0 +1,90 @@
+"""What the pixels around one blob say about the ideal image there."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from distax.pytree import pytree
+from distax.scenes import PlacementLaw
+from distax.sensor import Sensor
+
+HALF_STEP = 0.5
+"""Half the digitiser's step in counts."""
+_REAL_HALF_STEP = 0.05
+"""What a sensor that delivers real numbers is taken to know them to, in counts."""
+
+
+@pytree
+class Patch:
+    """Windows cut from images around their blobs, pixels row-major, images on the last axis.
+
+    A pixel says that the ideal image plus noise lies between two edges: rounding makes them half
+    a count below and above; a clipped pixel has no upper edge, a pixel that reads zero no lower
+    one, and a pixel that is masked, NaN or beyond the image neither.
+
+    Attributes:
+      counts: what the pixel reads above the background; 0 where it says nothing.
+      lower, upper: edges in counts above the background, infinite where there is none.
+      variance: of its noise in counts².
+      origin: the window's central pixel in the image.
+    """
+
+    counts: Float[Array, "pixels lanes"]
+    lower: Float[Array, "pixels lanes"]
+    upper: Float[Array, "pixels lanes"]
+    variance: Float[Array, "pixels lanes"]
+    origin: Int[Array, "2 lanes"]
+
+
+def window_width(sensor: Sensor, law: PlacementLaw) -> int:
+    """Odd width in pixels of a window that holds all but 3e-5 of any target's flux."""
+    return 2 * math.ceil(law.cluster / 2 + 4 * sensor.sigma - 0.5) + 1
+
+
+def cut(
+    images: Float[Array | np.ndarray, "N height width"], sensor: Sensor, law: PlacementLaw
+) -> Patch:
+    """The windows around the blobs of raw images; NaN marks pixels to leave out."""
+    known = jnp.isfinite(images)
+    counts = jnp.where(known, images - sensor.background, 0.0)
+    origin = jax.vmap(_brightest_pixel)(counts)
+    half_step = HALF_STEP if sensor.bit_depth is not None else _REAL_HALF_STEP
+    lower = jnp.where(known, counts - half_step, -jnp.inf)
+    upper = jnp.where(known & (images < sensor.white), counts + half_step, jnp.inf)
+    if sensor.bit_depth is not None:
+        lower = jnp.where(images <= 0.0, -jnp.inf, lower)
+    variance = jnp.full(counts.shape, sensor.read_noise**2)
+    if sensor.electrons_per_count is not None:
+        level = jnp.maximum(counts + sensor.background, 1.0)
+        variance = variance + level / sensor.electrons_per_count
+    width = window_width(sensor, law)
+
+    def window(pixels: Float[Array, "N height width"], outside: float) -> Float[Array, "pixels N"]:
+        half = width // 2
+        padded = jnp.pad(pixels, [(0, 0), (half, half), (half, half)], constant_values=outside)
+        slices = jax.vmap(lambda image, at: jax.lax.dynamic_slice(image, at, (width, width)))
+        return slices(padded, origin).reshape(len(pixels), -1).T
+
+    return Patch(
+        counts=window(counts, 0.0),
+        lower=window(lower, -math.inf),
+        upper=window(upper, math.inf),
+        variance=window(variance, 0.0),
+        origin=origin.T,
+    )
+
+
+def _brightest_pixel(counts: Float[Array, "height width"]) -> Int[Array, "2"]:
+    """The pixel nearest to the flux centroid of the brightest blob."""
+    padded = jnp.pad(counts, 2)
+    box = jax.lax.reduce_window(counts, 0.0, jax.lax.add, (3, 3), (1, 1), "SAME")
+    peak = jnp.stack(jnp.unravel_index(jnp.argmax(box), counts.shape))
+    blob = jnp.maximum(jax.lax.dynamic_slice(padded, peak, (5, 5)), 0.0)
+    offset = jnp.arange(-2.0, 3.0)
+    flux = jnp.maximum(jnp.sum(blob), 1e-6)
+    centroid = jnp.stack([jnp.sum(blob.sum(1) * offset), jnp.sum(blob.sum(0) * offset)]) / flux
+    limit = jnp.array(counts.shape) - 1
+    return jnp.clip(peak + jnp.round(centroid).astype(peak.dtype), 0, limit)
