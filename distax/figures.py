@@ -1,4 +1,4 @@
-"""Pictures of images and the targets in them."""
+"""Pictures of images and the targets in them, and of how good answers are."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,6 +7,7 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
+from distax.evaluation import Evaluation
 from distax.files import whole_file
 from distax.sensor import Sensor, expose, render
 from distax.targets import Targets
@@ -80,3 +81,68 @@ def _zoom_on_targets(ax, found: Targets, truth: Targets | None, row: int) -> Non
         ax.set_xlim(centre[1] - reach, centre[1] + reach)
         ax.set_ylim(centre[0] + reach, centre[0] - reach)
         ax.legend(loc="upper right", fontsize="small")
+
+
+def draw_evaluation(path: Path, result: Evaluation) -> None:
+    """Errors and their bound by number of targets and, where stated, whether confidence is true.
+
+    Args:
+      path: the picture, in any format matplotlib writes.
+      result: what to draw.
+
+    Raises:
+      DistaxError: the picture cannot be written.
+    """
+    from matplotlib.figure import Figure
+
+    panels = [_draw_errors]
+    panels += [_draw_coverage] if result.coverage else []
+    panels += [_draw_reliability] if result.reliability else []
+    figure = Figure(figsize=(4.6 * len(panels), 4.2), layout="constrained")
+    for ax, draw in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        draw(ax, result)
+        ax.legend(fontsize="small")
+        ax.grid(alpha=0.3)
+    with whole_file(path) as temporary:
+        figure.savefig(temporary, dpi=120)
+
+
+def _draw_errors(ax, result: Evaluation) -> None:
+    groups = {count: group for count, group in result.by_count.items() if group["rmse"]}
+    errors = [group["rmse"] for group in groups.values()]
+    bounds = [group["bound"] or np.nan for group in groups.values()]
+    ax.plot(list(groups), errors, "o-", label="error")
+    ax.plot(list(groups), bounds, "s--", label="smallest possible (Cramér–Rao)")
+    ax.set_yscale("log")
+    ax.set(xlabel="true targets in the image", ylabel="root-mean-square position error / px")
+    ax.set_title("Position error")
+
+
+def _draw_coverage(ax, result: Evaluation) -> None:
+    _draw_diagonal(ax)
+    groups = {f"{count} in the image": group for count, group in result.by_count.items()}
+    for label, group in (groups | {"all": result.to_dict()}).items():
+        if coverage := group["coverage"]:
+            style = "ko-" if label == "all" else "o:"
+            ax.plot([float(level) for level in coverage], coverage.values(), style, label=label)
+    ax.set(xlabel="stated probability of the region", ylabel="share of true targets inside")
+    ax.set_title("Credible regions")
+
+
+def _draw_reliability(ax, result: Evaluation) -> None:
+    _draw_diagonal(ax)
+    for radius, curve in (result.reliability or {}).items():
+        stated, detections = np.clip(curve["reported"], 0, 1), np.array(curve["detections"])
+        # What chance alone does to that many detections, were the probabilities true.
+        chance = np.sqrt(stated * (1 - stated) / detections)
+        label = f"within {radius} px"
+        ax.errorbar(
+            stated, curve["realised"], chance, fmt="o-", markersize=4, linewidth=0.7, label=label
+        )
+    ax.set(xlabel="stated hit probability", ylabel="share that were hits")
+    ax.set_title("Hit probabilities")
+
+
+def _draw_diagonal(ax) -> None:
+    ax.plot([0, 1], [0, 1], color="grey", linewidth=1, label="honest")
+    ax.set(xlim=(0, 1.01), ylim=(0, 1.01), aspect="equal")

@@ -1,10 +1,35 @@
+from functools import partial
+from warnings import catch_warnings, simplefilter
+
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from distax import DistaxError, Sensor, Unmixer, decode
+from distax import DistaxError, DistaxWarning, Sensor, Unmixer, decode, make_targets
+from distax.metrics import assign
+from distax.models import Model
+from distax.offgrid.posterior import posterior
+from distax.offgrid.refine import refine
+from distax.offgrid.sampler import Effort
 from distax.scenes import PlacementLaw, simulate
 from distax.training.checkpoints import load_model
+
+SINGLE = PlacementLaw(max_targets=1)
+SENSOR = Sensor(read_noise=1.0)
+EFFORT = Effort(particles=128, levels=4, moves=3)
+
+
+class Peak(Model):
+    """Reports one target on the brightest pixel."""
+
+    def loss(self, images, targets):
+        raise NotImplementedError
+
+    def detect(self, images):
+        brightest = jnp.argmax(images.reshape(len(images), -1), axis=1)
+        place = jnp.stack(jnp.divmod(brightest, images.shape[2]), axis=-1)
+        return make_targets(place[:, None].astype(float), jnp.max(images, axis=(1, 2))[:, None])
 
 
 @pytest.fixture(scope="module")
@@ -14,40 +39,162 @@ def unmixer(tiny_run):
 
 @pytest.fixture(scope="module")
 def images():
-    return simulate(jax.random.key(3), 300, Sensor(), PlacementLaw())[0]
+    return np.asarray(simulate(jax.random.key(3), 300, Sensor(), PlacementLaw())[0])
 
 
-def test_it_decodes_what_the_model_of_the_run_answers(unmixer, images, tiny_run):
+@pytest.fixture(scope="module")
+def singles():
+    """Eight images of one target each, and the targets."""
+    frames, targets = simulate(jax.random.key(4), 8, SENSOR, SINGLE)
+    return np.array(frames), targets
+
+
+@pytest.fixture(scope="module")
+def fitter():
+    return Unmixer(method="refine", sensor=SENSOR, law=SINGLE)
+
+
+@pytest.fixture(scope="module")
+def sampler():
+    return Unmixer(method="posterior", sensor=SENSOR, law=SINGLE, effort=EFFORT, seed=3)
+
+
+def same(found, expected, rtol=1e-5):
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=rtol, atol=1e-6), found, expected)
+
+
+def test_grid_decodes_what_the_model_of_the_run_answers(unmixer, images, tiny_run):
+    assert unmixer.method == "grid"
     found = unmixer(images[:20])
-    expected = decode(load_model(tiny_run)[0](images[:20]), threshold=20.0)
+    expected = decode(load_model(tiny_run)[0](jnp.asarray(images[:20])), threshold=20.0)
     assert found.mask.any()
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4), found, expected)
+    same(found, expected, rtol=1e-4)
+
+
+def test_fast_reports_what_its_model_detects(images):
+    unmixer = Unmixer(model=Peak())
+    assert unmixer.method == "fast"
+    found = unmixer(images)
+    peak = images.reshape(300, -1).argmax(axis=1)
+    np.testing.assert_array_equal(found.position[:, 0], np.stack(np.divmod(peak, 11), axis=-1))
+
+
+def test_refine_reports_the_least_squares_answers(fitter, singles):
+    frames, targets = singles
+    found = fitter(frames)
+    same(found, refine(jnp.asarray(frames), SENSOR, SINGLE))
+    assert np.asarray(assign(found, targets).distance).max() < 0.05
+
+
+def test_posterior_reports_the_samplers_answers(fitter, sampler, singles):
+    frames, targets = singles
+    found, fitted = sampler(frames), fitter(frames)
+    same(found, posterior(frames, fitted, SENSOR, SINGLE, EFFORT, 3))
+    assert np.asarray(assign(found, targets).distance).max() < 0.05
+    assert not np.allclose(found.position, fitted.position, atol=1e-6)
+
+
+def test_images_that_the_imaging_model_does_not_explain_are_warned_of(fitter):
+    """Of few images that says little; and of the sensor's own images there is no warning."""
+
+    def taken_by(sensor):
+        return np.asarray(simulate(jax.random.key(5), 16, sensor, SINGLE)[0])
+
+    wider = taken_by(Sensor(sigma=0.6, read_noise=1.0))
+    with catch_warnings():
+        simplefilter("error")
+        assert not fitter(wider[:8]).trusted.any()
+        assert fitter(taken_by(SENSOR)).trusted.all()
+    with pytest.warns(
+        DistaxWarning, match=r"median misfit of 16 images is [1-9].*check the sensor"
+    ):
+        fitter(wider)
 
 
 def test_long_stacks_are_cut_and_put_together(unmixer, images):
-    found, tail = unmixer(np.asarray(images)), unmixer(images[280:])
+    found, tail = unmixer(images), unmixer(images[280:])
     assert found.mask.shape[0] == 300
     np.testing.assert_array_equal(found.mask[280:], tail.mask)
     np.testing.assert_allclose(found.intensity[280:], tail.intensity, rtol=1e-4)
 
 
+def test_without_a_method_the_best_that_suits_is_taken():
+    assert Unmixer(sensor=SENSOR).method == "posterior"
+    assert Unmixer(law=SINGLE).method == "posterior"
+
+
+def test_a_bad_image_is_named_and_the_others_are_answered_as_without_it(fitter, singles):
+    frames, _ = singles
+    expected, broken = fitter(frames), frames.copy()
+    broken[2, 3, 4], broken[5] = 300.0, np.nan
+    with pytest.warns(DistaxWarning, match="not unmixed") as caught:
+        found = fitter(broken)
+    assert [str(warning.message).partition(" is ")[0] for warning in caught] == [
+        "not unmixed: image 2, pixel (3, 4)",
+        "not unmixed: image 5, every pixel",
+    ]
+    bad = np.isin(np.arange(8), [2, 5])
+    assert not found.mask[bad].any()
+    assert not found.trusted[bad].any()
+    same(*(jax.tree.map(lambda leaf: np.asarray(leaf)[~bad], one) for one in (found, expected)))
+
+
+def test_methods_that_state_no_trust_distrust_bad_images_too(images):
+    broken = images[:4].copy()
+    broken[1, 0, 0] = np.nan
+    with pytest.warns(DistaxWarning, match=r"not unmixed: image 1, pixel \(0, 0\) is NaN or inf"):
+        found = Unmixer(model=Peak())(broken)
+    np.testing.assert_array_equal(found.trusted, [True, False, True, True])
+    np.testing.assert_array_equal(found.mask[:, 0], [True, False, True, True])
+
+
+@pytest.mark.parametrize("method", ["fitter", "sampler"])
+def test_pixels_that_are_nan_are_left_out_of_fits(method, singles, request):
+    """Whatever they would have read, and without a warning."""
+    unmixer = request.getfixturevalue(method)
+    frames, targets = singles
+    row, column = np.round(np.asarray(targets.position[:, 0])).astype(int).T
+    dead = frames.copy()
+    dead[np.arange(8), row - 1, column] = np.nan
+    dead[:, 0, 0] = np.nan
+    with catch_warnings():
+        simplefilter("error")
+        found = unmixer(dead)
+    distance = np.asarray(assign(found, targets).distance)
+    assert distance.max() < 0.1
+    # What is not known makes the answer less certain.
+    assert np.median(found.position_std / unmixer(frames).position_std) > 1.0
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda a: a[:, :10], r"images: 10×11 px, the model is for 11×11"),
+        (lambda a: a[:, :10], r"images: 10×11 px, the sensor has 11×11; cut that window"),
+        (lambda a: a[:0], "no images to unmix"),
         (lambda a: np.where(np.arange(11) == 3, np.nan, a), r"image 0, pixel \(0, 3\) is NaN"),
         (lambda a: a + 300, r"image 0, pixel \(0, 0\) is 300, outside the 0\.\.255 counts"),
         (lambda a: a - 1, r"pixel \(0, 0\) is -1, outside"),
     ],
 )
-def test_images_the_sensor_cannot_have_taken_are_refused(unmixer, images, change, message):
+def test_stacks_without_one_image_that_can_be_used_are_refused(unmixer, images, change, message):
     with pytest.raises(DistaxError, match=message):
-        unmixer(change(np.asarray(images[:2])))
+        unmixer(change(images[:2]))
+
+
+def test_images_of_which_nothing_is_known_are_refused(fitter):
+    with pytest.raises(DistaxError, match="image 0, every pixel is NaN"):
+        fitter(np.full((2, 11, 11), np.nan))
 
 
 def test_an_unknown_method_lists_the_known_ones(unmixer):
     with pytest.raises(DistaxError, match="unknown method 'gird': did you mean 'grid'"):
         Unmixer(method="gird", model=unmixer.model)
+
+
+@pytest.mark.parametrize(("method", "model"), [("grid", None), ("grid", Peak())])
+def test_a_method_without_a_model_that_suits_it_is_refused(method, model):
+    with pytest.raises(DistaxError, match=f"method {method} does not suit a model of type"):
+        Unmixer(method=method, model=model)
 
 
 def test_a_folder_without_a_run_is_named(tmp_path):

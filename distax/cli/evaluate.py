@@ -3,17 +3,31 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
+from distax.cli.choosing import Method, chosen_unmixer
 from distax.errors import check_positive
+
+if TYPE_CHECKING:
+    import numpy as np
+    from jax import Array
+
+    from distax.evaluation import Evaluation
+    from distax.scenes import PlacementLaw
+    from distax.sensor import Sensor
+    from distax.targets import Targets
+    from distax.unmixer import Unmixer
 
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Score a trained model: CSO-mAP, PSNR, SSIM, counts and positions."""
+    """Score an estimator: CSO-mAP, counts, positions against their bound, calibration."""
 
-    checkpoint: Path = Path("runs/quickstart")
-    """Folder of a run of `train` or `quickstart`."""
+    method: Method | None = None
+    """What to score: fast, a network's one pass, without anything else said; refine, the best fit;
+    posterior; grid, the model of --checkpoint."""
+    checkpoint: Path | None = None
+    """Folder of a run of `train` or `quickstart` whose model to score."""
     dataset: str | None = None
     """A CSIST-100K built on disk, such as simulated or released; without it new scenes."""
     data_dir: Path = Path("data")
@@ -28,36 +42,56 @@ class Evaluate:
     """Counts a grid node needs to become a detection."""
     json: Path | None = None
     """Write the result to this file."""
+    figure: Path | None = None
+    """Draw position errors beside their bound, and calibration where it is known, to this file
+    (PNG, PDF or SVG)."""
 
     def run(self) -> None:
-        """Evaluate, print the table and write the JSON."""
-        import jax
-
-        from distax.cli.report import print_evaluation
-        from distax.evaluation import evaluate
+        """Evaluate, print the tables, write the JSON and draw the figure."""
+        from distax.cli.report import print_by_count, print_evaluation, print_reliability
+        from distax.figures import draw_evaluation
         from distax.files import write_text
-        from distax.scenes import simulate
-        from distax.training.checkpoints import load_model
 
         check_positive(images=self.images)
-        model, config = load_model(self.checkpoint)
-        if self.dataset is None:
-            key = jax.random.key(self.seed)
-            images, truth = simulate(key, self.images, config.sensor, config.law)
-        else:
-            from distax.datasets import csist100k
-
-            source = csist100k.open_split(self.dataset, self.split, self.data_dir)
-            images, truth = jax.tree.map(
-                lambda leaf: leaf[: self.images], csist100k.read_split(source)
-            )
-        result = evaluate(model, images, truth, config.sensor, self.threshold)
-        print_evaluation(result)
+        unmixer = chosen_unmixer(self.method, self.checkpoint, self.threshold)
+        images, truth = self._data(unmixer.sensor, unmixer.law)
+        result = _result(unmixer, images, truth)
+        print_evaluation(result, name=str(self.checkpoint or unmixer.method))
+        print_by_count(result)
+        print_reliability(result)
         if self.json:
             about = {
-                "checkpoint": str(self.checkpoint),
+                "method": unmixer.method,
+                "checkpoint": self.checkpoint and str(self.checkpoint),
                 "data": self.dataset and f"{self.dataset}/{self.split}",
                 "seed": None if self.dataset else self.seed,
                 "threshold": self.threshold,
             }
             write_text(self.json, json.dumps(about | result.to_dict(), indent=2) + "\n")
+        if self.figure:
+            draw_evaluation(self.figure, result)
+
+    def _data(self, sensor: "Sensor", law: "PlacementLaw") -> "tuple[np.ndarray | Array, Targets]":
+        """Images to evaluate on, and their targets."""
+        import jax
+
+        from distax.scenes import simulate
+
+        if self.dataset is None:
+            return simulate(jax.random.key(self.seed), self.images, sensor, law)
+
+        from distax.datasets import csist100k
+
+        source = csist100k.open_split(self.dataset, self.split, self.data_dir)
+        data: tuple[np.ndarray, Targets] = csist100k.read_split(source)
+        return jax.tree.map(lambda leaf: leaf[: self.images], data)
+
+
+def _result(unmixer: "Unmixer", images: "np.ndarray | Array", truth: "Targets") -> "Evaluation":
+    """How it does; a model's grids are judged too."""
+    from distax.evaluation import assess, evaluate
+
+    sensor, law = unmixer.sensor, unmixer.law
+    if unmixer.model is None:
+        return assess(unmixer(images), truth, sensor, law)
+    return evaluate(unmixer.model, images, truth, sensor, unmixer.threshold, law=law)

@@ -3,6 +3,7 @@
 import logging
 import signal
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Annotated, Any, Union
 
@@ -14,7 +15,7 @@ from distax.cli.evaluate import Evaluate
 from distax.cli.quickstart import Quickstart
 from distax.cli.train import Train
 from distax.cli.unmix import Unmix
-from distax.errors import DistaxError, Terminated
+from distax.errors import DistaxError, DistaxWarning, Terminated
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -22,7 +23,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # Orbax and TFDS tell their inner workings there, and every error of theirs a second time.
     logging.getLogger("absl").setLevel(logging.CRITICAL)
     try:
-        _parse(sys.argv[1:] if arguments is None else arguments).run()
+        with warnings.catch_warnings():
+            warnings.formatwarning = _format_warning
+            _parse(sys.argv[1:] if arguments is None else arguments).run()
     except DistaxError as error:
         sys.exit(f"distax: {error}")
     except Terminated as error:
@@ -30,6 +33,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(128 + signal.SIGTERM)
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
+
+
+def _format_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    line: str | None = None,
+) -> str:
+    """What users should know in one line; what developers should know with its place."""
+    if issubclass(category, DistaxWarning):
+        return f"distax: {message}\n"
+    return f"{filename}:{lineno}: {category.__name__}: {message}\n"
 
 
 def _parse(arguments: Sequence[str]) -> Any:

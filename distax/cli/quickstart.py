@@ -45,20 +45,24 @@ class Quickstart:
         from distax.evaluation import evaluate
         from distax.grid import decode, rasterize
         from distax.metrics import cso_map
+        from distax.models import GridModel
         from distax.scenes import simulate
         from distax.training.loop import train
         from distax.unmixer import Unmixer
 
         start = time.perf_counter()
         config = replace(CONFIG, steps=self.steps)
-        sensor, factor = config.sensor, config.model.factor
+        sensor = config.sensor
         train(config, self.run_dir, resume=(self.run_dir / "last").is_dir())
         print(f"trained in {time.perf_counter() - start:.0f} s; scoring it", flush=True)
 
         unmixer = Unmixer.load(self.run_dir)
+        model = unmixer.model
+        assert isinstance(model, GridModel)
         images, truth = simulate(jax.random.key(1), self.images, sensor, config.law)
-        result = evaluate(unmixer.model, images, truth, sensor)
-        ceiling = cso_map(decode(rasterize(truth, sensor, factor), sensor=sensor), truth)
+        result = evaluate(model, images, truth, sensor)
+        perfect = decode(rasterize(truth, sensor, model.factor), sensor=sensor)
+        ceiling = cso_map(perfect, truth)
         print_evaluation(
             result,
             {

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from distax.cli.choosing import Method, chosen_unmixer
 from distax.errors import DistaxError
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from distax.sensor import Sensor
+    from distax.unmixer import Unmixer
 
 
 @dataclass(frozen=True)
@@ -21,8 +22,12 @@ class Unmix:
 
     files: Annotated[tuple[Path, ...], tyro.conf.Positional]
     """PNG, TIFF or NPY files of raw counts; TIFF pages and the first axis of NPY are images."""
-    checkpoint: Path = Path("runs/quickstart")
-    """Folder of a run of `train` or `quickstart`."""
+    method: Method | None = None
+    """How: fast, a network's one pass, without anything else said; posterior, expected hits
+    maximised by sampling, a dozen images a second on two CPU cores; refine, the best least-squares
+    fit; grid, the model of --checkpoint."""
+    checkpoint: Path | None = None
+    """Folder of a run of `train` or `quickstart` whose model to use."""
     threshold: float = 50.0
     """Counts a grid node needs to be reported."""
     json: Path | None = None
@@ -39,40 +44,51 @@ class Unmix:
         from distax.cli.answers import answers_for, print_table, to_csv, to_json
         from distax.figures import draw_unmixing
         from distax.files import write_text
-        from distax.unmixer import Unmixer
 
         if not self.files:
             raise DistaxError("no image files given; name at least one PNG, TIFF or NPY file")
-        unmixer = Unmixer.load(self.checkpoint, self.threshold)
-        images = _readable(self.files, unmixer.sensor)
+        unmixer = chosen_unmixer(self.method, self.checkpoint, self.threshold)
+        files = tuple(dict.fromkeys(self.files))
+        images, failed = _usable(files, unmixer)
         if images:
-            found = unmixer(np.concatenate(list(images.values())))
-            sources = [(path, index) for path in images for index in range(len(images[path]))]
-            answers = answers_for(sources, found)
+            pixels = np.stack(list(images.values()))
+            found = unmixer(pixels)
+            answers = answers_for(list(images), found)
             print_table(answers)
             if self.json:
                 write_text(self.json, to_json(answers))
             if self.csv:
                 write_text(self.csv, to_csv(answers))
             if self.figure:
-                names = [f"{path.name} [{index}]" for path, index in sources]
-                pixels = np.concatenate(list(images.values()))
+                names = [f"{path.name} [{index}]" for path, index in images]
                 draw_unmixing(self.figure, pixels, found, unmixer.sensor, names)
-        if failed := len(set(self.files)) - len(images):
-            raise DistaxError(f"{failed} of {len(set(self.files))} files could not be unmixed")
+        if failed:
+            raise DistaxError(f"{failed} of {len(files)} files could not be unmixed")
 
 
-def _readable(files: tuple[Path, ...], sensor: "Sensor") -> "dict[Path, np.ndarray]":
-    """The images of the files that can be unmixed; a line on standard error for each other."""
+def _usable(
+    files: tuple[Path, ...], unmixer: "Unmixer"
+) -> "tuple[dict[tuple[Path, int], np.ndarray], int]":
+    """The images that can be unmixed, by file and number in it, and how many files failed.
+
+    A line on standard error says what is wrong with each image or file that cannot.
+    """
     from distax.interop.images import read_images
-    from distax.unmixer import check_images
 
     images = {}
+    failed = 0
     for path in files:
+        problems: dict[int, str] = {}
         try:
             pixels = read_images(path)
-            check_images(pixels, sensor, str(path))
-            images[path] = pixels
+            problems = unmixer.check(pixels, str(path))
+            for index, image in enumerate(pixels):
+                if index not in problems:
+                    images[path, index] = image
         except DistaxError as error:
             print(f"distax: {error}", file=sys.stderr)
-    return images
+            failed += 1
+        for index, problem in problems.items():
+            print(f"distax: {path}: image {index}, {problem}", file=sys.stderr)
+        failed += bool(problems)
+    return images, failed

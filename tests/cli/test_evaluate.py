@@ -6,8 +6,10 @@ import pytest
 from distax import Sensor
 from distax.cli.main import main
 from distax.evaluation import evaluate
-from distax.scenes import simulate
+from distax.scenes import PlacementLaw, simulate
 from distax.training.checkpoints import load_model
+
+LAW = PlacementLaw()
 
 
 def test_json_and_table_have_the_evaluation(tiny_run, tmp_path, capsys):
@@ -25,16 +27,47 @@ def test_json_and_table_have_the_evaluation(tiny_run, tmp_path, capsys):
             "20",
             "--json",
             str(path),
+            "--figure",
+            str(tmp_path / "a.png"),
         ]
     )
     model, _ = load_model(tiny_run)
-    expected = evaluate(model, *simulate(jax.random.key(7), 40), Sensor(), threshold=20.0)
+    expected = evaluate(model, *simulate(jax.random.key(7), 40), Sensor(), 20.0, law=LAW)
     result = json.loads(path.read_text())
-    about = {"checkpoint": str(tiny_run), "data": None, "seed": 7, "threshold": 20.0}
+    about = {
+        "method": "grid",
+        "checkpoint": str(tiny_run),
+        "data": None,
+        "seed": 7,
+        "threshold": 20.0,
+    }
     assert result == about | expected.to_dict()
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
     out = capsys.readouterr().out
     assert f"{100 * expected.cso_map:.2f}" in out
     assert f"PSNR {expected.psnr:.2f} dB" in out
+
+
+def test_a_method_that_comes_with_distax_needs_no_checkpoint(tmp_path, monkeypatch, capsys):
+    class Exact:
+        """Stands in for the estimators: finds everything in the scenes of seed 7."""
+
+        sensor, law, model = Sensor(), LAW, None
+
+        def __init__(self, method):
+            self.method = method
+
+        def __call__(self, images):
+            return simulate(jax.random.key(7), len(images))[1]
+
+    monkeypatch.setattr("distax.unmixer.Unmixer", Exact)
+    path = tmp_path / "a.json"
+    arguments = ["--method", "posterior", "--images", "40", "--seed", "7", "--json", str(path)]
+    main(["evaluate", *arguments])
+    result = json.loads(path.read_text())
+    assert (result["method"], result["checkpoint"], result["psnr"]) == ("posterior", None, None)
+    assert result["cso_map"] == pytest.approx(1.0)
+    assert "posterior, 40 images" in capsys.readouterr().out
 
 
 def test_no_images_is_an_error(tiny_run):

@@ -57,6 +57,18 @@ def test_an_interrupt_from_the_keyboard_has_its_status(capsys, monkeypatch):
     assert run(capsys, "evaluate")[0] == 130
 
 
+def test_warnings_are_one_line_on_standard_error():
+    code = (
+        "import warnings, distax\n"
+        "from distax.cli.evaluate import Evaluate\n"
+        "from distax.cli.main import main\n"
+        "Evaluate.run = lambda self: warnings.warn('mind this', distax.DistaxWarning)\n"
+        "main(['evaluate'])\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "distax: mind this\n")
+
+
 def test_the_installed_command_starts_without_the_heavy_packages():
     code = (
         "import sys; sys.argv = ['distax', '--help']\n"

@@ -42,22 +42,14 @@ def test_table_csv_and_json_say_what_the_unmixer_finds(tiny_run, files, tmp_path
     )
     found = Unmixer.load(tiny_run, threshold=float(THRESHOLD))(images)
     assert found.mask.any()
-    expected = [
-        (str(path), number, *position, intensity, score)
-        for image, (path, number) in enumerate([(one, 0), (two, 0), (two, 1)])
-        for position, intensity, score, real in zip(
-            np.asarray(found.position[image]).tolist(),
-            np.asarray(found.intensity[image]).tolist(),
-            np.asarray(found.score[image]).tolist(),
-            found.mask[image],
-            strict=True,
-        )
-        if real
+    expected = expected_rows(found, [(one, 0), (two, 0), (two, 1)])
+    header, *rows = read_csv(tmp_path / "a.csv")
+    assert header == [
+        *("file", "image", "row", "column", "intensity", "score"),
+        *("row_std", "column_std", "intensity_std", "trusted", "count_probability"),
     ]
-    with (tmp_path / "a.csv").open() as file:
-        rows = list(csv.reader(file))
-    assert rows[0] == ["file", "image", "row", "column", "intensity", "score"]
-    assert [(r[0], int(r[1]), *map(float, r[2:])) for r in rows[1:]] == expected
+    assert [(r[0], int(r[1]), *map(float, r[2:6])) for r in rows] == expected
+    assert {value for row in rows for value in row[6:]} == {""}
     answers = json.loads((tmp_path / "a.json").read_text())
     assert [(a["file"], a["image"]) for a in answers] == [
         (str(one), 0),
@@ -65,10 +57,48 @@ def test_table_csv_and_json_say_what_the_unmixer_finds(tiny_run, files, tmp_path
         (str(two), 1),
     ]
     assert [
-        (a["file"], a["image"], *target.values()) for a in answers for target in a["targets"]
+        (a["file"], a["image"], *list(target.values())[:4])
+        for a in answers
+        for target in a["targets"]
     ] == expected
     table = capsys.readouterr().out
     assert all(f"{row[2]:.3f}" in table and f"{row[4]:.1f}" in table for row in expected)
+
+
+def test_a_method_that_knows_its_errors_states_them(files, tmp_path, capsys):
+    images, _, two = files
+    options = ["--csv", str(tmp_path / "a.csv"), "--json", str(tmp_path / "a.json")]
+    main(["unmix", str(two), "--method", "refine", *options])
+    found = Unmixer(method="refine")(images)
+    spread = np.asarray(found.position_std)[1:][found.mask[1:]]
+    rows = read_csv(tmp_path / "a.csv")[1:]
+    stated = np.array([[float(value) for value in row[6:9]] for row in rows])
+    np.testing.assert_allclose(stated[:, :2], spread, rtol=1e-5)
+    np.testing.assert_allclose(stated[:, 2], found.intensity_std[1:][found.mask[1:]], rtol=1e-5)
+    assert {row[9] for row in rows} == {"True"}
+    answers = json.loads((tmp_path / "a.json").read_text())
+    assert all(answer["trusted"] and answer["count_probability"] > 0.99 for answer in answers)
+    assert f"± {stated[0, 0]:.3f}" in capsys.readouterr().out
+
+
+def expected_rows(found, sources):
+    """File, image, row, column, intensity and score of every target."""
+    return [
+        (
+            str(path),
+            number,
+            *found.position[image, slot].tolist(),
+            float(found.intensity[image, slot]),
+            float(found.score[image, slot]),
+        )
+        for image, (path, number) in enumerate(sources)
+        for slot in np.flatnonzero(found.mask[image])
+    ]
+
+
+def read_csv(path):
+    with path.open() as file:
+        return list(csv.reader(file))
 
 
 def test_an_image_without_targets_has_an_answer(tiny_run, tmp_path, capsys):
@@ -107,7 +137,19 @@ def test_a_bad_file_does_not_stop_the_others_and_fails_the_command(
     captured = capsys.readouterr()
     lines = captured.err.splitlines()
     assert [line.split(": ")[1] for line in lines] == bad
+    assert "image 0, pixel (" in lines[0]
     assert [a["file"] for a in json.loads((tmp_path / "a.json").read_text())] == [str(one)]
+
+
+def test_a_bad_image_in_a_stack_is_named_and_the_others_are_answered(files, tmp_path, capsys):
+    images, _, _ = files
+    np.save(tmp_path / "stack.npy", np.stack([images[0], images[1] + 300, images[2]]))
+    options = ["--method", "refine", "--json", str(tmp_path / "a.json")]
+    with pytest.raises(SystemExit, match="distax: 1 of 1 files could not be unmixed"):
+        main(["unmix", str(tmp_path / "stack.npy"), *options])
+    assert "stack.npy: image 1, pixel (0, 0) is 300, outside" in capsys.readouterr().err
+    answers = json.loads((tmp_path / "a.json").read_text())
+    assert [answer["image"] for answer in answers] == [0, 2]
 
 
 def test_no_files_is_an_error(tiny_run):

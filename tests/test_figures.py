@@ -1,0 +1,32 @@
+import pytest
+from matplotlib.image import imread
+
+from distax.evaluation import Evaluation
+from distax.figures import draw_evaluation
+
+LEVELS = {"0.50": 0.48, "0.90": 0.91, "0.95": 0.955}
+GROUP = {
+    "images": 40,
+    "count_accuracy": 1.0,
+    "cso_map_by_score": 0.5,
+    "ap_by_score": {"0.05": 0.5},
+    "rmse": 0.02,
+    "bound": 0.01,
+    "within": {"0.05": 0.5},
+}
+CURVE = {"detections": [1, 3], "reported": [0.2, 1.0], "realised": [0.0, 1.0]}
+
+
+@pytest.mark.parametrize("stated", [True, False])
+def test_a_panel_for_each_thing_that_is_known(stated, tmp_path):
+    group = GROUP | {"coverage": LEVELS if stated else None}
+    result = Evaluation(
+        **group,
+        cso_map=0.5,
+        ap={"0.05": 0.5},
+        reliability={"0.05": CURVE} if stated else None,
+        by_count={"1": group, "2": group | {"bound": None}, "0": group | {"rmse": None}},
+    )
+    draw_evaluation(tmp_path / "a.png", result)
+    height, width, _ = imread(tmp_path / "a.png").shape
+    assert round(width / height) == (3 if stated else 1)
