@@ -93,6 +93,16 @@ def test_the_benchmark_table_is_that_of_the_results():
         assert f"| {name} | {figure['seconds']:.3g} s | {rate:,.0f} /s |" in README
 
 
-def test_the_figure_is_there():
-    (path,) = re.findall(r"!\[.*?\]\((.*?)\)", README)
-    assert (ROOT / path).is_file()
+def test_the_estimators_table_is_that_of_the_results():
+    results = json.loads((ROOT / "experiments/results/estimators_cpu.json").read_text())
+    for figure in results["figures"]:
+        scores = (figure[key] for key in ("by_score", "ap05", "by_intensity", "count_accuracy"))
+        cells = " | ".join(f"{100 * score:.1f}" for score in scores)
+        assert f"| {figure['name']} | {figure['images_per_second']:,.0f} | {cells} |" in README
+
+
+@pytest.mark.parametrize("page", ["README.md", "experiments/off_grid.md"])
+def test_what_a_page_links_to_is_there(page):
+    links = re.findall(r"\]\(([^)#:]+)\)", (ROOT / page).read_text())
+    assert len(links) >= 2
+    assert all((ROOT / page).parent.joinpath(link).is_file() for link in links)

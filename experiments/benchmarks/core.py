@@ -5,18 +5,16 @@
 A figure is the best of several repetitions after compilation.
 """
 
-import datetime
 import json
-import platform
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import jax
 import tyro
+from measuring import about_machine, fastest
 
 import distax
 from distax.config import TrainConfig
@@ -96,17 +94,6 @@ def metric(config: TrainConfig) -> Iterator[Figure]:
         yield Figure(f"CSO-mAP, five radii, {name}", count, "images", seconds)
 
 
-def fastest(function: Callable[[], Any], repetitions: int) -> float:
-    """Seconds of the fastest call after a first one that compiles."""
-    jax.block_until_ready(function())
-    seconds = []
-    for _ in range(repetitions):
-        start = time.perf_counter()
-        jax.block_until_ready(function())
-        seconds.append(time.perf_counter() - start)
-    return min(seconds)
-
-
 def main(json_file: Annotated[Path | None, tyro.conf.arg(name="json")] = None) -> None:
     """Measure the core's speed.
 
@@ -126,19 +113,11 @@ def main(json_file: Annotated[Path | None, tyro.conf.arg(name="json")] = None) -
         amount = f"{figure.amount:,} {figure.unit}"
         print(f"| {figure.name}, {amount} | {figure.seconds:.3g} s | {figure.rate:,.0f} /s |")
     if json_file:
-        about = {
-            "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-            "device": jax.devices()[0].device_kind,
-            "processor": platform.processor() or platform.machine(),
-            "python": platform.python_version(),
-            "jax": jax.__version__,
-            "distax": distax.__version__,
-        }
         rows = [
             {"name": f.name, "amount": f.amount, "unit": f.unit, "seconds": f.seconds}
             for f in figures
         ]
-        write_text(json_file, json.dumps(about | {"figures": rows}, indent=2) + "\n")
+        write_text(json_file, json.dumps(about_machine() | {"figures": rows}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

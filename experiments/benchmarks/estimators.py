@@ -1,0 +1,118 @@
+"""How fast and how good the estimators are on this machine: a table, and JSON on request.
+
+    python experiments/benchmarks/estimators.py --json experiments/results/estimators_cpu.json
+
+Every estimator unmixes the same simulated test images from raw pixels, count and host pixel
+unknown. Rates are of the whole way from images to targets, after compilation.
+"""
+
+import json
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated
+
+import jax
+import numpy as np
+import tyro
+from measuring import about_machine, fastest
+
+import distax
+from distax.evaluation import assess
+from distax.files import write_text
+from distax.offgrid.sampler import QUICK
+from distax.scenes import simulate
+from distax.targets import Targets
+
+_OF_EACH_COUNT = 64
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One estimator's speed and score.
+
+    Attributes:
+      images_per_second: of the mixture of counts in the data.
+      by_score, by_intensity: CSO-mAP by ranking.
+      ap05: average precision at 0.05 px, ranked by own score.
+      milliseconds: an image of each number of targets, as a share of the machine's whole time.
+    """
+
+    name: str
+    images: int
+    images_per_second: float
+    by_score: float
+    by_intensity: float
+    ap05: float
+    count_accuracy: float
+    coverage: dict[str, float]
+    milliseconds: dict[str, float]
+
+
+def measure(name: str, unmixer: distax.Unmixer, images: np.ndarray, truth: Targets) -> Figure:
+    """Time an unmixer on all images and on some of each count, and score it."""
+    counts = np.asarray(truth.count)
+    groups = {count: images[counts == count][:_OF_EACH_COUNT] for count in np.unique(counts)}
+    unmixer(np.concatenate(list(groups.values())))
+    start = time.perf_counter()
+    found = unmixer(images)
+    seconds = time.perf_counter() - start
+    result = assess(found, truth, unmixer.sensor, unmixer.law)
+    return Figure(
+        name=name,
+        images=len(images),
+        images_per_second=len(images) / seconds,
+        by_score=result.cso_map_by_score,
+        by_intensity=result.cso_map,
+        ap05=result.ap_by_score["0.05"],
+        count_accuracy=result.count_accuracy,
+        coverage=dict(result.coverage or {}),
+        milliseconds={
+            str(count): 1e3 * fastest(lambda group=group: unmixer(group), 1) / len(group)
+            for count, group in groups.items()
+        },
+    )
+
+
+def print_table(figures: list[Figure]) -> None:
+    """The figures as a Markdown table, and below it which images take the time."""
+    header = ["", "images/s", "CSO-mAP", "AP-05", "CSO-mAP by intensity", "right count"]
+    print("| " + " | ".join(header) + " |\n|" + "---|" * len(header))
+    for figure in figures:
+        scores = (figure.by_score, figure.ap05, figure.by_intensity, figure.count_accuracy)
+        cells = " | ".join(f"{100 * score:.1f}" for score in scores)
+        print(f"| {figure.name} | {figure.images_per_second:,.0f} | {cells} |")
+    for figure in figures:
+        times = ", ".join(f"{count}: {time:.3g}" for count, time in figure.milliseconds.items())
+        print(f"{figure.name}: milliseconds an image by number of targets {times}")
+
+
+def main(
+    images: int = 1000,
+    seed: int = 10_000,
+    json_file: Annotated[Path | None, tyro.conf.arg(name="json")] = None,
+) -> None:
+    """Measure the estimators.
+
+    Args:
+      images: simulated test images.
+      seed: of the images.
+      json_file: write the figures there.
+    """
+    pixels, truth = simulate(jax.random.key(seed), images)
+    unmixers = {
+        "fast": distax.Unmixer(method="fast"),
+        "refine": distax.Unmixer(method="refine"),
+        "posterior": distax.Unmixer(method="posterior"),
+        "posterior, quick": distax.Unmixer(method="posterior", effort=QUICK),
+    }
+    figures = [measure(name, unmixers[name], np.asarray(pixels), truth) for name in unmixers]
+    print_table(figures)
+    if json_file:
+        about = about_machine() | {"images": images, "seed": seed}
+        rows = [asdict(figure) for figure in figures]
+        write_text(json_file, json.dumps(about | {"figures": rows}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    tyro.cli(main)

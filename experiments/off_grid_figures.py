@@ -1,0 +1,224 @@
+"""The figures and numbers of `off_grid.md`.
+
+    python experiments/off_grid_figures.py
+
+writes `grid_ceiling.png`, `clipping.png` and `off_grid.json` to `experiments/results`.
+"""
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import tyro
+from jaxtyping import Array, Float
+
+import distax
+from distax.files import whole_file, write_text
+from distax.metrics import RADII, cramer_rao, cso_map
+from distax.offgrid.patch import cut, window_width
+from distax.offgrid.sampler import Effort, draw_noise, sample_posterior
+from distax.scenes import PlacementLaw, sample, simulate
+from distax.sensor import Sensor, expose, render
+from distax.targets import Targets
+
+FACTORS = (3, 5, 7)
+METHODS = ("refine", "fast", "posterior")
+FOUR = PlacementLaw(min_targets=4, max_targets=4)
+CLIPS = Sensor()
+CLIPS_NEVER = Sensor(full_well=None, bit_depth=12)
+
+
+@dataclass(frozen=True)
+class Score:
+    """CSO-mAP and average precisions, fractions, of one way to answer."""
+
+    name: str
+    images: int
+    cso_map: float
+    ap: dict[str, float]
+
+
+def scores(images: int, seed: int) -> list[Score]:
+    """The perfect answer on grids, and what the methods find, on the same images."""
+    pixels, truth = simulate(jax.random.key(seed), images)
+    answers = {}
+    for factor in FACTORS:
+        grid = distax.rasterize(truth, CLIPS, factor)
+        answers[f"the perfect answer on the c = {factor} grid"] = distax.decode(grid)
+    for method in METHODS:
+        answers[method] = distax.Unmixer(method=method)(np.asarray(pixels))
+    return [_score(name, found, truth) for name, found in answers.items()]
+
+
+def _score(name: str, found: Targets, truth: Targets) -> Score:
+    report = cso_map(found, truth)
+    ap = {f"{radius:.2f}": float(ap) for radius, ap in zip(RADII, report.ap, strict=True)}
+    return Score(name, len(truth.mask), float(report.mean), ap)
+
+
+def score_table(results: list[dict[str, Any]]) -> str:
+    """Scores in percent."""
+    radii = [f"AP-{round(100 * radius):02d}" for radius in RADII]
+    lines = [f"| | CSO-mAP | {' | '.join(radii)} |", "|---" + "|--:" * 6 + "|"]
+    for row in results:
+        values = [row["cso_map"], *row["ap"].values()]
+        lines.append(f"| {row['name']} | " + " | ".join(f"{100 * v:.1f}" for v in values) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def draw_ceiling(path: Path, results: list[Score], truth: Targets) -> None:
+    """A scene among the nodes of the coarsest grid, and precision by radius."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 4.8), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    _draw_nodes(left, np.asarray(truth.position[0][truth.mask[0]]))
+    styles = ["o:", "s:", "^:", "o-", "s-", "^-"]
+    for result, style in zip(results, styles, strict=True):
+        right.plot(RADII, [100 * ap for ap in result.ap.values()], style, label=result.name)
+    right.set(xlabel="matching radius / px", ylabel="average precision / %", ylim=(-3, 103))
+    right.set_xticks(RADII)
+    right.legend(fontsize="small", loc="lower right")
+    right.grid(alpha=0.3)
+    right.set_title(f"{results[0].images:,} simulated CSIST-100K images")
+    with whole_file(path) as temporary:
+        figure.savefig(temporary, dpi=110)
+
+
+def _draw_nodes(ax, position: Float[np.ndarray, "K 2"]) -> None:
+    from matplotlib.patches import Circle
+
+    host = np.round(position.mean(axis=0))
+    nodes = np.stack(np.meshgrid(*[np.arange(-2, 3) / 3] * 2), axis=-1).reshape(-1, 2) + host
+    ax.scatter(nodes[:, 1], nodes[:, 0], marker="s", s=14, color="grey", label="nodes, c = 3")
+    nearest = np.round(3 * position) / 3
+    for (row, column), (node_row, node_column) in zip(position, nearest, strict=True):
+        ax.plot([column, node_column], [row, node_row], color="tab:red", linewidth=1.2)
+        for radius in (RADII[0], RADII[2]):
+            ax.add_patch(Circle((column, row), radius, fill=False, color="tab:blue", alpha=0.6))
+    ax.scatter(position[:, 1], position[:, 0], color="tab:blue", s=22, label="true targets")
+    ax.plot([], [], color="tab:red", linewidth=1.2, label="to the nearest node")
+    circles = f"circles of {RADII[0]:.2f} and {RADII[2]:.2f} px"
+    ax.plot([], [], "o", markerfacecolor="none", color="tab:blue", alpha=0.6, label=circles)
+    _frame(ax, host, 0.72)
+    ax.legend(fontsize="small", loc="upper center", ncols=2)
+    ax.set_ylim(host[0] + 0.72, host[0] - 1.05)
+    ax.set_title("One host pixel")
+
+
+def draws_of(
+    image: Float[Array, "height width"], sensor: Sensor, effort: Effort
+) -> Float[np.ndarray, "N 4 2"]:
+    """Positions of scenes of four targets drawn from the posterior."""
+    patch = cut(image[None], sensor, FOUR)
+    noise = draw_noise(jax.random.key(0), 4, effort)
+    width = window_width(sensor, FOUR)
+    sampler = jax.jit(lambda patch: sample_posterior(patch, noise, FOUR, width, sensor.sigma))
+    drawn = sampler(patch)
+    return np.asarray(drawn[:, :2].transpose(2, 0, 1) + patch.origin[:, 0])
+
+
+def draw_clipping(path: Path, seed: int, index: int, effort: Effort) -> dict[str, float]:
+    """One scene under a sensor that clips and under one that does not: image, draws, bound.
+
+    Returns:
+      By sensor, the root-mean-square bound over the scene's targets in pixels.
+    """
+    from matplotlib.figure import Figure
+
+    drawn = sample(jax.random.key(seed), index + 1, FOUR)
+    truth = jax.tree.map(lambda leaf: leaf[index], drawn)
+    figure = Figure(figsize=(9.6, 9.2), layout="constrained")
+    bounds = {}
+    titles = {CLIPS: "clips at 255 counts", CLIPS_NEVER: "12 bit, does not clip"}
+    for (sensor, title), axes in zip(titles.items(), figure.subplots(2, 2), strict=True):
+        image = expose(jax.random.key(0), render(truth, sensor), sensor)
+        covariance = np.asarray(cramer_rao(truth, sensor, FOUR))
+        bounds[title] = math.sqrt(np.trace(covariance, axis1=-2, axis2=-1).mean())
+        _draw_image(figure, axes[0], np.asarray(image), sensor, title)
+        _draw_draws(axes[1], draws_of(image, sensor, effort), truth, covariance)
+        axes[1].set_title(f"posterior; bound {bounds[title]:.3f} px")
+    with whole_file(path) as temporary:
+        figure.savefig(temporary, dpi=100)
+    return bounds
+
+
+def _draw_image(figure, ax, image: np.ndarray, sensor: Sensor, title: str) -> None:
+    shown = ax.imshow(image, cmap="gray", vmin=0)
+    figure.colorbar(shown, ax=ax, label="counts", shrink=0.8)
+    rows, columns = np.nonzero(image >= sensor.white)
+    ax.scatter(columns, rows, marker="x", color="red", s=60, label="clipped: “255 or more”")
+    if len(rows):
+        ax.legend(fontsize="small", loc="upper right")
+    ax.set(xlabel="column / px", ylabel="row / px", title=f"Image: {title}")
+
+
+def _draw_draws(
+    ax, draws: Float[np.ndarray, "N 4 2"], truth: Targets, covariance: Float[np.ndarray, "4 2 2"]
+) -> None:
+    flat = draws.reshape(-1, 2)
+    label = f"targets of {len(draws):,} draws"
+    ax.scatter(flat[:, 1], flat[:, 0], s=4, color="tab:orange", alpha=0.25, label=label)
+    position = np.asarray(truth.position)
+    ax.scatter(position[:, 1], position[:, 0], marker="+", color="black", s=90, label="true")
+    angle = np.linspace(0, 2 * np.pi, 100)
+    circle = math.sqrt(-2 * math.log(0.1)) * np.stack([np.cos(angle), np.sin(angle)])
+    for place, matrix in zip(position, covariance, strict=True):
+        outline = place[:, None] + np.linalg.cholesky(matrix) @ circle
+        ax.plot(outline[1], outline[0], color="tab:blue", linewidth=1)
+    ax.plot([], [], color="tab:blue", linewidth=1, label="90% ellipse of the Cramér–Rao bound")
+    host = np.round(position.mean(axis=0))
+    _frame(ax, host, 0.72)
+    ax.set_ylim(host[0] + 0.72, host[0] - 0.95)
+    ax.legend(fontsize="small", loc="upper right")
+
+
+def _frame(ax, host: np.ndarray, reach: float) -> None:
+    """Axes around a host pixel, whose edges are drawn; rows run downwards as in images."""
+    from matplotlib.patches import Rectangle
+
+    ax.add_patch(Rectangle(host[::-1] - 0.5, 1, 1, fill=False, color="grey", linewidth=0.8))
+    ax.set_xlim(host[1] - reach, host[1] + reach)
+    ax.set_ylim(host[0] + reach, host[0] - reach)
+    ax.set(xlabel="column / px", ylabel="row / px", aspect="equal")
+
+
+def main(
+    images: int = 1000,
+    seed: int = 10_000,
+    scene_seed: int = 0,
+    scene: int = 10,
+    output: Path = Path(__file__).parent / "results",
+) -> None:
+    """Make the figures and numbers.
+
+    Args:
+      images: images that the scores are of.
+      seed: of those images.
+      scene_seed: seed of the scene that clips.
+      scene: its number.
+      output: folder for figures and numbers.
+    """
+    bounds = draw_clipping(
+        output / "clipping.png", scene_seed, scene, Effort(particles=2048, levels=12, moves=24)
+    )
+    results = scores(images, seed)
+    example = sample(jax.random.key(4), 1, PlacementLaw(min_targets=3, max_targets=3))
+    draw_ceiling(output / "grid_ceiling.png", results, example)
+    numbers = {
+        "images": images,
+        "seed": seed,
+        "scores": [vars(score) for score in results],
+        "bound_of_four_targets": bounds,
+    }
+    write_text(output / "off_grid.json", json.dumps(numbers, indent=1, ensure_ascii=False) + "\n")
+    print(score_table(numbers["scores"]))
+    print(bounds)
+
+
+if __name__ == "__main__":
+    tyro.cli(main)
