@@ -28,7 +28,7 @@ _STEPS_AT_ONCE = 8
 """Batches that `refine` is given at a time."""
 _USUAL_MISFIT = 1.1
 """Median misfit that no mixture of images comes near while the imaging model holds (0.7 to 1.0,
-by count), and CSIST-100K's pass when σ is off by 2%."""
+by count), and that CSIST-100K's images exceed when σ is off by 2%."""
 _FEW = 16
 """Images whose median misfit says little."""
 

@@ -184,16 +184,13 @@ def measure(setting: Setting, method: str, images: int, seed: int) -> Record | N
 
 def _trusted_part(found: Targets, truth: Targets) -> Record:
     """How many answers a method vouches for, and whether it is right to."""
-    trusted = found.trusted
-    if trusted is None:
-        return {"trusted": None}
     sums, coverage = _sums_of_trusted(found, truth)
     some = bool(sums.images)
     return {
-        "trusted": float(jnp.mean(trusted)),
+        "trusted": float(jnp.mean(found.trusted)),
         "trusted_count_accuracy": float(sums.count_accuracy) if some else None,
         "trusted_rmse": float(sums.rmse) if some and sums.pairs else None,
-        "trusted_coverage": _by_level(coverage) if some and coverage is not None else None,
+        "trusted_coverage": _by_level(coverage) if some else None,
     }
 
 
@@ -203,13 +200,9 @@ def _by_level(coverage: Float[Array, " L"]) -> dict[str, float]:
 
 
 @jax.jit
-def _sums_of_trusted(
-    found: Targets, truth: Targets
-) -> tuple[LocalizationSums, Float[Array, " L"] | None]:
+def _sums_of_trusted(found: Targets, truth: Targets) -> tuple[LocalizationSums, Float[Array, " L"]]:
     pairing = assign(found, truth)
     localization = LocalizationSums.of(found, truth, pairing, found.trusted)
-    if found.credible_radius is None:
-        return localization, None
     return localization, CoverageSums.of(found, pairing, found.trusted).coverage
 
 
