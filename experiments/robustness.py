@@ -7,10 +7,7 @@ tables are made from the results alone: `--methods` without a name measures noth
 writes tables and figure anew.
 """
 
-import datetime
 import json
-import os
-import platform
 import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tyro
+from benchmarks.measuring import about_machine
 from jaxtyping import Array, Float
 
 import distax
@@ -206,26 +204,6 @@ def _sums_of_trusted(found: Targets, truth: Targets) -> tuple[LocalizationSums, 
     return localization, CoverageSums.of(found, pairing, found.trusted).coverage
 
 
-def about() -> Record:
-    """Where and with what results were made."""
-    return {
-        "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)),
-        "python": platform.python_version(),
-        "jax": jax.__version__,
-        "distax": distax.__version__,
-    }
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return models[0] if models else platform.processor() or platform.machine()
-
-
 def read_results(path: Path) -> list[Record]:
     """Results written so far, in the settings' order."""
     return json.loads(path.read_text())["results"] if path.is_file() else []
@@ -260,11 +238,9 @@ def run_missing(
             if result is None:
                 print(f"{name}, {method}: not for images of this sensor", flush=True)
                 continue
-            made = {
-                "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-                "command": " ".join(["python", "experiments/robustness.py", *sys.argv[1:]]),
-            }
-            record = {"setting": name, "method": method, **result, **made, **about()}
+            command = " ".join(["python", "experiments/robustness.py", *sys.argv[1:]])
+            record = {"setting": name, "method": method, **result, "command": command}
+            record |= about_machine()
             # Read anew: another process may have measured other settings meanwhile.
             write_results(path, [*read_results(path), record])
             print(_row(record), flush=True)

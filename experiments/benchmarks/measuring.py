@@ -1,9 +1,11 @@
-"""What the benchmarks share: timing, and what they were timed on."""
+"""What experiments share: timing, and where and with what results were made."""
 
 import datetime
+import os
 import platform
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -22,13 +24,29 @@ def fastest(function: Callable[[], Any], repetitions: int) -> float:
     return min(seconds)
 
 
-def about_machine() -> dict[str, str]:
+def about_machine() -> dict[str, str | int]:
     """Date, hardware and versions."""
     return {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "device": jax.devices()[0].device_kind,
-        "processor": platform.processor() or platform.machine(),
+        "processor": _processor(),
+        "cores": _cores(),
         "python": platform.python_version(),
         "jax": jax.__version__,
         "distax": distax.__version__,
     }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.processor() or platform.machine()
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):  # not on every system
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

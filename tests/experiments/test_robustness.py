@@ -15,7 +15,9 @@ def robustness():
     path = ROOT / "experiments/robustness.py"
     spec = importlib.util.spec_from_file_location("robustness", path)
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(path.parent)  # as where it is run as a script
+        spec.loader.exec_module(module)
     return module
 
 
