@@ -71,6 +71,10 @@ class TrainConfig:
       steps: optimiser steps in all.
       batch_size: images a step.
       seed: seed of the initial parameters, the scenes and their order.
+      steps_per_dispatch: steps the devices do before they hear from the host again; None for one
+        on CPUs, where XLA's loops are slow, and 50 elsewhere.
+      divide_state: split parameters and the optimiser's state over the devices, which saves
+        memory where a model is large, instead of copying them to each.
       log_every: steps between two lines of the log.
       eval_every: steps between two evaluations on held-out images, each with a checkpoint.
       eval_images: how many held-out images.
@@ -88,6 +92,8 @@ class TrainConfig:
     steps: int = 312_500
     batch_size: int = 64
     seed: int = 0
+    steps_per_dispatch: int | None = None
+    divide_state: bool = False
     log_every: int = 100
     eval_every: int = 1250
     eval_images: int = 2000
@@ -97,6 +103,8 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "log_every", "eval_every", "eval_images"):
             check_positive(**{name: getattr(self, name)})
+        if self.steps_per_dispatch is not None:
+            check_positive(steps_per_dispatch=self.steps_per_dispatch)
         check_positive(learning_rate=self.optimizer.learning_rate)
         if (self.law.height, self.law.width) != self.sensor.shape:
             raise DistaxError(
@@ -108,6 +116,14 @@ class TrainConfig:
                 f"dataset {self.data.dataset} was taken by CSIST-100K's sensor; leave the sensor "
                 "as it is, or leave the dataset out and train on simulated scenes"
             )
+
+    def evaluates_at(self, step: int) -> bool:
+        """Whether there is an evaluation after so many steps."""
+        return step == self.steps or step % self.eval_every == 0
+
+    def logs_at(self, step: int) -> bool:
+        """Whether there is a line in the log after so many steps."""
+        return step % self.log_every == 0 or self.evaluates_at(step)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, strings and dictionaries; `from_dict` reverses it."""

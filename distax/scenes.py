@@ -91,7 +91,17 @@ def sample(key: PRNGKeyArray, count: int, law: PlacementLaw = PlacementLaw()) ->
     Returns:
       Targets `[count, law.max_targets]`.
     """
-    drafts = jax.vmap(lambda key: _draft(key, law))(jax.random.split(threefry(key), count))
+    return sample_each(scene_keys(key, count), law)
+
+
+def scene_keys(key: PRNGKeyArray, count: int) -> Key[Array, " {count}"]:
+    """The keys of the scenes that `sample` makes of one key."""
+    return jax.random.split(threefry(key), count)
+
+
+def sample_each(keys: Key[Array, " N"], law: PlacementLaw) -> Targets:
+    """A random scene for each key, whatever the others are: Targets `[N, law.max_targets]`."""
+    drafts = jax.vmap(lambda key: _draft(key, law))(keys)
     position = _place(drafts, law)
     return make_targets(
         jnp.where(drafts.mask[..., None], position, 0.0),

@@ -2,8 +2,13 @@
 
 import os
 
-# Also for the processes that tests start. Most of a test's time is spent compiling.
+# Also for the processes that tests start. Most of a test's time is spent compiling, so that what
+# one has compiled is kept for the others.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", os.path.expanduser("~/.cache/distax/tests"))
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["NPROC"] = "16"
 os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0 " + os.environ.get("XLA_FLAGS", "")
 
 from collections.abc import Callable, Iterator
@@ -17,6 +22,7 @@ import numpy as np
 import pytest
 
 import distax
+from distax import parallel
 from distax.config import ModelConfig, OptimizerConfig, TrainConfig
 
 jax.config.update("jax_platforms", "cpu")
@@ -36,6 +42,14 @@ def _compiled_functions_are_dropped() -> Iterator[None]:
     """
     yield
     jax.clear_caches()
+
+
+@pytest.fixture(autouse=True)
+def one_device() -> Iterator[None]:
+    """What uses all devices uses one, unless a test says which: eight take eight times as long."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parallel, "all_devices", lambda: jax.devices()[:1])
+        yield
 
 
 @cache
@@ -82,5 +96,5 @@ def tiny_run(tiny_config: TrainConfig, tmp_path_factory: pytest.TempPathFactory)
     from distax.training.loop import train
 
     run = tmp_path_factory.mktemp("runs") / "tiny"
-    train(tiny_config, run)
+    train(tiny_config, run, mesh=parallel.data_mesh(jax.devices()[:1]))
     return run

@@ -1,13 +1,16 @@
 """`distax train`: a run from a configuration, or the rest of one."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
+from distax.cluster import Cluster, member
 from distax.config import TrainConfig, read_toml
+from distax.errors import DistaxError
 
 
 @dataclass(frozen=True)
@@ -18,12 +21,17 @@ class Train:
     options below change single values of it.
     """
 
-    run_dir: Path = Path("runs/train")
-    """Folder for the checkpoints and the log."""
+    run_dir: str = "runs/train"
+    """Folder for the checkpoints and the log, or gs://bucket/folder for checkpoints alone."""
     config: Path | None = None
     """TOML file with the configuration; what it leaves out keeps its default."""
-    resume: Path | None = None
+    resume: str | None = None
     """Folder of a run to go on with from its last checkpoint."""
+    auto_resume: bool = False
+    """Go on with the run in run-dir if there is one, else start it: for jobs that are restarted."""
+    distributed: bool = False
+    """Be one of several processes that train together, each started with the same command."""
+    cluster: Cluster = Cluster()
     settings: Annotated[TrainConfig, tyro.conf.arg(name="")] = TrainConfig()
 
     @classmethod
@@ -38,16 +46,32 @@ class Train:
         if config := _value_of("--config", arguments):
             return cls(settings=read_toml(Path(config)))
         if resume := _value_of("--resume", arguments):
-            return cls(settings=read_about(Path(resume), "last")[0])
+            return cls(settings=read_about(resume, "last")[0])
         return cls()
 
     def run(self) -> None:
-        """Train and print the best evaluation."""
+        """Train and print the best evaluation.
+
+        Raises:
+          DistaxError: a cluster is described to a run that is not distributed.
+        """
+        if self.cluster != Cluster() and not self.distributed:
+            raise DistaxError("the options of --cluster need --distributed")
+        with member(self.cluster) if self.distributed else nullcontext():
+            self._train()
+
+    def _train(self) -> None:
+        import jax
+
         from distax.cli.report import print_evaluation
+        from distax.training.checkpoints import holds_run
         from distax.training.loop import train
 
-        best = train(self.settings, self.resume or self.run_dir, resume=self.resume is not None)
-        print_evaluation(best)
+        run = self.resume or self.run_dir
+        go_on = self.resume is not None or (self.auto_resume and holds_run(run))
+        best = train(self.settings, run, resume=go_on)
+        if jax.process_index() == 0:
+            print_evaluation(best)
 
 
 def _value_of(option: str, arguments: Sequence[str]) -> str | None:

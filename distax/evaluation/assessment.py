@@ -1,18 +1,18 @@
 """Estimators and models held against the truth."""
 
-from dataclasses import replace
-from functools import partial, reduce
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
-from distax.batching import in_batches, inference_batch, padded_batches
+from distax.batching import inference_batch
 from distax.errors import DistaxError
+from distax.evaluation.devices import Judge, sum_over_devices
 from distax.evaluation.results import Evaluation
-from distax.evaluation.sums import EvaluationSums
+from distax.evaluation.sums import EvaluationSums, GridQuality
 from distax.grid import decode, rasterize
 from distax.metrics import psnr, ssim
 from distax.models import GridModel, Model
@@ -20,16 +20,13 @@ from distax.scenes import PlacementLaw
 from distax.sensor import Sensor
 from distax.targets import Targets
 
-# Images whose sums are made at once: the sums are tens of megabytes, which takes as long to add
-# as they take to count a thousand images.
-_IMAGES = 2048
-
 
 def assess(
     found: Targets,
     truth: Targets,
     sensor: Sensor = Sensor(),
     law: PlacementLaw | None = None,
+    devices: Sequence[jax.Device] | None = None,
 ) -> Evaluation:
     """Hold any estimator's answers against the truth.
 
@@ -39,6 +36,8 @@ def assess(
       sensor: whose images they were, for the Cramér–Rao bound.
       law: what the estimator knew of such scenes before it saw them, if anything; the bound has
         it too.
+      devices: which devices share the work, all without it; the result is the same on any. Of
+        several processes all make the same call.
 
     Raises:
       DistaxError: there are no images, or not as many answers.
@@ -48,11 +47,8 @@ def assess(
         raise DistaxError("there are no images to evaluate on")
     if len(found.mask) != images:
         raise DistaxError(f"{len(found.mask)} answers cannot be held against {images} images")
-    parts = (
-        _sums(*batch, valid, sensor, law)
-        for batch, valid in padded_batches((found, truth), min(images, _IMAGES))
-    )
-    return reduce(partial(jax.tree.map, jnp.add), parts).value()
+    judge = _AnswersJudge(sensor, law)
+    return sum_over_devices(judge, None, (found, truth), 1, devices).value()
 
 
 def evaluate(
@@ -63,10 +59,12 @@ def evaluate(
     threshold: float = 50.0,
     batch_size: int | None = None,
     law: PlacementLaw | None = None,
+    devices: Sequence[jax.Device] | None = None,
 ) -> Evaluation:
     """Run a model over images and hold what it finds against the truth.
 
-    Compiles once for models of one architecture and one number of images.
+    Compiles once for models of one architecture and one number of images: the model, decoding,
+    matching and the sums are one program on each device.
 
     Args:
       model: the model.
@@ -74,8 +72,9 @@ def evaluate(
       truth: their true targets `[N, M]`.
       sensor: whose images they are.
       threshold: counts a grid node needs to become a detection; other models need none.
-      batch_size: images a step of inference; what suits the device without it.
+      batch_size: images a step of inference on each device; what suits it without it.
       law: as for `assess`.
+      devices: as for `assess`.
 
     Raises:
       DistaxError: there are no images.
@@ -83,44 +82,53 @@ def evaluate(
     if not len(images):
         raise DistaxError("there are no images to evaluate on")
     graphdef, state = nnx.split(model)
-    found, quality = in_batches(
-        lambda batch: _answer(graphdef, state, *batch, sensor, threshold),
-        (images, truth),
-        batch_size or inference_batch(),
-    )
-    result = assess(found, truth, sensor, law)
-    if quality is None:
-        return result
-    return replace(
-        result, psnr=float(np.mean(quality["psnr"])), ssim=float(np.mean(quality["ssim"]))
-    )
+    batch = batch_size or inference_batch()
+    judge = _ModelJudge(sensor, law, graphdef, threshold, batch)
+    return sum_over_devices(judge, state, (images, truth), batch, devices).value()
 
 
-@partial(jax.jit, static_argnames=("sensor", "law"))
-def _sums(
-    found: Targets,
-    truth: Targets,
-    valid: Bool[Array, " B"],
-    sensor: Sensor,
-    law: PlacementLaw | None,
-) -> EvaluationSums:
-    return EvaluationSums.of(found, truth, valid, sensor, law)
+@dataclass(frozen=True)
+class _AnswersJudge(Judge[EvaluationSums]):
+    """Holds answers against the truth."""
+
+    sensor: Sensor
+    law: PlacementLaw | None
+
+    def __call__(
+        self, arrays: None, rows: tuple[Targets, Targets], valid: Bool[Array, " rows"]
+    ) -> EvaluationSums:
+        return EvaluationSums.of(*rows, valid, self.sensor, self.law)
 
 
-@partial(jax.jit, static_argnames=("graphdef", "sensor", "threshold"))
-def _answer(
-    graphdef: nnx.GraphDef[Model],
-    state: nnx.State,
-    images: Float[Array, "B height width"],
-    truth: Targets,
-    sensor: Sensor,
-    threshold: float,
-) -> tuple[Targets, dict[str, Float[Array, " B"]] | None]:
-    """What a model finds, and the quality of the grids it was found on, if on grids."""
-    model = nnx.merge(graphdef, state)
-    if not isinstance(model, GridModel):
-        return model.detect(images), None
-    grids = model(images)
-    true_grids = rasterize(truth, sensor, grids.shape[-1] // sensor.width)
-    quality = {"psnr": psnr(grids, true_grids), "ssim": ssim(grids, true_grids)}
-    return decode(grids, threshold, sensor), quality
+@dataclass(frozen=True)
+class _ModelJudge(Judge[EvaluationSums]):
+    """Runs a model over images, a batch after the other, and holds its answers against the truth.
+
+    A batch fits a CPU's cache or fills an accelerator, while sums are better made of many.
+    """
+
+    sensor: Sensor
+    law: PlacementLaw | None
+    graphdef: nnx.GraphDef[Model]
+    threshold: float
+    batch: int
+
+    def __call__(
+        self, arrays: nnx.State, rows: tuple[Array, Targets], valid: Bool[Array, " rows"]
+    ) -> EvaluationSums:
+        batches = jax.tree.map(lambda leaf: leaf.reshape(-1, self.batch, *leaf.shape[1:]), rows)
+        answers = jax.lax.map(lambda batch: self._answer(arrays, *batch), batches)
+        found, quality = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), answers)
+        return EvaluationSums.of(found, rows[1], valid, self.sensor, self.law, quality)
+
+    def _answer(
+        self, state: nnx.State, images: Float[Array, "B height width"], truth: Targets
+    ) -> tuple[Targets, GridQuality | None]:
+        """What the model finds, and the quality of the grids it was found on, if on grids."""
+        model = nnx.merge(self.graphdef, state)
+        if not isinstance(model, GridModel):
+            return model.detect(images), None
+        grids = model(images)
+        true_grids = rasterize(truth, self.sensor, grids.shape[-1] // self.sensor.width)
+        quality = GridQuality(psnr=psnr(grids, true_grids), ssim=ssim(grids, true_grids))
+        return decode(grids, self.threshold, self.sensor), quality

@@ -7,13 +7,14 @@ from operator import itemgetter
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from distax.evaluation.results import Evaluation, GroupResult, Reliability
 from distax.metrics import (
     RADII,
     CoverageSums,
     CsoSums,
+    ExactSum,
     LocalizationSums,
     ReliabilitySums,
     assign,
@@ -33,14 +34,14 @@ class GroupSums:
     Attributes:
       cso: detections ranked by their score.
       localization: counts and position errors.
-      bound: sum over the true targets of the smallest variance of their position in px²; None
+      bound: sum over the images of the smallest variance of their targets' positions in px²; None
         for a sensor that has no bound.
       coverage: credible regions; None where none are reported.
     """
 
     cso: CsoSums
     localization: LocalizationSums
-    bound: Float[Array, ""] | None
+    bound: ExactSum | None
     coverage: CoverageSums | None
 
     def value(self) -> GroupResult:
@@ -60,7 +61,7 @@ class GroupSums:
     def _root_mean_bound(self) -> float | None:
         if self.bound is None or not self.localization.targets:
             return None
-        value = math.sqrt(self.bound / self.localization.targets)
+        value = math.sqrt(self.bound.total / self.localization.targets)
         return value if math.isfinite(value) else None
 
     def _coverage_by_level(self) -> dict[str, float] | None:
@@ -71,6 +72,37 @@ class GroupSums:
 
 
 @pytree
+class GridQuality:
+    """PSNR in dB and SSIM of each grid of a batch."""
+
+    psnr: Float[Array, " B"]
+    ssim: Float[Array, " B"]
+
+
+@pytree
+class QualitySums:
+    """Sums of the quality of grids."""
+
+    grids: Int[Array, ""]
+    psnr: ExactSum
+    ssim: ExactSum
+
+    @classmethod
+    def of(cls, quality: GridQuality, valid: Bool[Array, " B"]) -> "QualitySums":
+        """Sums over the valid ones of a batch."""
+        return cls(
+            grids=jnp.sum(valid),
+            psnr=ExactSum.of(quality.psnr, where=valid),
+            ssim=ExactSum.of(quality.ssim, where=valid),
+        )
+
+    @property
+    def means(self) -> tuple[float, float]:
+        """Mean PSNR and mean SSIM."""
+        return float(self.psnr.total / self.grids), float(self.ssim.total / self.grids)
+
+
+@pytree
 class EvaluationSums:
     """The sums of an evaluation, the same size however many images there are.
 
@@ -78,11 +110,13 @@ class EvaluationSums:
       published: detections ranked by intensity.
       by_count: the others for each number of true targets, on a leading axis.
       reliability: hit probabilities; None where none are reported.
+      quality: of the grids; None for what answers off the grid.
     """
 
     published: CsoSums
     by_count: GroupSums
     reliability: ReliabilitySums | None
+    quality: QualitySums | None
 
     @classmethod
     def of(
@@ -92,6 +126,7 @@ class EvaluationSums:
         valid: Bool[Array, " B"],
         sensor: Sensor,
         law: PlacementLaw | None,
+        quality: GridQuality | None = None,
     ) -> "EvaluationSums":
         """Sums over the valid ones of a batch of images, `[B, K]` against `[B, M]`."""
         pairing = assign(found, truth)
@@ -102,7 +137,7 @@ class EvaluationSums:
             return GroupSums(
                 cso=CsoSums.of(found, truth, valid=members),
                 localization=LocalizationSums.of(found, truth, pairing, members),
-                bound=None if bound is None else jnp.sum(jnp.where(members, bound, 0.0)),
+                bound=None if bound is None else ExactSum.of(bound, where=members),
                 coverage=None
                 if found.credible_radius is None
                 else CoverageSums.of(found, pairing, members),
@@ -114,11 +149,13 @@ class EvaluationSums:
             reliability=None
             if found.hit_probability is None
             else ReliabilitySums.of(found, pairing, valid),
+            quality=None if quality is None else QualitySums.of(quality, valid),
         )
 
     def value(self) -> Evaluation:
         """Results of all that was summed."""
         published = self.published.value()
+        peak_ratio, similarity = self.quality.means if self.quality else (None, None)
         whole = jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), self.by_count)
         present = np.flatnonzero(self.by_count.localization.images)
         return Evaluation(
@@ -129,6 +166,8 @@ class EvaluationSums:
                 str(count): jax.tree.map(itemgetter(count), self.by_count).value()
                 for count in map(int, present)
             },
+            psnr=peak_ratio,
+            ssim=similarity,
             **whole.value(),
         )
 
@@ -143,7 +182,7 @@ def _position_variance(
 def _curves(sums: ReliabilitySums) -> dict[str, Reliability]:
     """Reliability by radius."""
     curves = {}
-    arrays = map(np.asarray, (sums.detections, sums.reported, sums.hits))
+    arrays = map(np.asarray, (sums.detections, sums.reported.total, sums.hits))
     for radius, detections, reported, hits in zip(RADII, *arrays, strict=True):
         some = detections > 0
         curves[f"{radius:.2f}"] = Reliability(

@@ -3,6 +3,7 @@
 from distax.metrics.bound import cramer_rao, noise_free
 from distax.metrics.calibration import CoverageSums, ReliabilitySums
 from distax.metrics.cso import RADII, CsoMap, CsoSums, cso_map
+from distax.metrics.exact_sum import ExactSum
 from distax.metrics.image_quality import psnr, ssim
 from distax.metrics.localization import LocalizationSums, Pairing, assign
 from distax.metrics.matching import match
@@ -12,6 +13,7 @@ __all__ = [
     "CoverageSums",
     "CsoMap",
     "CsoSums",
+    "ExactSum",
     "LocalizationSums",
     "Pairing",
     "ReliabilitySums",

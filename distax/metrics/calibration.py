@@ -9,6 +9,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from distax.errors import DistaxError
 from distax.metrics.cso import RADII
+from distax.metrics.exact_sum import ExactSum
 from distax.metrics.localization import Pairing
 from distax.pytree import pytree
 from distax.targets import Targets
@@ -62,7 +63,7 @@ class ReliabilitySums:
     """
 
     detections: Int[Array, "R bins"]
-    reported: Float[Array, "R bins"]
+    reported: ExactSum
     hits: Int[Array, "R bins"]
 
     @classmethod
@@ -85,7 +86,9 @@ class ReliabilitySums:
         images_and_slots = tuple(range(hit.ndim - 1))
         return cls(
             detections=jnp.sum(member, axis=images_and_slots),
-            reported=jnp.sum(jnp.where(member, probability[..., None], 0.0), axis=images_and_slots),
+            reported=ExactSum.of(
+                jnp.broadcast_to(probability[..., None], member.shape), member, images_and_slots
+            ),
             hits=jnp.sum(member & hit[..., None], axis=images_and_slots),
         )
 

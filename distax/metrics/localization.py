@@ -6,6 +6,7 @@ import optax
 from jaxtyping import Array, Bool, Float, Int
 
 from distax.metrics.cso import RADII
+from distax.metrics.exact_sum import ExactSum
 from distax.metrics.matching import pair_distances
 from distax.pytree import pytree
 from distax.targets import Targets
@@ -78,7 +79,7 @@ class LocalizationSums:
     targets: Int[Array, ""]
     pairs: Int[Array, ""]
     within: Int[Array, " R"]
-    squared_error: Float[Array, ""]
+    squared_error: ExactSum
 
     @classmethod
     def of(
@@ -102,7 +103,7 @@ class LocalizationSums:
             targets=jnp.sum(jnp.where(valid, truth.count, 0)),
             pairs=jnp.sum(paired),
             within=jnp.sum(near, axis=tuple(range(distance.ndim))),
-            squared_error=jnp.sum(jnp.where(paired, distance, 0.0) ** 2),
+            squared_error=ExactSum.of(distance**2, where=paired),
         )
 
     @property
@@ -113,7 +114,7 @@ class LocalizationSums:
     @property
     def rmse(self) -> Float[Array, ""]:
         """Root-mean-square distance in pixels between assigned pairs."""
-        return jnp.sqrt(self.squared_error / self.pairs)
+        return jnp.sqrt(self.squared_error.total / self.pairs)
 
     @property
     def share_within(self) -> Float[Array, " R"]:

@@ -5,22 +5,24 @@ before is deleted only after that: whatever interrupts a save, the one before st
 stored by name, so that a file of another architecture can be told by the names that differ.
 """
 
+import json
 import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import jax
-import optax
+from etils import epath
+from jax.sharding import Mesh
 
 from distax.config import TrainConfig, from_dict
 from distax.errors import DistaxError
 from distax.evaluation import Evaluation
 from distax.models import Model
+from distax.parallel import data_mesh
 from distax.pytree import named_leaves, with_leaves
-from distax.training.state import TrainState, abstract_model, init_state, make_optimizer, merge
+from distax.training.state import TrainState, abstract_model, abstract_state, merge
 
 if TYPE_CHECKING:
     import orbax.checkpoint as ocp
@@ -28,8 +30,13 @@ if TYPE_CHECKING:
 Which = Literal["best", "last"]
 
 
+def holds_run(run: epath.PathLike) -> bool:
+    """Whether a folder holds a finished checkpoint."""
+    return any(_finished_steps(epath.Path(run) / which) for which in get_args(Which))
+
+
 def save(
-    run: Path,
+    run: epath.PathLike,
     which: Which,
     state: TrainState,
     config: TrainConfig,
@@ -37,12 +44,14 @@ def save(
 ) -> None:
     """Save a run's best or last checkpoint in place of the one before.
 
+    Of several processes all call this; each writes what lies on its devices.
+
     Raises:
       DistaxError: the disk is full or not writable; the one before is untouched.
     """
     import orbax.checkpoint as ocp
 
-    step, folder = int(state.step), run / which
+    step, folder = int(state.step), epath.Path(run) / which
     about = {
         "config": config.to_dict(),
         "evaluation": evaluation.to_dict() if evaluation else None,
@@ -66,18 +75,19 @@ def save(
         ) from error
 
 
-def read_about(run: Path, which: Which) -> tuple[TrainConfig, Evaluation | None]:
+def read_about(run: epath.PathLike, which: Which) -> tuple[TrainConfig, Evaluation | None]:
     """The configuration a checkpoint was trained with, and its evaluation if it had one.
 
     Raises:
       DistaxError: there is no finished checkpoint, or it is damaged.
     """
-    about = _read(run / which)
+    folder = epath.Path(run) / which
+    about = _read(folder)
     evaluation = Evaluation(**about["evaluation"]) if about["evaluation"] else None
-    return from_dict(about["config"], str(run / which)), evaluation
+    return from_dict(about["config"], str(folder)), evaluation
 
 
-def load_model(run: Path, which: Which | None = None) -> tuple[Model, TrainConfig]:
+def load_model(run: epath.PathLike, which: Which | None = None) -> tuple[Model, TrainConfig]:
     """A trained model with its configuration.
 
     Args:
@@ -90,30 +100,36 @@ def load_model(run: Path, which: Which | None = None) -> tuple[Model, TrainConfi
     """
     import orbax.checkpoint as ocp
 
-    which = which or ("best" if (run / "best").is_dir() else "last")
-    about = _read(run / which)
-    config = from_dict(about["config"], str(run / which))
-    model = abstract_model(config)
-    wanted = _model_part(init_state(model, optax.identity()))
-    _check_arrays(run / which, about, wanted)
-    restored = _restore(run / which, model=ocp.args.StandardRestore(named_leaves(wanted)))
-    return merge(model, **with_leaves(wanted, restored["model"])), config
+    run = epath.Path(run)
+    folder = run / (which or ("best" if (run / "best").is_dir() else "last"))
+    about = _read(folder)
+    config = from_dict(about["config"], str(folder))
+    one_device = data_mesh(jax.local_devices()[:1])
+    wanted = _model_part(abstract_state(config, one_device))
+    _check_arrays(folder, about, wanted)
+    restored = _restore(folder, model=ocp.args.StandardRestore(named_leaves(wanted)))
+    return merge(abstract_model(config), **with_leaves(wanted, restored["model"])), config
 
 
-def load_state(run: Path, config: TrainConfig) -> TrainState:
-    """The last state of a run, to go on from.
+def load_state(run: epath.PathLike, config: TrainConfig, mesh: Mesh | None = None) -> TrainState:
+    """The last state of a run, to go on from, on any number of devices.
+
+    Args:
+      run: the run's folder.
+      config: the run's configuration.
+      mesh: the devices to put it on; all there are without it.
 
     Raises:
       DistaxError: as `load_model`.
     """
     import orbax.checkpoint as ocp
 
-    optimizer = make_optimizer(config.optimizer, config.steps)
-    state = jax.eval_shape(lambda: init_state(abstract_model(config), optimizer))
+    folder = epath.Path(run) / "last"
+    state = abstract_state(config, mesh or data_mesh())
     model, training = _model_part(state), _training_part(state)
-    _check_arrays(run / "last", _read(run / "last"), model)
+    _check_arrays(folder, _read(folder), model)
     restored = _restore(
-        run / "last",
+        folder,
         model=ocp.args.StandardRestore(named_leaves(model)),
         training=ocp.args.StandardRestore(named_leaves(training)),
     )
@@ -131,15 +147,15 @@ def _training_part(state: TrainState) -> dict[str, Any]:
 
 
 @contextmanager
-def _manager(folder: Path) -> "Iterator[ocp.CheckpointManager]":
+def _manager(folder: epath.Path) -> "Iterator[ocp.CheckpointManager]":
     import orbax.checkpoint as ocp
 
     options = ocp.CheckpointManagerOptions(max_to_keep=1, enable_async_checkpointing=False)
-    with ocp.CheckpointManager(folder.absolute(), options=options) as manager:
+    with ocp.CheckpointManager(folder.resolve(), options=options) as manager:
         yield manager
 
 
-def _restore(folder: Path, **items: Any) -> Any:
+def _restore(folder: epath.Path, **items: Any) -> Any:
     import orbax.checkpoint as ocp
 
     step = _finished_step(folder)
@@ -148,21 +164,27 @@ def _restore(folder: Path, **items: Any) -> Any:
             return manager.restore(step, args=ocp.args.Composite(**items))
     # A damaged file surfaces as whichever exception the layer that reads it raises.
     except Exception as error:
-        raise DistaxError(
-            f"{folder / str(step)}: the checkpoint is damaged ({_first_line(error)}); "
-            "use another one or train again"
-        ) from error
+        raise _damaged(folder / str(step), error) from error
 
 
-def _check_space(folder: Path, needed: int) -> None:
+def _damaged(checkpoint: epath.Path, error: Exception) -> DistaxError:
+    return DistaxError(
+        f"{checkpoint}: the checkpoint is damaged ({_first_line(error)}); use another one or train "
+        "again"
+    )
+
+
+def _check_space(folder: epath.Path, needed: int) -> None:
     """Find out that the disk is full before a hundred writers do."""
     folder.mkdir(parents=True, exist_ok=True)
+    if "://" in str(folder):
+        return
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise OSError(f"it needs {needed / 1e6:.0f} MB, the disk has {free / 1e6:.0f} MB left")
 
 
-def _discard(folder: Path, step: int) -> None:
+def _discard(folder: epath.Path, step: int) -> None:
     """Delete an unfinished checkpoint; writers that have not noticed may still be at it."""
     for _ in range(20):
         if not (unfinished := list(folder.glob(f"{step}.orbax-checkpoint-tmp*"))):
@@ -172,9 +194,16 @@ def _discard(folder: Path, step: int) -> None:
         time.sleep(0.1)
 
 
-def _finished_step(folder: Path) -> int:
-    steps = [int(path.name) for path in folder.glob("*") if path.name.isdecimal()]
-    if steps:
+def _finished_steps(folder: epath.Path) -> list[int]:
+    import orbax.checkpoint as ocp
+
+    # In a bucket nothing can be renamed, so that a name alone does not tell a finished one.
+    numbered = (path for path in folder.glob("*") if path.name.isdecimal())
+    return [int(path.name) for path in numbered if ocp.utils.is_checkpoint_finalized(path)]
+
+
+def _finished_step(folder: epath.Path) -> int:
+    if steps := _finished_steps(folder):
         return max(steps)
     if any(folder.glob("*.orbax-checkpoint-tmp*")):
         raise DistaxError(
@@ -185,13 +214,19 @@ def _finished_step(folder: Path) -> int:
     )
 
 
-def _read(folder: Path) -> dict[str, Any]:
-    import orbax.checkpoint as ocp
+def _read(folder: epath.Path) -> dict[str, Any]:
+    """What `save` put beside the arrays. Reads the file itself: Orbax would start JAX's devices,
+    which must wait until the processes of a cluster have met.
+    """
+    step = _finished_step(folder)
+    try:
+        about: dict[str, Any] = json.loads((folder / str(step) / "about/metadata").read_text())
+    except (OSError, ValueError) as error:
+        raise _damaged(folder / str(step), error) from error
+    return about
 
-    return _restore(folder, about=ocp.args.JsonRestore())["about"]
 
-
-def _check_arrays(folder: Path, about: dict[str, Any], model: dict[str, Any]) -> None:
+def _check_arrays(folder: epath.Path, about: dict[str, Any], model: dict[str, Any]) -> None:
     """Compare names and shapes of a model's arrays with those stored."""
     stored, wanted = about["arrays"], _shapes(model)
     for name in sorted(stored.keys() | wanted.keys()):

@@ -1,24 +1,31 @@
 """Where training batches come from: every batch is a function of the step alone.
 
-So a run resumes at any step without a saved iterator: the step is the position in the data.
+So a run resumes at any step without a saved iterator: the step is the position in the data. The
+batches are the same however many devices share them, and however many steps are asked for at once.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from itertools import islice
 from typing import Any, Protocol, SupportsIndex, TypeVar, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jax.sharding import Mesh
+from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
 from distax.errors import DistaxError
-from distax.scenes import PlacementLaw, simulate
-from distax.sensor import Sensor
+from distax.parallel import own_rows, split
+from distax.scenes import PlacementLaw, sample_each, scene_keys
+from distax.sensor import Sensor, expose, render
 from distax.targets import Targets
 
 Batch = tuple[Float[Array, "B height width"], Targets]
+Batches = tuple[Float[Array, "steps B height width"], Targets]
+"""The batches of successive steps, the rows of each split over the devices."""
+
 Rows = TypeVar("Rows")
 
 
@@ -26,26 +33,51 @@ Rows = TypeVar("Rows")
 class Feed(Protocol):
     """A source of training batches."""
 
-    def batches(self, start: int) -> Iterator[Batch]:
-        """The batches of steps `start`, `start + 1`, … without end."""
+    def batches(self, spans: Sequence[range]) -> Iterator[Batches]:
+        """The batches of each span of steps; the spans follow each other without a gap."""
 
 
 @dataclass(frozen=True)
 class SimulatedFeed:
-    """New scenes at every step, simulated on the device."""
+    """New scenes at every step, simulated on the devices: `scenes.simulate` of the step's key."""
 
     key: PRNGKeyArray
     batch_size: int
     sensor: Sensor
     law: PlacementLaw
+    mesh: Mesh
 
-    def batches(self, start: int) -> Iterator[Batch]:
+    def batches(self, spans: Sequence[range]) -> Iterator[Batches]:
         """See `Feed`."""
-        step = start
-        while True:
-            key = jax.random.fold_in(self.key, step)
-            yield simulate(key, self.batch_size, self.sensor, self.law)
-            step += 1
+        for span in spans:
+            steps = np.arange(span.start, span.stop)
+            yield _simulate(self.key, steps, self.batch_size, self.sensor, self.law, self.mesh)
+
+
+@partial(jax.jit, static_argnames=("batch_size", "sensor", "law", "mesh"))
+def _simulate(
+    key: PRNGKeyArray,
+    steps: Int[Array, " steps"],
+    batch_size: int,
+    sensor: Sensor,
+    law: PlacementLaw,
+    mesh: Mesh,
+) -> Batches:
+    step_keys = jax.vmap(lambda step: jax.random.split(jax.random.fold_in(key, step)))(steps)
+    rows = split(mesh, axis=1)
+
+    def place(keys: Key[Array, "steps B"]) -> Targets:
+        targets = sample_each(keys.ravel(), law)
+        return jax.tree.map(lambda leaf: leaf.reshape(*keys.shape, *leaf.shape[1:]), targets)
+
+    # Each device places its own scenes: their loop would otherwise wait for all devices each turn.
+    targets = jax.shard_map(
+        place, mesh=mesh, in_specs=rows.spec, out_specs=rows.spec, check_vma=False
+    )(jax.vmap(lambda key: scene_keys(key, batch_size))(step_keys[:, 0]))
+    frames = jax.vmap(lambda key, images: expose(key, images, sensor))(
+        step_keys[:, 1], render(targets, sensor)
+    )
+    return jax.lax.with_sharding_constraint((frames, targets), rows)
 
 
 @partial(jax.jit, static_argnums=2)
@@ -56,7 +88,7 @@ def epoch_order(key: PRNGKeyArray, epoch: int | Int[Array, ""], size: int) -> In
 
 @dataclass(frozen=True, eq=False)
 class MemoryFeed:
-    """A dataset held on the device, in a new order each epoch.
+    """A dataset held on every device, in a new order each epoch.
 
     The `size mod batch_size` images left over at an epoch's end are others in the next.
     """
@@ -65,30 +97,42 @@ class MemoryFeed:
     targets: Targets
     key: PRNGKeyArray
     batch_size: int
+    mesh: Mesh
 
     def __post_init__(self) -> None:
         _check_size(len(self.images), self.batch_size)
 
-    def batches(self, start: int) -> Iterator[Batch]:
+    def batches(self, spans: Sequence[range]) -> Iterator[Batches]:
         """See `Feed`."""
-        size, step = len(self.images), start
-        while True:
-            epoch, position = divmod(step, size // self.batch_size)
-            order = epoch_order(self.key, epoch, size)
-            while position < size // self.batch_size:
-                yield _gather((self.images, self.targets), order, position, self.batch_size)
-                position, step = position + 1, step + 1
+        size = len(self.images)
+        order = lru_cache(maxsize=2)(lambda epoch: epoch_order(self.key, epoch, size))
+        for span in spans:
+            epochs, positions = np.divmod(np.asarray(span), size // self.batch_size)
+            orders = [order(epoch) for epoch in range(epochs[0], epochs[-1] + 1)]
+            where = epochs - epochs[0], positions * self.batch_size
+            yield _gather((self.images, self.targets), orders, where, self.batch_size, self.mesh)
 
 
-@partial(jax.jit, static_argnums=3)
-def _gather(data: Rows, order: Array, position: int | Int[Array, ""], batch_size: int) -> Rows:
-    chosen = jax.lax.dynamic_slice_in_dim(order, position * batch_size, batch_size)
+@partial(jax.jit, static_argnames=("batch_size", "mesh"))
+def _gather(
+    data: Rows,
+    orders: list[Int[Array, " N"]],
+    where: tuple[Int[Array, " steps"], Int[Array, " steps"]],
+    batch_size: int,
+    mesh: Mesh,
+) -> Rows:
+    """The batches that start at certain places of certain orders."""
+    epochs, starts = where
+    chosen = jnp.stack(orders)[epochs[:, None], starts[:, None] + jnp.arange(batch_size)]
+    chosen = jax.lax.with_sharding_constraint(chosen, split(mesh, axis=1))
     return jax.tree.map(lambda leaf: leaf[chosen], data)
 
 
 @dataclass(frozen=True, eq=False)
 class StreamFeed:
     """A dataset read from disk through Grain, in the same order as `MemoryFeed`.
+
+    Each process reads the rows that lie on its own devices.
 
     Attributes:
       source: the dataset's records by index.
@@ -99,36 +143,47 @@ class StreamFeed:
     to_example: Callable[[Any], tuple[np.ndarray, Targets]]
     key: PRNGKeyArray
     batch_size: int
+    mesh: Mesh
 
     def __post_init__(self) -> None:
         _check_size(len(self.source), self.batch_size)
 
-    def batches(self, start: int) -> Iterator[Batch]:
+    def batches(self, spans: Sequence[range]) -> Iterator[Batches]:
         """See `Feed`."""
         import grain
 
-        records = _Shuffled(self.source, self.key, self.batch_size)
-        dataset = grain.MapDataset.source(records).map(self.to_example).batch(self.batch_size)
-        for batch in dataset[start:].to_iter_dataset():
-            yield jax.tree.map(jnp.asarray, batch)
+        rows = own_rows(self.batch_size, self.mesh)
+        records = _Shuffled(self.source, self.key, self.batch_size, rows)
+        dataset = grain.MapDataset.source(records).map(self.to_example).batch(records.rows)
+        batches = iter(dataset[spans[0].start :].to_iter_dataset())
+        for span in spans:
+            yield jax.tree.map(self._stack, *islice(batches, len(span)))
+
+    def _stack(self, *batches: np.ndarray) -> Array:
+        """One array on all devices from this process's rows of successive batches."""
+        rows = np.stack(batches)
+        shape = len(batches), self.batch_size, *rows.shape[2:]
+        return jax.make_array_from_process_local_data(split(self.mesh, axis=1), rows, shape)
 
 
 class _Shuffled:
-    """A dataset's epochs one after the other, each in its own order, as one long sequence."""
+    """Some rows of a dataset's batches, epoch after epoch, as one long sequence."""
 
-    def __init__(self, source: Sequence[Any], key: PRNGKeyArray, batch_size: int):
-        self.source = source
-        self.used = len(source) // batch_size * batch_size
+    def __init__(self, source: Sequence[Any], key: PRNGKeyArray, batch_size: int, rows: slice):
+        self.source, self.batch_size = source, batch_size
+        self.first, self.rows = rows.start, rows.stop - rows.start
         # Readers run ahead of each other by less than an epoch.
         self.order = lru_cache(maxsize=2)(
             lambda epoch: np.asarray(epoch_order(key, epoch, len(source)))
         )
 
     def __len__(self) -> int:
-        return 2**40 // self.used * self.used
+        return 2**40 // self.rows * self.rows
 
     def __getitem__(self, index: SupportsIndex) -> Any:
-        epoch, position = divmod(index.__index__(), self.used)
+        step, row = divmod(index.__index__(), self.rows)
+        epoch, batch = divmod(step, len(self.source) // self.batch_size)
+        position = batch * self.batch_size + self.first + row
         return self.source[int(self.order(epoch)[position])]
 
 

@@ -1,89 +1,86 @@
 """The training loop: steps, evaluations, checkpoints, and a clean end whatever happens."""
 
-import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from types import FrameType
+from collections.abc import Iterator
 
 import jax
-import numpy as np
-from jaxtyping import Array, PRNGKeyArray
+from etils import epath
+from jax.sharding import Mesh
 
 from distax.config import TrainConfig
 from distax.errors import DistaxError, Terminated
 from distax.evaluation import Evaluation, evaluate
-from distax.scenes import simulate
+from distax.parallel import check_divisible, data_mesh, on_any_process, whole
 from distax.training import checkpoints
-from distax.training.feeds import Batch, Feed, MemoryFeed, SimulatedFeed, StreamFeed
+from distax.training.data import make_feed, make_held_out
+from distax.training.interruption import sigterm
+from distax.training.losses import LossLog
 from distax.training.reporting import Reporter
 from distax.training.state import (
     TrainState,
     abstract_model,
-    create_model,
-    init_state,
-    make_optimizer,
-    make_train_step,
+    initial_state,
+    make_train_steps,
     merge,
 )
 
 
-def train(config: TrainConfig, run: Path, resume: bool = False) -> Evaluation:
+def train(
+    config: TrainConfig, run: epath.PathLike, resume: bool = False, mesh: Mesh | None = None
+) -> Evaluation:
     """Train a model, leaving its last and best checkpoints and its log in a folder.
 
     Every number is a function of the configuration: a resumed run ends with the parameters it
-    would have had without the interruption.
+    would have had without the interruption. On other devices they differ by rounding. Of several
+    processes (see `distax.cluster`) all call this with the same arguments.
 
     Args:
       config: what to train.
-      run: the run's folder.
+      run: the run's folder, or a place in a bucket such as gs://bucket/run.
       resume: go on from the last checkpoint in the folder; `config` must be the run's own.
+      mesh: the devices; all devices of all processes without it.
 
     Returns:
       The best evaluation.
 
     Raises:
       DistaxError: the folder already holds a run, or holds none to resume, or one of another
-        configuration; the loss is not finite; a checkpoint cannot be saved; a dataset cannot be
-        read.
-      Terminated: SIGTERM arrived; the state is saved.
+        configuration; the devices cannot share a batch equally; the loss is not finite; a
+        checkpoint cannot be saved; a dataset cannot be read.
+      Terminated: SIGTERM arrived at this or another process; the state is saved.
     """
-    optimizer = make_optimizer(config.optimizer, config.steps)
-    if resume:
-        state, best = _resumed(config, run)
-    elif any((run / which).is_dir() for which in ("best", "last")):
-        raise DistaxError(f"{run}: already holds a run; resume it or choose another folder")
-    else:
-        state, best = init_state(create_model(config), optimizer), None
-    step, start = make_train_step(config), int(state.step)
-    feed, held_out = make_feed(config), make_held_out(config)
+    run, mesh = epath.Path(run), mesh or data_mesh()
+    check_divisible(config.batch_size, mesh)
+    state, best = _resumed(config, run, mesh) if resume else _started(config, run, mesh)
+    steps, start = make_train_steps(config, mesh), int(state.step)
+    feed, held_out = make_feed(config, mesh), make_held_out(config)
     model = abstract_model(config)
+    # On a CPU executions that overlap compete for its cores, and can wait for one another for ever.
+    in_flight = 0 if jax.default_backend() == "cpu" else 1
 
-    with Reporter(run, config.steps, start) as report, _sigterm() as asked_to_stop:
-        losses: list[Array] = []
-        for done, batch in zip(
-            range(start + 1, config.steps + 1), feed.batches(start), strict=False
-        ):
-            state, loss = step(state, batch)
-            losses.append(loss)
-            last, stop = done == config.steps, asked_to_stop()
-            due = last or done % config.eval_every == 0
-            if due or stop or done % config.log_every == 0:
-                mean = _mean_finite(losses, done, run)
-                losses.clear()
-                speed = report.images_per_second(done, config.batch_size)
-                report.log(done, loss=mean, images_per_second=speed)
+    with Reporter(run, config.steps, start) as report, sigterm() as asked_to_stop:
+        log = LossLog(config, report, str(run))
+        spans = list(_spans(start, config))
+        for span, batches in zip(spans, feed.batches(spans), strict=False):
+            stop = on_any_process(asked_to_stop(), mesh)
+            state, losses = steps(state, batches)
+            log.add(span, losses, stop)
+            done = span.stop
+            due = config.evaluates_at(done)
+            stopping = log.read(keep=0 if due else in_flight)
+            if stopping:
+                log.read(keep=0)
+                log.flush(done)
             if due:
+                model_arrays = whole((state.params, state.constants), mesh)
+                devices = tuple(mesh.devices.flat)
                 result = evaluate(
-                    merge(model, state.params, state.constants), *held_out, config.sensor
+                    merge(model, *model_arrays), *held_out, config.sensor, devices=devices
                 )
                 report.log(done, **result.headline)
-                if best is None or result.cso_map_by_score > best.cso_map_by_score:
-                    best = result
-                    checkpoints.save(run, "best", state, config, result)
                 checkpoints.save(run, "last", state, config, result)
+                best = _best(best, result, run, state, config)
                 report.start_clock(done)
-            if stop and not last:
+            if stopping and done < config.steps:
                 if not due:
                     checkpoints.save(run, "last", state, config, None)
                 raise Terminated(f"stopped at step {done} of {config.steps}; saved in {run}")
@@ -92,50 +89,33 @@ def train(config: TrainConfig, run: Path, resume: bool = False) -> Evaluation:
     return best
 
 
-def make_feed(config: TrainConfig) -> Feed:
-    """The configured source of training batches.
-
-    Raises:
-      DistaxError: the dataset is not there or cannot be read.
-    """
-    key = _key(config, "batches")
-    if config.data.dataset is None:
-        return SimulatedFeed(key, config.batch_size, config.sensor, config.law)
-
-    from distax.datasets import csist100k
-
-    source = csist100k.open_split(config.data.dataset, "train", config.data.data_dir)
-    if config.data.feed == "stream":
-        return StreamFeed(source, csist100k.record_to_example, key, config.batch_size)
-    images, targets = jax.device_put(csist100k.read_split(source))
-    return MemoryFeed(images, targets, key, config.batch_size)
+def _spans(start: int, config: TrainConfig) -> Iterator[range]:
+    """The steps to dispatch together, none across a step at which something is logged."""
+    longest = config.steps_per_dispatch or (1 if jax.default_backend() == "cpu" else 50)
+    while start < config.steps:
+        ends = (
+            start - start % every + every
+            for every in (longest, config.log_every, config.eval_every)
+        )
+        stop = min(*ends, config.steps)
+        yield range(start, stop)
+        start = stop
 
 
-def make_held_out(config: TrainConfig) -> Batch:
-    """Images for evaluation that training never sees, and their targets.
-
-    Raises:
-      DistaxError: the dataset is not there or cannot be read.
-    """
-    if config.data.dataset is None:
-        key = _key(config, "held-out")
-        return simulate(key, config.eval_images, config.sensor, config.law)
-
-    from distax.datasets import csist100k
-
-    source = csist100k.open_split(config.data.dataset, "validation", config.data.data_dir)
-    data = csist100k.read_split(source)
-    return jax.tree.map(lambda leaf: jax.numpy.asarray(leaf[: config.eval_images]), data)
+def _started(
+    config: TrainConfig, run: epath.Path, mesh: Mesh
+) -> tuple[TrainState, Evaluation | None]:
+    """The state of a run before its first step."""
+    if checkpoints.holds_run(run):
+        raise DistaxError(f"{run}: already holds a run; resume it or choose another folder")
+    return initial_state(config, mesh), None
 
 
-def _key(config: TrainConfig, purpose: str) -> PRNGKeyArray:
-    purposes = ("batches", "held-out")
-    return jax.random.fold_in(jax.random.key(config.seed), purposes.index(purpose))
-
-
-def _resumed(config: TrainConfig, run: Path) -> tuple[TrainState, Evaluation | None]:
+def _resumed(
+    config: TrainConfig, run: epath.Path, mesh: Mesh
+) -> tuple[TrainState, Evaluation | None]:
     """The last state of a run, and its best evaluation so far."""
-    saved, _ = checkpoints.read_about(run, "last")
+    saved, latest = checkpoints.read_about(run, "last")
     if saved != config:
         theirs, ours = saved.to_dict(), config.to_dict()
         differing = ", ".join(key for key in ours if ours[key] != theirs[key])
@@ -143,33 +123,21 @@ def _resumed(config: TrainConfig, run: Path) -> tuple[TrainState, Evaluation | N
             f"{run}: the run to resume has another configuration (differs in {differing}); "
             "resume without changing it, or start another run"
         )
+    state = checkpoints.load_state(run, config, mesh)
     best = checkpoints.read_about(run, "best")[1] if (run / "best").is_dir() else None
-    return checkpoints.load_state(run, config), best
+    # The interruption may have come between the two.
+    return state, _best(best, latest, run, state, config)
 
 
-def _mean_finite(losses: list[Array], done: int, run: Path) -> float:
-    """Mean of the losses of the steps up to `done`, none of which may be NaN or infinite."""
-    values = np.asarray(jax.device_get(losses))
-    if not np.isfinite(values).all():
-        step = done - len(values) + 1 + int(np.argmin(np.isfinite(values)))
-        raise DistaxError(
-            f"{run}: the loss is {values[~np.isfinite(values)][0]} at step {step}; the last good "
-            "checkpoint is kept: lower the learning rate or look at the data"
-        )
-    return float(values.mean())
-
-
-@contextmanager
-def _sigterm() -> Iterator[Callable[[], bool]]:
-    """Within the block SIGTERM only sets a flag, which the yielded function reads."""
-    asked = False
-
-    def handler(signum: int, frame: FrameType | None) -> None:
-        nonlocal asked
-        asked = True
-
-    previous = signal.signal(signal.SIGTERM, handler)
-    try:
-        yield lambda: asked
-    finally:
-        signal.signal(signal.SIGTERM, previous)
+def _best(
+    before: Evaluation | None,
+    latest: Evaluation | None,
+    run: epath.Path,
+    state: TrainState,
+    config: TrainConfig,
+) -> Evaluation | None:
+    """The better of two evaluations; the latest is saved with its state if that is it."""
+    if latest is None or (before and latest.cso_map_by_score <= before.cso_map_by_score):
+        return before
+    checkpoints.save(run, "best", state, config, latest)
+    return latest

@@ -3,16 +3,25 @@
 import json
 import sys
 import time
-from pathlib import Path
+from contextlib import ExitStack
 from types import TracebackType
+from typing import IO, TYPE_CHECKING
 
+import jax
+from etils import epath
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from distax.errors import DistaxError
 
+if TYPE_CHECKING:
+    from tensorboardX import SummaryWriter
+
 
 class Reporter:
     """Writes a run's figures to the screen, to `metrics.jsonl` and to TensorBoard event files.
+
+    Of several processes only the first does. In a bucket, where files cannot be added to, there is
+    only the screen.
 
     Args:
       run: the run's folder; the files there are added to.
@@ -23,15 +32,13 @@ class Reporter:
       DistaxError: the folder cannot be written.
     """
 
-    def __init__(self, run: Path, steps: int, start: int):
-        from tensorboardX import SummaryWriter
-
-        try:
-            run.mkdir(parents=True, exist_ok=True)
-            self._lines = (run / "metrics.jsonl").open("a", encoding="utf-8")
-            self._events = SummaryWriter(str(run / "tensorboard"))
-        except OSError as error:
-            raise DistaxError(f"{run}: cannot be written ({error.strerror})") from error
+    def __init__(self, run: epath.Path, steps: int, start: int):
+        self._speaks = jax.process_index() == 0
+        self._files = ExitStack()
+        self._lines: IO[str] | None = None
+        self._events: SummaryWriter | None = None
+        if self._speaks and "://" not in str(run):
+            self._open(run)
         self._steps = steps
         self.start_clock(start)
         self._bar = Progress(
@@ -40,9 +47,21 @@ class Reporter:
             BarColumn(),
             TextColumn("{task.description}"),
             TimeRemainingColumn(),
-            disable=not sys.stdout.isatty(),
+            disable=not (self._speaks and sys.stdout.isatty()),
         )
         self._task = self._bar.add_task("", total=steps, completed=start)
+
+    def _open(self, run: epath.Path) -> None:
+        from tensorboardX import SummaryWriter
+
+        try:
+            run.mkdir(parents=True, exist_ok=True)
+            self._lines = (run / "metrics.jsonl").open("a", encoding="utf-8")
+            self._events = SummaryWriter(str(run / "tensorboard"))
+        except OSError as error:
+            raise DistaxError(f"{run}: cannot be written ({error.strerror})") from error
+        self._files.callback(self._lines.close)
+        self._files.callback(self._events.close)
 
     def __enter__(self) -> "Reporter":
         self._bar.start()
@@ -55,8 +74,7 @@ class Reporter:
         traceback: TracebackType | None,
     ) -> None:
         self._bar.stop()
-        self._lines.close()
-        self._events.close()
+        self._files.close()
 
     def start_clock(self, step: int) -> None:
         """Measure speed from here, leaving out what was done since the last figure."""
@@ -70,12 +88,14 @@ class Reporter:
 
     def log(self, step: int, **figures: float) -> None:
         """Record figures under their names at a step."""
-        self._lines.write(json.dumps({"step": step, **figures}) + "\n")
-        self._lines.flush()
-        for name, value in figures.items():
-            self._events.add_scalar(name, value, step)
+        if self._lines:
+            self._lines.write(json.dumps({"step": step, **figures}) + "\n")
+            self._lines.flush()
+        if self._events:
+            for name, value in figures.items():
+                self._events.add_scalar(name, value, step)
         text = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
-        if self._bar.disable:
-            print(f"step {step}/{self._steps}  {text}", flush=True)
-        else:
+        if not self._bar.disable:
             self._bar.update(self._task, completed=step, description=text)
+        elif self._speaks:
+            print(f"step {step}/{self._steps}  {text}", flush=True)

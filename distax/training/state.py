@@ -1,20 +1,23 @@
-"""The state of a training run, and the one step that changes it."""
+"""The state of a training run, and the steps that change it."""
 
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from operator import itemgetter
 
 import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
+from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
 from distax import models
 from distax.config import OptimizerConfig, TrainConfig
 from distax.models import Model
+from distax.parallel import state_shardings
 from distax.pytree import pytree
-from distax.training.feeds import Batch
+from distax.training.feeds import Batch, Batches
 
 
 @pytree
@@ -76,20 +79,46 @@ def init_state(model: Model, optimizer: optax.GradientTransformation) -> TrainSt
     )
 
 
+def initial_state(config: TrainConfig, mesh: Mesh) -> TrainState:
+    """The state before the first step, made where it is to lie."""
+    make = partial(_make_state, config)
+    where = state_shardings(jax.eval_shape(make), mesh, config.divide_state)
+    return jax.jit(make, out_shardings=where)()
+
+
+def abstract_state(config: TrainConfig, mesh: Mesh) -> TrainState:
+    """The state's shapes and where it is to lie, at no cost."""
+    state = jax.eval_shape(partial(_make_state, config))
+    return jax.tree.map(
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+        state,
+        state_shardings(state, mesh, config.divide_state),
+    )
+
+
+def _make_state(config: TrainConfig) -> TrainState:
+    return init_state(create_model(config), make_optimizer(config.optimizer, config.steps))
+
+
 def merge(model: Model, params: nnx.State, constants: nnx.State) -> Model:
     """The model with other arrays; `model` may be abstract."""
     return nnx.merge(nnx.graphdef(model), params, constants)
 
 
-def make_train_step(
-    config: TrainConfig,
-) -> Callable[[TrainState, Batch], tuple[TrainState, Float[Array, ""]]]:
-    """The step (state, batch) → (state, loss); it consumes the state it is given."""
+def make_train_steps(
+    config: TrainConfig, mesh: Mesh
+) -> Callable[[TrainState, Batches], tuple[TrainState, Float[Array, " steps"]]]:
+    """The function (state, batches) → (state, losses) that does a step for each batch.
+
+    It consumes the state it is given.
+    """
     return partial(
-        _train_step,
+        _train_steps,
         graphdef=nnx.graphdef(abstract_model(config)),
         optimizer=config.optimizer,
         steps=config.steps,
+        mesh=mesh,
+        divide_state=config.divide_state,
     )
 
 
@@ -97,23 +126,32 @@ def make_train_step(
 @partial(
     jax.jit,
     donate_argnames="state",
-    static_argnames=("graphdef", "optimizer", "steps"),
+    static_argnames=("graphdef", "optimizer", "steps", "mesh", "divide_state"),
 )
-def _train_step(
+def _train_steps(
     state: TrainState,
-    batch: Batch,
+    batches: Batches,
     graphdef: nnx.GraphDef[Model],
     optimizer: OptimizerConfig,
     steps: int,
-) -> tuple[TrainState, Float[Array, ""]]:
-    images, targets = batch
+    mesh: Mesh,
+    divide_state: bool,
+) -> tuple[TrainState, Float[Array, " steps"]]:
+    update = make_optimizer(optimizer, steps).update
+    where = state_shardings(state, mesh, divide_state)
 
-    def loss(params: nnx.State) -> Float[Array, ""]:
-        return nnx.merge(graphdef, params, state.constants).loss(images, targets)
+    def step(state: TrainState, batch: Batch) -> tuple[TrainState, Float[Array, ""]]:
+        def loss(params: nnx.State) -> Float[Array, ""]:
+            return nnx.merge(graphdef, params, state.constants).loss(*batch)
 
-    value, gradients = jax.value_and_grad(loss)(state.params)
-    updates, opt_state = make_optimizer(optimizer, steps).update(
-        gradients, state.opt_state, state.params
-    )
-    params = optax.apply_updates(state.params, updates)
-    return replace(state, step=state.step + 1, params=params, opt_state=opt_state), value
+        value, gradients = jax.value_and_grad(loss)(state.params)
+        updates, opt_state = update(gradients, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        state = replace(state, step=state.step + 1, params=params, opt_state=opt_state)
+        return jax.lax.with_sharding_constraint(state, where), value
+
+    if len(batches[0]) > 1:
+        return jax.lax.scan(step, state, batches)
+    # XLA's gradients of convolutions are very slow inside a loop on CPUs.
+    state, value = step(state, jax.tree.map(itemgetter(0), batches))
+    return state, value[None]

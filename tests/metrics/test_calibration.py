@@ -58,7 +58,7 @@ def test_agrees_with_one_target_at_a_time():
     np.testing.assert_allclose(coverage.coverage, covered / regions, rtol=1e-6)
     np.testing.assert_array_equal(reliability.detections, detections)
     np.testing.assert_array_equal(reliability.hits, hits)
-    np.testing.assert_allclose(reliability.reported, reported, rtol=1e-5)
+    np.testing.assert_allclose(reliability.reported.total, reported, rtol=1e-5)
     assert covered.min() > 0
     assert covered.max() < regions
     assert hits.sum() > 0
@@ -79,7 +79,7 @@ def test_regions_and_probabilities_of_known_errors_come_true():
     )
     coverage, reliability = sums_of(found, make_targets(jnp.float32(places), flux))
     np.testing.assert_allclose(coverage.coverage, CREDIBLE_LEVELS, atol=0.02)
-    deviation = (reliability.hits - reliability.reported) / np.sqrt(
+    deviation = (reliability.hits - reliability.reported.total) / np.sqrt(
         np.maximum(reliability.detections, 1)
     )
     assert np.abs(deviation).max() < 2

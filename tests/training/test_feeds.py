@@ -1,5 +1,4 @@
 from dataclasses import replace
-from itertools import islice
 
 import jax
 import jax.numpy as jnp
@@ -7,14 +6,22 @@ import numpy as np
 import pytest
 
 from distax import DistaxError, Sensor, make_targets
-from distax.scenes import PlacementLaw
+from distax.parallel import data_mesh, shared, split
+from distax.scenes import PlacementLaw, simulate
 from distax.training.feeds import MemoryFeed, SimulatedFeed, StreamFeed, epoch_order
 
 SIZE, BATCH = 13, 4
 
 
-def take(feed, start, count):
-    return list(islice(feed.batches(start), count))
+def take(feed, start, count, at_once=1):
+    """Batches of single steps."""
+    stop = start + count
+    spans = [range(i, min(i + at_once, stop)) for i in range(start, stop, at_once)]
+    return [
+        jax.tree.map(lambda leaf, k=k: np.asarray(leaf[k]), batches)
+        for span, batches in zip(spans, feed.batches(spans), strict=False)
+        for k in range(len(span))
+    ]
 
 
 def assert_same(first, second):
@@ -31,15 +38,27 @@ def data():
 
 
 @pytest.fixture(scope="module")
-def feeds(data):
+def make(data):
+    """The three feeds for the first devices."""
     images, targets = jax.tree.map(np.asarray, data)
     records = [jax.tree.map(lambda leaf, i=i: leaf[i], (images, targets)) for i in range(SIZE)]
     key = jax.random.key(5)
-    return {
-        "simulated": SimulatedFeed(key, BATCH, Sensor(), PlacementLaw()),
-        "memory": MemoryFeed(*data, key, BATCH),
-        "stream": StreamFeed(records, lambda record: record, key, BATCH),
-    }
+
+    def feeds(devices):
+        mesh = data_mesh(jax.devices()[:devices])
+        shared_data = jax.tree.map(lambda leaf: shared(np.asarray(leaf), mesh), data)
+        return {
+            "simulated": SimulatedFeed(key, BATCH, Sensor(read_noise=2.0), PlacementLaw(), mesh),
+            "memory": MemoryFeed(*shared_data, key, BATCH, mesh),
+            "stream": StreamFeed(records, lambda record: record, key, BATCH, mesh),
+        }
+
+    return feeds
+
+
+@pytest.fixture(scope="module")
+def feeds(make):
+    return make(1)
 
 
 @pytest.mark.parametrize("name", ["simulated", "memory", "stream"])
@@ -47,6 +66,26 @@ def feeds(data):
 def test_a_feed_goes_on_from_any_step(feeds, name, start):
     # Three batches an epoch: the steps lie within, at the end of and beyond the first.
     assert_same(take(feeds[name], start, 3), take(feeds[name], 0, start + 3)[start:])
+
+
+@pytest.mark.parametrize("name", ["simulated", "memory", "stream"])
+@pytest.mark.parametrize(("devices", "at_once"), [(1, 5), (2, 1), (4, 3), (4, 8)])
+def test_batches_do_not_depend_on_devices_nor_on_how_many_are_asked_for(
+    feeds, make, name, devices, at_once
+):
+    # Three batches an epoch: some of these spans are longer than one.
+    other = make(devices)[name]
+    assert_same(take(other, 1, 9, at_once), take(feeds[name], 1, 9))
+    images, targets = next(other.batches([range(2)]))
+    for leaf in (images, *jax.tree.leaves(targets)):
+        assert leaf.sharding.is_equivalent_to(split(other.mesh, axis=1), leaf.ndim)
+
+
+def test_simulated_batches_are_scenes_of_the_step_s_key(feeds):
+    feed = feeds["simulated"]
+    for step, batch in enumerate(take(feed, 0, 2)):
+        key = jax.random.fold_in(feed.key, step)
+        assert_same([batch], [simulate(key, BATCH, feed.sensor, feed.law)])
 
 
 def test_memory_and_stream_give_the_same_batches(feeds):
@@ -74,7 +113,7 @@ def test_orders_are_permutations_that_depend_on_key_and_epoch():
 def test_simulated_batches_differ_and_follow_the_key(feeds):
     (first, _), (second, _) = take(feeds["simulated"], 0, 2)
     assert not np.array_equal(first, second)
-    other = SimulatedFeed(jax.random.key(6), BATCH, Sensor(), PlacementLaw())
+    other = replace(feeds["simulated"], key=jax.random.key(6))
     assert not np.array_equal(first, take(other, 0, 1)[0][0])
 
 

@@ -2,7 +2,6 @@ import json
 import os
 import signal
 from dataclasses import replace
-from itertools import islice
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +11,10 @@ import pytest
 from distax import DistaxError
 from distax.config import OptimizerConfig
 from distax.errors import Terminated
+from distax.parallel import data_mesh
 from distax.training import checkpoints, loop
-from distax.training.loop import make_feed, make_held_out, train
+from distax.training.data import make_feed, make_held_out
+from distax.training.loop import train
 
 
 def lines(run):
@@ -30,11 +31,11 @@ class KillAt:
     def __init__(self, feed, step):
         self.feed, self.step = feed, step
 
-    def batches(self, start):
-        for step, batch in enumerate(self.feed.batches(start), start + 1):
-            if step == self.step:
+    def batches(self, spans):
+        for span, batches in zip(spans, self.feed.batches(spans), strict=True):
+            if self.step == span.stop:
                 os.kill(os.getpid(), signal.SIGTERM)
-            yield batch
+            yield batches
 
 
 @pytest.mark.parametrize("step", [1, 3, 4])
@@ -42,7 +43,7 @@ def test_a_run_stopped_by_sigterm_goes_on_to_the_same_parameters(
     tiny_run, tiny_config, tmp_path, monkeypatch, step
 ):
     # Step 3 is one with an evaluation of its own, the others are not.
-    monkeypatch.setattr(loop, "make_feed", lambda config: KillAt(make_feed(config), step))
+    monkeypatch.setattr(loop, "make_feed", lambda *args: KillAt(make_feed(*args), step))
     with pytest.raises(Terminated, match=f"stopped at step {step} of 6; saved in"):
         train(tiny_config, tmp_path)
     assert int(checkpoints.load_state(tmp_path, tiny_config).step) == step
@@ -91,16 +92,17 @@ class PoisonedFrom:
     def __init__(self, feed, step):
         self.feed, self.step = feed, step
 
-    def batches(self, start):
-        for step, (images, targets) in enumerate(self.feed.batches(start), start + 1):
-            yield images * jnp.where(step >= self.step, jnp.nan, 1.0), targets
+    def batches(self, spans):
+        for span, (images, targets) in zip(spans, self.feed.batches(spans), strict=True):
+            steps = jnp.arange(span.start + 1, span.stop + 1)[:, None, None, None]
+            yield images * jnp.where(steps >= self.step, jnp.nan, 1.0), targets
 
 
 @pytest.mark.parametrize("step", [4, 5, 6])
 def test_a_loss_that_is_not_a_number_stops_and_keeps_the_last_good_checkpoint(
     tiny_config, tmp_path, monkeypatch, step
 ):
-    monkeypatch.setattr(loop, "make_feed", lambda config: PoisonedFrom(make_feed(config), step))
+    monkeypatch.setattr(loop, "make_feed", lambda *args: PoisonedFrom(make_feed(*args), step))
     with pytest.raises(DistaxError, match=f"the loss is nan at step {step}; the last good"):
         train(tiny_config, tmp_path)
     state = checkpoints.load_state(tmp_path, tiny_config)
@@ -110,13 +112,18 @@ def test_a_loss_that_is_not_a_number_stops_and_keeps_the_last_good_checkpoint(
 
 def test_held_out_scenes_are_not_trained_on(tiny_config):
     held_out, _ = make_held_out(tiny_config)
-    trained = np.concatenate([i for i, _ in islice(make_feed(tiny_config).batches(0), 20)])
-    assert not set(map(bytes, np.asarray(held_out))) & set(map(bytes, trained))
+    feed = make_feed(tiny_config, data_mesh())
+    ((trained, _),) = feed.batches([range(20)])
+    trained = np.asarray(trained).reshape(-1, 11, 11)
+    assert not set(map(bytes, held_out)) & set(map(bytes, trained))
 
 
 def test_seeds_give_different_runs(tiny_config):
-    first, second = (make_feed(replace(tiny_config, seed=seed)) for seed in (0, 1))
-    assert not np.array_equal(next(first.batches(0))[0], next(second.batches(0))[0])
+    first, second = (
+        next(make_feed(replace(tiny_config, seed=seed), data_mesh()).batches([range(1)]))
+        for seed in (0, 1)
+    )
+    assert not np.array_equal(first[0], second[0])
 
 
 def test_optimizer_options_change_the_result(tiny_config, tiny_run, tmp_path):

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,13 +10,16 @@ from flax import nnx
 from distax import Sensor
 from distax.config import OptimizerConfig
 from distax.models.base import Constant
+from distax.parallel import data_mesh
 from distax.scenes import PlacementLaw, simulate
+from distax.training.data import make_feed
 from distax.training.state import (
     abstract_model,
     create_model,
     init_state,
+    initial_state,
     make_optimizer,
-    make_train_step,
+    make_train_steps,
     merge,
 )
 
@@ -60,10 +65,11 @@ def test_a_step_is_adam_on_the_objective_and_leaves_constants_alone(tiny_config)
     expected = jax.tree.map(np.asarray, optax.apply_updates(params, updates))
     constants = jax.tree.map(np.asarray, nnx.state(model, Constant))
 
-    step = make_train_step(tiny_config)
-    state, value = step(init_state(model, optimizer), (images, targets))
+    steps = make_train_steps(tiny_config, data_mesh())
+    batches = jax.tree.map(lambda leaf: leaf[None], (images, targets))
+    state, values = steps(init_state(model, optimizer), batches)
     assert int(state.step) == 1
-    assert float(value) == pytest.approx(float(loss), rel=1e-5)
+    np.testing.assert_allclose(values, [loss], rtol=1e-5)
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-7), state.params, expected
     )
@@ -72,10 +78,52 @@ def test_a_step_is_adam_on_the_objective_and_leaves_constants_alone(tiny_config)
 
 def test_steps_on_one_batch_lower_its_loss(tiny_config):
     optimizer = make_optimizer(tiny_config.optimizer, tiny_config.steps)
-    step = make_train_step(tiny_config)
+    steps = make_train_steps(tiny_config, data_mesh())
     batch = simulate(jax.random.key(0), 8, Sensor(), PlacementLaw())
-    state, losses = init_state(create_model(tiny_config), optimizer), []
-    for _ in range(tiny_config.steps):
-        state, loss = step(state, batch)
-        losses.append(float(loss))
+    batches = jax.tree.map(lambda leaf: jnp.stack([leaf] * tiny_config.steps), batch)
+    state, losses = steps(init_state(create_model(tiny_config), optimizer), batches)
+    assert int(state.step) == tiny_config.steps
     assert losses[-1] < 0.9 * losses[0]
+
+
+def test_steps_in_one_dispatch_are_those_done_one_by_one(tiny_config):
+    mesh = data_mesh()
+    steps = make_train_steps(tiny_config, mesh)
+    (batches,) = make_feed(tiny_config, mesh).batches([range(3)])
+    together, losses = steps(initial_state(tiny_config, mesh), batches)
+    state, single = initial_state(tiny_config, mesh), []
+    for number in range(3):
+        state, loss = steps(state, jax.tree.map(lambda leaf, i=number: leaf[i][None], batches))
+        single.extend(loss)
+    np.testing.assert_allclose(losses, single, rtol=1e-5)
+    assert_close(together.params, state.params)
+
+
+@pytest.mark.parametrize("divided", [False, True])
+def test_eight_devices_take_the_steps_of_one(tiny_config, divided):
+    config = replace(tiny_config, divide_state=divided)
+    results = {}
+    for count in (1, 8):
+        mesh = data_mesh(jax.devices()[:count])
+        (batches,) = make_feed(config, mesh).batches([range(3)])
+        assert len(batches[0].sharding.device_set) == count
+        results[count] = make_train_steps(config, mesh)(initial_state(config, mesh), batches)
+    assert_close(results[8][0].params, results[1][0].params)
+    # Moments of the hypernetwork's gradients, in which most of what is summed cancels.
+    assert_close(results[8][0].opt_state, results[1][0].opt_state, 3e-4)
+    np.testing.assert_allclose(results[8][1], results[1][1], rtol=1e-5)
+    state = results[8][0]
+    for arrays in (state.params, state.opt_state[0].mu):
+        # 1089 by 8.
+        kernel = arrays["stages"][0]["dynamic_transform"]["compress"]["kernel"][...]
+        assert kernel.sharding.shard_shape(kernel.shape) == (1089, 1 if divided else 8)
+
+
+def assert_close(first, second, tolerance=1e-5):
+    """Equal up to a share of each array's largest value."""
+
+    def one(a, b):
+        a, b = np.asarray(a), np.asarray(b)
+        np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * max(1.0, np.abs(b).max()))
+
+    jax.tree.map(one, first, second)

@@ -1,0 +1,68 @@
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from distax import DistaxError, Sensor, models, parallel
+from distax.evaluation import devices, evaluate
+from distax.evaluation.devices import Judge, sum_over_devices
+from distax.scenes import PlacementLaw, simulate
+
+
+@dataclass(frozen=True)
+class Weigh(Judge[dict]):
+    """Sums that tell which rows were counted, and where in their batch they came."""
+
+    batch: int
+
+    def __call__(self, arrays, rows, valid):
+        numbers = jnp.where(valid, rows["number"], 0)
+        places = jnp.arange(len(valid)) % self.batch
+        return {
+            "rows": jnp.sum(valid),
+            "weighted": arrays * jnp.sum(numbers),
+            "out of place": jnp.sum(valid & (rows["number"] % self.batch != places)),
+        }
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 8])
+@pytest.mark.parametrize("length", [1, 7, 24, 100])
+def test_every_row_is_counted_once_at_its_place(length, count, monkeypatch):
+    monkeypatch.setattr(devices, "_IMAGES", 10)
+    rows = {"number": np.arange(length), "more": np.zeros((length, 2))}
+    sums = sum_over_devices(Weigh(5), np.int32(3), rows, 5, jax.devices()[:count])
+    assert sums == {"rows": length, "weighted": 3 * sum(range(length)), "out of place": 0}
+
+
+def test_an_evaluation_is_the_same_to_the_last_bit_on_1_2_and_8_devices():
+    options = {"stages": 1, "channels": 4, "hidden": 8}
+    model = models.create("dista", rngs=nnx.Rngs(0), **options)
+    images, truth = simulate(jax.random.key(0), 37)
+    first, *others = (
+        evaluate(
+            model,
+            images,
+            truth,
+            Sensor(),
+            threshold=10.0,
+            batch_size=4,
+            law=PlacementLaw(),
+            devices=jax.devices()[:count],
+        )
+        for count in (1, 2, 8)
+    )
+    assert first.images == 37
+    assert 0 < first.cso_map < 1
+    assert first.rmse > 0
+    assert first.psnr > 0
+    assert others == [first, first]
+
+
+def test_virtual_devices_without_threads_are_refused_rather_than_hang(monkeypatch):
+    monkeypatch.setenv("NPROC", "8")
+    with pytest.raises(DistaxError, match=r"need at least 16 threads, .* NPROC=16 beforehand"):
+        parallel.data_mesh(jax.devices())
+    assert parallel.data_mesh(jax.devices()[:4]).size == 4
