@@ -22,7 +22,7 @@ def conv3x3(
     """Dense convolution."""
     inputs, outputs = kernel.shape[2:]
     if inputs == 1:
-        return _value_and_gradient_by(_shifted_one_to_many, _convolve, maps, kernel)
+        return _value_and_gradient_by(_shifted_one_to_many, _convolve_in_parts, maps, kernel)
     if outputs == 1:
         return _shifted_many_to_one(maps, kernel)
     return _value_and_gradient_by(_convolve, _convolve_in_parts, maps, kernel)
@@ -39,7 +39,7 @@ def separable3x3(
         return _sum_of_shifts(maps, lambda s, i, j: s * depthwise[i, j]) @ pointwise
 
     def dense(maps: Array, depthwise: Array, pointwise: Array) -> Array:
-        return _convolve(maps, depthwise[..., None] * pointwise)
+        return _convolve_in_parts(maps, depthwise[..., None] * pointwise)
 
     return _value_and_gradient_by(shifted, dense, maps, depthwise, pointwise)
 
@@ -76,8 +76,12 @@ def _convolve(maps: Array, kernel: Array) -> Array:
 
 
 def _convolve_in_parts(maps: Array, kernel: Array) -> Array:
-    """The batch in eight parts: their kernel gradients run side by side on a CPU."""
-    parts = min(8, len(maps)) if jax.default_backend() == "cpu" else 1
+    """The batch in eight parts: their kernel gradients run side by side on a CPU.
+
+    Not where the batch is split already, over several devices.
+    """
+    alone = jax.default_backend() == "cpu" and jax.device_count() == 1
+    parts = min(8, len(maps)) if alone else 1
     return jnp.concatenate([_convolve(part, kernel) for part in jnp.array_split(maps, parts)])
 
 

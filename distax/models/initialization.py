@@ -32,11 +32,14 @@ def linear_estimator(
         return jax.scipy.linalg.solve(gram, images.T @ labels, assume_a="pos").T
 
 
-@partial(jax.jit, static_argnums=(0, 1))
+@partial(jax.jit, static_argnums=(0, 1, 2, 3))
 def simulated_estimator(
-    sensor: Sensor, factor: int, scenes: int = 10_000
+    sensor: Sensor, factor: int, border: int = 1, scenes: int = 10_000
 ) -> Float[Array, "nodes pixels"]:
-    """Q over simulated scenes of CSIST-100K's law in the sensor's image; always the same scenes."""
-    law = PlacementLaw(height=sensor.height, width=sensor.width)
+    """Q over simulated scenes of CSIST-100K's law in the sensor's image; always the same scenes.
+
+    `border` is the law's: how many pixels along each edge are never the host.
+    """
+    law = PlacementLaw(height=sensor.height, width=sensor.width, border=border)
     labels = rasterize(sample(jax.random.key(0), scenes, law), sensor, factor)
     return linear_estimator(labels.reshape(scenes, -1), sensor.sampling_matrix(factor))

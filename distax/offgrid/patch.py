@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from distax.blobs import blob_pixel
 from distax.pytree import pytree
 from distax.scenes import PlacementLaw
 from distax.sensor import Sensor
@@ -50,7 +51,7 @@ def cut(
     """The windows around the blobs of raw images; NaN marks pixels to leave out."""
     known = jnp.isfinite(images)
     counts = jnp.where(known, images - sensor.background, 0.0)
-    origin = jax.vmap(_brightest_pixel)(counts)
+    origin = jax.vmap(blob_pixel)(counts)
     half_step = HALF_STEP if sensor.bit_depth is not None else _REAL_HALF_STEP
     lower = jnp.where(known, counts - half_step, -jnp.inf)
     upper = jnp.where(known & (images < sensor.white), counts + half_step, jnp.inf)
@@ -75,16 +76,3 @@ def cut(
         variance=window(variance, 0.0),
         origin=origin.T,
     )
-
-
-def _brightest_pixel(counts: Float[Array, "height width"]) -> Int[Array, "2"]:
-    """The pixel nearest to the flux centroid of the brightest blob."""
-    padded = jnp.pad(counts, 2)
-    box = jax.lax.reduce_window(counts, 0.0, jax.lax.add, (3, 3), (1, 1), "SAME")
-    peak = jnp.stack(jnp.unravel_index(jnp.argmax(box), counts.shape))
-    blob = jnp.maximum(jax.lax.dynamic_slice(padded, peak, (5, 5)), 0.0)
-    offset = jnp.arange(-2.0, 3.0)
-    flux = jnp.maximum(jnp.sum(blob), 1e-6)
-    centroid = jnp.stack([jnp.sum(blob.sum(1) * offset), jnp.sum(blob.sum(0) * offset)]) / flux
-    limit = jnp.array(counts.shape) - 1
-    return jnp.clip(peak + jnp.round(centroid).astype(peak.dtype), 0, limit)

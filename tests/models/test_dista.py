@@ -240,3 +240,98 @@ def test_matrices_of_another_factor_are_refused():
     phi = SENSOR.sampling_matrix(5)
     with pytest.raises(DistaxError, match=r"phi.*\(30, 750\).*\(30, 270\)"):
         create("dista", factor=3, sensor=SENSOR, phi=phi, q_init=phi.T, rngs=nnx.Rngs(0))
+
+
+WINDOW = 5
+
+
+@pytest.fixture(scope="module")
+def scenes():
+    """Blobs in the middle of an image and at its border, with their grids."""
+    place = jnp.float32([[4.1, 5.2], [1.2, 7.9], [6.8, 0.9]])[:, None]
+    truth = make_targets(place, jnp.full((3, 1), 230.0))
+    sensor = Sensor(height=9, width=10)
+    return sensor, render(truth, sensor), rasterize(truth, sensor, 3)
+
+
+def windowed(sensor, **options):
+    seen = Sensor(height=WINDOW, width=WINDOW)
+    phi = seen.sampling_matrix(3)
+    sizes = {"stages": STAGES, "channels": CHANNELS, "hidden": HIDDEN, "rngs": nnx.Rngs(0)}
+    return create("dista", sensor=sensor, window=WINDOW, phi=phi, q_init=phi.T, **sizes | options)
+
+
+def test_a_windowed_model_is_a_smaller_one_on_what_the_window_shows(scenes):
+    sensor, images, grids = scenes
+    model = windowed(sensor)
+    seen = Sensor(height=WINDOW, width=WINDOW)
+    small = create(
+        "dista",
+        sensor=seen,
+        stages=STAGES,
+        channels=CHANNELS,
+        hidden=HIDDEN,
+        phi=seen.sampling_matrix(3),
+        q_init=seen.sampling_matrix(3).T,
+        rngs=nnx.Rngs(0),
+    )
+    found = infer(model, images)
+    assert found.shape == grids.shape
+    for one, (row, column) in enumerate([(4, 5), (1, 8), (7, 1)]):
+        top, left = row - 2, column - 2
+        inside = np.pad(np.asarray(images[one]), 2)[top + 2 : top + 7, left + 2 : left + 7]
+        part = np.asarray(infer(small, jnp.asarray(inside)[None])[0])
+        canvas = np.zeros((39, 42), np.float32)
+        canvas[3 * top + 6 : 3 * top + 21, 3 * left + 6 : 3 * left + 21] = part
+        np.testing.assert_allclose(found[one], canvas[6:-6, 6:-6], atol=1e-3)
+
+
+def test_the_windowed_objective_is_that_of_the_windows(scenes):
+    sensor, images, grids = scenes
+    model = windowed(sensor, symmetry_weight=0.0)
+    # Beyond the image neither has anything; within it only the windows differ from zero.
+    error = jnp.sum((infer(model, images) - grids) ** 2) / (3 * 15**2)
+    assert float(model.objective(images, grids)) == pytest.approx(float(error), rel=0.05)
+
+
+@pytest.mark.parametrize("side", [0, 4, -7])
+def test_a_window_has_a_middle(side):
+    with pytest.raises(DistaxError, match="window must be an odd number of pixels"):
+        build(window=side)
+
+
+def test_an_unknown_precision_is_named():
+    with pytest.raises(DistaxError, match="unknown dtype 'float16'"):
+        build(dtype="float16")
+
+
+def test_bfloat16_maps_keep_parameters_and_answers_in_float32(small, batch):
+    images, grids = batch
+    model = build(dtype="bfloat16")
+    outputs, exact = model.unroll(images), small.unroll(images)
+    assert outputs[0].u.dtype == jnp.bfloat16
+    for mine, theirs in zip(outputs, exact, strict=True):
+        assert mine.x.dtype == mine.r.dtype == jnp.float32
+        scale = float(jnp.abs(theirs.x).max())
+        np.testing.assert_allclose(mine.x, theirs.x, rtol=0, atol=0.08 * scale)
+    loss, gradients = nnx.value_and_grad(lambda model: model.objective(images, grids))(model)
+    assert loss.dtype == jnp.float32
+    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(gradients))
+    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(nnx.state(model)))
+    assert float(loss) == pytest.approx(float(small.objective(images, grids)), rel=0.03)
+
+
+def test_rematerialised_stages_have_the_same_gradients(training, batch):
+    parameters, exact = training
+    graph, _, constants = nnx.split(build(rematerialize=True), nnx.Param, ...)
+    again = jax.jit(
+        jax.value_and_grad(
+            lambda parameters: nnx.merge(graph, parameters, constants).objective(*batch)
+        )
+    )
+    assert "remat" in str(jax.make_jaxpr(again)(parameters))
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5 * np.abs(b).max()),
+        again(parameters),
+        exact(parameters),
+    )
