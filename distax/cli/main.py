@@ -11,6 +11,7 @@ import tyro
 from tyro.conf import OmitSubcommandPrefixes, subcommand
 
 from distax.cli.build_dataset import BuildDataset
+from distax.cli.cache import default_folder, keep_compiled_programs
 from distax.cli.evaluate import Evaluate
 from distax.cli.quickstart import Quickstart
 from distax.cli.train import Train
@@ -25,6 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         with warnings.catch_warnings():
             warnings.formatwarning = _format_warning
+            keep_compiled_programs()
             _parse(sys.argv[1:] if arguments is None else arguments).run()
     except DistaxError as error:
         sys.exit(f"distax: {error}")
@@ -61,7 +63,12 @@ def _parse(arguments: Sequence[str]) -> Any:
     return tyro.cli(
         commands,  # type: ignore[arg-type]
         prog="distax",
-        description="Unmix closely-spaced infrared small targets.",
+        description=(
+            "Unmix closely-spaced infrared small targets. Compiled programs are kept in "
+            f"{default_folder()}, so that a command starts faster the next time; "
+            "JAX_COMPILATION_CACHE_DIR names another folder, JAX_ENABLE_COMPILATION_CACHE=0 keeps "
+            "none."
+        ),
         args=arguments,
         config=(OmitSubcommandPrefixes,),
     )
