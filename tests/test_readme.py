@@ -101,7 +101,26 @@ def test_the_estimators_table_is_that_of_the_results():
         assert f"| {figure['name']} | {figure['images_per_second']:,.0f} | {cells} |" in README
 
 
-@pytest.mark.parametrize("page", ["README.md", "experiments/off_grid.md"])
+def test_the_comparison_table_is_that_of_the_results():
+    results = json.loads((ROOT / "experiments/results/torch_cpu.json").read_text())
+    for row in results["figures"]:
+        memory, seconds = row["memory"], row["compile_seconds"]
+        cells = f"{row['inference']:,.0f} | {row['training']:,.0f} | "
+        cells += "– | –" if memory is None else f"{memory / 1e6:,.0f} | {seconds:.0f}"
+        assert f"| {row['name']} | {cells} |" in README
+    for key in ("jax", "torch", "date"):
+        assert results[key].partition("+")[0] in README
+
+
+def test_the_scores_of_variants_are_those_of_the_results():
+    results = json.loads((ROOT / "experiments/results/variants.json").read_text())
+    for row in results["figures"]:
+        assert f"{100 * row['cso_map']:.1f}" in README
+
+
+@pytest.mark.parametrize(
+    "page", ["README.md", "experiments/off_grid.md", "experiments/cluster/README.md"]
+)
 def test_what_a_page_links_to_is_there(page):
     links = re.findall(r"\]\(([^)#:]+)\)", (ROOT / page).read_text())
     assert len(links) >= 2

@@ -8,7 +8,7 @@ A figure is the best of several repetitions after compilation.
 import json
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,10 +17,12 @@ import tyro
 from measuring import about_machine, fastest
 
 import distax
-from distax.config import TrainConfig
+from distax.config import DataConfig, ModelConfig, TrainConfig
 from distax.files import write_text
+from distax.parallel import data_mesh
 from distax.scenes import simulate
-from distax.training.state import create_model, init_state, make_optimizer, make_train_step
+from distax.training.data import make_feed
+from distax.training.state import create_model, initial_state, make_train_steps
 
 BATCH = 64
 
@@ -47,17 +49,28 @@ def scene_simulation(config: TrainConfig) -> Figure:
     return Figure("simulate scenes and images", count, "images", seconds)
 
 
-def dataset_read(config: TrainConfig) -> Figure:
-    """Records read at random from a built dataset."""
+def from_disk(config: TrainConfig) -> Iterator[Figure]:
+    """Records read at random from a built dataset, and what each feed takes for its batches."""
     from distax.datasets import csist100k
 
-    records = 10_000
+    records, steps = 10_000, 20
     with tempfile.TemporaryDirectory() as folder:
         small = csist100k.SimulatedConfig(train=records, validation=1, test=1)
         csist100k.build(small, folder)
         source = csist100k.open_split(small, "train", folder)
         seconds = fastest(lambda: csist100k.read_split(source), 3)
-    return Figure("read dataset records", records, "images", seconds)
+        yield Figure("read dataset records", records, "images", seconds)
+        built = {"dataset": small.name, "data_dir": folder}
+        for name, data in {
+            "simulated": DataConfig(),
+            "memory": DataConfig(**built, feed="memory"),
+            "stream": DataConfig(**built, feed="stream"),
+        }.items():
+            feed = make_feed(replace(config, data=data), data_mesh())
+            spans = [range(step, step + 1) for step in range(10**6)]
+            batches = feed.batches(spans)
+            seconds = fastest(lambda b=batches: [next(b) for _ in range(steps)], 3) / steps
+            yield Figure(f"a step's batch, {name}", BATCH, "images", seconds)
 
 
 def inference(config: TrainConfig) -> Figure:
@@ -69,15 +82,15 @@ def inference(config: TrainConfig) -> Figure:
 
 def training_step(config: TrainConfig) -> Figure:
     """Gradient and optimiser step."""
-    optimizer = make_optimizer(config.optimizer, config.steps)
-    step = make_train_step(config)
-    batch = simulate(jax.random.key(1), BATCH, config.sensor, config.law)
-    state = init_state(create_model(config), optimizer)
+    mesh = data_mesh()
+    steps = make_train_steps(config, mesh)
+    (batches,) = make_feed(config, mesh).batches([range(1)])
+    state = initial_state(config, mesh)
 
     def advance() -> Any:
         nonlocal state
-        state, loss = step(state, batch)
-        return loss
+        state, losses = steps(state, batches)
+        return losses
 
     return Figure("training step", BATCH, "images", fastest(advance, 4))
 
@@ -100,10 +113,10 @@ def main(json_file: Annotated[Path | None, tyro.conf.arg(name="json")] = None) -
     Args:
       json_file: write the figures there.
     """
-    config = TrainConfig()
+    config = TrainConfig(model=ModelConfig(factor=3))
     figures = [
         scene_simulation(config),
-        dataset_read(config),
+        *from_disk(config),
         inference(config),
         training_step(config),
         *metric(config),

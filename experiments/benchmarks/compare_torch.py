@@ -1,0 +1,221 @@
+"""distax beside the same network in PyTorch, on one machine in one run.
+
+    pip install -e '.[torch]'
+    python experiments/benchmarks/compare_torch.py --json experiments/results/torch_cpu.json
+
+Both take the same weights; nothing is timed before both have computed the same grids, the same
+objective and the same gradients from them. Six stages of 64 channels at c = 3. A figure is the
+best of several repetitions, in a process of its own: the threads of one library, waiting for more
+to do, would slow the other down. Candidates take turns in two rounds.
+"""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import jax
+import numpy as np
+import torch
+import tyro
+from flax import nnx
+from measuring import about_machine, fastest
+from torch_dista import TorchDista
+
+from distax.config import ModelConfig, TrainConfig
+from distax.files import write_text
+from distax.grid import rasterize
+from distax.models import Dista
+from distax.parallel import data_mesh
+from distax.scenes import simulate
+from distax.training.state import create_model, initial_state, make_train_steps
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One way to compute it: what to time, and what it needs."""
+
+    infer: Callable[[], Any]
+    train: Callable[[], Any]
+    memory: int | None = None
+    compile_seconds: float | None = None
+
+
+def in_jax(batch: int, **options: Any) -> Candidate:
+    """A distax model; compiles it."""
+    config = TrainConfig(batch_size=batch, model=ModelConfig(factor=3, options=options))
+    mesh = data_mesh(jax.devices()[:1])
+    graphdef, arrays = nnx.split(create_model(config))
+    images, targets = simulate(jax.random.key(1), batch, config.sensor, config.law)
+
+    @jax.jit
+    def infer(arrays: nnx.State, images: jax.Array) -> jax.Array:
+        parts = images.reshape(-1, min(batch, _part()), *images.shape[1:])
+        return jax.lax.map(nnx.merge(graphdef, arrays), parts)
+
+    start = time.perf_counter()
+    steps = make_train_steps(config, mesh)
+    batches = jax.tree.map(lambda leaf: leaf[None], (images, targets))
+    state = initial_state(config, mesh)
+    compiled = steps.func.lower(state, batches, **steps.keywords).compile()
+    seconds = time.perf_counter() - start
+
+    def train() -> None:
+        nonlocal state
+        state, losses = compiled(state, batches)
+        losses.block_until_ready()
+
+    def run() -> None:
+        infer(arrays, images).block_until_ready()
+
+    analysis = compiled.memory_analysis()
+    return Candidate(run, train, analysis.temp_size_in_bytes if analysis else None, seconds)
+
+
+def _part() -> int:
+    """Images at a time: what `Unmixer` and `evaluate` do."""
+    from distax.batching import inference_batch
+
+    return inference_batch()
+
+
+def in_torch(batch: int, compiled: bool) -> Candidate:
+    """The same network in PyTorch."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    config = TrainConfig(model=ModelConfig(factor=3))
+    model = TorchDista(create_model(config)).to(device)
+    images, targets = simulate(jax.random.key(1), batch, config.sensor, config.law)
+    grids = torch.tensor(np.asarray(rasterize(targets, config.sensor, 3))).to(device)
+    images = torch.tensor(np.asarray(images)).to(device)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-4)
+    forward, objective = model, model.objective
+    if compiled:
+        forward, objective = torch.compile(model), torch.compile(model.objective)
+
+    def infer() -> None:
+        with torch.inference_mode():
+            forward(images).sum().item()
+
+    def train() -> None:
+        optimizer.zero_grad()
+        loss = objective(images, grids)
+        loss.backward()
+        optimizer.step()
+        loss.item()
+
+    return Candidate(infer, train)
+
+
+def check_equal() -> None:
+    """Both compute the same grids, objective and gradients from the same weights.
+
+    Raises:
+      AssertionError: they do not.
+    """
+    config = TrainConfig(model=ModelConfig(factor=3, options={"stages": 2}))
+    model = create_model(config)
+    assert isinstance(model, Dista)
+    images, targets = simulate(jax.random.key(2), 4, config.sensor, config.law)
+    grids = rasterize(targets, config.sensor, 3)
+    twin = TorchDista(model)
+    ours = np.asarray(model(images))
+    theirs = twin(torch.tensor(np.asarray(images))).detach().numpy()
+    np.testing.assert_allclose(theirs, ours, rtol=0, atol=1e-5 * np.abs(ours).max())
+
+    loss, gradients = nnx.value_and_grad(lambda model: model.objective(images, grids))(model)
+    their_loss = twin.objective(torch.tensor(np.asarray(images)), torch.tensor(np.asarray(grids)))
+    their_loss.backward()
+    np.testing.assert_allclose(their_loss.item(), loss, rtol=1e-5)
+    for stage, twin_stage in zip(gradients["stages"].values(), twin.stages, strict=True):
+        for path in ("static_transform.second", "inverse.first"):
+            part, name = path.split(".")
+            ours = np.asarray(stage[part][name][...]).transpose(3, 2, 0, 1)
+            theirs = twin_stage[path].grad.numpy()
+            np.testing.assert_allclose(theirs, ours, rtol=0, atol=1e-4 * np.abs(ours).max())
+
+
+def candidates(batch: int) -> dict[str, Callable[[], Candidate]]:
+    """What is compared, by name."""
+    return {
+        "PyTorch, eager": partial(in_torch, batch, False),
+        "PyTorch, compiled": partial(in_torch, batch, True),
+        "distax": partial(in_jax, batch),
+        "distax, window of 7 pixels": partial(in_jax, batch, window=7),
+        "distax, bfloat16 maps": partial(in_jax, batch, dtype="bfloat16"),
+        "distax, rematerialised": partial(in_jax, batch, rematerialize=True),
+    }
+
+
+def measure(candidate: Candidate, batch: int, repetitions: int) -> dict[str, float | None]:
+    """Images a second, and what else is known of a candidate."""
+    return {
+        "inference": batch / fastest(candidate.infer, repetitions),
+        "training": batch / fastest(candidate.train, repetitions),
+        "memory": candidate.memory,
+        "compile_seconds": candidate.compile_seconds,
+    }
+
+
+def in_a_process(name: str, batch: int, repetitions: int) -> dict[str, float | None]:
+    """`measure` in a process of its own."""
+    options = ["--only", name, "--batch", str(batch), "--repetitions", str(repetitions)]
+    command = [sys.executable, __file__, *options]
+    answer = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+    figures: dict[str, float | None] = json.loads(answer.splitlines()[-1])
+    return figures
+
+
+def main(
+    json_file: Annotated[Path | None, tyro.conf.arg(name="json")] = None,
+    batch: int = 64,
+    repetitions: int = 4,
+    compiled: bool = False,
+    only: str | None = None,
+) -> None:
+    """Measure distax beside PyTorch.
+
+    Args:
+      json_file: write the figures there.
+      batch: images a batch.
+      repetitions: how often each is timed in a round.
+      compiled: time PyTorch's compiler too.
+      only: measure one candidate in this process and print its figures as JSON.
+    """
+    makers = candidates(batch)
+    if only is not None:
+        print(json.dumps(measure(makers[only](), batch, repetitions)))
+        return
+    check_equal()
+    print("equal: grids, objective and gradients", flush=True)
+    names = [name for name in makers if compiled or name != "PyTorch, compiled"]
+    rounds = [{name: in_a_process(name, batch, repetitions) for name in names} for _ in range(2)]
+    rows = [
+        {"name": name}
+        | rounds[0][name]
+        | {key: max(figures[name][key] for figures in rounds) for key in ("inference", "training")}
+        for name in names
+    ]
+    print("| | inference, images/s | training, images/s | memory of a step, MB | compile, s |")
+    print("|---|--:|--:|--:|--:|")
+    for row in rows:
+        print(table_row(row))
+    if json_file:
+        about = about_machine() | {"torch": torch.__version__, "batch": batch}
+        write_text(json_file, json.dumps(about | {"figures": rows}, indent=2) + "\n")
+
+
+def table_row(row: dict[str, Any]) -> str:
+    """A row of the README's table."""
+    memory = "–" if row["memory"] is None else f"{row['memory'] / 1e6:,.0f}"
+    seconds = "–" if row["compile_seconds"] is None else f"{row['compile_seconds']:.0f}"
+    speeds = f"{row['inference']:,.0f} | {row['training']:,.0f}"
+    return f"| {row['name']} | {speeds} | {memory} | {seconds} |"
+
+
+if __name__ == "__main__":
+    tyro.cli(main)

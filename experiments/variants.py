@@ -1,0 +1,92 @@
+"""What a window and bfloat16 maps do to the score: the quickstart's training with each.
+
+    python experiments/variants.py --json experiments/results/variants.json
+
+Takes a quarter of an hour on two CPU cores. Runs are kept in `runs/variants` and gone on with.
+Scores are those of 10,000 held-out images, the same for all.
+"""
+
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import jax
+import tyro
+from benchmarks.measuring import about_machine
+from flax import nnx
+
+from distax.cli.quickstart import CONFIG
+from distax.config import ModelConfig
+from distax.evaluation import Evaluation, evaluate
+from distax.files import write_text
+from distax.models import Model
+from distax.scenes import simulate
+from distax.training import checkpoints
+from distax.training.loop import train
+from distax.training.state import abstract_model
+
+VARIANTS: dict[str, dict[str, int | float | str | bool]] = {
+    "float32, whole image": {},
+    "window of 7 pixels": {"window": 7},
+    "bfloat16 maps": {"dtype": "bfloat16"},
+}
+
+
+def model_config(options: dict[str, int | float | str | bool]) -> ModelConfig:
+    """The quickstart's model with other options."""
+    return replace(CONFIG.model, options=CONFIG.model.options | options)
+
+
+def trained(name: str, folder: Path, steps: int) -> tuple[Model, float]:
+    """A variant's best model, and the seconds its training took."""
+    config = replace(CONFIG, model=model_config(VARIANTS[name]), steps=steps)
+    run = folder / name.replace(" ", "_").replace(",", "")
+    start = time.perf_counter()
+    train(config, run, resume=checkpoints.holds_run(run))
+    return checkpoints.load_model(run)[0], time.perf_counter() - start
+
+
+def in_bfloat16(model: Model) -> Model:
+    """A model trained in float32 with maps in bfloat16."""
+    config = replace(CONFIG, model=model_config({"dtype": "bfloat16"}))
+    return nnx.merge(nnx.graphdef(abstract_model(config)), nnx.state(model))
+
+
+def main(
+    json_file: Annotated[Path | None, tyro.conf.arg(name="json")] = None,
+    folder: Path = Path("runs/variants"),
+    steps: int = CONFIG.steps,
+    images: int = 10_000,
+) -> None:
+    """Train and score the variants.
+
+    Args:
+      json_file: write the scores there.
+      folder: keep the runs there.
+      steps: training steps of each.
+      images: held-out images.
+    """
+    data = simulate(jax.random.key(1), images, CONFIG.sensor, CONFIG.law)
+
+    def row(name: str, model: Model, seconds: float | None) -> dict[str, object]:
+        result: Evaluation = evaluate(model, *data, CONFIG.sensor)
+        scores = {"cso_map": result.cso_map, "ap": result.ap, "psnr": result.psnr}
+        print(f"{name}: CSO-mAP {100 * result.cso_map:.2f}, PSNR {result.psnr:.2f} dB", flush=True)
+        return {"name": name, "training_seconds": seconds} | scores
+
+    rows = []
+    for name, options in VARIANTS.items():
+        model, seconds = trained(name, folder, steps)
+        rows.append(row(name, model, seconds))
+        if not options:
+            rows.append(row("… the same weights, bfloat16 maps", in_bfloat16(model), None))
+        jax.clear_caches()
+    if json_file:
+        about = about_machine() | {"steps": steps, "images": images}
+        write_text(json_file, json.dumps(about | {"figures": rows}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    tyro.cli(main)
