@@ -47,7 +47,9 @@ def test_arrays_are_split_along_their_longest_axis_that_divides(mesh):
         "none": jnp.zeros((3, 5)),
         "number": jnp.zeros(()),
     }
-    divided = {name: place.spec for name, place in state_shardings(state, mesh, True).items()}
+    divided = {
+        name: tuple(place.spec) for name, place in state_shardings(state, mesh, True).items()
+    }
     assert divided == {
         "long": (None, "data"),
         "first": ("data",),
