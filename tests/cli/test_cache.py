@@ -31,10 +31,12 @@ def test_programs_are_kept_for_the_next_run_in_silence(monkeypatch, tmp_path):
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("JAX_C", "TF_CPP"))}
     environment["XDG_CACHE_HOME"] = str(tmp_path)
     first = run(environment)
-    kept = {path.name for path in tmp_path.glob("distax/*/*-cache")}
-    assert kept
+    kept = {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("distax/*/*-cache")}
+    assert any(name.startswith("jit_refine") for name in kept)
     second = run(environment)
-    assert {path.name for path in tmp_path.glob("distax/*/*-cache")} == kept
+    # What took just less than is worth keeping may be added by a slower second run.
+    again = {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("distax/*/*-cache")}
+    assert kept.items() <= again.items()
     assert second.stdout == first.stdout
     assert first.stderr == second.stderr == ""
 
