@@ -87,6 +87,15 @@ def state_shardings(state: Tree, mesh: Mesh, divided: bool) -> Tree:
     return jax.tree.map(sharding, state)
 
 
+def placed(shapes: Tree, mesh: Mesh, divided: bool) -> Tree:
+    """The shapes of a training state with where its arrays lie; see `state_shardings`."""
+    return jax.tree.map(
+        lambda leaf, where: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where),
+        shapes,
+        state_shardings(shapes, mesh, divided),
+    )
+
+
 def check_divisible(batch_size: int, mesh: Mesh) -> None:
     """Raise DistaxError for a batch that the devices cannot share equally."""
     devices = mesh.size

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import jax
+import optax
 from etils import epath
 from jax.sharding import Mesh
 
@@ -20,9 +21,9 @@ from distax.config import TrainConfig, from_dict
 from distax.errors import DistaxError
 from distax.evaluation import Evaluation
 from distax.models import Model
-from distax.parallel import data_mesh
+from distax.parallel import data_mesh, placed
 from distax.pytree import named_leaves, with_leaves
-from distax.training.state import TrainState, abstract_model, abstract_state, merge
+from distax.training.state import TrainState, abstract_model, abstract_state, init_state, merge
 
 if TYPE_CHECKING:
     import orbax.checkpoint as ocp
@@ -104,11 +105,12 @@ def load_model(run: epath.PathLike, which: Which | None = None) -> tuple[Model, 
     folder = run / (which or ("best" if (run / "best").is_dir() else "last"))
     about = _read(folder)
     config = from_dict(about["config"], str(folder))
+    model = abstract_model(config)
     one_device = data_mesh(jax.local_devices()[:1])
-    wanted = _model_part(abstract_state(config, one_device))
+    wanted = placed(_model_part(init_state(model, optax.identity())), one_device, divided=False)
     _check_arrays(folder, about, wanted)
     restored = _restore(folder, model=ocp.args.StandardRestore(named_leaves(wanted)))
-    return merge(abstract_model(config), **with_leaves(wanted, restored["model"])), config
+    return merge(model, **with_leaves(wanted, restored["model"])), config
 
 
 def load_state(run: epath.PathLike, config: TrainConfig, mesh: Mesh | None = None) -> TrainState:

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Int
 from distax import models
 from distax.config import OptimizerConfig, TrainConfig
 from distax.models import Model
-from distax.parallel import state_shardings
+from distax.parallel import placed, state_shardings
 from distax.pytree import pytree
 from distax.training.feeds import Batch, Batches
 
@@ -81,19 +81,13 @@ def init_state(model: Model, optimizer: optax.GradientTransformation) -> TrainSt
 
 def initial_state(config: TrainConfig, mesh: Mesh) -> TrainState:
     """The state before the first step, made where it is to lie."""
-    make = partial(_make_state, config)
-    where = state_shardings(jax.eval_shape(make), mesh, config.divide_state)
-    return jax.jit(make, out_shardings=where)()
+    where = jax.tree.map(lambda leaf: leaf.sharding, abstract_state(config, mesh))
+    return jax.jit(partial(_make_state, config), out_shardings=where)()
 
 
 def abstract_state(config: TrainConfig, mesh: Mesh) -> TrainState:
     """The state's shapes and where it is to lie, at no cost."""
-    state = jax.eval_shape(partial(_make_state, config))
-    return jax.tree.map(
-        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
-        state,
-        state_shardings(state, mesh, config.divide_state),
-    )
+    return placed(jax.eval_shape(partial(_make_state, config)), mesh, config.divide_state)
 
 
 def _make_state(config: TrainConfig) -> TrainState:

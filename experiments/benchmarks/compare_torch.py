@@ -27,6 +27,7 @@ from flax import nnx
 from measuring import about_machine, fastest
 from torch_dista import TorchDista
 
+from distax.batching import inference_batch
 from distax.config import ModelConfig, TrainConfig
 from distax.files import write_text
 from distax.grid import rasterize
@@ -55,7 +56,8 @@ def in_jax(batch: int, **options: Any) -> Candidate:
 
     @jax.jit
     def infer(arrays: nnx.State, images: jax.Array) -> jax.Array:
-        parts = images.reshape(-1, min(batch, _part()), *images.shape[1:])
+        # So many at a time, as `Unmixer` and `evaluate` do it.
+        parts = images.reshape(-1, min(batch, inference_batch()), *images.shape[1:])
         return jax.lax.map(nnx.merge(graphdef, arrays), parts)
 
     start = time.perf_counter()
@@ -75,13 +77,6 @@ def in_jax(batch: int, **options: Any) -> Candidate:
 
     analysis = compiled.memory_analysis()
     return Candidate(run, train, analysis.temp_size_in_bytes if analysis else None, seconds)
-
-
-def _part() -> int:
-    """Images at a time: what `Unmixer` and `evaluate` do."""
-    from distax.batching import inference_batch
-
-    return inference_batch()
 
 
 def in_torch(batch: int, compiled: bool) -> Candidate:
