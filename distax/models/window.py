@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from distax.blobs import blob_pixel
+from distax.windows import blob_pixel, window
 
 
 def corners(images: Float[Array, "B height width"], side: int) -> Int[Array, "B 2"]:
@@ -16,11 +16,7 @@ def crop(
     maps: Float[Array, "B height width"], corners: Int[Array, "B 2"], side: int
 ) -> Float[Array, "B {side} {side}"]:
     """The windows that begin at the corners; zero where they reach beyond the maps."""
-
-    def one(image: Array, corner: Array) -> Array:
-        return jax.lax.dynamic_slice(jnp.pad(image, side), corner + side, (side, side))
-
-    return jax.vmap(one)(maps, corners)
+    return jax.vmap(lambda image, corner: window(image, corner, side))(maps, corners)
 
 
 def paste(

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from distax.blobs import blob_pixel
 from distax.pytree import pytree
 from distax.scenes import PlacementLaw
 from distax.sensor import Sensor
+from distax.windows import blob_pixel, window
 
 HALF_STEP = 0.5
 """Half the digitiser's step in counts."""
@@ -63,16 +63,14 @@ def cut(
         variance = variance + level / sensor.electrons_per_count
     width = window_width(sensor, law)
 
-    def window(pixels: Float[Array, "N height width"], outside: float) -> Float[Array, "pixels N"]:
-        half = width // 2
-        padded = jnp.pad(pixels, [(0, 0), (half, half), (half, half)], constant_values=outside)
-        slices = jax.vmap(lambda image, at: jax.lax.dynamic_slice(image, at, (width, width)))
-        return slices(padded, origin).reshape(len(pixels), -1).T
+    def around(pixels: Float[Array, "N height width"], outside: float) -> Float[Array, "pixels N"]:
+        windows = jax.vmap(lambda image, corner: window(image, corner, width, outside))
+        return windows(pixels, origin - width // 2).reshape(len(pixels), -1).T
 
     return Patch(
-        counts=window(counts, 0.0),
-        lower=window(lower, -math.inf),
-        upper=window(upper, math.inf),
-        variance=window(variance, 0.0),
+        counts=around(counts, 0.0),
+        lower=around(lower, -math.inf),
+        upper=around(upper, math.inf),
+        variance=around(variance, 0.0),
         origin=origin.T,
     )

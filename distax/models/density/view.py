@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from distax.pytree import pytree
+from distax.windows import window
 
 
 @pytree
@@ -63,26 +64,22 @@ def look(images: Float[Array, "B height width"], side: int) -> View:
 def _look(image: Float[Array, "height width"], side: int) -> View:
     rows, columns = map(jnp.arange, image.shape)
     centre = jnp.round(_centroid(image, rows, columns))
-    start = centre.astype(jnp.int32)
+    corner = centre.astype(jnp.int32) - side // 2
     inside = jnp.abs(rows - centre[0])[:, None] <= side // 2
     inside &= jnp.abs(columns - centre[1]) <= side // 2
-
-    def cut(pixels: Array) -> Array:
-        padded = jnp.pad(pixels, side // 2)
-        return jax.lax.dynamic_slice(padded, (start[0], start[1]), (side, side))
 
     def turn(pixels: Array) -> Array:
         pixels = jnp.where(mirrored[0], pixels[::-1], pixels)
         return jnp.where(mirrored[1], pixels[:, ::-1], pixels)
 
-    window, real = cut(image), cut(jnp.ones_like(image, bool))
+    seen, real = window(image, corner, side), window(jnp.ones_like(image, bool), corner, side)
     axis = jnp.arange(side) - side // 2
-    mirrored = _centroid(window, axis, axis) < 0
-    window, real = turn(window), turn(real)
-    row, column = _centroid(window, axis, axis)
+    mirrored = _centroid(seen, axis, axis) < 0
+    seen, real = turn(seen), turn(real)
+    row, column = _centroid(seen, axis, axis)
     transposed = row > column
     return View(
-        window=jnp.where(transposed, window.T, window),
+        window=jnp.where(transposed, seen.T, seen),
         real=jnp.where(transposed, real.T, real),
         beyond=jnp.sum(jnp.where(inside, 0.0, image**2)),
         centre=centre,

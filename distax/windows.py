@@ -1,8 +1,8 @@
-"""Where in an image its blob is."""
+"""Where in an image its blob is, and what is around it."""
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Shaped
 
 
 def blob_pixel(counts: Float[Array, "height width"]) -> Int[Array, "2"]:
@@ -16,3 +16,17 @@ def blob_pixel(counts: Float[Array, "height width"]) -> Int[Array, "2"]:
     centroid = jnp.stack([jnp.sum(blob.sum(1) * offset), jnp.sum(blob.sum(0) * offset)]) / flux
     limit = jnp.array(counts.shape) - 1
     return jnp.clip(peak + jnp.round(centroid).astype(peak.dtype), 0, limit)
+
+
+def window(
+    pixels: Shaped[Array, "height width"],
+    corner: Int[Array, "2"],
+    side: int,
+    outside: float = 0.0,
+) -> Shaped[Array, "{side} {side}"]:
+    """The `side` by `side` pixels from a corner on; `outside` where they reach beyond the image.
+
+    The corner may lie beyond the image, by up to `side`.
+    """
+    padded = jnp.pad(pixels, side, constant_values=outside)
+    return jax.lax.dynamic_slice(padded, corner + side, (side, side))
