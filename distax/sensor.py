@@ -143,3 +143,11 @@ def expose(
         frames += sensor.read_noise * jax.random.normal(read_key, frames.shape, frames.dtype)
     frames = jnp.minimum(frames, sensor.white)
     return frames if sensor.bit_depth is None else jnp.maximum(jnp.round(frames), 0.0)
+
+
+def squared_norm(phi: Float[Array, "pixels nodes"]) -> Float[Array, ""]:
+    """‖Φ‖², the largest eigenvalue of ΦΦᵀ: the gradient of ½‖Φx − y‖² changes by no more times
+    what x does.
+    """
+    with jax.default_matmul_precision("highest"):
+        return jnp.linalg.eigvalsh((phi @ phi.T).astype(float))[-1]

@@ -1,6 +1,7 @@
 """What every model offers: an objective to train it by, and the targets it finds."""
 
 from abc import abstractmethod
+from typing import ClassVar
 
 import jax.numpy as jnp
 from flax import nnx
@@ -18,9 +19,15 @@ class Constant(nnx.Variable):
 class Model(nnx.Module):
     """A network from raw images in counts to targets.
 
-    Every array a subclass holds is an `nnx.Param` (trained) or a `Constant` (not). Both methods
-    can be compiled, and treat every image of a batch on its own.
+    Every array a subclass holds is an `nnx.Param` (trained), a `Constant` (not), or a running
+    statistic of `nnx.BatchNorm`. Both methods can be compiled, and treat every image of a batch on
+    its own, unless a model that normalises over batches is in training mode (`model.train()`).
+
+    Attributes:
+      trained: False for a solver, which has no parameters.
     """
+
+    trained: ClassVar[bool] = True
 
     @abstractmethod
     def loss(self, images: Float[Array, "B height width"], targets: Targets) -> Float[Array, ""]:

@@ -2,16 +2,19 @@
 
 import inspect
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from flax import nnx
 
 from distax.errors import DistaxError, unknown
-from distax.models.base import Model
+from distax.models.base import GridModel, Model
+from distax.models.unfolding.initialization import simulated_estimator
+from distax.models.window import Windowed, margin, seen_through
+from distax.sensor import Sensor
 
 Class = TypeVar("Class", bound=type[Model])
 
-_MODELS: dict[str, Callable[..., Model]] = {}
+_MODELS: dict[str, Any] = {}
 
 
 def register(name: str) -> Callable[[Class], Class]:
@@ -35,13 +38,20 @@ def names() -> list[str]:
     return sorted(_MODELS)
 
 
-def create(name: str, *, rngs: nnx.Rngs, **options: object) -> Model:
+def solvers() -> list[str]:
+    """Names of the registered models without anything to train."""
+    return sorted(name for name, model in _MODELS.items() if not model.trained)
+
+
+def create(name: str, *, rngs: nnx.Rngs, **options: Any) -> Model:
     """A registered model with freshly initialised parameters.
 
     Args:
       name: the name it was registered under.
       rngs: keys for the initial parameters.
-      **options: arguments of the model's constructor, such as `factor`.
+      **options: arguments of the model's constructor, such as `factor`. Every grid model also
+        takes `window`, an odd number of pixels: it then sees as many around the blob along each
+        axis (see `models.window.Windowed`).
 
     Raises:
       DistaxError: an unknown name or option (the message lists the known ones), or an option
@@ -49,8 +59,30 @@ def create(name: str, *, rngs: nnx.Rngs, **options: object) -> Model:
     """
     if name not in _MODELS:
         raise unknown("model", name, _MODELS)
-    known = inspect.signature(_MODELS[name].__init__).parameters.keys() - {"self", "rngs"}
+    model = _MODELS[name]
+    known = arguments(name)
+    on_grid = issubclass(model, GridModel)
     for option in options:
-        if option not in known:
+        if option not in known and not (on_grid and option == "window"):
             raise unknown(f"option of model {name!r}", option, known)
-    return _MODELS[name](rngs=rngs, **options)
+    if on_grid and (side := options.pop("window", None)) is not None:
+        return _windowed(name, side, rngs, options)
+    return model(rngs=rngs, **options)
+
+
+def _windowed(name: str, side: int, rngs: nnx.Rngs, options: dict[str, Any]) -> Model:
+    """A grid model in a window of so many pixels."""
+    sensor, known = options.pop("sensor", Sensor()), arguments(name)
+    seen = seen_through(sensor, side)
+    if "q_init" in known and options.get("q_init") is None:
+        factor = options.get("factor", known["factor"].default)
+        options["q_init"] = simulated_estimator(seen, factor, margin(side))
+    inner = _MODELS[name](sensor=seen, rngs=rngs, **options)
+    assert isinstance(inner, GridModel)
+    return Windowed(inner, sensor)
+
+
+def arguments(name: str) -> dict[str, inspect.Parameter]:
+    """What a registered model's constructor takes beside keys."""
+    taken = inspect.signature(_MODELS[name].__init__).parameters
+    return {key: taken[key] for key in taken if key not in ("self", "rngs")}

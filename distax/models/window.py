@@ -1,10 +1,70 @@
 """A window around each image's blob, cut out before a network and put back after it."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from distax.errors import DistaxError
+from distax.models.base import GridModel
+from distax.sensor import Sensor
 from distax.windows import blob_pixel, window
+
+
+class Windowed(GridModel):
+    """A grid model that sees a window around the blob, and answers zero elsewhere.
+
+    7 pixels hold all but 1e-7 of a target's flux at CSIST-100K's σ, and take 2.5 times less work
+    than the whole image.
+
+    Args:
+      inner: a model of images as large as the window.
+      sensor: whose images it takes.
+
+    Raises:
+      DistaxError: the inner model's images are not square, or of an even size.
+    """
+
+    def __init__(self, inner: GridModel, sensor: Sensor):
+        super().__init__(inner.factor, sensor)
+        self.inner, self.side = inner, inner.sensor.height
+        if inner.sensor != seen_through(sensor, self.side):
+            raise DistaxError(f"the inner model is for {inner.sensor}, not for a window's images")
+
+    def __call__(
+        self, images: Float[Array, "B height width"]
+    ) -> Float[Array, "B fine_height fine_width"]:
+        corner = corners(images, self.side)
+        windows = self.inner(crop(images, corner, self.side))
+        height, width = self.sensor.shape
+        return paste(windows, self.factor * corner, (self.factor * height, self.factor * width))
+
+    def objective(
+        self,
+        images: Float[Array, "B height width"],
+        grids: Float[Array, "B fine_height fine_width"],
+    ) -> Float[Array, ""]:
+        """The inner model's objective within the window."""
+        corner = corners(images, self.side)
+        windows = crop(grids, self.factor * corner, self.factor * self.side)
+        return self.inner.objective(crop(images, corner, self.side), windows)
+
+
+def seen_through(sensor: Sensor, side: int) -> Sensor:
+    """The sensor of the images that a window shows.
+
+    Raises:
+      DistaxError: a window without a middle pixel.
+    """
+    if side < 1 or side % 2 == 0:
+        raise DistaxError(f"window must be an odd number of pixels, got {side}")
+    return replace(sensor, height=side, width=side)
+
+
+def margin(side: int) -> int:
+    """How far from a window's edges a host pixel is at least: in the middle, give or take one."""
+    return max(side // 2 - 1, 0)
 
 
 def corners(images: Float[Array, "B height width"], side: int) -> Int[Array, "B 2"]:

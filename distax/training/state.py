@@ -1,7 +1,6 @@
 """The state of a training run, and the steps that change it."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from operator import itemgetter
 
@@ -15,6 +14,7 @@ from jaxtyping import Array, Float, Int
 from distax import models
 from distax.config import OptimizerConfig, TrainConfig
 from distax.models import Model
+from distax.models.plugin import import_module_file
 from distax.parallel import placed, state_shardings
 from distax.pytree import pytree
 from distax.training.feeds import Batch, Batches
@@ -27,7 +27,7 @@ class TrainState:
     Attributes:
       step: steps done, which is also the position in the data.
       params: the model's trained arrays.
-      constants: its other arrays, such as Φ and Q.
+      constants: its other arrays, such as Φ and Q, and running statistics.
       opt_state: the optimiser's.
     """
 
@@ -41,8 +41,10 @@ def create_model(config: TrainConfig) -> Model:
     """The configured model with initial parameters.
 
     Raises:
-      DistaxError: as `models.create`.
+      DistaxError: as `models.create`, or the configured module cannot be imported.
     """
+    if config.model.module is not None:
+        import_module_file(config.model.module)
     grid = {} if config.model.factor is None else {"factor": config.model.factor}
     return models.create(
         config.model.name,
@@ -135,13 +137,22 @@ def _train_steps(
     where = state_shardings(state, mesh, divide_state)
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Float[Array, ""]]:
-        def loss(params: nnx.State) -> Float[Array, ""]:
-            return nnx.merge(graphdef, params, state.constants).loss(*batch)
+        def loss(params: nnx.State) -> tuple[Float[Array, ""], nnx.State]:
+            # Running statistics are written to: they must be this function's own.
+            model = nnx.merge(graphdef, params, state.constants, copy=True)
+            model.train()
+            value = model.loss(*batch)
+            # Running statistics change in a step; all else stays.
+            return value, nnx.state(model, nnx.Not(nnx.Param))
 
-        value, gradients = jax.value_and_grad(loss)(state.params)
+        (value, constants), gradients = jax.value_and_grad(loss, has_aux=True)(state.params)
         updates, opt_state = update(gradients, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
-        state = replace(state, step=state.step + 1, params=params, opt_state=opt_state)
+        state = TrainState(
+            step=state.step + 1,
+            params=optax.apply_updates(state.params, updates),
+            constants=constants,
+            opt_state=opt_state,
+        )
         return jax.lax.with_sharding_constraint(state, where), value
 
     if len(batches[0]) > 1:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from distax import Sensor, rasterize, render
-from distax.models.initialization import linear_estimator, simulated_estimator
+from distax.models.unfolding.initialization import linear_estimator, simulated_estimator
 from distax.scenes import PlacementLaw, sample
 
 SENSOR, FACTOR, RIDGE = Sensor(height=5, width=6), 3, 1e-4

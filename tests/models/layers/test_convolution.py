@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from distax.models.convolution import conv3x3, filter3x3, separable3x3
+from distax.models.layers.convolution import conv3x3, convolve, filter3x3, separable3x3
 
 BATCHES = [1, 3, 8, 17]  # one part, parts of one, whole parts, uneven parts
 CHANNELS = [(1, 1), (1, 4), (4, 1), (3, 5)]
@@ -109,3 +109,42 @@ def test_kernels_are_not_flipped():
     np.testing.assert_array_equal(
         conv3x3(maps, kernel)[0, 1:4, 1:4, 0], [[8, 7, 6], [5, 4, 3], [2, 1, 0]]
     )
+
+
+@pytest.mark.parametrize(
+    ("size", "stride", "padding", "groups"),
+    [
+        (1, 1, 0, 1),
+        (1, 1, 1, 1),
+        (3, 1, 1, 1),
+        (3, 1, 1, 6),
+        (3, 1, 0, 6),
+        (3, 1, 1, 2),
+        (3, 2, 0, 1),
+        (5, 1, 2, 1),
+        (2, 2, 0, 3),
+        (7, 1, 3, 1),
+    ],
+)
+def test_convolve_is_what_xla_says(size, stride, padding, groups):
+    rng = np.random.default_rng(size)
+    maps = jnp.asarray(random(rng, 3, HEIGHT, WIDTH, 6))
+    kernel = jnp.asarray(random(rng, size, size, 6 // groups, 6))
+
+    def plain(maps, kernel):
+        return jax.lax.conv_general_dilated(
+            maps,
+            kernel,
+            (stride, stride),
+            [(padding, padding)] * 2,
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            feature_group_count=groups,
+        )
+
+    def ours(maps, kernel):
+        return convolve(maps, kernel, stride, padding, groups)
+
+    expected = plain(maps, kernel)
+    assert_close(ours(maps, kernel), expected)
+    cotangent = jnp.asarray(random(rng, *expected.shape))
+    assert_gradients_agree(ours, plain, (maps, kernel), cotangent)

@@ -8,7 +8,7 @@ from distax import DistaxError, Sensor, make_targets, rasterize, render
 from distax.interop import grokcso
 from distax.models import create
 from distax.models.base import Constant
-from distax.models.initialization import simulated_estimator
+from distax.models.unfolding.initialization import simulated_estimator
 
 SENSOR = Sensor(height=5, width=6)
 STAGES, CHANNELS, HIDDEN = 2, 4, 8

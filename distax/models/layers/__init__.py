@@ -1,0 +1,1 @@
+"""Layers that several models share: maps are [batch, height, width, channels]."""

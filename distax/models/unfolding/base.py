@@ -1,0 +1,72 @@
+"""What models that start from a linear estimate and know the sampling matrix have in common."""
+
+from abc import abstractmethod
+
+from jaxtyping import Array, Float
+
+from distax.errors import DistaxError
+from distax.models.base import Constant, GridModel
+from distax.models.unfolding.initialization import simulated_estimator
+from distax.sensor import Sensor
+
+
+class UnfoldingModel(GridModel):
+    """A grid model whose stages improve x₀ = Q y, an estimate on the grid as one row a sample.
+
+    Subclasses define `iterates`.
+
+    Args:
+      factor: grid nodes per pixel along each axis, odd.
+      sensor: the imaging model; gives Φ and the initial estimator.
+      phi: sampling matrix `[pixels, nodes]` in place of the sensor's.
+      q_init: initial estimator Q `[nodes, pixels]` in place of the one over simulated scenes.
+
+    Raises:
+      DistaxError: an even factor, or a matrix of another size.
+    """
+
+    def __init__(
+        self,
+        factor: int,
+        sensor: Sensor,
+        phi: Float[Array, "pixels nodes"] | None,
+        q_init: Float[Array, "nodes pixels"] | None,
+    ):
+        super().__init__(factor, sensor)
+        self.shape = factor * sensor.height, factor * sensor.width
+        self.pixels, self.nodes = sensor.height * sensor.width, self.shape[0] * self.shape[1]
+        phi = sensor.sampling_matrix(factor) if phi is None else phi
+        q_init = simulated_estimator(sensor, factor) if q_init is None else q_init
+        for name, matrix, shape in (
+            ("phi", phi, (self.pixels, self.nodes)),
+            ("q_init", q_init, (self.nodes, self.pixels)),
+        ):
+            if matrix.shape != shape:
+                raise DistaxError(f"{name} has shape {matrix.shape}, factor {factor} needs {shape}")
+        self.phi, self.q_init = Constant(phi), Constant(q_init)
+
+    @abstractmethod
+    def iterates(self, images: Float[Array, "B height width"]) -> list[Float[Array, "B nodes"]]:
+        """The estimate after every stage, x₀ first."""
+
+    def __call__(
+        self, images: Float[Array, "B height width"]
+    ) -> Float[Array, "B fine_height fine_width"]:
+        return self.iterates(images)[-1].reshape(-1, *self.shape)
+
+    def start(
+        self, images: Float[Array, "B height width"]
+    ) -> tuple[Float[Array, "B pixels"], Float[Array, "B nodes"]]:
+        """The images as rows y, and x₀ = Q y."""
+        y = images.reshape(len(images), -1)
+        return y, y @ self.q_init[...].T
+
+
+def gradient_step(
+    x: Float[Array, "B nodes"],
+    y: Float[Array, "B pixels"],
+    phi: Float[Array, "pixels nodes"],
+    step_size: Float[Array, ""],
+) -> Float[Array, "B nodes"]:
+    """x − λ Φᵀ(Φx − y): a step down ½‖Φx − y‖², samples as rows."""
+    return x - step_size * ((x @ phi.T - y) @ phi)

@@ -1,0 +1,252 @@
+"""DISTA-Net: dynamic iterative shrinkage-thresholding, unrolled (ICCV 2025, arXiv 2505.19148).
+
+Symbols as in the paper: x an estimate on the sub-pixel grid, y the image, Φ the sampling matrix,
+r the estimate after a gradient step, u its transform, θ the thresholds, z what shrinkage leaves.
+In two places the equations are kept where the original implementation strays from them: every
+sample has a dynamic kernel of its own, and gradients reach the network that makes it.
+"""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from distax.errors import DistaxError, check_positive, unknown
+from distax.models.layers.basic import Affine, Maps, fan_in_uniform, like
+from distax.models.layers.convolution import conv3x3, filter3x3, separable3x3
+from distax.models.layers.transforms import TwoConvolutions, soft_threshold
+from distax.models.registry import register
+from distax.models.unfolding.base import UnfoldingModel, gradient_step
+from distax.pytree import pytree
+from distax.sensor import Sensor
+
+OneMap = Float[Array, "B height width 1"]
+
+_PRECISIONS = ("float32", "bfloat16")
+
+
+class SeparableConvolution(nnx.Module):
+    """Depthwise 3×3 convolution, then a 1×1 convolution, both with biases."""
+
+    def __init__(self, inputs: int, outputs: int, rngs: nnx.Rngs):
+        self.depthwise = fan_in_uniform(rngs, 9, 3, 3, inputs)
+        self.depthwise_bias = fan_in_uniform(rngs, 9, inputs)
+        self.pointwise = Affine(inputs, outputs, rngs=rngs)
+
+    def __call__(
+        self, maps: Float[Array, "B height width inputs"]
+    ) -> Float[Array, "B height width outputs"]:
+        kernels = like(maps, self.depthwise), like(maps, self.pointwise.kernel)
+        return separable3x3(maps, *kernels) + self.pointwise(like(maps, self.depthwise_bias))
+
+
+class DynamicTransform(nnx.Module):
+    """The hypernetwork: a 3×3 kernel for each sample from its estimate x, applied to r."""
+
+    def __init__(self, nodes: int, hidden: int, rngs: nnx.Rngs):
+        self.compress = Affine(nodes, hidden, rngs=rngs)
+        self.expand = Affine(hidden, 9, rngs=rngs)
+
+    def __call__(self, r: OneMap, x: Float[Array, "B nodes"]) -> OneMap:
+        kernels = self.expand(self.compress(x)).reshape(-1, 3, 3).astype(r.dtype)
+        return jax.nn.sigmoid(jax.vmap(filter3x3)(r[..., 0], kernels))[..., None]
+
+
+class DynamicThreshold(nnx.Module):
+    """θ(u): two views of u, each weighted by a spatial attention map, scale u into thresholds."""
+
+    def __init__(self, channels: int, rngs: nnx.Rngs):
+        half = channels // 2
+        self.point_view = Affine(channels, half, rngs=rngs)
+        self.wide_view = SeparableConvolution(channels, half, rngs)
+        self.squeeze = fan_in_uniform(rngs, 18, 3, 3, 2, 2)
+        self.squeeze_bias = fan_in_uniform(rngs, 18, 2)
+        self.merge = Affine(half, channels, rngs=rngs)
+
+    def __call__(self, u: Maps) -> Maps:
+        p = self.point_view(u)
+        q = self.wide_view(u)
+        mean = jnp.mean(p + q, axis=-1) / 2
+        maximum = jnp.max(jnp.maximum(p, q), axis=-1)
+        views = jnp.stack([mean, maximum], axis=-1)
+        attention = jax.nn.sigmoid(
+            conv3x3(views, like(u, self.squeeze)) + like(u, self.squeeze_bias)
+        )
+        return u * self.merge(p * attention[..., :1] + q * attention[..., 1:])
+
+
+class ScalarThreshold(nnx.Module):
+    """One learned θ for all maps, as in ISTA-Net."""
+
+    def __init__(self) -> None:
+        self.value = nnx.Param(jnp.array(0.01, jnp.float32))
+
+    def __call__(self, u: Maps) -> Float[Array, ""]:
+        return like(u, self.value)
+
+
+@dataclass(frozen=True)
+class Dynamic:
+    """Which parts of a stage adapt to the sample."""
+
+    transform: bool = True
+    threshold: bool = True
+
+
+@pytree
+class StageOutput:
+    """A stage's estimate x, and the r and u it came from (for the symmetry residual)."""
+
+    x: Float[Array, "B nodes"]
+    r: OneMap
+    u: Maps
+
+
+class Stage(nnx.Module):
+    """One iteration: a gradient step on ‖Φx − y‖², dynamic transform, shrinkage, inverse.
+
+    The maps between r and the next x have the precision `dtype`, all else is float32.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, int],
+        channels: int,
+        hidden: int,
+        alpha: float,
+        dtype: str,
+        dynamic: Dynamic,
+        rngs: nnx.Rngs,
+    ):
+        self.shape, self.alpha, self.dtype = shape, alpha, dtype
+        self.step_size = nnx.Param(jnp.array(0.5, jnp.float32))
+        self.static_transform = TwoConvolutions(1, channels, channels, rngs)
+        self.dynamic_transform = (
+            DynamicTransform(shape[0] * shape[1], hidden, rngs) if dynamic.transform else None
+        )
+        self.threshold = (
+            DynamicThreshold(channels, rngs) if dynamic.threshold else ScalarThreshold()
+        )
+        self.inverse = TwoConvolutions(channels, channels, 1, rngs)
+
+    def __call__(
+        self,
+        x: Float[Array, "B nodes"],
+        y: Float[Array, "B pixels"],
+        phi: Float[Array, "pixels nodes"],
+    ) -> StageOutput:
+        r = gradient_step(x, y, phi, self.step_size[...]).reshape(-1, *self.shape, 1)
+        maps = r.astype(self.dtype)
+        u = self.static_transform(maps)
+        if self.dynamic_transform is not None:
+            u = self.alpha * u + (1 - self.alpha) * self.dynamic_transform(maps, x)
+        z = soft_threshold(u, self.threshold(u))
+        return StageOutput(x=self.inverse(z).astype(x.dtype).reshape(x.shape), r=r, u=u)
+
+    def symmetry(self, output: StageOutput) -> OneMap:
+        """G(u) − r: how far the inverse transform is from inverting the transform."""
+        return self.inverse(output.u).astype(output.r.dtype) - output.r
+
+
+@register("dista")
+class Dista(UnfoldingModel):
+    """DISTA-Net.
+
+    Args:
+      factor: grid nodes per pixel along each axis, odd.
+      stages: unrolled iterations, each with weights of its own (the paper: 6, and 4 at c = 7).
+      channels: maps of the transform, even.
+      hidden: width of the hypernetwork.
+      alpha: weight of the static transform against the dynamic one.
+      symmetry_weight: weight of the symmetry residuals in the training objective.
+      dtype: precision of the maps: "float32", or "bfloat16" for less memory and more speed on
+        accelerators. Parameters, estimates and the objective are float32 either way.
+      rematerialize: compute each stage's maps again for its gradients instead of keeping them:
+        less memory for a third more work.
+      sensor: the imaging model; gives Φ and the initial estimator.
+      phi: sampling matrix `[pixels, nodes]` in place of the sensor's.
+      q_init: initial estimator Q `[nodes, pixels]` in place of the one over simulated scenes.
+      rngs: keys for the initial parameters.
+
+    Raises:
+      DistaxError: an even factor, a size that is not positive, an odd number of channels, an
+        unknown precision, or a matrix of another size.
+    """
+
+    dynamic = Dynamic()
+
+    def __init__(
+        self,
+        *,
+        factor: int = 3,
+        stages: int = 6,
+        channels: int = 64,
+        hidden: int = 256,
+        alpha: float = 0.7,
+        symmetry_weight: float = 0.01,
+        dtype: str = "float32",
+        rematerialize: bool = False,
+        sensor: Sensor = Sensor(),
+        phi: Float[Array, "pixels nodes"] | None = None,
+        q_init: Float[Array, "nodes pixels"] | None = None,
+        rngs: nnx.Rngs,
+    ):
+        super().__init__(factor, sensor, phi, q_init)
+        check_positive(stages=stages, channels=channels, hidden=hidden)
+        if channels % 2:
+            raise DistaxError(f"channels must be even, got {channels}")
+        if dtype not in _PRECISIONS:
+            raise unknown("dtype", dtype, _PRECISIONS)
+        self.symmetry_weight, self.rematerialize = symmetry_weight, rematerialize
+        self.stages = nnx.List(
+            Stage(self.shape, channels, hidden, alpha, dtype, self.dynamic, rngs)
+            for _ in range(stages)
+        )
+
+    def unroll(self, images: Float[Array, "B height width"]) -> list[StageOutput]:
+        """Every stage's output, first to last."""
+        y, x = self.start(images)
+        outputs = []
+        for stage in self.stages:
+            outputs.append(stage(x, y, self.phi[...]))
+            x = outputs[-1].x
+        return outputs
+
+    def iterates(self, images: Float[Array, "B height width"]) -> list[Float[Array, "B nodes"]]:
+        """The estimate after every stage, x₀ first."""
+        return [self.start(images)[1], *(output.x for output in self.unroll(images))]
+
+    def objective(
+        self,
+        images: Float[Array, "B height width"],
+        grids: Float[Array, "B fine_height fine_width"],
+    ) -> Float[Array, ""]:
+        """mean (x_N − x*)² + 0.01 Σ_k mean (G(u_k) − r_k)²."""
+        y, x = self.start(images)
+
+        def step(stage: Stage, x: Array) -> tuple[Array, Array]:
+            output = stage(x, y, self.phi[...])
+            return output.x, jnp.mean(stage.symmetry(output) ** 2)
+
+        run = nnx.remat(step) if self.rematerialize else step
+        symmetry = jnp.zeros(())
+        for stage in self.stages:
+            x, residual = run(stage, x)
+            symmetry += residual
+        return jnp.mean((x - grids.reshape(x.shape)) ** 2) + self.symmetry_weight * symmetry
+
+
+@register("dista_transform")
+class DistaTransform(Dista):
+    """DISTA-Net's ablation with the dynamic transform only: one learned threshold a stage."""
+
+    dynamic = Dynamic(threshold=False)
+
+
+@register("dista_threshold")
+class DistaThreshold(Dista):
+    """DISTA-Net's ablation with the dynamic threshold only: no hypernetwork, so no `alpha`."""
+
+    dynamic = Dynamic(transform=False)
