@@ -1,17 +1,70 @@
 """Models that find targets in images, registered by name."""
 
 from distax.models.base import GridModel, Model
+from distax.models.classical.lasso import Fista, Ista
+from distax.models.classical.nnls import Nnls
 from distax.models.density import Density
+from distax.models.focus import Focus
 from distax.models.registry import create, names, register
+from distax.models.superresolution.actnet import ActNet
+from distax.models.superresolution.cfgn import Cfgn
+from distax.models.superresolution.ctnet import CtNet
+from distax.models.superresolution.dbpn import Dbpn
+from distax.models.superresolution.dctlsa import Dctlsa
+from distax.models.superresolution.edsr import Edsr
+from distax.models.superresolution.egasr import Egasr
+from distax.models.superresolution.espcn import Espcn
+from distax.models.superresolution.fenet import FeNet
+from distax.models.superresolution.han import Han
+from distax.models.superresolution.rcan import Rcan
+from distax.models.superresolution.rdn import Rdn
+from distax.models.superresolution.san import San
+from distax.models.superresolution.srcnn import Srcnn
+from distax.models.superresolution.srfbn import Srfbn
 from distax.models.unfolding.dista import Dista, DistaThreshold, DistaTransform
+from distax.models.unfolding.fista_net import FistaNet
+from distax.models.unfolding.ista_net import IstaNet, IstaNetPlus
+from distax.models.unfolding.lamp import Lamp
+from distax.models.unfolding.lista import Liht, Lista
+from distax.models.unfolding.rpcanet import RpcaNet
+from distax.models.unfolding.tilista import TiLista
+from distax.models.unfolding.usrnet import UsrNet
 
 __all__ = [
+    "ActNet",
+    "Cfgn",
+    "CtNet",
+    "Dbpn",
+    "Dctlsa",
     "Density",
     "Dista",
     "DistaThreshold",
     "DistaTransform",
+    "Edsr",
+    "Egasr",
+    "Espcn",
+    "FeNet",
+    "Fista",
+    "FistaNet",
+    "Focus",
     "GridModel",
+    "Han",
+    "Ista",
+    "IstaNet",
+    "IstaNetPlus",
+    "Lamp",
+    "Liht",
+    "Lista",
     "Model",
+    "Nnls",
+    "Rcan",
+    "Rdn",
+    "RpcaNet",
+    "San",
+    "Srcnn",
+    "Srfbn",
+    "TiLista",
+    "UsrNet",
     "create",
     "names",
     "register",

@@ -1,0 +1,109 @@
+"""Checkpoint files of the original toolkit, and the matrices that belong to them."""
+
+import pickle
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from distax.errors import DistaxError
+
+
+def read_checkpoint(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a checkpoint that PyTorch or mmengine saved, by their original names.
+
+    Nothing in the file is executed.
+
+    Args:
+      path: a `.pth` file, either of the arrays alone or with them under "state_dict".
+
+    Raises:
+      DistaxError: PyTorch is not installed; there is no such file, it is not whole, holds pickled
+        code, or no arrays.
+    """
+    try:
+        import torch
+    except ImportError as error:
+        raise DistaxError(
+            f"{path}: reading it takes PyTorch; install it (pip install torch) or save the arrays "
+            "as an .npz file of their original names"
+        ) from error
+    if not path.is_file():
+        raise DistaxError(f"{path}: no such file")
+    try:
+        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise DistaxError(_refused(path, str(error))) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise DistaxError(
+            f"{path}: not a whole PyTorch checkpoint ({str(error).splitlines()[0][:120]})"
+        ) from error
+    arrays = content.get("state_dict", content) if isinstance(content, Mapping) else {}
+    found = {
+        str(name): value.detach().to(torch.float32).numpy()
+        for name, value in arrays.items()
+        if isinstance(value, torch.Tensor) and not name.endswith("num_batches_tracked")
+    }
+    if not found:
+        raise DistaxError(f"{path}: holds no arrays by name; give a checkpoint of a model")
+    return found
+
+
+def _refused(path: Path, reason: str) -> str:
+    # PyTorch names what it will not run after "GLOBAL"; a damaged file has none.
+    words = reason.replace("`", " ").split()
+    if "GLOBAL" not in words:
+        return f"{path}: not a whole PyTorch checkpoint"
+    code = words[words.index("GLOBAL") + 1]
+    return (
+        f"{path}: refused, it holds pickled code ({code}), which would be run on loading; where "
+        "you trust it, save its weights alone: "
+        'torch.save({"state_dict": checkpoint["state_dict"]}, path)'
+    )
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Arrays by their original names, from a PyTorch checkpoint or an NPZ file.
+
+    Raises:
+      DistaxError: as `read_checkpoint`, or the NPZ file cannot be read.
+    """
+    if path.suffix != ".npz":
+        return read_checkpoint(path)
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return dict(file)
+    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
+        raise DistaxError(f"{path}: cannot be read as NPZ ({error})") from error
+
+
+def read_matrix(path: Path) -> np.ndarray:
+    """A sampling matrix or an initial estimator, from an NPY file or MATLAB's.
+
+    Raises:
+      DistaxError: the file cannot be read, or does not hold one matrix.
+    """
+    try:
+        if path.suffix == ".npy":
+            found = [np.load(path, allow_pickle=False)]
+        else:
+            from scipy.io import loadmat
+
+            found = [value for name, value in loadmat(path).items() if not name.startswith("__")]
+    # SciPy reports what it cannot read, newer MATLAB formats among it, in its own ways.
+    except Exception as error:
+        raise DistaxError(f"{path}: cannot be read as NPY or MATLAB file ({error})") from error
+    if len(found) != 1 or np.ndim(found[0]) != 2:
+        raise DistaxError(f"{path}: holds no single matrix; give one matrix a file")
+    return np.asarray(found[0], np.float32)
+
+
+def prefixes(arrays: Mapping[str, np.ndarray]) -> Iterator[str]:
+    """What may stand before all original names, of wrappers around a model; nothing first."""
+    yield ""
+    first = min(arrays, default="")
+    for end in (position + 1 for position, letter in enumerate(first) if letter == "."):
+        if all(name.startswith(first[:end]) for name in arrays):
+            yield first[:end]

@@ -1,0 +1,146 @@
+"""FOCUS, and convolutional networks for super-resolution."""
+
+import numpy as np
+
+from distax.interop.grokcso.original import Arrays, Original, numbered, pointwise, shape
+
+
+def _no_options(arrays: Arrays) -> dict[str, object]:
+    return {}
+
+
+def _edsr_options(arrays: Arrays) -> dict[str, object]:
+    return {
+        "channels": shape(arrays, "head.0.bias", 0),
+        "blocks": numbered(arrays, r"body\.(\d+)\.body\."),
+    }
+
+
+def _rdn_options(arrays: Arrays) -> dict[str, object]:
+    return {
+        "channels": shape(arrays, "sfe1.bias", 0),
+        "growth": shape(arrays, "rdbs.0.layers.0.conv.bias", 0),
+        "blocks": numbered(arrays, r"rdbs\.(\d+)\."),
+        "layers": numbered(arrays, r"rdbs\.0\.layers\.(\d+)\."),
+    }
+
+
+def _srfbn_options(arrays: Arrays) -> dict[str, object]:
+    shape(arrays, "add_mean.bias", 0)  # it is there
+    return {
+        "channels": shape(arrays, "feat_in.0.bias", 0),
+        "groups": numbered(arrays, r"block\.upBlocks\.(\d+)\."),
+        "offset": float(arrays["add_mean.bias"][0]),
+    }
+
+
+def _cfgn_options(arrays: Arrays) -> dict[str, object]:
+    return {
+        "channels": shape(arrays, "head_conv.bias", 0),
+        "blocks": numbered(arrays, r"body\.(\d+)\."),
+    }
+
+
+def transposed(array: np.ndarray) -> np.ndarray:
+    """Kernel of a transposed convolution: (in, out, row, column) → (row, column, in, out)."""
+    return array.transpose(2, 3, 0, 1)
+
+
+FOCUS = Original(
+    options=_no_options,
+    names=(
+        (r"^stage1\.", "coarse."),
+        (r"^stage2\.", "fine."),
+        (r"conv1\.", "wide."),
+        (r"conv2\.", "narrow."),
+        (r"conv_(intensity|mask)\.", r"\1."),
+        (r"^relu\.weight$", "activation.slope"),
+        (r"weight$", "kernel"),
+    ),
+)
+
+SRCNN = Original(
+    options=_no_options,
+    names=(
+        (r"^conv1\.", "first."),
+        (r"^conv2\.", "second."),
+        (r"^conv3\.", "last."),
+        (r"weight$", "kernel"),
+    ),
+)
+
+EDSR = Original(
+    options=_edsr_options,
+    names=(
+        (r"^head\.0\.", "head."),
+        (r"^body\.(\d+)\.body\.0\.", r"blocks.\1.first."),
+        (r"^body\.(\d+)\.body\.2\.", r"blocks.\1.second."),
+        (r"^body\.\d+\.", "last."),
+        (r"^tail\.0\.0\.", "tail.upscale.conv."),
+        (r"^tail\.1\.", "tail.last."),
+        (r"weight$", "kernel"),
+    ),
+    # The shifts by half the full scale, which are always the same.
+    unused=(r"(sub|add)_mean\.(weight|bias)",),
+)
+
+RDN = Original(
+    options=_rdn_options,
+    names=(
+        (r"^sfe1\.", "first."),
+        (r"^sfe2\.", "second."),
+        (r"^rdbs\.", "blocks."),
+        (r"\.conv\.", "."),
+        (r"\.lff\.", ".fuse."),
+        (r"^gff\.0\.", "fuse."),
+        (r"^gff\.1\.", "last."),
+        (r"^upscale\.0\.", "tail.upscale.conv."),
+        (r"^output\.", "tail.last."),
+        (r"weight$", "kernel"),
+    ),
+    layouts={r"fuse\.kernel$": pointwise},
+)
+
+SRFBN = Original(
+    options=_srfbn_options,
+    names=(
+        (r"^conv_in\.", "head."),
+        (r"^feat_in\.", "features."),
+        (r"^out\.", "expand."),
+        (r"^conv_out\.0\.", "last."),
+        (r"upBlocks\.", "ups."),
+        (r"downBlocks\.", "downs."),
+        (r"uptranBlocks\.", "merge_coarse.layers."),
+        (r"downtranBlocks\.", "merge_fine.layers."),
+        (r"(\d+\.)(weight|bias)$", r"layers.\1\2"),
+        (r"layers\.1\.weight$", "layers.1.slope"),
+        (r"weight$", "kernel"),
+    ),
+    # The first shift is always the same; the second is an option.
+    unused=(r"(sub|add)_mean\.(weight|bias)",),
+    layouts={
+        r"(ups\.\d+|expand)\.layers\.0\.kernel$": transposed,
+        r"(features|compress_in|compress_out|merge_\w+\.layers\.\d+)\.layers\.0\.kernel$": (
+            pointwise
+        ),
+    },
+)
+
+CFGN = Original(
+    options=_cfgn_options,
+    names=(
+        (r"^head_conv\.", "head."),
+        (r"^body\.", "blocks."),
+        (r"\.blocks\.(\d+)\.conv3x3\.", r".steps.\1."),
+        (r"\.conv1x1s\.(\d+)\.0\.", r".distill.\1."),
+        (r"\.conv3x3\.0\.", ".distill_last."),
+        (r"\.conv1x1_act\.0\.", ".fuse."),
+        (r"\.cca\.conv_du\.0\.", ".attention.squeeze."),
+        (r"\.cca\.conv_du\.2\.", ".attention.excite."),
+        (r"^features_fusion_module\.0\.", "fuse."),
+        (r"^features_fusion_module\.2\.", "last."),
+        (r"^upsampler\.0\.", "upscale.conv."),
+        (r"weight$", "kernel"),
+    ),
+    layouts={r"(distill\.\d+|fuse|squeeze|excite)\.kernel$": pointwise},
+)

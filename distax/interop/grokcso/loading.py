@@ -1,0 +1,136 @@
+"""Models of the original toolkit from its arrays."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float
+from numpy.typing import ArrayLike
+
+from distax.errors import DistaxError, unknown
+from distax.interop.grokcso.attention import CTNET, EGASR, FENET, HAN, RCAN, SAN
+from distax.interop.grokcso.checkpoint import prefixes
+from distax.interop.grokcso.convolutional import CFGN, EDSR, FOCUS, RDN, SRCNN, SRFBN
+from distax.interop.grokcso.deep_priors import RPCANET, USRNET
+from distax.interop.grokcso.dista import DISTA
+from distax.interop.grokcso.original import Original
+from distax.interop.grokcso.transformers import ACTNET, DCTLSA
+from distax.interop.grokcso.unfolding import (
+    FISTA_NET,
+    ISTA_NET,
+    LAMP,
+    LIHT,
+    LISTA,
+    TILISTA,
+)
+from distax.models import GridModel, create
+from distax.models.registry import arguments
+from distax.sensor import Sensor
+
+_ORIGINALS: dict[str, Original] = {
+    "actnet": ACTNET,
+    "cfgn": CFGN,
+    "ctnet": CTNET,
+    "dctlsa": DCTLSA,
+    "dista": DISTA,
+    "edsr": EDSR,
+    "egasr": EGASR,
+    "fenet": FENET,
+    "fista_net": FISTA_NET,
+    "focus": FOCUS,
+    "han": HAN,
+    "ista_net": ISTA_NET,
+    "ista_net_plus": ISTA_NET,
+    "lamp": LAMP,
+    "liht": LIHT,
+    "lista": LISTA,
+    "rcan": RCAN,
+    "rdn": RDN,
+    "rpcanet": RPCANET,
+    "san": SAN,
+    "srcnn": SRCNN,
+    "srfbn": SRFBN,
+    "tilista": TILISTA,
+    "usrnet": USRNET,
+}
+
+
+def names() -> list[str]:
+    """Names of the models whose original weights can be loaded."""
+    return sorted(_ORIGINALS)
+
+
+def load(
+    name: str,
+    weights: Mapping[str, ArrayLike],
+    *,
+    factor: int = 3,
+    phi: Float[Array, "pixels nodes"] | Float[np.ndarray, "pixels nodes"] | None = None,
+    q_init: Float[Array, "nodes pixels"] | Float[np.ndarray, "nodes pixels"] | None = None,
+    sensor: Sensor = Sensor(),
+    **options: Any,
+) -> GridModel:
+    """A model with the original's weights; its size is read off the arrays.
+
+    Args:
+      name: the model, as registered in distax.
+      weights: original array name → array; convolutions are (out, in, row, column).
+      factor: grid nodes per pixel along each axis.
+      phi: sampling matrix `[pixels, nodes]`, for models that use one; the sensor's without it.
+      q_init: initial estimator `[nodes, pixels]`, for models that use one; without it the one
+        over simulated scenes.
+      sensor: whose images the model takes.
+      **options: arguments of the model's constructor that its arrays do not tell, such as alpha
+        of DISTA-Net and stages of FISTA-Net.
+
+    Raises:
+      DistaxError: an unknown model, an option that it does not take, or an array that is missing,
+        left over or of another shape.
+    """
+    arrays = {key: np.asarray(value) for key, value in weights.items()}
+    given = sizes(name, arrays) | options
+    for key, matrix in {"phi": phi, "q_init": q_init}.items():
+        if matrix is not None and key in arguments(name):
+            given[key] = jnp.asarray(matrix, float)
+    model = create(name, factor=factor, sensor=sensor, rngs=nnx.Rngs(0), **given)
+    assert isinstance(model, GridModel)
+    _ORIGINALS[name].fill(model, arrays)
+    return model
+
+
+def sizes(name: str, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """The constructor's options that the original's arrays tell.
+
+    Raises:
+      DistaxError: an unknown model, or an array they are read off is missing.
+    """
+    if name not in _ORIGINALS:
+        raise unknown("GrokCSO model", name, _ORIGINALS)
+    return _ORIGINALS[name].options(arrays)
+
+
+def unwrapped(name: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Arrays by the names that a model's original gives them, without those of wrappers before.
+
+    Raises:
+      DistaxError: an unknown model.
+    """
+    for prefix in prefixes(arrays):
+        shorter = {key.removeprefix(prefix): array for key, array in arrays.items()}
+        if _recognised(name, shorter):
+            return shorter
+    return dict(arrays)
+
+
+def _recognised(name: str, arrays: Mapping[str, np.ndarray]) -> bool:
+    """Whether every parameter has its array."""
+    try:
+        options = sizes(name, arrays)
+        model = nnx.eval_shape(lambda: create(name, rngs=nnx.Rngs(0), **options))
+    except DistaxError:
+        if name not in _ORIGINALS:
+            raise
+        return False
+    return not _ORIGINALS[name].missing(model, arrays)

@@ -1,0 +1,163 @@
+"""How the original toolkit names and lays out a model's arrays."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from distax.errors import DistaxError
+from distax.models import Model
+from distax.models.base import Constant
+from distax.pytree import named_leaves, with_leaves
+
+Arrays = Mapping[str, np.ndarray]
+Layout = Callable[[np.ndarray], np.ndarray]
+
+# Flax's path of a parameter goes on to the array in it.
+_SUFFIX = ".value"
+
+
+@dataclass(frozen=True)
+class Original:
+    """A model of the original toolkit, as seen from its arrays.
+
+    Attributes:
+      options: constructor options of the distax model, from the arrays.
+      names: pairs of a regular expression and its replacement, applied one after another to an
+        original name, which make it the name of the parameter in distax.
+      unused: regular expressions of arrays that the original stores and does not use.
+      layouts: conversions of arrays whose layout is not the usual one, by a regular expression
+        of their name in distax. The usual one: convolutions (out, in, row, column) and matrices
+        (out, in) are turned, all else is as it is.
+    """
+
+    options: Callable[[Arrays], dict[str, object]]
+    names: tuple[tuple[str, str], ...]
+    unused: tuple[str, ...] = ()
+    layouts: Mapping[str, Layout] = field(default_factory=dict)
+
+    def renamed(self, name: str) -> str:
+        """An original name's in distax."""
+        for pattern, replacement in self.names:
+            name = re.sub(pattern, replacement, name)
+        return name
+
+    def used(self, arrays: Arrays) -> Arrays:
+        """The arrays that take part in anything."""
+        return {
+            name: array
+            for name, array in arrays.items()
+            if not any(re.fullmatch(pattern, name) for pattern in self.unused)
+        }
+
+    def missing(self, model: Model, arrays: Arrays) -> list[str]:
+        """Parameters of a model, which may be abstract, that have no array."""
+        return sorted(_parameters(model).keys() - {self.renamed(name) for name in arrays})
+
+    def fill(self, model: Model, arrays: Arrays) -> None:
+        """Put the original's arrays in the place of a model's own.
+
+        Raises:
+          DistaxError: an array is missing, left over, or of another shape.
+        """
+        wanted = _parameters(model)
+        sources = {self.renamed(name): name for name in self.used(arrays)}
+        if foreign := sorted(sources.keys() - wanted.keys()):
+            raise DistaxError(
+                f"{_listed(sources[path] for path in foreign)} not part of a "
+                f"{type(model).__name__} of this size; pass the arrays of one original checkpoint"
+            )
+        if absent := self.missing(model, arrays):
+            raise DistaxError(
+                f"{_listed(absent)} missing; pass all arrays of one original checkpoint"
+            )
+        found = {path: self._converted(path, arrays[name]) for path, name in sources.items()}
+        for path, leaf in sorted(wanted.items()):
+            if found[path].shape != leaf.shape:
+                raise DistaxError(
+                    f"array {sources[path]!r} of shape {np.shape(arrays[sources[path]])} does not "
+                    f"fit the model's {leaf.shape}: the weights are of another architecture or "
+                    "factor"
+                )
+        state = nnx.state(model, nnx.Not(Constant))
+        leaves = {path + _SUFFIX: jnp.asarray(array, float) for path, array in found.items()}
+        nnx.update(model, with_leaves(state, leaves))
+
+    def _converted(self, path: str, array: np.ndarray) -> np.ndarray:
+        for pattern, layout in self.layouts.items():
+            if re.search(pattern, path):
+                try:
+                    return layout(array)
+                except (ValueError, IndexError):  # another number of axes than the layout is for
+                    return array
+        return usual(array)
+
+
+def _parameters(model: Model) -> dict[str, Any]:
+    """Arrays that the original has too, by their path."""
+    leaves = named_leaves(nnx.state(model, nnx.Not(Constant)))
+    return {path.removesuffix(_SUFFIX): leaf for path, leaf in leaves.items()}
+
+
+def _listed(names: Iterable[str]) -> str:
+    """The first of some arrays, and how many there are more."""
+    first, *others = names
+    return f"array {first!r} and {len(others)} more are" if others else f"array {first!r} is"
+
+
+def usual(array: np.ndarray) -> np.ndarray:
+    """(out, in, row, column) → (row, column, in, out), and (out, in) → (in, out)."""
+    if array.ndim == 4:
+        return array.transpose(2, 3, 1, 0)
+    return array.T if array.ndim == 2 else array
+
+
+def scalar(array: np.ndarray) -> np.ndarray:
+    """One number, without axes."""
+    return array.reshape(())
+
+
+def vector(array: np.ndarray) -> np.ndarray:
+    """(n, 1) → (n,)."""
+    return array[:, 0]
+
+
+def as_it_is(array: np.ndarray) -> np.ndarray:
+    """A matrix that is used as the original does."""
+    return array
+
+
+def pointwise(array: np.ndarray) -> np.ndarray:
+    """(out, in, 1, 1) → (in, out)."""
+    return usual(array)[0, 0] if array.shape[2:] == (1, 1) else array
+
+
+def depthwise(array: np.ndarray) -> np.ndarray:
+    """(channels, 1, row, column) → (row, column, channels)."""
+    return usual(array).reshape(*array.shape[2:], -1)
+
+
+def numbered(arrays: Arrays, pattern: str) -> int:
+    """How many different numbers the one group of a regular expression takes in names."""
+    return len({match[1] for name in arrays if (match := re.match(pattern, name))})
+
+
+def shape(arrays: Arrays, name: str, axis: int) -> int:
+    """The length of an array along an axis.
+
+    Raises:
+      DistaxError: the array is missing, or has no such axis.
+    """
+    if name not in arrays:
+        raise DistaxError(
+            f"the array {name!r} is missing; pass all arrays of one original checkpoint"
+        )
+    if np.ndim(arrays[name]) <= axis:
+        raise DistaxError(
+            f"array {name!r} of shape {np.shape(arrays[name])} is of another architecture"
+        )
+    return int(np.shape(arrays[name])[axis])

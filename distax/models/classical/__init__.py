@@ -1,0 +1,1 @@
+"""Solvers of the sparse problem on the grid, with nothing to train."""

@@ -1,0 +1,48 @@
+"""Non-negative least squares on the sub-pixel grid."""
+
+import optax
+from flax import nnx
+from jaxtyping import Array, Float
+
+from distax.errors import check_positive
+from distax.models.base import Constant, GridModel
+from distax.models.registry import register
+from distax.sensor import Sensor, squared_norm
+
+
+@register("nnls")
+class Nnls(GridModel):
+    """The x ≥ 0 with least ‖Φx − y‖², by Polyak's fast projected gradients.
+
+    Args:
+      factor: grid nodes per pixel along each axis, odd.
+      iterations: steps of the solver.
+      sensor: the imaging model; gives Φ.
+      rngs: not used: there is nothing to train.
+
+    Raises:
+      DistaxError: an even factor, or a number that is not positive.
+    """
+
+    trained = False
+
+    def __init__(
+        self,
+        *,
+        factor: int = 3,
+        iterations: int = 500,
+        sensor: Sensor = Sensor(),
+        rngs: nnx.Rngs,
+    ):
+        super().__init__(factor, sensor)
+        check_positive(iterations=iterations)
+        self.iterations = iterations
+        self.phi = Constant(sensor.sampling_matrix(factor))
+
+    def __call__(
+        self, images: Float[Array, "B height width"]
+    ) -> Float[Array, "B fine_height fine_width"]:
+        batch, height, width = images.shape
+        phi, y = self.phi[...], images.reshape(batch, -1).T
+        x = optax.nnls(phi, y, self.iterations, L=squared_norm(phi).astype(y.dtype))
+        return x.T.reshape(batch, self.factor * height, self.factor * width)

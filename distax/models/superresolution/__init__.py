@@ -1,0 +1,1 @@
+"""Super-resolution networks of the field, from images to a finer grid."""

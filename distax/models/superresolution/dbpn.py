@@ -1,0 +1,91 @@
+"""DBPN: deep back-projection networks for super-resolution (Haris et al., CVPR 2018)."""
+
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from distax.errors import check_positive
+from distax.models.base import GridModel
+from distax.models.layers.activated import Merge, activated
+from distax.models.layers.basic import Affine, Conv, Maps
+from distax.models.layers.resampling import ProjectDown, ProjectUp
+from distax.models.registry import register
+from distax.sensor import Sensor
+
+
+class UpUnit(nnx.Module):
+    """To the fine grid, corrected by what is lost on the way back to the coarse one."""
+
+    def __init__(self, channels: int, factor: int, *, rngs: nnx.Rngs):
+        self.first = activated(ProjectUp(channels, channels, factor, rngs=rngs), rngs)
+        self.back = activated(ProjectDown(channels, channels, factor, rngs=rngs), rngs)
+        self.second = activated(ProjectUp(channels, channels, factor, rngs=rngs), rngs)
+
+    def __call__(self, coarse: Maps) -> Float[Array, "B fine_height fine_width channels"]:
+        fine = self.first(coarse)
+        return fine + self.second(self.back(fine) - coarse)
+
+
+class DownUnit(nnx.Module):
+    """To the coarse grid, corrected by what is lost on the way back to the fine one."""
+
+    def __init__(self, channels: int, factor: int, *, rngs: nnx.Rngs):
+        self.first = activated(ProjectDown(channels, channels, factor, rngs=rngs), rngs)
+        self.back = activated(ProjectUp(channels, channels, factor, rngs=rngs), rngs)
+        self.second = activated(ProjectDown(channels, channels, factor, rngs=rngs), rngs)
+
+    def __call__(self, fine: Maps) -> Float[Array, "B coarse_height coarse_width channels"]:
+        coarse = self.first(fine)
+        return coarse + self.second(self.back(coarse) - fine)
+
+
+@register("dbpn")
+class Dbpn(GridModel):
+    """DBPN: units that go up to the fine grid and down again in turn, each seeing all before it.
+
+    The defaults are the paper's DBPN-S. From the second unit of a kind on, a 1×1 convolution
+    merges all maps that units of the other kind have made (the paper's dense connections).
+    The image is given as it is, and PReLUs have one slope for all channels.
+
+    Args:
+      factor: grid nodes per pixel along each axis, odd.
+      initial: channels of the first convolution.
+      channels: maps in the units.
+      stages: up units, with a down unit between every two.
+      sensor: whose images it takes.
+      rngs: keys for the initial parameters.
+
+    Raises:
+      DistaxError: an even factor, or a size that is not positive.
+    """
+
+    def __init__(
+        self,
+        *,
+        factor: int = 3,
+        initial: int = 128,
+        channels: int = 32,
+        stages: int = 2,
+        sensor: Sensor = Sensor(),
+        rngs: nnx.Rngs,
+    ):
+        super().__init__(factor, sensor)
+        check_positive(initial=initial, channels=channels, stages=stages)
+        self.head = activated(Conv(1, initial, rngs=rngs), rngs)
+        self.features = activated(Affine(initial, channels, rngs=rngs), rngs)
+        self.start = UpUnit(channels, factor, rngs=rngs)
+        self.downs = nnx.List(DownUnit(channels, factor, rngs=rngs) for _ in range(stages - 1))
+        self.ups = nnx.List(UpUnit(channels, factor, rngs=rngs) for _ in range(stages - 1))
+        self.merge_coarse = Merge(channels, stages - 1, rngs=rngs)
+        self.merge_fine = Merge(channels, stages - 1, rngs=rngs)
+        self.last = Conv(stages * channels, 1, rngs=rngs)
+
+    def __call__(
+        self, images: Float[Array, "B height width"]
+    ) -> Float[Array, "B fine_height fine_width"]:
+        fine = [self.start(self.features(self.head(images[..., None])))]
+        coarse: list[Array] = []
+        for down, up in zip(self.downs, self.ups, strict=True):
+            coarse.append(down(self.merge_fine(fine)))
+            fine.append(up(self.merge_coarse(coarse)))
+        return self.last(jnp.concatenate(fine, axis=-1))[..., 0]

@@ -1,0 +1,167 @@
+"""DCTLSA: a densely connected transformer with linear self-attention (Zeng et al., TIM 2023)."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float
+
+from distax.errors import check_positive
+from distax.models.base import GridModel
+from distax.models.layers.basic import Affine, Conv, Maps, batch_norm, layer_norm
+from distax.models.layers.resampling import SubPixel
+from distax.models.layers.sizes import check_multiple
+from distax.models.layers.transformer import FeedForward
+from distax.models.registry import register
+from distax.sensor import Sensor
+
+_WINDOW = 16
+_BLOCKS = 6
+
+
+class Local(nnx.Module):
+    """What a position takes from its neighbours: two 1×1 convolutions around a depthwise 3×3."""
+
+    def __init__(self, channels: int, rngs: nnx.Rngs):
+        self.norm = batch_norm(channels, rngs)
+        self.first = Affine(channels, channels, bias=False, rngs=rngs)
+        self.depthwise = Conv(channels, channels, groups=channels, bias=False, rngs=rngs)
+        self.second_norm = batch_norm(channels, rngs)
+        self.second = Affine(channels, channels, bias=False, rngs=rngs)
+
+    def __call__(self, maps: Maps) -> Maps:
+        maps = self.depthwise(self.first(self.norm(maps)))
+        return self.second(self.second_norm(maps))
+
+
+class LinearAttention(nnx.Module):
+    """Attention within windows that takes time linear in their positions.
+
+    The keys, not their products with the queries, are normalised over the positions, so that
+    keys and values can be multiplied first.
+    """
+
+    def __init__(self, channels: int, heads: int, rngs: nnx.Rngs):
+        self.heads = heads
+        self.qkv = Affine(channels, 3 * channels, rngs=rngs)
+        self.out = Affine(channels, channels, rngs=rngs)
+
+    def __call__(self, maps: Maps) -> Maps:
+        queries, keys, values = jnp.split(_windows(self.qkv(maps)), 3, axis=-1)
+        keys = jax.nn.softmax(keys, axis=1)
+        # One product for all heads, of which the blocks between two heads are left out, is
+        # faster than a small one for each.
+        size = maps.shape[-1] // self.heads
+        within_heads = jnp.kron(jnp.eye(self.heads), jnp.full((size, size), size**-0.5))
+        context = jnp.einsum("npc,npd->ncd", keys, values) * within_heads.astype(maps.dtype)
+        return self.out(_joined(queries @ context, maps.shape))
+
+
+def _windows(maps: Maps) -> Float[Array, "windows positions channels"]:
+    """The positions of each window in a row."""
+    batch, height, width, channels = maps.shape
+    parts = maps.reshape(batch, height // _WINDOW, _WINDOW, width // _WINDOW, _WINDOW, channels)
+    return parts.swapaxes(2, 3).reshape(-1, _WINDOW**2, channels)
+
+
+def _joined(windows: Float[Array, "windows positions channels"], shape: tuple[int, ...]) -> Maps:
+    """Maps of a shape from their windows: the inverse of `_windows`."""
+    batch, height, width, channels = shape
+    parts = windows.reshape(batch, height // _WINDOW, width // _WINDOW, _WINDOW, _WINDOW, channels)
+    return parts.swapaxes(2, 3).reshape(shape)
+
+
+class Layer(nnx.Module):
+    """Local mixing, attention in windows that begin at `shift`, and a feed-forward network.
+
+    Each is added to what it is taken from.
+    """
+
+    def __init__(self, channels: int, heads: int, shift: int, rngs: nnx.Rngs):
+        self.shift = shift
+        self.local = Local(channels, rngs)
+        self.attention = LinearAttention(channels, heads, rngs)
+        self.feed_forward = FeedForward(channels, 2 * channels, channels, rngs=rngs)
+
+    def __call__(self, maps: Maps) -> Maps:
+        maps = jnp.roll(maps, (-self.shift, -self.shift), (1, 2))
+        maps = maps + self.local(maps)
+        maps = maps + self.attention(maps)
+        maps = jnp.roll(maps, (self.shift, self.shift), (1, 2))
+        return maps + self.feed_forward(maps)
+
+
+class Group(nnx.Module):
+    """Two layers, the second in shifted windows, on maps continued to whole windows."""
+
+    def __init__(self, channels: int, heads: int, rngs: nnx.Rngs):
+        self.norm = layer_norm(channels, rngs)
+        self.layers = nnx.List(Layer(channels, heads, shift, rngs) for shift in (0, _WINDOW // 2))
+
+    def __call__(self, maps: Maps) -> Maps:
+        height, width = maps.shape[1:3]
+        rows, columns = _reflected(height), _reflected(width)
+        maps = self.norm(maps[:, rows[:, None], columns])
+        for layer in self.layers:
+            maps = layer(maps)
+        return maps[:, :height, :width]
+
+
+def _reflected(size: int) -> np.ndarray:
+    """Indices of `size` samples, continued to whole windows by reflection at their ends."""
+    return np.pad(np.arange(size), (0, -size % _WINDOW), mode="reflect")
+
+
+@register("dctlsa")
+class Dctlsa(GridModel):
+    """Densely connected transformer with linear self-attention.
+
+    Six blocks, each of which takes a mixture of what all before it made. Images smaller than a
+    window of 16×16 pixels, as this field's are, are continued by reflection to fill it, and all
+    positions take part in the attention.
+
+    Args:
+      factor: grid nodes per pixel along each axis, odd.
+      channels: feature maps.
+      heads: parts of the channels with an attention of their own.
+      sensor: whose images it takes.
+      rngs: keys for the initial parameters.
+
+    Raises:
+      DistaxError: an even factor, a size that is not positive, or channels that are not a
+        multiple of the heads.
+    """
+
+    def __init__(
+        self,
+        *,
+        factor: int = 3,
+        channels: int = 55,
+        heads: int = 5,
+        sensor: Sensor = Sensor(),
+        rngs: nnx.Rngs,
+    ):
+        super().__init__(factor, sensor)
+        check_positive(channels=channels, heads=heads)
+        check_multiple(heads, channels=channels)
+        self.head = Conv(1, channels, rngs=rngs)
+        self.blocks = nnx.List(
+            nnx.Sequential(Group(channels, heads, rngs), Group(channels, heads, rngs))
+            for _ in range(_BLOCKS)
+        )
+        # The last sees the blocks only, the others also the maps before them.
+        inputs = [*range(2, _BLOCKS + 1), _BLOCKS]
+        self.mixtures = nnx.List(Affine(n * channels, channels, rngs=rngs) for n in inputs)
+        self.last = Conv(channels, channels, rngs=rngs)
+        self.upscale = SubPixel(channels, 1, factor, rngs=rngs)
+
+    def __call__(
+        self, images: Float[Array, "B height width"]
+    ) -> Float[Array, "B fine_height fine_width"]:
+        head = self.head(images[..., None])
+        maps, outputs = head, [head]
+        for block, mixture in zip(self.blocks, self.mixtures, strict=True):
+            outputs.append(block(maps))
+            seen = outputs if len(outputs) <= _BLOCKS else outputs[1:]
+            maps = jax.nn.leaky_relu(mixture(jnp.concatenate(seen, axis=-1)), 0.05)
+        return self.upscale(self.last(maps) + head)[..., 0]

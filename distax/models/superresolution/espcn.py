@@ -1,0 +1,41 @@
+"""ESPCN: efficient sub-pixel convolutional network (Shi et al., CVPR 2016)."""
+
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from distax.models.base import GridModel
+from distax.models.layers.basic import Conv
+from distax.models.layers.resampling import SubPixel
+from distax.models.registry import register
+from distax.models.superresolution.levels import FULL_SCALE
+from distax.sensor import Sensor
+
+
+@register("espcn")
+class Espcn(GridModel):
+    """ESPCN: two convolutions with tanh on the coarse grid, then one to the nodes of each pixel.
+
+    As in the paper. Inside the network intensities are in units of the full scale: in counts, tanh
+    would not tell a faint pixel from a bright one.
+
+    Args:
+      factor: grid nodes per pixel along each axis, odd.
+      sensor: whose images it takes.
+      rngs: keys for the initial parameters.
+
+    Raises:
+      DistaxError: an even factor.
+    """
+
+    def __init__(self, *, factor: int = 3, sensor: Sensor = Sensor(), rngs: nnx.Rngs):
+        super().__init__(factor, sensor)
+        self.first = Conv(1, 64, 5, rngs=rngs)
+        self.second = Conv(64, 32, rngs=rngs)
+        self.upscale = SubPixel(32, 1, factor, rngs=rngs)
+
+    def __call__(
+        self, images: Float[Array, "B height width"]
+    ) -> Float[Array, "B fine_height fine_width"]:
+        maps = jnp.tanh(self.first(images[..., None] / FULL_SCALE))
+        return self.upscale(jnp.tanh(self.second(maps)))[..., 0] * FULL_SCALE

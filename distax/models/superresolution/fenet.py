@@ -1,0 +1,134 @@
+"""FENet: a frequency-based enhancement network (Behjati et al., IEEE Access 2022)."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from distax.errors import check_positive
+from distax.models.base import GridModel
+from distax.models.layers.basic import Maps, fan_in_uniform, like
+from distax.models.layers.convolution import convolve
+from distax.models.layers.pooling import average_pool, spread
+from distax.models.layers.resampling import pixel_shuffle, upsample
+from distax.models.layers.sizes import check_multiple, check_side
+from distax.models.registry import register
+from distax.sensor import Sensor
+
+# Side of the cells in pixels whose means are the low frequencies.
+_CELL = 4
+
+
+class NormalizedConv(nnx.Module):
+    """Convolution whose kernel has a learned norm for each output (weight normalisation)."""
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        size: int = 3,
+        *,
+        groups: int = 1,
+        bias: bool = False,
+        rngs: nnx.Rngs,
+    ):
+        self.groups = groups
+        fan_in = size**2 * inputs // groups
+        self.direction = fan_in_uniform(rngs, fan_in, size, size, inputs // groups, outputs)
+        self.norm = nnx.Param(_norm(self.direction[...]))
+        self.bias = fan_in_uniform(rngs, fan_in, outputs) if bias else None
+
+    def __call__(self, maps: Maps) -> Float[Array, "B height width outputs"]:
+        direction = self.direction[...]
+        kernel = direction * (self.norm[...] / _norm(direction))
+        result = convolve(maps, kernel.astype(maps.dtype), groups=self.groups)
+        return result if self.bias is None else result + like(maps, self.bias)
+
+
+def _norm(kernel: Float[Array, "size size inputs outputs"]) -> Float[Array, " outputs"]:
+    return jnp.sqrt(jnp.sum(kernel**2, axis=(0, 1, 2)))
+
+
+class HighFrequencyEnhancement(nnx.Module):
+    """conv(conv(x)·gate), the gate open where x differs from its mean over a cell of pixels."""
+
+    def __init__(self, channels: int, rngs: nnx.Rngs):
+        self.gate = NormalizedConv(channels, channels, rngs=rngs)
+        self.first = NormalizedConv(channels, channels, rngs=rngs)
+        self.second = NormalizedConv(channels, channels, rngs=rngs)
+
+    def __call__(self, x: Maps) -> Maps:
+        high = x - spread(average_pool(x, _CELL), *x.shape[1:3])
+        return self.second(self.first(x) * jax.nn.sigmoid(self.gate(high) + x))
+
+
+class FrequencyBlock(nnx.Module):
+    """x + a merger of two paths: a convolution, and the enhancement of high frequencies."""
+
+    def __init__(self, channels: int, rngs: nnx.Rngs):
+        half = channels // 2
+        self.plain_entry = NormalizedConv(channels, half, 1, rngs=rngs)
+        self.plain = NormalizedConv(half, half, rngs=rngs)
+        self.enhanced_entry = NormalizedConv(channels, half, 1, rngs=rngs)
+        self.enhancement = HighFrequencyEnhancement(half, rngs)
+        self.merge = NormalizedConv(channels, channels, 1, rngs=rngs)
+
+    def __call__(self, x: Maps) -> Maps:
+        plain = jax.nn.relu(self.plain(jax.nn.relu(self.plain_entry(x))))
+        enhanced = jax.nn.relu(self.enhancement(jax.nn.relu(self.enhanced_entry(x))))
+        return x + self.merge(jnp.concatenate([plain, enhanced], axis=-1))
+
+
+@register("fenet")
+class FeNet(GridModel):
+    """Frequency-based enhancement network.
+
+    Blocks that treat high frequencies apart, all their maps merged at the end. The network makes a
+    correction to the image interpolated on the fine grid. Cells of 4×4 pixels are averaged for the
+    low frequencies; pixels beyond the last whole cell do not count.
+
+    Args:
+      factor: grid nodes per pixel along each axis, odd.
+      channels: feature maps, even.
+      blocks: frequency-based blocks.
+      groups: parts that the channels fall into in the convolution to the fine grid.
+      sensor: whose images it takes, at least 4 pixels a side.
+      rngs: keys for the initial parameters.
+
+    Raises:
+      DistaxError: an even factor, a size that is not positive, channels that are odd or not a
+        multiple of the groups, or images of fewer pixels a side.
+    """
+
+    def __init__(
+        self,
+        *,
+        factor: int = 3,
+        channels: int = 64,
+        blocks: int = 12,
+        groups: int = 4,
+        sensor: Sensor = Sensor(),
+        rngs: nnx.Rngs,
+    ):
+        super().__init__(factor, sensor)
+        check_positive(channels=channels, blocks=blocks, groups=groups)
+        check_multiple(2, channels=channels)
+        check_multiple(groups, channels=channels)
+        check_side(sensor, _CELL)
+        self.head = NormalizedConv(1, channels, bias=True, rngs=rngs)
+        self.blocks = nnx.List(FrequencyBlock(channels, rngs) for _ in range(blocks))
+        self.merge = NormalizedConv((blocks + 1) * channels, channels, 1, bias=True, rngs=rngs)
+        fine = channels * factor**2
+        self.upscale = NormalizedConv(channels, fine, groups=groups, bias=True, rngs=rngs)
+        self.last = NormalizedConv(channels, 1, bias=True, rngs=rngs)
+
+    def __call__(
+        self, images: Float[Array, "B height width"]
+    ) -> Float[Array, "B fine_height fine_width"]:
+        image = images[..., None]
+        layers = [self.head(image)]
+        for block in self.blocks:
+            layers.append(block(layers[-1]))
+        maps = jax.nn.relu(self.merge(jnp.concatenate(layers, axis=-1))) + layers[-1]
+        fine = pixel_shuffle(jax.nn.relu(self.upscale(maps)), self.factor)
+        return (self.last(fine) + upsample(image, self.factor, "bicubic"))[..., 0]

@@ -1,0 +1,114 @@
+"""HAN: a holistic attention network (Niu et al., ECCV 2020)."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from distax.errors import check_positive
+from distax.models.base import GridModel
+from distax.models.layers.basic import Conv, Maps, fan_in_uniform, like
+from distax.models.layers.resampling import Tail
+from distax.models.layers.residual import ResidualGroup
+from distax.models.registry import register
+from distax.sensor import Sensor
+
+
+class LayerAttention(nnx.Module):
+    """Maps of several layers, with maps of the layers least like each added (section 3.2)."""
+
+    def __init__(self):
+        self.gain = nnx.Param(jnp.zeros(()))
+
+    def __call__(
+        self, layers: Float[Array, "B height width layers channels"]
+    ) -> Float[Array, "B height width layers channels"]:
+        # Sums over whole maps need float32.
+        likeness = jnp.einsum(
+            "bhwmc,bhwnc->bmn", layers, layers, preferred_element_type=jnp.float32
+        )
+        attention = jax.nn.softmax(-likeness, axis=-1).astype(layers.dtype)
+        return layers + like(layers, self.gain) * jnp.einsum("bmn,bhwnc->bhwmc", attention, layers)
+
+
+class ChannelSpatialAttention(nnx.Module):
+    """x + x weighted by a 3×3×3 convolution over channel, row and column (section 3.3)."""
+
+    def __init__(self, rngs: nnx.Rngs):
+        self.kernel = fan_in_uniform(rngs, 27, 3, 3, 3)
+        self.bias = fan_in_uniform(rngs, 27)
+        # Zero in the paper. The kernel would then get no gradient in the first step.
+        self.gain = nnx.Param(jnp.array(0.1))
+
+    def __call__(self, x: Maps) -> Maps:
+        height, width, channels = x.shape[1:]
+        padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (1, 1)))
+        kernel = like(x, self.kernel)
+        weights = like(x, self.bias) + sum(
+            kernel[k, i, j] * padded[:, i : i + height, j : j + width, k : k + channels]
+            for k in range(3)
+            for i in range(3)
+            for j in range(3)
+        )
+        return x + x * like(x, self.gain) * jax.nn.sigmoid(weights)
+
+
+@register("han")
+class Han(GridModel):
+    """Holistic attention network.
+
+    RCAN's residual groups, whose outputs are weighed against each other by layer attention; the
+    last maps are weighed by channel and position.
+
+    Args:
+      factor: grid nodes per pixel along each axis, odd.
+      channels: feature maps.
+      groups: residual groups.
+      blocks: attention blocks in each group.
+      reduction: how many times fewer channels the middle of a channel attention has.
+      sensor: whose images it takes.
+      rngs: keys for the initial parameters.
+
+    Raises:
+      DistaxError: an even factor, a size that is not positive, or channels that are not a
+        multiple of the reduction.
+    """
+
+    def __init__(
+        self,
+        *,
+        factor: int = 3,
+        channels: int = 128,
+        groups: int = 10,
+        blocks: int = 20,
+        reduction: int = 16,
+        sensor: Sensor = Sensor(),
+        rngs: nnx.Rngs,
+    ):
+        super().__init__(factor, sensor)
+        check_positive(channels=channels, groups=groups, blocks=blocks, reduction=reduction)
+        self.head = Conv(1, channels, rngs=rngs)
+        self.groups = nnx.List(
+            ResidualGroup(channels, blocks, reduction, rngs=rngs) for _ in range(groups)
+        )
+        self.last = Conv(channels, channels, rngs=rngs)
+        self.layer_attention = LayerAttention()
+        self.merge_layers = Conv((groups + 1) * channels, channels, rngs=rngs)
+        self.channel_spatial_attention = ChannelSpatialAttention(rngs)
+        self.merge_attentions = Conv(2 * channels, channels, rngs=rngs)
+        self.tail = Tail(channels, factor, rngs=rngs)
+
+    def __call__(
+        self, images: Float[Array, "B height width"]
+    ) -> Float[Array, "B fine_height fine_width"]:
+        head = self.head(images[..., None])
+        layers = [head]
+        for group in self.groups:
+            layers.append(group(layers[-1]))
+        layers.append(self.last(layers[-1]))
+        # Newest first, without the head.
+        stack = self.layer_attention(jnp.stack(layers[:0:-1], axis=-2))
+        merged = self.merge_layers(stack.reshape(*stack.shape[:3], -1))
+        attended = self.channel_spatial_attention(layers[-1])
+        maps = self.merge_attentions(jnp.concatenate([attended, merged], axis=-1))
+        return self.tail(maps + head)

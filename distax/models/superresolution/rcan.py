@@ -1,0 +1,64 @@
+"""RCAN: a very deep residual network with channel attention (Zhang et al., ECCV 2018)."""
+
+from flax import nnx
+from jaxtyping import Array, Float
+
+from distax.errors import check_positive
+from distax.models.base import GridModel
+from distax.models.layers.basic import Conv
+from distax.models.layers.resampling import Tail
+from distax.models.layers.residual import ResidualGroup
+from distax.models.registry import register
+from distax.sensor import Sensor
+
+
+@register("rcan")
+class Rcan(GridModel):
+    """Residual channel attention network.
+
+    Residual groups of blocks whose channels are weighted by attention, then the tail that makes
+    the fine grid. The paper has 10 groups of 20 blocks of 64 channels; the defaults are the sizes
+    this field uses.
+
+    Args:
+      factor: grid nodes per pixel along each axis, odd.
+      channels: feature maps.
+      groups: residual groups.
+      blocks: attention blocks in each group.
+      reduction: how many times fewer channels the middle of a channel attention has.
+      sensor: whose images it takes.
+      rngs: keys for the initial parameters.
+
+    Raises:
+      DistaxError: an even factor, a size that is not positive, or channels that are not a
+        multiple of the reduction.
+    """
+
+    def __init__(
+        self,
+        *,
+        factor: int = 3,
+        channels: int = 32,
+        groups: int = 5,
+        blocks: int = 10,
+        reduction: int = 8,
+        sensor: Sensor = Sensor(),
+        rngs: nnx.Rngs,
+    ):
+        super().__init__(factor, sensor)
+        check_positive(channels=channels, groups=groups, blocks=blocks, reduction=reduction)
+        self.head = Conv(1, channels, rngs=rngs)
+        self.groups = nnx.List(
+            ResidualGroup(channels, blocks, reduction, rngs=rngs) for _ in range(groups)
+        )
+        self.last = Conv(channels, channels, rngs=rngs)
+        self.tail = Tail(channels, factor, rngs=rngs)
+
+    def __call__(
+        self, images: Float[Array, "B height width"]
+    ) -> Float[Array, "B fine_height fine_width"]:
+        head = self.head(images[..., None])
+        maps = head
+        for group in self.groups:
+            maps = group(maps)
+        return self.tail(self.last(maps) + head)

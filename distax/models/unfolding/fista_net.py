@@ -1,0 +1,135 @@
+"""FISTA-Net (Xiang, Dong and Yang, IEEE TMI 2021)."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from distax.errors import check_positive
+from distax.models.layers.basic import Conv, Maps
+from distax.models.layers.transforms import soft_threshold
+from distax.models.registry import register
+from distax.models.unfolding.base import UnfoldingModel, gradient_step
+from distax.pytree import pytree
+from distax.sensor import Sensor
+
+OneMap = Float[Array, "B height width 1"]
+
+
+class Ramp(nnx.Module):
+    """softplus(w·i + b): a positive number for each stage i, from two."""
+
+    def __init__(self, slope: float, offset: float):
+        self.slope = nnx.Param(jnp.array(slope, jnp.float32))
+        self.offset = nnx.Param(jnp.array(offset, jnp.float32))
+
+    def __call__(self, stage: int) -> Float[Array, ""]:
+        return jax.nn.softplus(self.slope[...] * stage + self.offset[...])
+
+
+class Transform(nnx.Module):
+    """conv3×3 → ReLU → conv3×3 with biases."""
+
+    def __init__(self, channels: int, rngs: nnx.Rngs):
+        self.first = Conv(channels, channels, rngs=rngs)
+        self.second = Conv(channels, channels, rngs=rngs)
+
+    def __call__(self, maps: Maps) -> Maps:
+        return self.second(jax.nn.relu(self.first(maps)))
+
+
+class Proximal(nnx.Module):
+    """r plus what it lacks to be sparse in a learned transform; never negative."""
+
+    def __init__(self, channels: int, rngs: nnx.Rngs):
+        self.lift = Conv(1, channels, rngs=rngs)
+        self.forward = Transform(channels, rngs)
+        self.backward = Transform(channels, rngs)
+        self.drop = Conv(channels, 1, rngs=rngs)
+
+    def __call__(self, r: OneMap, threshold: Float[Array, ""]) -> tuple[OneMap, Maps, Maps]:
+        """The estimate, the asymmetry G(F r) − r of the transforms, and the shrunk features."""
+        lifted = self.lift(r)
+        features = self.forward(lifted)
+        shrunk = soft_threshold(features, threshold.astype(r.dtype))
+        estimate = jax.nn.relu(r + self.drop(self.backward(shrunk)))
+        return estimate, self.backward(features) - lifted, shrunk
+
+
+@pytree
+class StageOutput:
+    """A stage's estimate, its transforms' asymmetry, and its shrunk features."""
+
+    x: Float[Array, "B nodes"]
+    asymmetry: Maps
+    features: Maps
+
+
+@register("fista_net")
+class FistaNet(UnfoldingModel):
+    """FISTA-Net: one proximal network for all stages, with momentum between them.
+
+    Step sizes, thresholds and momentum follow the stage's number through two parameters each.
+
+    Args:
+      factor: grid nodes per pixel along each axis, odd.
+      stages: unrolled iterations.
+      channels: maps of the transform.
+      sensor: the imaging model; gives Φ and the initial estimator.
+      phi: sampling matrix `[pixels, nodes]` in place of the sensor's.
+      q_init: initial estimator Q `[nodes, pixels]` in place of the one over simulated scenes.
+      rngs: keys for the initial parameters.
+
+    Raises:
+      DistaxError: an even factor, a size that is not positive, or a matrix of another size.
+    """
+
+    def __init__(
+        self,
+        *,
+        factor: int = 3,
+        stages: int = 7,
+        channels: int = 32,
+        sensor: Sensor = Sensor(),
+        phi: Float[Array, "pixels nodes"] | None = None,
+        q_init: Float[Array, "nodes pixels"] | None = None,
+        rngs: nnx.Rngs,
+    ):
+        super().__init__(factor, sensor, phi, q_init)
+        check_positive(stages=stages, channels=channels)
+        self.stages = stages
+        self.step_size = Ramp(-0.2, 0.1)
+        self.threshold = Ramp(-0.5, -2.0)
+        self.momentum = Ramp(0.5, 0.0)
+        self.proximal = Proximal(channels, rngs)
+
+    def unroll(self, images: Float[Array, "B height width"]) -> list[StageOutput]:
+        """Every stage's output, first to last."""
+        y, x = self.start(images)
+        outputs: list[StageOutput] = []
+        ahead = x
+        for stage in range(self.stages):
+            r = gradient_step(ahead, y, self.phi[...], self.step_size(stage).astype(y.dtype))
+            maps = self.proximal(r.reshape(-1, *self.shape, 1), self.threshold(stage))
+            before, x = x, maps[0].reshape(x.shape)
+            outputs.append(StageOutput(x=x, asymmetry=maps[1], features=maps[2]))
+            momentum = (self.momentum(stage) - self.momentum(0)) / self.momentum(stage)
+            ahead = x + momentum.astype(x.dtype) * (x - before)
+        return outputs
+
+    def iterates(self, images: Float[Array, "B height width"]) -> list[Float[Array, "B nodes"]]:
+        """The estimate after every stage, x₀ = Q y first."""
+        return [self.start(images)[1], *(output.x for output in self.unroll(images))]
+
+    def objective(
+        self,
+        images: Float[Array, "B height width"],
+        grids: Float[Array, "B fine_height fine_width"],
+    ) -> Float[Array, ""]:
+        """Mean square and 0.1 mean absolute error, asymmetry and sparsity of all stages."""
+        outputs = self.unroll(images)
+        error = outputs[-1].x - grids.reshape(len(grids), -1)
+        symmetry = sum(jnp.mean(output.asymmetry**2) for output in outputs)
+        sparsity = sum(jnp.mean(jnp.abs(output.features)) for output in outputs)
+        of_grid = jnp.mean(error**2) + 0.1 * jnp.mean(jnp.abs(error))
+        return of_grid + 0.01 * symmetry + 0.001 * sparsity

@@ -1,0 +1,148 @@
+"""ISTA-Net and ISTA-Net+ (Zhang and Ghanem, CVPR 2018)."""
+
+from abc import abstractmethod
+
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from distax.errors import check_positive
+from distax.models.layers.basic import Maps, like
+from distax.models.layers.convolution import conv3x3
+from distax.models.layers.transforms import TwoConvolutions, glorot_kernel, soft_threshold
+from distax.models.registry import register
+from distax.models.unfolding.base import UnfoldingModel, gradient_step
+from distax.sensor import Sensor
+
+OneMap = Float[Array, "B height width 1"]
+
+
+class Stage(nnx.Module):
+    """A gradient step on ‖Φx − y‖² to r, and an estimate from r shrunk in a learned transform."""
+
+    def __init__(self) -> None:
+        self.step_size = nnx.Param(jnp.array(0.5, jnp.float32))
+        self.threshold = nnx.Param(jnp.array(0.01, jnp.float32))
+
+    @abstractmethod
+    def shrunk(self, r: OneMap) -> tuple[OneMap, Maps]:
+        """The estimate, and how far the backward transform is from inverting the forward one."""
+
+    def __call__(
+        self,
+        x: Float[Array, "B nodes"],
+        y: Float[Array, "B pixels"],
+        phi: Float[Array, "pixels nodes"],
+        shape: tuple[int, int],
+    ) -> tuple[Float[Array, "B nodes"], Maps]:
+        r = gradient_step(x, y, phi, like(x, self.step_size))
+        estimate, asymmetry = self.shrunk(r.reshape(-1, *shape, 1))
+        return estimate.reshape(x.shape), asymmetry
+
+
+class PlainStage(Stage):
+    """ISTA-Net: the backward transform of what shrinkage leaves is the estimate."""
+
+    def __init__(self, channels: int, rngs: nnx.Rngs):
+        super().__init__()
+        self.forward = TwoConvolutions(1, channels, channels, rngs)
+        self.backward = TwoConvolutions(channels, channels, 1, rngs)
+
+    def shrunk(self, r: OneMap) -> tuple[OneMap, Maps]:
+        """x = G(soft(F r; θ)), and G(F r) − r."""
+        u = self.forward(r)
+        x = self.backward(soft_threshold(u, like(u, self.threshold)))
+        return x, self.backward(u) - r
+
+
+class ResidualStage(Stage):
+    """ISTA-Net+: the transforms act on many channels and correct r."""
+
+    def __init__(self, channels: int, rngs: nnx.Rngs):
+        super().__init__()
+        self.lift = glorot_kernel(1, channels, rngs)
+        self.forward = TwoConvolutions(channels, channels, channels, rngs)
+        self.backward = TwoConvolutions(channels, channels, channels, rngs)
+        self.drop = glorot_kernel(channels, 1, rngs)
+
+    def shrunk(self, r: OneMap) -> tuple[OneMap, Maps]:
+        """x = r + drop G(soft(F(lift r); θ)), and G(F(lift r)) − lift r."""
+        lifted = conv3x3(r, like(r, self.lift))
+        u = self.forward(lifted)
+        correction = self.backward(soft_threshold(u, like(u, self.threshold)))
+        x = r + conv3x3(correction, like(r, self.drop))
+        return x, self.backward(u) - lifted
+
+
+@register("ista_net")
+class IstaNet(UnfoldingModel):
+    """ISTA-Net.
+
+    Args:
+      factor: grid nodes per pixel along each axis, odd.
+      stages: unrolled iterations, each with weights of its own.
+      channels: maps of the transform.
+      symmetry_weight: weight of the symmetry terms in the training objective.
+      sensor: the imaging model; gives Φ and the initial estimator.
+      phi: sampling matrix `[pixels, nodes]` in place of the sensor's.
+      q_init: initial estimator Q `[nodes, pixels]` in place of the one over simulated scenes.
+      rngs: keys for the initial parameters.
+
+    Raises:
+      DistaxError: an even factor, a size that is not positive, or a matrix of another size.
+    """
+
+    stage: type[PlainStage] | type[ResidualStage] = PlainStage
+
+    def __init__(
+        self,
+        *,
+        factor: int = 3,
+        stages: int = 9,
+        channels: int = 32,
+        symmetry_weight: float = 0.01,
+        sensor: Sensor = Sensor(),
+        phi: Float[Array, "pixels nodes"] | None = None,
+        q_init: Float[Array, "nodes pixels"] | None = None,
+        rngs: nnx.Rngs,
+    ):
+        super().__init__(factor, sensor, phi, q_init)
+        check_positive(stages=stages, channels=channels)
+        self.symmetry_weight = symmetry_weight
+        self.stages = nnx.List(self.stage(channels, rngs) for _ in range(stages))
+
+    def unroll(
+        self, images: Float[Array, "B height width"]
+    ) -> tuple[
+        list[Float[Array, "B nodes"]], list[Float[Array, "B fine_height fine_width channels"]]
+    ]:
+        """The estimate after every stage, x₀ = Q y first, and every stage's asymmetry."""
+        y, x = self.start(images)
+        estimates, asymmetries = [x], []
+        for stage in self.stages:
+            x, asymmetry = stage(x, y, self.phi[...], self.shape)
+            estimates.append(x)
+            asymmetries.append(asymmetry)
+        return estimates, asymmetries
+
+    def iterates(self, images: Float[Array, "B height width"]) -> list[Float[Array, "B nodes"]]:
+        """The estimate after every stage, x₀ = Q y first."""
+        return self.unroll(images)[0]
+
+    def objective(
+        self,
+        images: Float[Array, "B height width"],
+        grids: Float[Array, "B fine_height fine_width"],
+    ) -> Float[Array, ""]:
+        """mean (x_N − x*)² + 0.01 Σ_k mean (G(F r_k) − r_k)² (equation 12)."""
+        estimates, asymmetries = self.unroll(images)
+        error = jnp.mean((estimates[-1] - grids.reshape(len(grids), -1)) ** 2)
+        symmetry = sum(jnp.mean(asymmetry**2) for asymmetry in asymmetries)
+        return error + self.symmetry_weight * symmetry
+
+
+@register("ista_net_plus")
+class IstaNetPlus(IstaNet):
+    """ISTA-Net+: as ISTA-Net, but each stage learns a correction to its gradient step."""
+
+    stage = ResidualStage

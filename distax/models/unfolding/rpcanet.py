@@ -1,0 +1,141 @@
+"""RPCANet: deep unfolding of robust PCA for small targets (Wu et al., WACV 2024).
+
+An image is split into a background and a sparse target; here the image is the linear estimate
+on the sub-pixel grid, and the target is what is looked for.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from distax.errors import DistaxError, check_positive
+from distax.models.base import Constant, GridModel
+from distax.models.layers.basic import Conv, batch_norm
+from distax.models.registry import register
+from distax.models.unfolding.initialization import simulated_estimator
+from distax.sensor import Sensor
+
+OneMap = Float[Array, "B fine_height fine_width 1"]
+Grids = Float[Array, "B fine_height fine_width"]
+
+
+def convolutions(channels: int, layers: int, rngs: nnx.Rngs, *, normalized: bool) -> nnx.Sequential:
+    """From one map to one: convolutions with a ReLU after each but the last.
+
+    Args:
+      channels: maps between them.
+      layers: convolutions between the first and the last.
+      rngs: keys for the initial parameters.
+      normalized: whether there is a batch normalisation before each ReLU.
+    """
+    hidden: list[Callable[[Array], Array]] = []
+    for inputs in (1, *layers * (channels,)):
+        hidden.append(Conv(inputs, channels, rngs=rngs))
+        hidden += [batch_norm(channels, rngs)] if normalized else []
+        hidden.append(jax.nn.relu)
+    return nnx.Sequential(*hidden, Conv(channels, 1, rngs=rngs))
+
+
+class Stage(nnx.Module):
+    """One iteration: the background without the target so far, then the target without it."""
+
+    def __init__(self, channels: int, background_layers: int, target_layers: int, rngs: nnx.Rngs):
+        self.background = convolutions(channels, background_layers, rngs, normalized=True)
+        self.target = convolutions(channels, target_layers, rngs, normalized=False)
+        self.step_size = nnx.Param(jnp.array(0.01, jnp.float32))
+
+    def __call__(self, image: OneMap, target: OneMap) -> tuple[OneMap, OneMap]:
+        rest = image - target
+        background = rest + self.background(rest)
+        u = target + image - background
+        return background, u - self.step_size[...].astype(u.dtype) * self.target(u)
+
+
+@register("rpcanet")
+class RpcaNet(GridModel):
+    """RPCANet.
+
+    Stages that split the linear estimate x₀ = Q y into background and target; the paper's image
+    is a photograph. Every stage starts from x₀ itself, not from what the stage before it made of
+    background and target as the paper has it, so that this reconstruction, which is made after
+    the last stage only, enters the training objective and nothing else.
+
+    Args:
+      factor: grid nodes per pixel along each axis, odd.
+      stages: iterations, each with weights of its own.
+      channels: maps between the convolutions.
+      background_layers: convolutions between the first and the last of each background network.
+      target_layers: convolutions between the first and the last of each target network.
+      merge_layers: convolutions between the first and the last of the reconstruction.
+      sensor: whose images it takes; gives the initial estimator.
+      q_init: initial estimator Q `[nodes, pixels]` in place of the one over simulated scenes.
+      rngs: keys for the initial parameters.
+
+    Raises:
+      DistaxError: an even factor, a size that is not positive, or an estimator of another size.
+    """
+
+    def __init__(
+        self,
+        *,
+        factor: int = 3,
+        stages: int = 6,
+        channels: int = 32,
+        background_layers: int = 3,
+        target_layers: int = 6,
+        merge_layers: int = 3,
+        sensor: Sensor = Sensor(),
+        q_init: Float[Array, "nodes pixels"] | None = None,
+        rngs: nnx.Rngs,
+    ):
+        super().__init__(factor, sensor)
+        check_positive(
+            stages=stages,
+            channels=channels,
+            background_layers=background_layers,
+            target_layers=target_layers,
+            merge_layers=merge_layers,
+        )
+        self.shape = factor * sensor.height, factor * sensor.width
+        needed = self.shape[0] * self.shape[1], sensor.height * sensor.width
+        q_init = simulated_estimator(sensor, factor) if q_init is None else q_init
+        if q_init.shape != needed:
+            raise DistaxError(f"q_init has shape {q_init.shape}, factor {factor} needs {needed}")
+        self.q_init = Constant(q_init)
+        self.stages = nnx.List(
+            Stage(channels, background_layers, target_layers, rngs) for _ in range(stages)
+        )
+        self.merge = convolutions(channels, merge_layers, rngs, normalized=True)
+
+    def iterates(self, images: Float[Array, "B height width"]) -> list[Grids]:
+        """x₀, then background and target after every stage."""
+        start = images.reshape(len(images), -1) @ self.q_init[...].T
+        image = start.reshape(-1, *self.shape, 1)
+        maps, target = [image], jnp.zeros_like(image)
+        for stage in self.stages:
+            background, target = stage(image, target)
+            maps += [background, target]
+        return [one[..., 0] for one in maps]
+
+    def reconstruct(self, background: Grids, target: Grids) -> Grids:
+        """The image that a background and a target make together."""
+        return self.merge((background + target)[..., None])[..., 0]
+
+    def __call__(
+        self, images: Float[Array, "B height width"]
+    ) -> Float[Array, "B fine_height fine_width"]:
+        return self.iterates(images)[-1]
+
+    def objective(
+        self,
+        images: Float[Array, "B height width"],
+        grids: Float[Array, "B fine_height fine_width"],
+    ) -> Float[Array, ""]:
+        """0.9 mean (T − T*)² + 0.09 mean (D̂ − x₀)² with D̂ from the last stage's parts."""
+        start, *_, background, target = self.iterates(images)
+        error = jnp.mean((target - grids) ** 2)
+        residual = jnp.mean((self.reconstruct(background, target) - start) ** 2)
+        return 0.9 * (error + 0.1 * residual)

@@ -1,0 +1,67 @@
+"""Parity with the original toolkit: its weights in distax's models give its outputs."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from distax.interop import grokcso
+
+ZOO = Path(__file__).parents[1] / "reference/zoo"
+# The largest change of an original's output under rounding; parity is within ten times of it.
+ROUNDING = {
+    "actnet": 1e-4,
+    "cfgn": 6e-5,
+    "ctnet": 1e-4,
+    "dctlsa": 5e-5,
+    "edsr": 2e-4,
+    "egasr": 2e-4,
+    "fenet": 1e-4,
+    "fista_net": 1e-4,
+    "focus": 9e-5,
+    "han": 2e-4,
+    "ista_net": 3e-5,
+    "ista_net_plus": 1e-4,
+    "lamp": 1e-4,
+    "liht": 1e-4,
+    "lista": 8e-5,
+    "rcan": 9e-5,
+    "rdn": 1e-4,
+    "rpcanet": 3e-5,
+    "san": 6e-5,
+    "srcnn": 8e-5,
+    "srfbn": 1e-4,
+    "tilista": 7e-5,
+    "usrnet": 5e-5,
+}
+
+
+def read(name):
+    with np.load(ZOO / f"{name}.npz") as file:
+        arrays = dict(file)
+    weights = {
+        key.removeprefix("weights/"): np.float32(value)
+        for key, value in arrays.items()
+        if key.startswith("weights/")
+    }
+    with np.load(ZOO / "common.npz") as file:
+        return arrays, weights, {"phi": file["phi"], "q_init": file["q_init"]}
+
+
+def load(name):
+    """The model with the original's weights, and what the original made of its images."""
+    arrays, weights, matrices = read(name)
+    options = {"fista_net": {"stages": 3}}.get(name, {})
+    model = grokcso.load(name, weights, factor=3, **matrices, **options)
+    return model, jnp.asarray(arrays["images"].reshape(-1, 11, 11)), arrays
+
+
+@pytest.mark.parametrize("name", ROUNDING)
+def test_the_output_is_the_originals(name):
+    model, images, arrays = load(name)
+    with jax.default_matmul_precision("highest"):
+        output = jax.jit(model)(images)
+    expected = arrays["output"].reshape(-1, 33, 33)
+    np.testing.assert_allclose(output, expected, rtol=0, atol=10 * ROUNDING[name])

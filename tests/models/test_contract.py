@@ -1,0 +1,148 @@
+"""What every registered grid model promises, each tried at a small size."""
+
+from functools import cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+from distax import Sensor
+from distax.models import Density, GridModel, create, names, registry
+from distax.models.base import Constant
+from distax.pytree import named_leaves
+from distax.scenes import PlacementLaw, simulate
+from tests.models.sizes import SMALL, UNTRAINED
+
+SENSOR = Sensor(height=9, width=9)
+GRID_MODELS = [name for name in names() if issubclass(registry._MODELS[name], GridModel)]
+TRAINED = [name for name in GRID_MODELS if name not in UNTRAINED]
+
+
+@cache
+def build(name):
+    return create(name, sensor=SENSOR, rngs=nnx.Rngs(0), **SMALL[name])
+
+
+@cache
+def scenes():
+    law = PlacementLaw(height=9, width=9)
+    return simulate(jax.random.key(1), 3, SENSOR, law)
+
+
+@cache
+def forward(name):
+    graph, state = nnx.split(build(name))
+    return jax.jit(lambda state, images: nnx.merge(graph, state)(images)), state
+
+
+@cache
+def training_step(name):
+    """The function from parameters and the other arrays to the loss, both anew, and gradients."""
+    graph, params, others = nnx.split(build(name), nnx.Param, ...)
+    optimizer = optax.adam(1e-3)
+
+    def loss(params, others):
+        model = nnx.merge(graph, params, others, copy=True)
+        model.train()
+        return model.loss(*scenes()), nnx.state(model, nnx.Not(nnx.Param))
+
+    @jax.jit
+    def step(params, others, optimizer_state):
+        (value, others), gradients = jax.value_and_grad(loss, has_aux=True)(params, others)
+        updates, optimizer_state = optimizer.update(gradients, optimizer_state)
+        return value, gradients, (optax.apply_updates(params, updates), others, optimizer_state)
+
+    return step, (params, others, optimizer.init(params))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _nothing_is_kept_for_other_modules():
+    yield
+    for function in (build, forward, training_step):
+        function.cache_clear()
+
+
+def test_every_grid_model_is_tried():
+    assert set(GRID_MODELS) == SMALL.keys()
+
+
+@pytest.mark.parametrize("name", GRID_MODELS)
+@pytest.mark.parametrize("factor", [3, 5, 7])
+def test_the_grid_has_factor_times_the_nodes_of_the_image(name, factor):
+    def run():
+        options = SMALL[name] | {"factor": factor}
+        model = create(name, sensor=Sensor(), rngs=nnx.Rngs(0), **options)
+        return model(jnp.zeros((2, 11, 11)))
+
+    output = jax.eval_shape(run)
+    assert output.shape == (2, 11 * factor, 11 * factor)
+    assert output.dtype == jnp.float32
+
+
+@pytest.mark.parametrize("name", GRID_MODELS)
+def test_every_image_is_treated_on_its_own(name):
+    run, state = forward(name)
+    images, _ = scenes()
+    together = run(state, images)
+    assert jnp.isfinite(together).all()
+    scale = float(jnp.abs(together).max())
+    # Other neighbours, another place in the batch.
+    others = run(state, jnp.stack([images[2], 255 - images[1], images[0]]))
+    np.testing.assert_allclose(others[2], together[0], rtol=0, atol=2e-5 * scale)
+    np.testing.assert_allclose(others[0], together[2], rtol=0, atol=2e-5 * scale)
+    one_by_one = jax.jit(jax.vmap(lambda image: run(state, image[None])[0]))(images)
+    np.testing.assert_allclose(one_by_one, together, rtol=0, atol=2e-5 * scale)
+
+
+@pytest.mark.parametrize("name", GRID_MODELS)
+def test_bfloat16_comes_near(name):
+    run, state = forward(name)
+    images, _ = scenes()
+    exact = run(state, images)
+    half = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), state)
+    coarse = run(half, images.astype(jnp.bfloat16)).astype(jnp.float32)
+    error = jnp.sqrt(jnp.mean((coarse - exact) ** 2) / jnp.mean(exact**2))
+    assert float(error) < 0.1
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_gradients_reach_every_parameter(name):
+    step, state = training_step(name)
+    gradients = named_leaves(step(*state)[1])
+    assert gradients
+    for parameter, gradient in gradients.items():
+        assert jnp.isfinite(gradient).all(), parameter
+        assert jnp.abs(gradient).max() > 0, parameter
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_twenty_steps_lower_the_loss(name):
+    step, state = training_step(name)
+    losses = []
+    for _ in range(20):
+        loss, _, state = step(*state)
+        losses.append(float(loss))
+    assert min(losses[-3:]) < losses[0]
+
+
+@pytest.mark.parametrize("name", GRID_MODELS)
+def test_arrays_are_of_the_kinds_that_training_knows(name):
+    kinds = nnx.Param, Constant, nnx.BatchStat
+    leaves = jax.tree.leaves(nnx.state(build(name)), is_leaf=lambda x: isinstance(x, nnx.Variable))
+    assert leaves
+    for leaf in leaves:
+        assert isinstance(leaf, kinds)
+        assert leaf.dtype == jnp.float32
+
+
+@pytest.mark.parametrize("name", GRID_MODELS)
+def test_a_table_of_its_layers_can_be_made(name):
+    assert type(build(name)).__name__ in nnx.tabulate(build(name), jnp.zeros((1, 9, 9)))
+
+
+def test_what_is_not_a_grid_model_is_tested_elsewhere():
+    assert {name for name in names() if name not in GRID_MODELS} == {"density"}
+    assert registry._MODELS["density"] is Density
