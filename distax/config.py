@@ -24,11 +24,13 @@ class ModelConfig:
         and for models without a grid.
       options: further arguments of the model's constructor, such as stages and channels. On the
         command line: --model.options stages 2, or --model.options.stages 2 where a file sets it.
+      module: a Python file that registers the model, for one that distax does not come with.
     """
 
     name: str = "dista"
     factor: int | None = None
-    options: dict[str, int | float | str | bool] = field(default_factory=dict)
+    options: dict[str, int | float | str | bool | tuple[int, ...]] = field(default_factory=dict)
+    module: str | None = None
 
 
 @dataclass(frozen=True)

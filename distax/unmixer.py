@@ -13,7 +13,8 @@ from jaxtyping import Array, Float
 from distax.batching import in_batches, inference_batch
 from distax.checks import check_shape, find_problems
 from distax.errors import DistaxError, DistaxWarning, unknown
-from distax.models import GridModel, Model
+from distax.models import GridModel, Model, create
+from distax.models.registry import solvers
 from distax.offgrid.posterior import posterior
 from distax.offgrid.refine import refine
 from distax.offgrid.sampler import Effort
@@ -92,23 +93,26 @@ class Unmixer:
 
     @classmethod
     def load(cls, name: str | Path, threshold: float = 50.0) -> "Unmixer":
-        """An unmixer with shipped weights, or with the best model of a training run.
+        """An unmixer with trained weights, or with a solver that needs none.
 
         Args:
-          name: a name that `distax.weights.names` lists, or a run's folder.
+          name: a name that `distax.weights.names` lists, a safetensors file of distax, a training
+            run's folder for its best model, or a registered model without anything to train.
           threshold: counts a grid node needs to be reported.
 
         Raises:
-          DistaxError: there is no finished checkpoint, or it cannot be used.
+          DistaxError: there is nothing of the kind, or it cannot be used.
         """
         from distax import weights
+        from distax.training.checkpoints import load_model
 
         if str(name) in weights.names():
             model, sensor = weights.load(str(name))
             return cls(model=model, sensor=sensor, threshold=threshold)
-        from distax.training.checkpoints import load_model
-
-        model, config = load_model(Path(name))
+        if str(name) in solvers():
+            return cls(model=create(str(name), rngs=nnx.Rngs(0)), threshold=threshold)
+        read = weights.read if Path(name).suffix == ".safetensors" else load_model
+        model, config = read(Path(name))
         return cls(model=model, sensor=config.sensor, law=config.law, threshold=threshold)
 
     def __call__(self, images: Float[Array | np.ndarray, "N height width"]) -> Targets:

@@ -14,6 +14,7 @@ from distax.offgrid.refine import refine
 from distax.offgrid.sampler import Effort
 from distax.scenes import PlacementLaw, simulate
 from distax.training.checkpoints import load_model
+from distax.weights import export
 
 SINGLE = PlacementLaw(max_targets=1)
 SENSOR = Sensor(read_noise=1.0)
@@ -69,6 +70,20 @@ def test_grid_decodes_what_the_model_of_the_run_answers(unmixer, images, tiny_ru
     expected = decode(load_model(tiny_run)[0](jnp.asarray(images[:20])), threshold=20.0)
     assert found.mask.any()
     same(found, expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["fista", "nnls"])
+def test_solvers_need_no_training(name, images):
+    unmixer = Unmixer.load(name)
+    assert unmixer.method == "grid"
+    assert unmixer(images[:4]).mask.any(axis=1).all()
+
+
+def test_a_safetensors_file_is_as_good_as_its_run(unmixer, images, tiny_run, tmp_path):
+    export(tiny_run, tmp_path / "tiny.safetensors", half=False)
+    same(
+        Unmixer.load(tmp_path / "tiny.safetensors", threshold=20.0)(images[:4]), unmixer(images[:4])
+    )
 
 
 def test_fast_reports_what_its_model_detects(images):

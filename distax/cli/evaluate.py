@@ -27,7 +27,8 @@ class Evaluate:
     """What to score: fast, a network's one pass, without anything else said; refine, the best fit;
     posterior; grid, the model of --checkpoint."""
     checkpoint: Path | None = None
-    """Folder of a run of `train` or `quickstart` whose model to score."""
+    """What to score: folder of a run of `train` or `quickstart`, a .safetensors file, weights that
+    come with distax, or a solver such as fista."""
     dataset: str | None = None
     """A CSIST-100K built on disk, such as simulated or released; without it new scenes."""
     data_dir: Path = Path("data")

@@ -12,11 +12,15 @@ from tyro.conf import OmitSubcommandPrefixes, subcommand
 
 from distax.cli.build_dataset import BuildDataset
 from distax.cli.cache import default_folder, keep_compiled_programs
+from distax.cli.convert import Convert
 from distax.cli.evaluate import Evaluate
 from distax.cli.quickstart import Quickstart
 from distax.cli.train import Train
 from distax.cli.unmix import Unmix
 from distax.errors import DistaxError, DistaxWarning, Terminated
+
+# Options of `train` that go without the group they belong to.
+_SHORT = {"--model": "--model.name"}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -51,7 +55,10 @@ def _format_warning(
 
 
 def _parse(arguments: Sequence[str]) -> Any:
-    train = Train.defaults(arguments) if arguments[:1] == ["train"] else Train()
+    train = Train()
+    if arguments[:1] == ["train"]:
+        arguments = [_SHORT.get(argument, argument) for argument in arguments]
+        train = Train.defaults(arguments)
     # A union made at run time: `train` has the defaults that its own options name.
     commands = Union[  # noqa: UP007
         Annotated[Quickstart, subcommand("quickstart")],
@@ -59,6 +66,7 @@ def _parse(arguments: Sequence[str]) -> Any:
         Annotated[Train, subcommand("train", default=train)],
         Annotated[Evaluate, subcommand("evaluate")],
         Annotated[Unmix, subcommand("unmix")],
+        Annotated[Convert, subcommand("convert")],
     ]
     return tyro.cli(
         commands,  # type: ignore[arg-type]

@@ -27,7 +27,8 @@ class Unmix:
     maximised by sampling, a dozen images a second on two CPU cores; refine, the best least-squares
     fit; grid, the model of --checkpoint."""
     checkpoint: Path | None = None
-    """Folder of a run of `train` or `quickstart` whose model to use."""
+    """What to use: folder of a run of `train` or `quickstart`, a .safetensors file, weights that
+    come with distax, or a solver such as fista."""
     threshold: float = 50.0
     """Counts a grid node needs to be reported."""
     json: Path | None = None

@@ -108,7 +108,7 @@ def load_model(run: epath.PathLike, which: Which | None = None) -> tuple[Model, 
     model = abstract_model(config)
     one_device = data_mesh(jax.local_devices()[:1])
     wanted = placed(_model_part(init_state(model, optax.identity())), one_device, divided=False)
-    _check_arrays(folder, about, wanted)
+    check_arrays(str(folder), about["arrays"], wanted)
     restored = _restore(folder, model=ocp.args.StandardRestore(named_leaves(wanted)))
     return merge(model, **with_leaves(wanted, restored["model"])), config
 
@@ -129,7 +129,7 @@ def load_state(run: epath.PathLike, config: TrainConfig, mesh: Mesh | None = Non
     folder = epath.Path(run) / "last"
     state = abstract_state(config, mesh or data_mesh())
     model, training = _model_part(state), _training_part(state)
-    _check_arrays(folder, _read(folder), model)
+    check_arrays(str(folder), _read(folder)["arrays"], model)
     restored = _restore(
         folder,
         model=ocp.args.StandardRestore(named_leaves(model)),
@@ -228,15 +228,26 @@ def _read(folder: epath.Path) -> dict[str, Any]:
     return about
 
 
-def _check_arrays(folder: epath.Path, about: dict[str, Any], model: dict[str, Any]) -> None:
-    """Compare names and shapes of a model's arrays with those stored."""
-    stored, wanted = about["arrays"], _shapes(model)
-    for name in sorted(stored.keys() | wanted.keys()):
-        if stored.get(name) != wanted.get(name):
-            raise DistaxError(
-                f"{folder}: array {name} is {stored.get(name, 'absent')} there and "
-                f"{wanted.get(name, 'absent')} in the model: a checkpoint of another architecture"
-            )
+def check_arrays(where: str, stored: dict[str, list[int]], wanted: Any) -> None:
+    """Compare the names and shapes of stored arrays with those of a tree.
+
+    Raises:
+      DistaxError: they differ; the message names the first that do, and says how many there are.
+    """
+    expected = _shapes(wanted)
+    differing = [
+        name
+        for name in sorted(stored.keys() | expected.keys())
+        if stored.get(name) != expected.get(name)
+    ]
+    if differing:
+        named = "; ".join(
+            f"array {name} is {stored.get(name, 'absent')} there and "
+            f"{expected.get(name, 'absent')} in the model"
+            for name in differing[:3]
+        )
+        more = f"; {len(differing) - 3} more differ" if len(differing) > 3 else ""
+        raise DistaxError(f"{where}: {named}{more}: weights of another architecture")
 
 
 def _shapes(tree: Any) -> dict[str, list[int]]:

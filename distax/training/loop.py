@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import jax
 from etils import epath
+from flax import nnx
 from jax.sharding import Mesh
 
 from distax.config import TrainConfig
@@ -43,17 +44,22 @@ def train(
       The best evaluation.
 
     Raises:
-      DistaxError: the folder already holds a run, or holds none to resume, or one of another
-        configuration; the devices cannot share a batch equally; the loss is not finite; a
-        checkpoint cannot be saved; a dataset cannot be read.
+      DistaxError: the model has nothing to train; the folder already holds a run, or holds none to
+        resume, or one of another configuration; the devices cannot share a batch equally; the loss
+        is not finite; a checkpoint cannot be saved; a dataset cannot be read.
       Terminated: SIGTERM arrived at this or another process; the state is saved.
     """
     run, mesh = epath.Path(run), mesh or data_mesh()
     check_divisible(config.batch_size, mesh)
+    model = abstract_model(config)
+    if not jax.tree.leaves(nnx.state(model, nnx.Param)):
+        raise DistaxError(
+            f"the model {config.model.name} has nothing to train; use it as it is, for instance "
+            f"by --checkpoint {config.model.name}"
+        )
     state, best = _resumed(config, run, mesh) if resume else _started(config, run, mesh)
     steps, start = make_train_steps(config, mesh), int(state.step)
     feed, held_out = make_feed(config, mesh), make_held_out(config)
-    model = abstract_model(config)
     # On a CPU executions that overlap compete for its cores, and can wait for one another for ever.
     in_flight = 0 if jax.default_backend() == "cpu" else 1
 

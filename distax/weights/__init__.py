@@ -6,9 +6,9 @@ from pathlib import Path
 from distax.errors import DistaxError, unknown
 from distax.models import Model
 from distax.sensor import Sensor
-from distax.weights.storage import export, read
+from distax.weights.storage import export, read, write
 
-__all__ = ["export", "load", "names", "read"]
+__all__ = ["export", "load", "names", "read", "write"]
 
 _SHA256 = {
     "density": "5aa97f42fa8132c189e180e9f060bb5b43402f5c021fddc1e981011fc23c09d7",
@@ -32,4 +32,5 @@ def load(name: str) -> tuple[Model, Sensor]:
     path = Path(__file__).with_name(f"{name}.safetensors")
     if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != _SHA256[name]:
         raise DistaxError(f"{path}: missing, incomplete or changed; install distax again")
-    return read(path)
+    model, config = read(path)
+    return model, config.sensor

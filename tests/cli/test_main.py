@@ -5,7 +5,8 @@ import pytest
 
 from distax.cli.main import main
 
-COMMANDS = ("quickstart", "build-dataset", "train", "evaluate", "unmix")
+COMMANDS = ("quickstart", "build-dataset", "train", "evaluate", "unmix", "convert")
+NEEDED = {"convert": ("in.npz", "out.safetensors")}
 
 
 def run(capsys, *arguments):
@@ -37,7 +38,7 @@ def test_every_command_has_help(capsys, command):
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_an_unknown_option_is_an_error(capsys, command):
-    status, _, err = run(capsys, command, "--stepz", "3")
+    status, _, err = run(capsys, command, *NEEDED.get(command, ()), "--stepz", "3")
     assert status == 2
     assert "--stepz" in err
 

@@ -110,7 +110,7 @@ def test_another_architecture_is_told_by_its_first_array(run, tiny_config):
     with pytest.raises(DistaxError, match=r"array params\..* is \[.*\] there and \[.*\] in the"):
         checkpoints.load_model(run, "last")
     other = replace(tiny_config, model=ModelConfig(options={"stages": 2}))
-    with pytest.raises(DistaxError, match="a checkpoint of another architecture"):
+    with pytest.raises(DistaxError, match="weights of another architecture"):
         checkpoints.load_state(run, other)
 
 

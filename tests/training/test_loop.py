@@ -9,12 +9,29 @@ import numpy as np
 import pytest
 
 from distax import DistaxError
-from distax.config import OptimizerConfig
+from distax.config import ModelConfig, OptimizerConfig
 from distax.errors import Terminated
 from distax.parallel import data_mesh
 from distax.training import checkpoints, loop
 from distax.training.data import make_feed, make_held_out
 from distax.training.loop import train
+
+SCALE = """
+import jax.numpy as jnp
+from flax import nnx
+from distax.models import GridModel, register
+from distax.sensor import Sensor
+
+
+@register("scale")
+class Scale(GridModel):
+    def __init__(self, *, factor: int = 1, sensor: Sensor, rngs: nnx.Rngs):
+        super().__init__(factor, sensor)
+        self.gain = nnx.Param(jnp.ones(()))
+
+    def __call__(self, images):
+        return self.gain[...] * images
+"""
 
 
 def lines(run):
@@ -133,3 +150,19 @@ def test_optimizer_options_change_the_result(tiny_config, tiny_run, tmp_path):
     still = checkpoints.load_state(tmp_path, slow).params
     assert float(jnp.abs(moved["stages"][0]["step_size"][...] - 0.5)) > 1e-4
     assert float(jnp.abs(still["stages"][0]["step_size"][...] - 0.5)) < 1e-6
+
+
+def test_a_solver_is_not_trained(tiny_config, tmp_path):
+    config = replace(tiny_config, model=ModelConfig("fista"))
+    with pytest.raises(DistaxError, match=r"fista has nothing to train; .*--checkpoint fista"):
+        train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_model_in_a_file_of_its_own_is_trained_and_found_again(tiny_config, tmp_path):
+    (tmp_path / "scale.py").write_text(SCALE)
+    model = ModelConfig("scale", module=str(tmp_path / "scale.py"))
+    train(replace(tiny_config, model=model), tmp_path / "run")
+    loaded, config = checkpoints.load_model(tmp_path / "run")
+    assert config.model == model
+    assert float(loaded.gain[...]) != 1.0

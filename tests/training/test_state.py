@@ -8,7 +8,7 @@ import pytest
 from flax import nnx
 
 from distax import Sensor
-from distax.config import OptimizerConfig
+from distax.config import ModelConfig, OptimizerConfig
 from distax.models.base import Constant
 from distax.parallel import data_mesh
 from distax.scenes import PlacementLaw, simulate
@@ -127,3 +127,24 @@ def assert_close(first, second, tolerance=1e-5):
         np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * max(1.0, np.abs(b).max()))
 
     jax.tree.map(one, first, second)
+
+
+def test_running_statistics_follow_the_batches_and_nothing_else_changes_them(tiny_config):
+    options = {"stages": 1, "channels": 4, "merge_layers": 1, "window": 5}
+    options |= {"background_layers": 1, "target_layers": 1}
+    config = replace(tiny_config, model=ModelConfig("rpcanet", options=options))
+    state = initial_state(config, data_mesh())
+    fixed, changing = (
+        jax.tree.map(np.asarray, nnx.filter_state(state.constants, kind))
+        for kind in (Constant, nnx.BatchStat)
+    )
+    batches = jax.tree.map(
+        lambda leaf: leaf[None], simulate(jax.random.key(0), 8, Sensor(), PlacementLaw())
+    )
+    after, _ = make_train_steps(config, data_mesh())(state, batches)
+    jax.tree.map(np.testing.assert_array_equal, nnx.filter_state(after.constants, Constant), fixed)
+    now = nnx.filter_state(after.constants, nnx.BatchStat)
+    assert all(
+        (new != old).all()
+        for new, old in zip(jax.tree.leaves(now), jax.tree.leaves(changing), strict=True)
+    )

@@ -1,0 +1,113 @@
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from distax.cli.main import main
+from distax.training.checkpoints import load_model
+from distax.unmixer import Unmixer
+from distax.weights import read
+
+ZOO = Path(__file__).parents[1] / "reference/zoo"
+
+
+@pytest.fixture(scope="module")
+def original():
+    """The original's arrays of a model, its images and what it makes of them."""
+    with np.load(ZOO / "srcnn.npz") as file:
+        arrays = {name: np.float32(file[name]) for name in file if name != "config"}
+    weights = {
+        name.removeprefix("weights/"): array for name, array in arrays.items() if "/" in name
+    }
+    return weights, arrays["images"].reshape(-1, 11, 11), arrays["output"].reshape(-1, 33, 33)
+
+
+@pytest.fixture
+def arrays_file(original, tmp_path):
+    path = tmp_path / "srcnn.npz"
+    np.savez(path, **original[0])
+    return path
+
+
+def assert_same(model, original):
+    with jax.default_matmul_precision("highest"):
+        output = jax.jit(model)(original[1])
+    np.testing.assert_allclose(output, original[2], rtol=0, atol=1e-3)
+
+
+def test_the_originals_arrays_become_a_checkpoint_and_a_file(
+    original, arrays_file, tmp_path, capsys
+):
+    run, file, again = tmp_path / "run", tmp_path / "srcnn.safetensors", tmp_path / "again"
+    main(["convert", str(arrays_file), str(run), "--model", "srcnn"])
+    assert capsys.readouterr().out == f"{run}: srcnn, 19,393 parameters\n"
+    model, config = load_model(run)
+    assert (config.model.name, config.model.factor) == ("srcnn", 3)
+    assert_same(model, original)
+    main(["convert", str(run), str(file)])
+    assert_same(read(file)[0], original)
+    main(["convert", str(file), str(again)])
+    assert_same(load_model(again)[0], original)
+    assert Unmixer.load(file).method == "grid"
+
+
+def test_names_under_a_wrapper_are_recognised(original, tmp_path):
+    path, run = tmp_path / "wrapped.npz", tmp_path / "run"
+    np.savez(path, **{f"module.model.{name}": array for name, array in original[0].items()})
+    main(["convert", str(path), str(run), "--model", "srcnn"])
+    assert_same(load_model(run)[0], original)
+
+
+def test_sizes_are_those_of_the_arrays(tmp_path):
+    with np.load(ZOO / "rcan.npz") as file:
+        weights = {name[8:]: np.float32(file[name]) for name in file if name[:8] == "weights/"}
+    np.savez(tmp_path / "rcan.npz", **weights)
+    main(["convert", str(tmp_path / "rcan.npz"), str(tmp_path / "r"), "--model", "rcan"])
+    options = load_model(tmp_path / "r")[1].model.options
+    assert options == {"channels": 16, "groups": 2, "blocks": 2, "reduction": 4}
+
+
+def refused(arguments):
+    with pytest.raises(SystemExit) as stop:
+        main(["convert", *map(str, arguments)])
+    message = str(stop.value)
+    assert message.startswith("distax: ")
+    assert "\n" not in message
+    return message
+
+
+def test_the_model_has_to_be_named(arrays_file, tmp_path):
+    assert "say by --model which model it is: actnet, cfgn" in refused(
+        [arrays_file, tmp_path / "run"]
+    )
+
+
+def test_another_models_arrays_are_refused_and_nothing_is_left(arrays_file, tmp_path):
+    message = refused([arrays_file, tmp_path / "run", "--model", "focus"])
+    assert "array" in message
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_is_not_overwritten(arrays_file, tmp_path):
+    arguments = [arrays_file, tmp_path / "run", "--model", "srcnn"]
+    main(["convert", *map(str, arguments)])
+    assert "already holds a run" in refused(arguments)
+
+
+def test_a_broken_file_is_named(tmp_path):
+    arrays, weights = tmp_path / "broken.npz", tmp_path / "broken.safetensors"
+    for path, options in ((arrays, ["--model", "srcnn"]), (weights, [])):
+        path.write_bytes(b"nothing of the kind")
+        assert str(path) in refused([path, tmp_path / "run", *options])
+
+
+def test_the_model_of_a_run_is_known(tmp_path, tiny_run):
+    assert "leave it out" in refused([tiny_run, tmp_path / "a.safetensors", "--model", "dista"])
+
+
+def test_half_precision_halves_the_file(tiny_run, tmp_path):
+    for option in ([], ["--half"]):
+        main(["convert", str(tiny_run), str(tmp_path / f"{len(option)}.safetensors"), *option])
+    whole, half = ((tmp_path / f"{n}.safetensors").stat().st_size for n in (0, 1))
+    assert half == pytest.approx(whole / 2, rel=0.02)
