@@ -6,25 +6,31 @@ import shlex
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from distax.cli.main import main
+from distax.unmixer import Unmixer
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"^```(\w+)(?: (\w+))?\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+BLOCKS = re.findall(r"^```(\w+)(?: ([\w.]+))?\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
 SHELL = [
     line
     for language, label, text in BLOCKS
     if language == "sh" and not label
     for line in text.splitlines()
 ]
-PYTHON = [text for language, _, text in BLOCKS if language == "python"]
+PYTHON = [text for language, label, text in BLOCKS if language == "python" and not label]
+# Files that the text names, which its commands go on to use.
+FILES = {label: text for language, label, text in BLOCKS if language != "sh" and label}
 # Options that make a command short; they change how much is done, not what.
 SMALL = "--steps 2 --batch-size 8 --eval-every 100 --eval-images 20"
 SHORTER = {
     "quickstart": "--steps 2 --images 40",
     "train --run-dir runs/small": f"{SMALL} --model.options stages 1 channels 4",
+    "train --run-dir runs/edsr": f"{SMALL} --model.options window 7 channels 4 blocks 1",
+    "train --run-dir runs/upsampler": SMALL,
     "train --run-dir runs/dista_c3": f"{SMALL} --model.options.stages 1 --model.options.channels 4",
     "evaluate": "--images 20",
 }
@@ -38,6 +44,8 @@ def workplace(tmp_path_factory):
     shutil.copytree(ROOT / "tests/reference/csist100k_layout", folder / "CSIST-100K")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
+        for name, text in FILES.items():
+            (folder / name).write_text(text)
         run("distax quickstart")
     return folder
 
@@ -53,10 +61,11 @@ def run(line):
 
 
 def test_the_setup_commands_are_there_and_quickstart_is_one_of_them():
-    labels = {label: text for _, label, text in BLOCKS if label}
-    assert labels.keys() == {"quickstart", "tests"}
+    labels = {label: text for language, label, text in BLOCKS if language == "sh" and label}
+    assert labels.keys() == {"quickstart", "tests", "convert"}
     assert labels["quickstart"].rstrip().endswith(".venv/bin/distax quickstart")
-    assert all(len(text.splitlines()) == 1 for text in labels.values())
+    assert all(len(labels[label].splitlines()) == 1 for label in ("quickstart", "tests"))
+    assert FILES.keys() == {"upsampler.py", "upsampler.toml"}
 
 
 def test_every_command_line_is_distax():
@@ -76,6 +85,18 @@ def test_the_commands_run_as_written(workplace, monkeypatch, capsys):
     assert (workplace / "targets.csv").read_text().startswith("file,image,row,column")
     assert (workplace / "evaluation.json").is_file()
     assert (workplace / "targets.png").is_file()
+
+
+def test_the_conversions_run_as_written(workplace, monkeypatch, capsys):
+    torch = pytest.importorskip("torch")
+    monkeypatch.chdir(workplace)
+    with np.load(ROOT / "tests/reference/zoo/edsr.npz") as file:
+        arrays = {name[8:]: file[name] for name in file if name.startswith("weights/")}
+    state = {name: torch.from_numpy(array.astype("float32")) for name, array in arrays.items()}
+    torch.save({"state_dict": state}, "edsr.pth")
+    for line in {label: text for _, label, text in BLOCKS}["convert"].splitlines():
+        run(line)
+    assert Unmixer.load("edsr.safetensors").method == "grid"
 
 
 @pytest.mark.parametrize("index", range(len(PYTHON)))

@@ -84,7 +84,11 @@ def init_state(model: Model, optimizer: optax.GradientTransformation) -> TrainSt
 def initial_state(config: TrainConfig, mesh: Mesh) -> TrainState:
     """The state before the first step, made where it is to lie."""
     where = jax.tree.map(lambda leaf: leaf.sharding, abstract_state(config, mesh))
-    return jax.jit(partial(_make_state, config), out_shardings=where)()
+    make = partial(_make_state, config)
+    if mesh.size == 1:
+        # Hundreds of layers as one program take XLA minutes to compile.
+        return jax.device_put(make(), where)
+    return jax.jit(make, out_shardings=where)()
 
 
 def abstract_state(config: TrainConfig, mesh: Mesh) -> TrainState:

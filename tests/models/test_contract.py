@@ -42,12 +42,12 @@ def forward(name):
 def training_step(name):
     """The function from parameters and the other arrays to the loss, both anew, and gradients."""
     graph, params, others = nnx.split(build(name), nnx.Param, ...)
-    optimizer = optax.adam(1e-3)
+    optimizer, data = optax.adam(1e-3), scenes()
 
     def loss(params, others):
         model = nnx.merge(graph, params, others, copy=True)
         model.train()
-        return model.loss(*scenes()), nnx.state(model, nnx.Not(nnx.Param))
+        return model.loss(*data), nnx.state(model, nnx.Not(nnx.Param))
 
     @jax.jit
     def step(params, others, optimizer_state):
@@ -70,7 +70,7 @@ def test_every_grid_model_is_tried():
 
 
 @pytest.mark.parametrize("name", GRID_MODELS)
-@pytest.mark.parametrize("factor", [3, 5, 7])
+@pytest.mark.parametrize("factor", [5, 7])  # 3 is that of the tests below
 def test_the_grid_has_factor_times_the_nodes_of_the_image(name, factor):
     def run():
         options = SMALL[name] | {"factor": factor}
@@ -87,6 +87,7 @@ def test_every_image_is_treated_on_its_own(name):
     run, state = forward(name)
     images, _ = scenes()
     together = run(state, images)
+    assert together.shape == (3, 27, 27)
     assert jnp.isfinite(together).all()
     scale = float(jnp.abs(together).max())
     # Other neighbours, another place in the batch.

@@ -1,0 +1,202 @@
+"""Every single-frame method of the field under one protocol, on one table.
+
+    python experiments/leaderboard.py
+
+trains and scores the models that `leaderboard.toml` lists, writes one JSON a model to
+`experiments/results/leaderboard`, and from those the table in README.md and the figure. Models
+that have a JSON are left alone, and a run that was interrupted goes on where it was, so the
+command can be stopped and started at any time. `--models edsr focus` takes only those;
+`--no-train` only makes the table and the figure again.
+"""
+
+import json
+import math
+import time
+import tomllib
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jax
+import tyro
+from benchmarks.measuring import about_machine, fastest
+from flax import nnx
+from leaderboard_page import draw_scores, insert_table
+
+from distax.batching import inference_batch
+from distax.config import ModelConfig, OptimizerConfig, TrainConfig
+from distax.evaluation import Evaluation, evaluate
+from distax.files import write_text
+from distax.models import GridModel
+from distax.models.layers.basic import parameter_count
+from distax.scenes import simulate
+from distax.training import checkpoints
+from distax.training.loop import train
+from distax.training.state import create_model
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results/leaderboard"
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What holds for all models.
+
+    Attributes:
+      images: simulated training images each sees, unless its entry says fewer.
+      batch_size: images a step.
+      warmup_steps: over which Adam's learning rate rises, before it falls along a cosine.
+      window: pixels along each axis that a network sees around the blob.
+      test_images: held-out images they are all scored on.
+    """
+
+    images: int
+    batch_size: int
+    warmup_steps: int
+    window: int
+    test_images: int
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One model on the table.
+
+    Attributes:
+      name: names its result file and its run.
+      title: as the table says it.
+      family: traditional, unfolding, one-stage or super-resolution.
+      model: as registered.
+      factor: grid nodes per pixel along each axis.
+      options: of its constructor.
+      learning_rate: the largest; None for what is not trained.
+      images: training images, where the protocol's are not affordable or not enough.
+      published: CSO-mAP in percent on the released images, where it is known.
+    """
+
+    name: str
+    title: str
+    family: str
+    model: str
+    factor: int = 3
+    options: dict[str, Any] = field(default_factory=dict)
+    learning_rate: float | None = None
+    images: int | None = None
+    published: float | None = None
+
+
+def read_plan(path: Path = HERE / "leaderboard.toml") -> tuple[Protocol, list[Entry]]:
+    """The protocol and the models in the order in which they are trained."""
+    plan = tomllib.loads(path.read_text())
+    entries = [
+        Entry(name=name, **{"model": name} | values) for name, values in plan["models"].items()
+    ]
+    return Protocol(**plan["protocol"]), entries
+
+
+def config_of(entry: Entry, protocol: Protocol) -> TrainConfig:
+    """The training run of a model."""
+    steps = math.ceil((entry.images or protocol.images) / protocol.batch_size)
+    return TrainConfig(
+        model=ModelConfig(entry.model, entry.factor, {"window": protocol.window} | entry.options),
+        optimizer=OptimizerConfig(
+            entry.learning_rate or 1e-3, min(protocol.warmup_steps, steps // 5), "cosine"
+        ),
+        steps=steps,
+        batch_size=protocol.batch_size,
+        log_every=100,
+        eval_every=max(steps // 4, 1),
+        eval_images=1000,
+    )
+
+
+def scored(entry: Entry, protocol: Protocol, folder: Path) -> dict[str, Any]:
+    """A model's score after its training, and what it took."""
+    config, seconds = config_of(entry, protocol), 0.0
+    if entry.learning_rate is None:
+        model = create_model(config)
+    else:
+        start = time.perf_counter()
+        train(config, folder / entry.name, resume=checkpoints.holds_run(folder / entry.name))
+        seconds = time.perf_counter() - start
+        model, _ = checkpoints.load_model(folder / entry.name)
+    images, truth = simulate(jax.random.key(1), protocol.test_images, config.sensor, config.law)
+    result: Evaluation = evaluate(model, images, truth, config.sensor)
+    trained = entry.learning_rate is not None
+    return {
+        **asdict(entry),
+        "images": config.steps * config.batch_size if trained else 0,
+        "batch_size": config.batch_size,
+        "seed": config.seed,
+        "window": protocol.window,
+        "test_images": protocol.test_images,
+        "parameters": parameter_count(model),
+        "training_seconds": seconds,
+        "about": about_machine(),
+        "evaluation": result.to_dict(),
+    }
+
+
+def cost(entry: Entry, protocol: Protocol) -> dict[str, float]:
+    """Multiply-adds of an image as XLA counts them, and images a second; both of inference."""
+    config = config_of(entry, protocol)
+    model = create_model(config)
+    assert isinstance(model, GridModel)
+    graph, state = nnx.split(model)
+
+    @jax.jit
+    def run(state: nnx.State, images: jax.Array) -> jax.Array:
+        return nnx.merge(graph, state)(images)
+
+    batch = inference_batch()
+    images, _ = simulate(jax.random.key(1), batch, config.sensor, config.law)
+    analysis = run.lower(state, images).cost_analysis() or {}
+    seconds = fastest(lambda: run(state, images), 5)
+    return {
+        "multiply_adds": analysis.get("flops", math.nan) / 2 / batch,
+        "images_per_second": batch / seconds,
+    }
+
+
+def main(
+    models: tuple[str, ...] = (),
+    folder: Path = Path("runs/leaderboard"),
+    no_train: bool = False,
+) -> None:
+    """Train, score and measure what has no result yet, then make the table and the figure.
+
+    Args:
+      models: only these.
+      folder: keep the runs there.
+      no_train: leave out what has no result yet.
+    """
+    protocol, entries = read_plan()
+    chosen = [entry for entry in entries if not models or entry.name in models]
+    if unknown := set(models) - {entry.name for entry in entries}:
+        raise SystemExit(f"{HERE / 'leaderboard.toml'} lists no {', '.join(sorted(unknown))}")
+    for entry in chosen:
+        file = RESULTS / f"{entry.name}.json"
+        if not no_train and not file.exists():
+            _write(file, scored(entry, protocol, folder))
+            jax.clear_caches()
+    for entry in chosen:  # apart from training, so that a shared machine can be quiet for it
+        file = RESULTS / f"{entry.name}.json"
+        if not no_train and "multiply_adds" not in (result := json.loads(file.read_text())):
+            _write(file, result | cost(entry, protocol))
+            jax.clear_caches()
+    results = [
+        json.loads(file.read_text())
+        for entry in entries
+        if (file := RESULTS / f"{entry.name}.json").exists()
+    ]
+    insert_table(HERE.parent / "README.md", results)
+    draw_scores(RESULTS.with_suffix(".png"), results)
+
+
+def _write(file: Path, result: dict[str, Any]) -> None:
+    score = 100 * result["evaluation"]["cso_map"]
+    print(f"{result['title']}: CSO-mAP {score:.2f}", flush=True)
+    write_text(file, json.dumps(result, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    tyro.cli(main)

@@ -1,0 +1,67 @@
+"""The leaderboard lists every model, and its pages are those of its results."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from distax.models import names
+from distax.training.state import abstract_model
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "experiments"
+
+
+@pytest.fixture(scope="module")
+def leaderboard():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(FOLDER))
+        spec = importlib.util.spec_from_file_location("leaderboard", FOLDER / "leaderboard.py")
+        module = importlib.util.module_from_spec(spec)
+        patch.setitem(sys.modules, "leaderboard", module)  # dataclasses look their module up
+        spec.loader.exec_module(module)
+        yield module
+
+
+@pytest.fixture(scope="module")
+def plan(leaderboard):
+    return leaderboard.read_plan()
+
+
+def test_every_grid_model_is_listed(plan):
+    assert {entry.model for entry in plan[1]} == set(names()) - {"density"}
+
+
+def test_every_run_can_be_made(plan, leaderboard):
+    protocol, entries = plan
+    for entry in entries:
+        config = leaderboard.config_of(entry, protocol)
+        model = abstract_model(config)
+        assert model.side == protocol.window
+        assert model.factor == entry.factor
+        assert config.steps * config.batch_size >= (entry.images or protocol.images)
+
+
+def test_results_are_of_what_the_plan_says(plan, leaderboard):
+    protocol, entries = plan
+    by_name = {entry.name: entry for entry in entries}
+    files = sorted(leaderboard.RESULTS.glob("*.json"))
+    assert files
+    for file in files:
+        result, entry = json.loads(file.read_text()), by_name[file.stem]
+        assert result["model"] == entry.model
+        assert result["options"] == entry.options
+        assert result["learning_rate"] == entry.learning_rate
+        assert result["window"] == protocol.window
+        assert result["test_images"] == result["evaluation"]["images"] == protocol.test_images
+        assert 0 < result["evaluation"]["cso_map"] < 1
+
+
+def test_the_table_is_made_of_the_results(plan, leaderboard):
+    from leaderboard_page import table
+
+    files = [leaderboard.RESULTS / f"{entry.name}.json" for entry in plan[1]]
+    results = [json.loads(file.read_text()) for file in files if file.exists()]
+    assert table(results) in (ROOT / "README.md").read_text()
