@@ -136,8 +136,11 @@ def scored(entry: Entry, protocol: Protocol, folder: Path) -> dict[str, Any]:
     }
 
 
-def cost(entry: Entry, protocol: Protocol) -> dict[str, float]:
-    """Multiply-adds of an image as XLA counts them, and images a second; both of inference."""
+def cost(entry: Entry, protocol: Protocol) -> dict[str, float | None]:
+    """Multiply-adds of an image as XLA counts them, and images a second; both of inference.
+
+    XLA counts the body of a loop once, so that a solver's number is not known.
+    """
     config = config_of(entry, protocol)
     model = create_model(config)
     assert isinstance(model, GridModel)
@@ -152,7 +155,7 @@ def cost(entry: Entry, protocol: Protocol) -> dict[str, float]:
     analysis = run.lower(state, images).cost_analysis() or {}
     seconds = fastest(lambda: run(state, images), 5)
     return {
-        "multiply_adds": analysis.get("flops", math.nan) / 2 / batch,
+        "multiply_adds": analysis["flops"] / 2 / batch if entry.learning_rate else None,
         "images_per_second": batch / seconds,
     }
 
