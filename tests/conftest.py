@@ -24,6 +24,7 @@ import pytest
 import distax
 from distax import parallel
 from distax.config import ModelConfig, OptimizerConfig, TrainConfig
+from distax.models import registry
 
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8)
@@ -42,6 +43,13 @@ def _compiled_functions_are_dropped() -> Iterator[None]:
     """
     yield
     jax.clear_caches()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _models_that_a_module_registers_are_its_own() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(registry, "_MODELS", dict(registry._MODELS))
+        yield
 
 
 @pytest.fixture(autouse=True)

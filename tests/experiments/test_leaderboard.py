@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from distax.models import names
-from distax.training.state import abstract_model
+from distax.models.registry import arguments
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "experiments"
@@ -38,9 +38,9 @@ def test_every_run_can_be_made(plan, leaderboard):
     protocol, entries = plan
     for entry in entries:
         config = leaderboard.config_of(entry, protocol)
-        model = abstract_model(config)
-        assert model.side == protocol.window
-        assert model.factor == entry.factor
+        assert config.model.options.keys() - {"window"} <= arguments(entry.model).keys()
+        assert config.model.options["window"] == protocol.window
+        assert config.model.factor == entry.factor
         assert config.steps * config.batch_size >= (entry.images or protocol.images)
 
 
