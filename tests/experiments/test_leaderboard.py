@@ -1,8 +1,6 @@
 """The leaderboard lists every model, and its pages are those of its results."""
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,18 +9,11 @@ from distax.models import names
 from distax.models.registry import arguments
 
 ROOT = Path(__file__).parents[2]
-FOLDER = ROOT / "experiments"
 
 
 @pytest.fixture(scope="module")
-def leaderboard():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(FOLDER))
-        spec = importlib.util.spec_from_file_location("leaderboard", FOLDER / "leaderboard.py")
-        module = importlib.util.module_from_spec(spec)
-        patch.setitem(sys.modules, "leaderboard", module)  # dataclasses look their module up
-        spec.loader.exec_module(module)
-        yield module
+def leaderboard(experiment):
+    return experiment("leaderboard")
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,3 @@
-import importlib.util
 import json
 from pathlib import Path
 
@@ -11,14 +10,8 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def robustness():
-    path = ROOT / "experiments/robustness.py"
-    spec = importlib.util.spec_from_file_location("robustness", path)
-    module = importlib.util.module_from_spec(spec)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(path.parent)  # as where it is run as a script
-        spec.loader.exec_module(module)
-    return module
+def robustness(experiment):
+    return experiment("robustness")
 
 
 def test_a_small_sweep_end_to_end(robustness, monkeypatch, tmp_path, capsys):

@@ -41,6 +41,3 @@ SMALL: dict[str, dict[str, Any]] = {
         "merge_layers": 1,
     },
 }
-
-# Solvers without anything to train.
-UNTRAINED = {"fista", "ista", "nnls"}

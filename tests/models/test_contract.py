@@ -14,11 +14,11 @@ from distax.models import Density, GridModel, create, names, registry
 from distax.models.base import Constant
 from distax.pytree import named_leaves
 from distax.scenes import PlacementLaw, simulate
-from tests.models.sizes import SMALL, UNTRAINED
+from tests.models.sizes import SMALL
 
 SENSOR = Sensor(height=9, width=9)
 GRID_MODELS = [name for name in names() if issubclass(registry._MODELS[name], GridModel)]
-TRAINED = [name for name in GRID_MODELS if name not in UNTRAINED]
+TRAINED = [name for name in GRID_MODELS if name not in registry.solvers()]
 
 
 @cache
@@ -134,6 +134,7 @@ def test_arrays_are_of_the_kinds_that_training_knows(name):
     kinds = nnx.Param, Constant, nnx.BatchStat
     leaves = jax.tree.leaves(nnx.state(build(name)), is_leaf=lambda x: isinstance(x, nnx.Variable))
     assert leaves
+    assert any(type(leaf) is nnx.Param for leaf in leaves) == (name in TRAINED)
     for leaf in leaves:
         assert isinstance(leaf, kinds)
         assert leaf.dtype == jnp.float32

@@ -2,12 +2,19 @@
 
 import numpy as np
 
-from distax.interop.grokcso.original import Arrays, Original, numbered, pointwise, scalar, shape
+from distax.interop.grokcso.original import (
+    GATE,
+    HEAD,
+    KERNEL,
+    TAIL,
+    Arrays,
+    Original,
+    numbered,
+    pointwise,
+    scalar,
+    shape,
+)
 
-_HEAD = (r"^head\.0\.", "head.")
-_TAIL = ((r"^tail\.0\.0\.", "tail.upscale.conv."), (r"^tail\.1\.", "tail.last."))
-_GATE = ((r"conv_du\.0\.", "squeeze."), (r"conv_du\.2\.", "excite."))
-_KERNEL = (r"weight$", "kernel")
 _GATE_LAYOUT = {r"(squeeze|excite)\.kernel$": pointwise}
 
 
@@ -39,23 +46,23 @@ _GROUPS = (
 
 RCAN = Original(
     options=_attention_groups,
-    names=(_HEAD, *_TAIL, *_GROUPS, *_GATE, _KERNEL),
+    names=(HEAD, *TAIL, *_GROUPS, *GATE, KERNEL),
     layouts=_GATE_LAYOUT,
 )
 
 HAN = Original(
     options=_attention_groups,
     names=(
-        _HEAD,
-        *_TAIL,
+        HEAD,
+        *TAIL,
         (r"^la\.gamma$", "layer_attention.gain"),
         (r"^csa\.gamma$", "channel_spatial_attention.gain"),
         (r"^csa\.conv\.", "channel_spatial_attention."),
         (r"^last_conv\.", "merge_layers."),
         (r"^last\.", "merge_attentions."),
         *_GROUPS,
-        *_GATE,
-        _KERNEL,
+        *GATE,
+        KERNEL,
     ),
     layouts=_GATE_LAYOUT
     | {
@@ -78,8 +85,8 @@ def _san_options(arrays: Arrays) -> dict[str, object]:
 SAN = Original(
     options=_san_options,
     names=(
-        _HEAD,
-        *_TAIL,
+        HEAD,
+        *TAIL,
         (r"^gamma$", "gain"),
         (r"^RG\.(\d+)\.rcab\.(\d+)\.conv_first\.0\.", r"groups.\1.blocks.\2.first."),
         (r"^RG\.(\d+)\.rcab\.(\d+)\.conv_first\.2\.", r"groups.\1.blocks.\2.second."),
@@ -90,8 +97,8 @@ SAN = Original(
         (r"attention\.phi\.0\.", "attention.key."),
         (r"attention\.g\.0\.", "attention.value."),
         (r"attention\.W\.", "attention.merge."),
-        *_GATE,
-        _KERNEL,
+        *GATE,
+        KERNEL,
     ),
     unused=(
         r"RG\.\d+\.gamma",
@@ -114,8 +121,8 @@ def _egasr_options(arrays: Arrays) -> dict[str, object]:
 EGASR = Original(
     options=_egasr_options,
     names=(
-        _HEAD,
-        *_TAIL,
+        HEAD,
+        *TAIL,
         (r"^gamma$", "gain"),
         (r"^REGs\.(\d+)\.body\.(\d+)\.body\.", r"groups.\1.blocks.\2."),
         (r"^REGs\.(\d+)\.body\.\d+\.", r"groups.\1.last."),
@@ -133,7 +140,7 @@ EGASR = Original(
         (r"core\.fcs\.0\.", "core.residual_weight."),
         (r"core\.fcs\.1\.", "core.edge_weight."),
         (r"\.k0$", ".mix"),
-        _KERNEL,
+        KERNEL,
     ),
     # The templates are the same in all models.
     unused=(r".*\.conv3x3\..*", r".*\.b0", r".*\.template"),
@@ -211,7 +218,7 @@ CTNET = Original(
         (r"\.conv3_\.", ".third."),
         (r"\.conv_f\.", ".skip."),
         (r"\.conv4\.", ".expand."),
-        _KERNEL,
+        KERNEL,
     ),
     unused=(r".*\.cfe\.0\.k[34]\..*",),
     layouts={

@@ -2,7 +2,17 @@
 
 import numpy as np
 
-from distax.interop.grokcso.original import Arrays, Original, numbered, pointwise, shape
+from distax.interop.grokcso.original import (
+    GATE,
+    HEAD,
+    KERNEL,
+    TAIL,
+    Arrays,
+    Original,
+    numbered,
+    pointwise,
+    shape,
+)
 
 
 def _no_options(arrays: Arrays) -> dict[str, object]:
@@ -55,7 +65,7 @@ FOCUS = Original(
         (r"conv2\.", "narrow."),
         (r"conv_(intensity|mask)\.", r"\1."),
         (r"^relu\.weight$", "activation.slope"),
-        (r"weight$", "kernel"),
+        KERNEL,
     ),
 )
 
@@ -65,20 +75,19 @@ SRCNN = Original(
         (r"^conv1\.", "first."),
         (r"^conv2\.", "second."),
         (r"^conv3\.", "last."),
-        (r"weight$", "kernel"),
+        KERNEL,
     ),
 )
 
 EDSR = Original(
     options=_edsr_options,
     names=(
-        (r"^head\.0\.", "head."),
+        HEAD,
         (r"^body\.(\d+)\.body\.0\.", r"blocks.\1.first."),
         (r"^body\.(\d+)\.body\.2\.", r"blocks.\1.second."),
         (r"^body\.\d+\.", "last."),
-        (r"^tail\.0\.0\.", "tail.upscale.conv."),
-        (r"^tail\.1\.", "tail.last."),
-        (r"weight$", "kernel"),
+        *TAIL,
+        KERNEL,
     ),
     # The shifts by half the full scale, which are always the same.
     unused=(r"(sub|add)_mean\.(weight|bias)",),
@@ -96,7 +105,7 @@ RDN = Original(
         (r"^gff\.1\.", "last."),
         (r"^upscale\.0\.", "tail.upscale.conv."),
         (r"^output\.", "tail.last."),
-        (r"weight$", "kernel"),
+        KERNEL,
     ),
     layouts={r"fuse\.kernel$": pointwise},
 )
@@ -114,7 +123,7 @@ SRFBN = Original(
         (r"downtranBlocks\.", "merge_fine.layers."),
         (r"(\d+\.)(weight|bias)$", r"layers.\1\2"),
         (r"layers\.1\.weight$", "layers.1.slope"),
-        (r"weight$", "kernel"),
+        KERNEL,
     ),
     # The first shift is always the same; the second is an option.
     unused=(r"(sub|add)_mean\.(weight|bias)",),
@@ -135,12 +144,12 @@ CFGN = Original(
         (r"\.conv1x1s\.(\d+)\.0\.", r".distill.\1."),
         (r"\.conv3x3\.0\.", ".distill_last."),
         (r"\.conv1x1_act\.0\.", ".fuse."),
-        (r"\.cca\.conv_du\.0\.", ".attention.squeeze."),
-        (r"\.cca\.conv_du\.2\.", ".attention.excite."),
+        (r"\.cca\.", ".attention."),
+        *GATE,
         (r"^features_fusion_module\.0\.", "fuse."),
         (r"^features_fusion_module\.2\.", "last."),
         (r"^upsampler\.0\.", "upscale.conv."),
-        (r"weight$", "kernel"),
+        KERNEL,
     ),
     layouts={r"(distill\.\d+|fuse|squeeze|excite)\.kernel$": pointwise},
 )

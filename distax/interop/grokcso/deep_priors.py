@@ -4,6 +4,7 @@ import re
 
 from distax.interop.grokcso.convolutional import transposed
 from distax.interop.grokcso.original import (
+    KERNEL,
     Arrays,
     Original,
     numbered,
@@ -12,7 +13,6 @@ from distax.interop.grokcso.original import (
     shape,
 )
 
-_KERNEL = (r"weight$", "kernel")
 _NORMS = "|".join(str(place) for place in range(1, 100, 3))
 
 
@@ -42,7 +42,7 @@ USRNET = Original(
         *((rf"^p\.m_(down|up){k + 1}\.", rf"denoiser.\1.{k}.layers.") for k in range(3)),
         (r"res\.0\.", "first."),
         (r"res\.2\.", "second."),
-        _KERNEL,
+        KERNEL,
     ),
     layouts={
         r"^hyper_parameters.*kernel$": pointwise,
@@ -87,7 +87,7 @@ RPCANET = _LastReconstruction(
         # After a convolution its normalisation, then a ReLU without arrays.
         (rf"((background|merge)\.layers\.({_NORMS}))\.weight$", r"\1.scale"),
         (r"running_", ""),
-        _KERNEL,
+        KERNEL,
     ),
     unused=(r".*\.num_batches_tracked",),
     layouts={r"step_size$": scalar},

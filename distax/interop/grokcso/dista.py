@@ -1,6 +1,7 @@
 """DISTA-Net and its ablations."""
 
 from distax.interop.grokcso.original import (
+    KERNEL,
     Arrays,
     Original,
     depthwise,
@@ -37,7 +38,7 @@ DISTA = Original(
         (r"att\.conv_squeeze\.weight$", "threshold.squeeze"),
         (r"att\.conv_squeeze\.bias$", "threshold.squeeze_bias"),
         (r"att\.conv_m\.", "threshold.merge."),
-        (r"weight$", "kernel"),
+        KERNEL,
     ),
     layouts={
         r"step_size$": scalar,

@@ -96,7 +96,7 @@ def load(
             given[key] = jnp.asarray(matrix, float)
     model = create(name, factor=factor, sensor=sensor, rngs=nnx.Rngs(0), **given)
     assert isinstance(model, GridModel)
-    _ORIGINALS[name].fill(model, arrays)
+    _original(name).fill(model, arrays)
     return model
 
 
@@ -106,9 +106,7 @@ def sizes(name: str, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
     Raises:
       DistaxError: an unknown model, or an array they are read off is missing.
     """
-    if name not in _ORIGINALS:
-        raise unknown("GrokCSO model", name, _ORIGINALS)
-    return _ORIGINALS[name].options(arrays)
+    return _original(name).options(arrays)
 
 
 def unwrapped(name: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -117,20 +115,25 @@ def unwrapped(name: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarr
     Raises:
       DistaxError: an unknown model.
     """
+    original = _original(name)
     for prefix in prefixes(arrays):
         shorter = {key.removeprefix(prefix): array for key, array in arrays.items()}
-        if _recognised(name, shorter):
+        if _recognised(name, original, shorter):
             return shorter
     return dict(arrays)
 
 
-def _recognised(name: str, arrays: Mapping[str, np.ndarray]) -> bool:
+def _original(name: str) -> Original:
+    if name not in _ORIGINALS:
+        raise unknown("GrokCSO model", name, _ORIGINALS)
+    return _ORIGINALS[name]
+
+
+def _recognised(name: str, original: Original, arrays: Mapping[str, np.ndarray]) -> bool:
     """Whether every parameter has its array."""
     try:
-        options = sizes(name, arrays)
+        options: dict[str, Any] = original.options(arrays)
         model = nnx.eval_shape(lambda: create(name, rngs=nnx.Rngs(0), **options))
     except DistaxError:
-        if name not in _ORIGINALS:
-            raise
         return False
-    return not _ORIGINALS[name].missing(model, arrays)
+    return not original.missing(model, arrays)

@@ -20,6 +20,12 @@ Layout = Callable[[np.ndarray], np.ndarray]
 # Flax's path of a parameter goes on to the array in it.
 _SUFFIX = ".value"
 
+# Names that many originals give alike, as pairs for `Original.names`.
+HEAD = (r"^head\.0\.", "head.")
+TAIL = ((r"^tail\.0\.0\.", "tail.upscale.conv."), (r"^tail\.1\.", "tail.last."))
+GATE = ((r"conv_du\.0\.", "squeeze."), (r"conv_du\.2\.", "excite."))
+KERNEL = (r"weight$", "kernel")
+
 
 @dataclass(frozen=True)
 class Original:
@@ -56,7 +62,9 @@ class Original:
 
     def missing(self, model: Model, arrays: Arrays) -> list[str]:
         """Parameters of a model, which may be abstract, that have no array."""
-        return sorted(_parameters(model).keys() - {self.renamed(name) for name in arrays})
+        return sorted(
+            _parameters(model).keys() - {self.renamed(name) for name in self.used(arrays)}
+        )
 
     def fill(self, model: Model, arrays: Arrays) -> None:
         """Put the original's arrays in the place of a model's own.

@@ -1,8 +1,17 @@
 """Networks with tokens and attention between them."""
 
-from distax.interop.grokcso.original import Arrays, Original, numbered, pointwise, shape
+from distax.interop.grokcso.original import (
+    GATE,
+    HEAD,
+    KERNEL,
+    TAIL,
+    Arrays,
+    Original,
+    numbered,
+    pointwise,
+    shape,
+)
 
-_KERNEL = (r"weight$", "kernel")
 _NORM = (r"(norm\w*)\.weight$", r"\1.scale")
 
 
@@ -36,7 +45,7 @@ DCTLSA = Original(
         (r"mlp\.fc1", "feed_forward.first"),
         (r"mlp\.fc2", "feed_forward.second"),
         _NORM,
-        _KERNEL,
+        KERNEL,
     ),
     unused=(r".*\.num_batches_tracked",),
     layouts={r"(local\.(first|second)|mixtures\.\d)\.kernel$": pointwise},
@@ -56,7 +65,7 @@ def _actnet_options(arrays: Arrays) -> dict[str, object]:
 ACTNET = Original(
     options=_actnet_options,
     names=(
-        (r"^head\.0\.", "head."),
+        HEAD,
         (r"^head\.1\.body\.", "head_blocks.0."),
         (r"^head\.2\.body\.", "head_blocks.1."),
         (r"^linear_encoding\.", "encoding."),
@@ -84,13 +93,12 @@ ACTNET = Original(
         (r"^fusion_cnn\.(\d)\.", r"returns.\1."),
         (r"(blocks\.\d+\.|returns\.\d\.)0\.", r"\1first."),
         (r"(blocks\.\d+\.|returns\.\d\.)2\.", r"\1second."),
-        (r"3\.conv_du\.0\.", "gate.squeeze."),
-        (r"3\.conv_du\.2\.", "gate.excite."),
+        (r"3\.(?=conv_du)", "gate."),
+        *GATE,
         (r"^conv_last\.", "last."),
-        (r"^tail\.0\.0\.", "tail.upscale.conv."),
-        (r"^tail\.1\.", "tail.last."),
+        *TAIL,
         _NORM,
-        _KERNEL,
+        KERNEL,
     ),
     unused=(r"cnn_branch\.\d\.(weight|bias)",),
     layouts={r"gate\.(squeeze|excite)\.kernel$": pointwise},

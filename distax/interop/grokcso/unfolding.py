@@ -1,6 +1,7 @@
 """LISTA, LIHT, LAMP, TiLISTA, ISTA-Net, ISTA-Net+ and FISTA-Net."""
 
 from distax.interop.grokcso.original import (
+    KERNEL,
     Arrays,
     Original,
     as_it_is,
@@ -94,7 +95,7 @@ FISTA_NET = Original(
         (r"conv_G\.", "drop."),
         (r"conv1_(forward|backward)", r"\1.first"),
         (r"conv4_(forward|backward)", r"\1.second"),
-        (r"weight$", "kernel"),
+        KERNEL,
     ),
     unused=(r"bb\.conv[23]_(forward|backward)\..*",),
     layouts={r"(slope|offset)$": scalar},

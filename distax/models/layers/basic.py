@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 from distax.models.layers.convolution import convolve
 
 Maps = Float[Array, "B height width channels"]
+OneMap = Float[Array, "B height width 1"]
 
 
 def fan_in_uniform(rngs: nnx.Rngs, fan_in: int, *shape: int) -> nnx.Param:

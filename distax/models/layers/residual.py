@@ -9,15 +9,22 @@ from distax.models.layers.basic import Affine, Conv, Maps
 from distax.models.layers.sizes import check_multiple
 
 
-class ResidualBlock(nnx.Module):
-    """x + conv(ReLU(conv(x)))."""
+class ConvPair(nnx.Module):
+    """conv(ReLU(conv(x)))."""
 
     def __init__(self, channels: int, size: int = 3, *, bias: bool = True, rngs: nnx.Rngs):
         self.first = Conv(channels, channels, size, bias=bias, rngs=rngs)
         self.second = Conv(channels, channels, size, bias=bias, rngs=rngs)
 
     def __call__(self, x: Maps) -> Maps:
-        return x + self.second(jax.nn.relu(self.first(x)))
+        return self.second(jax.nn.relu(self.first(x)))
+
+
+class ResidualBlock(ConvPair):
+    """x + conv(ReLU(conv(x)))."""
+
+    def __call__(self, x: Maps) -> Maps:
+        return x + super().__call__(x)
 
 
 class Gate(nnx.Module):
@@ -41,7 +48,7 @@ class Gate(nnx.Module):
         return jax.nn.sigmoid(self.excite(jax.nn.relu(self.squeeze(x))))
 
 
-class AttentionBlock(nnx.Module):
+class AttentionBlock(ConvPair):
     """x + conv(ReLU(conv(x))) with the second term weighted by channel.
 
     Channel attention: each channel's weight comes from the means of all (RCAN, ECCV 2018,
@@ -49,12 +56,11 @@ class AttentionBlock(nnx.Module):
     """
 
     def __init__(self, channels: int, reduction: int, *, rngs: nnx.Rngs):
-        self.first = Conv(channels, channels, rngs=rngs)
-        self.second = Conv(channels, channels, rngs=rngs)
+        super().__init__(channels, rngs=rngs)
         self.gate = Gate(channels, reduction, rngs=rngs)
 
     def __call__(self, x: Maps) -> Maps:
-        maps = self.second(jax.nn.relu(self.first(x)))
+        maps = super().__call__(x)
         return x + maps * self.gate(jnp.mean(maps, axis=(1, 2), keepdims=True))
 
 

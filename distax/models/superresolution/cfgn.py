@@ -7,10 +7,11 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from distax.errors import DistaxError, check_positive
+from distax.errors import check_positive
 from distax.models.base import GridModel
 from distax.models.layers.basic import Affine, Conv, Maps
 from distax.models.layers.resampling import SubPixel
+from distax.models.layers.sizes import check_multiple
 from distax.models.registry import register
 from distax.sensor import Sensor
 
@@ -87,8 +88,7 @@ class Cfgn(GridModel):
     ):
         super().__init__(factor, sensor)
         check_positive(channels=channels, blocks=blocks)
-        if channels % _REDUCTION:
-            raise DistaxError(f"channels must be a multiple of {_REDUCTION}, got {channels}")
+        check_multiple(_REDUCTION, channels=channels)
         self.head = Conv(1, channels, rngs=rngs)
         self.blocks = nnx.List(MainBlock(channels, rngs=rngs) for _ in range(blocks))
         self.fuse = Affine((blocks + 1) * channels, channels, rngs=rngs)

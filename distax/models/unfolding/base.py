@@ -10,8 +10,36 @@ from distax.models.unfolding.initialization import simulated_estimator
 from distax.sensor import Sensor
 
 
-class UnfoldingModel(GridModel):
-    """A grid model whose stages improve x₀ = Q y, an estimate on the grid as one row a sample.
+class EstimatingModel(GridModel):
+    """A grid model that starts from x₀ = Q y, an estimate on the grid as one row a sample.
+
+    Args:
+      factor: grid nodes per pixel along each axis, odd.
+      sensor: the imaging model; gives the initial estimator.
+      q_init: initial estimator Q `[nodes, pixels]` in place of the one over simulated scenes.
+
+    Raises:
+      DistaxError: an even factor, or a matrix of another size.
+    """
+
+    def __init__(self, factor: int, sensor: Sensor, q_init: Float[Array, "nodes pixels"] | None):
+        super().__init__(factor, sensor)
+        self.shape = factor * sensor.height, factor * sensor.width
+        self.pixels, self.nodes = sensor.height * sensor.width, self.shape[0] * self.shape[1]
+        q_init = simulated_estimator(sensor, factor) if q_init is None else q_init
+        _check_matrix("q_init", q_init, factor, (self.nodes, self.pixels))
+        self.q_init = Constant(q_init)
+
+    def start(
+        self, images: Float[Array, "B height width"]
+    ) -> tuple[Float[Array, "B pixels"], Float[Array, "B nodes"]]:
+        """The images as rows y, and x₀ = Q y."""
+        y = images.reshape(len(images), -1)
+        return y, y @ self.q_init[...].T
+
+
+class UnfoldingModel(EstimatingModel):
+    """A model whose stages improve x₀, and know how the sensor makes images of what they make.
 
     Subclasses define `iterates`.
 
@@ -32,18 +60,11 @@ class UnfoldingModel(GridModel):
         phi: Float[Array, "pixels nodes"] | None,
         q_init: Float[Array, "nodes pixels"] | None,
     ):
-        super().__init__(factor, sensor)
-        self.shape = factor * sensor.height, factor * sensor.width
-        self.pixels, self.nodes = sensor.height * sensor.width, self.shape[0] * self.shape[1]
+        pixels = sensor.height * sensor.width
         phi = sensor.sampling_matrix(factor) if phi is None else phi
-        q_init = simulated_estimator(sensor, factor) if q_init is None else q_init
-        for name, matrix, shape in (
-            ("phi", phi, (self.pixels, self.nodes)),
-            ("q_init", q_init, (self.nodes, self.pixels)),
-        ):
-            if matrix.shape != shape:
-                raise DistaxError(f"{name} has shape {matrix.shape}, factor {factor} needs {shape}")
-        self.phi, self.q_init = Constant(phi), Constant(q_init)
+        _check_matrix("phi", phi, factor, (pixels, factor**2 * pixels))
+        super().__init__(factor, sensor, q_init)
+        self.phi = Constant(phi)
 
     @abstractmethod
     def iterates(self, images: Float[Array, "B height width"]) -> list[Float[Array, "B nodes"]]:
@@ -54,12 +75,10 @@ class UnfoldingModel(GridModel):
     ) -> Float[Array, "B fine_height fine_width"]:
         return self.iterates(images)[-1].reshape(-1, *self.shape)
 
-    def start(
-        self, images: Float[Array, "B height width"]
-    ) -> tuple[Float[Array, "B pixels"], Float[Array, "B nodes"]]:
-        """The images as rows y, and x₀ = Q y."""
-        y = images.reshape(len(images), -1)
-        return y, y @ self.q_init[...].T
+
+def _check_matrix(name: str, matrix: Array, factor: int, shape: tuple[int, int]) -> None:
+    if matrix.shape != shape:
+        raise DistaxError(f"{name} has shape {matrix.shape}, factor {factor} needs {shape}")
 
 
 def gradient_step(

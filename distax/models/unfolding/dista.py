@@ -14,15 +14,13 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from distax.errors import DistaxError, check_positive, unknown
-from distax.models.layers.basic import Affine, Maps, fan_in_uniform, like
+from distax.models.layers.basic import Affine, Maps, OneMap, fan_in_uniform, like
 from distax.models.layers.convolution import conv3x3, filter3x3, separable3x3
 from distax.models.layers.transforms import TwoConvolutions, soft_threshold
 from distax.models.registry import register
 from distax.models.unfolding.base import UnfoldingModel, gradient_step
 from distax.pytree import pytree
 from distax.sensor import Sensor
-
-OneMap = Float[Array, "B height width 1"]
 
 _PRECISIONS = ("float32", "bfloat16")
 

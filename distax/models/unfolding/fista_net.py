@@ -6,14 +6,13 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from distax.errors import check_positive
-from distax.models.layers.basic import Conv, Maps
+from distax.models.layers.basic import Conv, Maps, OneMap
+from distax.models.layers.residual import ConvPair
 from distax.models.layers.transforms import soft_threshold
 from distax.models.registry import register
 from distax.models.unfolding.base import UnfoldingModel, gradient_step
 from distax.pytree import pytree
 from distax.sensor import Sensor
-
-OneMap = Float[Array, "B height width 1"]
 
 
 class Ramp(nnx.Module):
@@ -27,24 +26,13 @@ class Ramp(nnx.Module):
         return jax.nn.softplus(self.slope[...] * stage + self.offset[...])
 
 
-class Transform(nnx.Module):
-    """conv3×3 → ReLU → conv3×3 with biases."""
-
-    def __init__(self, channels: int, rngs: nnx.Rngs):
-        self.first = Conv(channels, channels, rngs=rngs)
-        self.second = Conv(channels, channels, rngs=rngs)
-
-    def __call__(self, maps: Maps) -> Maps:
-        return self.second(jax.nn.relu(self.first(maps)))
-
-
 class Proximal(nnx.Module):
     """r plus what it lacks to be sparse in a learned transform; never negative."""
 
     def __init__(self, channels: int, rngs: nnx.Rngs):
         self.lift = Conv(1, channels, rngs=rngs)
-        self.forward = Transform(channels, rngs)
-        self.backward = Transform(channels, rngs)
+        self.forward = ConvPair(channels, rngs=rngs)
+        self.backward = ConvPair(channels, rngs=rngs)
         self.drop = Conv(channels, 1, rngs=rngs)
 
     def __call__(self, r: OneMap, threshold: Float[Array, ""]) -> tuple[OneMap, Maps, Maps]:

@@ -1,16 +1,17 @@
 """LAMP: learned approximate message passing (Borgerding, Schniter and Rangan, IEEE TSP 2017)."""
 
+from collections.abc import Iterable
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from distax.errors import check_positive
 from distax.models.layers.basic import like
 from distax.models.layers.transforms import soft_threshold
 from distax.models.registry import register
-from distax.models.unfolding.base import UnfoldingModel
-from distax.sensor import Sensor, squared_norm
+from distax.models.unfolding.layered import LayeredModel
+from distax.sensor import squared_norm
 
 
 class LampLayer(nnx.Module):
@@ -36,37 +37,17 @@ class LampLayer(nnx.Module):
 
 
 @register("lamp")
-class Lamp(UnfoldingModel):
+class Lamp(LayeredModel):
     """Learned approximate message passing with soft thresholding; Φ stays as it is.
 
-    Args:
-      factor: grid nodes per pixel along each axis, odd.
-      layers: unrolled iterations.
-      sparsity: the initial threshold in standard deviations of the residual.
-      sensor: the imaging model; gives Φ and the initial estimator.
-      phi: sampling matrix `[pixels, nodes]` in place of the sensor's.
-      q_init: initial estimator Q `[nodes, pixels]` in place of the one over simulated scenes.
-      rngs: not used: the initial parameters are an iteration of the solver.
-
-    Raises:
-      DistaxError: an even factor, a size that is not positive, or a matrix of another size.
+    Arguments as of `LayeredModel`; `sparsity` is the initial threshold in standard deviations of
+    the residual.
     """
 
-    def __init__(
-        self,
-        *,
-        factor: int = 3,
-        layers: int = 16,
-        sparsity: float = 0.4,
-        sensor: Sensor = Sensor(),
-        phi: Float[Array, "pixels nodes"] | None = None,
-        q_init: Float[Array, "nodes pixels"] | None = None,
-        rngs: nnx.Rngs,
-    ):
-        super().__init__(factor, sensor, phi, q_init)
-        check_positive(layers=layers, sparsity=sparsity)
+    def solver_steps(self, layers: int, sparsity: float) -> Iterable[LampLayer]:
+        """B = Φᵀ/‖Φ‖²."""
         backward = self.phi[...].T / squared_norm(self.phi[...])
-        self.layers = nnx.List(LampLayer(backward, sparsity) for _ in range(layers))
+        return (LampLayer(backward, sparsity) for _ in range(layers))
 
     def iterates(self, images: Float[Array, "B height width"]) -> list[Float[Array, "B nodes"]]:
         """The estimate after every layer, x₀ = Q y first."""

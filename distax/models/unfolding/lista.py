@@ -4,19 +4,18 @@ Both learn dense matrices for x ← η(W x + B y); η is soft thresholding in LI
 thresholding in LIHT.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from distax.errors import check_positive
 from distax.models.layers.basic import like
 from distax.models.layers.transforms import soft_threshold
 from distax.models.registry import register
-from distax.models.unfolding.base import UnfoldingModel
-from distax.sensor import Sensor, squared_norm
+from distax.models.unfolding.layered import LayeredModel
+from distax.sensor import squared_norm
 
 # How far around the threshold hard thresholding rises in what its gradient is taken of, relative
 # to the threshold. LIHT trains through such a ramp too (HELU, section 3.2), below it only.
@@ -59,42 +58,18 @@ class DenseLayer(nnx.Module):
 
 
 @register("lista")
-class Lista(UnfoldingModel):
+class Lista(LayeredModel):
     """Learned iterative shrinkage-thresholding, every layer with matrices of its own.
 
-    Args:
-      factor: grid nodes per pixel along each axis, odd.
-      layers: unrolled iterations.
-      sparsity: λ of the sparse problem that the initial threshold belongs to.
-      sensor: the imaging model; gives Φ and the initial estimator.
-      phi: sampling matrix `[pixels, nodes]` in place of the sensor's.
-      q_init: initial estimator Q `[nodes, pixels]` in place of the one over simulated scenes.
-      rngs: not used: the initial parameters are an iteration of the solver.
-
-    Raises:
-      DistaxError: an even factor, a size that is not positive, or a matrix of another size.
+    Arguments as of `LayeredModel`; `sparsity` is λ of the lasso problem.
     """
 
-    def __init__(
-        self,
-        *,
-        factor: int = 3,
-        layers: int = 16,
-        sparsity: float = 0.4,
-        sensor: Sensor = Sensor(),
-        phi: Float[Array, "pixels nodes"] | None = None,
-        q_init: Float[Array, "nodes pixels"] | None = None,
-        rngs: nnx.Rngs,
-    ):
-        super().__init__(factor, sensor, phi, q_init)
-        check_positive(layers=layers, sparsity=sparsity)
-        self.layers = nnx.List(self._solver_step(sparsity) for _ in range(layers))
-
-    def _solver_step(self, sparsity: float) -> DenseLayer:
+    def solver_steps(self, layers: int, sparsity: float) -> Iterable[DenseLayer]:
         """W = I − QΦ, B = Q and θ = λ/‖Φ‖²."""
         phi, q = self.phi[...], self.q_init[...]
         recurrent, threshold = jnp.eye(self.nodes) - q @ phi, sparsity / squared_norm(phi)
-        return DenseLayer(_soft_threshold_from_zero, recurrent, q, threshold)
+        shrink = _soft_threshold_from_zero
+        return (DenseLayer(shrink, recurrent, q, threshold) for _ in range(layers))
 
     def iterates(self, images: Float[Array, "B height width"]) -> list[Float[Array, "B nodes"]]:
         """The estimate after every layer, x₀ = Q y first."""
@@ -107,12 +82,16 @@ class Lista(UnfoldingModel):
 
 @register("liht")
 class Liht(Lista):
-    """Learned iterative hard thresholding: as LISTA, but what passes its threshold stays whole."""
+    """Learned iterative hard thresholding: as LISTA, but what passes its threshold stays whole.
 
-    def _solver_step(self, sparsity: float) -> DenseLayer:
+    Arguments as of `LayeredModel`; `sparsity` is λ of the ℓ₀ problem.
+    """
+
+    def solver_steps(self, layers: int, sparsity: float) -> Iterable[DenseLayer]:
         """W = I, B = Q and θ = √λ."""
-        threshold = jnp.sqrt(sparsity)
-        return DenseLayer(hard_threshold, jnp.eye(self.nodes), self.q_init[...], threshold)
+        recurrent, threshold = jnp.eye(self.nodes), jnp.sqrt(sparsity)
+        forward = self.q_init[...]
+        return (DenseLayer(hard_threshold, recurrent, forward, threshold) for _ in range(layers))
 
 
 def _soft_threshold_from_zero(x: Array, threshold: Array) -> Array:

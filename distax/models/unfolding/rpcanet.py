@@ -11,11 +11,10 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from distax.errors import DistaxError, check_positive
-from distax.models.base import Constant, GridModel
+from distax.errors import check_positive
 from distax.models.layers.basic import Conv, batch_norm
 from distax.models.registry import register
-from distax.models.unfolding.initialization import simulated_estimator
+from distax.models.unfolding.base import EstimatingModel
 from distax.sensor import Sensor
 
 OneMap = Float[Array, "B fine_height fine_width 1"]
@@ -55,7 +54,7 @@ class Stage(nnx.Module):
 
 
 @register("rpcanet")
-class RpcaNet(GridModel):
+class RpcaNet(EstimatingModel):
     """RPCANet.
 
     Stages that split the linear estimate x₀ = Q y into background and target; the paper's image
@@ -91,7 +90,7 @@ class RpcaNet(GridModel):
         q_init: Float[Array, "nodes pixels"] | None = None,
         rngs: nnx.Rngs,
     ):
-        super().__init__(factor, sensor)
+        super().__init__(factor, sensor, q_init)
         check_positive(
             stages=stages,
             channels=channels,
@@ -99,12 +98,6 @@ class RpcaNet(GridModel):
             target_layers=target_layers,
             merge_layers=merge_layers,
         )
-        self.shape = factor * sensor.height, factor * sensor.width
-        needed = self.shape[0] * self.shape[1], sensor.height * sensor.width
-        q_init = simulated_estimator(sensor, factor) if q_init is None else q_init
-        if q_init.shape != needed:
-            raise DistaxError(f"q_init has shape {q_init.shape}, factor {factor} needs {needed}")
-        self.q_init = Constant(q_init)
         self.stages = nnx.List(
             Stage(channels, background_layers, target_layers, rngs) for _ in range(stages)
         )
@@ -112,8 +105,7 @@ class RpcaNet(GridModel):
 
     def iterates(self, images: Float[Array, "B height width"]) -> list[Grids]:
         """x₀, then background and target after every stage."""
-        start = images.reshape(len(images), -1) @ self.q_init[...].T
-        image = start.reshape(-1, *self.shape, 1)
+        image = self.start(images)[1].reshape(-1, *self.shape, 1)
         maps, target = [image], jnp.zeros_like(image)
         for stage in self.stages:
             background, target = stage(image, target)

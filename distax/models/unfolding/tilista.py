@@ -4,16 +4,17 @@ Support selection, which spares the largest entries from shrinkage, is that of C
 Yin (NeurIPS 2018).
 """
 
+from collections.abc import Iterable
+
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from distax.errors import check_positive
 from distax.models.layers.basic import like
 from distax.models.layers.transforms import soft_threshold
 from distax.models.registry import register
-from distax.models.unfolding.base import UnfoldingModel
-from distax.sensor import Sensor, squared_norm
+from distax.models.unfolding.layered import LayeredModel
+from distax.sensor import squared_norm
 
 # Percent of the nodes that a layer trusts beyond the one before, and at most.
 _TRUSTED_STEP, _TRUSTED_MOST = 1.2, 13.0
@@ -50,40 +51,18 @@ class TiListaLayer(nnx.Module):
 
 
 @register("tilista")
-class TiLista(UnfoldingModel):
+class TiLista(LayeredModel):
     """TiLISTA as this field uses it: a matrix W for each layer, where the paper ties them all.
 
-    Args:
-      factor: grid nodes per pixel along each axis, odd.
-      layers: unrolled iterations.
-      sparsity: λ of the lasso problem that the initial threshold λ/‖Φ‖² belongs to.
-      sensor: the imaging model; gives Φ and the initial estimator.
-      phi: sampling matrix `[pixels, nodes]` in place of the sensor's.
-      q_init: initial estimator Q `[nodes, pixels]` in place of the one over simulated scenes.
-      rngs: not used: the initial parameters are an iteration of the solver.
-
-    Raises:
-      DistaxError: an even factor, a size that is not positive, or a matrix of another size.
+    Arguments as of `LayeredModel`; `sparsity` is λ of the lasso problem.
     """
 
-    def __init__(
-        self,
-        *,
-        factor: int = 3,
-        layers: int = 16,
-        sparsity: float = 0.4,
-        sensor: Sensor = Sensor(),
-        phi: Float[Array, "pixels nodes"] | None = None,
-        q_init: Float[Array, "nodes pixels"] | None = None,
-        rngs: nnx.Rngs,
-    ):
-        super().__init__(factor, sensor, phi, q_init)
-        check_positive(layers=layers, sparsity=sparsity)
+    def solver_steps(self, layers: int, sparsity: float) -> Iterable[TiListaLayer]:
+        """W = Q and θ = λ/‖Φ‖²; each layer trusts some more nodes than the one before."""
         threshold = sparsity / squared_norm(self.phi[...])
-        self.layers = nnx.List(
-            TiListaLayer(self.q_init[...], threshold, min(_TRUSTED_STEP * (k + 1), _TRUSTED_MOST))
-            for k in range(layers)
-        )
+        for layer in range(layers):
+            percent = min(_TRUSTED_STEP * (layer + 1), _TRUSTED_MOST)
+            yield TiListaLayer(self.q_init[...], threshold, percent)
 
     def iterates(self, images: Float[Array, "B height width"]) -> list[Float[Array, "B nodes"]]:
         """The estimate after every layer, x₀ = Q y first."""
