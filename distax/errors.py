@@ -29,3 +29,10 @@ def check_positive(**values: float | int) -> None:
     for name, value in values.items():
         if not value > 0:
             raise DistaxError(f"{name} must be greater than 0, got {value}")
+
+
+def check_not_negative(**values: float | int) -> None:
+    """Raise DistaxError for the first keyword that is less than zero."""
+    for name, value in values.items():
+        if not value >= 0:
+            raise DistaxError(f"{name} must not be negative, got {value}")

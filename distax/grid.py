@@ -4,31 +4,40 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from distax.errors import DistaxError
-from distax.sensor import Sensor, node_coordinates
+from distax.errors import DistaxError, check_not_negative
+from distax.sensor import Sensor, node_coordinates, pixel_response
 from distax.targets import Targets, make_targets
 
 
 def rasterize(
-    targets: Targets, sensor: Sensor, factor: int
+    targets: Targets, sensor: Sensor, factor: int, blur: float = 0.0
 ) -> Float[Array, "*batch fine_height fine_width"]:
     """Each target's intensity on the node nearest to it, summed where two share a node.
 
     A target at (r, q) goes to node (round(c·r + (c−1)/2), round(c·q + (c−1)/2)) for factor c;
     what lies outside the grid is dropped.
 
+    Args:
+      targets: what is written onto the grid.
+      sensor: whose pixels the grid refines.
+      factor: nodes per pixel along each axis, odd.
+      blur: standard deviation in pixels of a Gaussian that each target is spread by before its
+        flux is shared out among the nodes' cells. A node then holds the more of a target the
+        nearer it is, which ranks detections by how near they are to the truth.
+
     Raises:
-      DistaxError: `factor` is even or not positive.
+      DistaxError: `factor` is even or not positive, or `blur` is negative.
     """
-    nodes = [
-        jnp.round(factor * (targets.place[..., axis] - node_coordinates(size, factor)[0]))
-        for axis, size in enumerate(sensor.shape)
-    ]
-    rows, columns = (
-        jax.nn.one_hot(node.astype(jnp.int32), factor * size, dtype=targets.intensity.dtype)
-        for node, size in zip(nodes, sensor.shape, strict=True)
-    )
-    return jnp.einsum("...k,...ki,...kj->...ij", targets.flux, rows, columns, precision="highest")
+    check_not_negative(blur=blur)
+    shares = []
+    for axis, size in enumerate(sensor.shape):
+        node = factor * (targets.place[..., axis] - node_coordinates(size, factor)[0])
+        if blur:
+            shares.append(pixel_response(node, factor * size, factor * blur))
+        else:
+            nearest = jnp.round(node).astype(jnp.int32)
+            shares.append(jax.nn.one_hot(nearest, factor * size, dtype=targets.intensity.dtype))
+    return jnp.einsum("...k,...ki,...kj->...ij", targets.flux, *shares, precision="highest")
 
 
 def decode(

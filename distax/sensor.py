@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from distax.errors import DistaxError, check_positive
+from distax.errors import DistaxError, check_not_negative, check_positive
 from distax.keys import threefry
 from distax.targets import Targets
 
@@ -48,9 +48,7 @@ class Sensor:
         for name in ("full_well", "bit_depth", "electrons_per_count"):
             if (value := getattr(self, name)) is not None:
                 check_positive(**{name: value})
-        for name in ("read_noise", "background"):
-            if not getattr(self, name) >= 0:
-                raise DistaxError(f"{name} must not be negative, got {getattr(self, name)}")
+        check_not_negative(read_noise=self.read_noise, background=self.background)
 
     @property
     def shape(self) -> tuple[int, int]:

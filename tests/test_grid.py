@@ -4,8 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 from distax import DistaxError, Sensor, decode, make_targets, rasterize
+from distax.metrics import cso_map
 from distax.scenes import PlacementLaw, sample
 
 OBLONG = Sensor(height=6, width=9)
@@ -53,6 +55,45 @@ def test_targets_that_share_a_node_are_summed():
 def test_rasterize_needs_an_odd_factor(factor):
     with pytest.raises(DistaxError, match="odd"):
         rasterize(make_targets(jnp.zeros((1, 2)), jnp.ones(1)), Sensor(), factor)
+
+
+def test_a_blur_shares_targets_out_among_the_cells():
+    rng = np.random.default_rng(0)
+    position, intensity = rng.uniform([-1, -1], [6.5, 9.5], (30, 2)), rng.uniform(1, 250, 30)
+    grid = rasterize(make_targets(jnp.float32(position), jnp.float32(intensity)), OBLONG, 3, 0.07)
+
+    expected = np.zeros((18, 27))
+    for (row, column), flux in zip(position, intensity, strict=True):
+        for i, j in np.ndindex(expected.shape):
+            share = [
+                np.diff(norm.cdf([node / 3 - 0.5, node / 3 - 1 / 6], place, 0.07))[0]
+                for node, place in ((i, row), (j, column))
+            ]
+            expected[i, j] += flux * np.prod(share)
+    np.testing.assert_allclose(grid, expected, rtol=0, atol=2e-3)
+
+
+def test_next_to_no_blur_is_none():
+    targets = sample(jax.random.key(0), 50)
+    blurred = rasterize(targets, Sensor(), 5, blur=1e-5)
+    # But for targets on the very border between two cells.
+    agrees = np.isclose(blurred, rasterize(targets, Sensor(), 5), atol=0.1).all(axis=(1, 2))
+    assert agrees.mean() > 0.95
+
+
+def test_blurred_labels_rank_detections_by_their_distance():
+    truth = sample(jax.random.key(1), 2000)
+    sharp, blurred = (
+        cso_map(decode(rasterize(truth, Sensor(), 3, blur)), truth) for blur in (0.0, 0.05)
+    )
+    assert 0.46 < float(sharp.mean) < 0.48
+    assert 0.54 < float(blurred.mean) < 0.57
+    assert (blurred.ap > sharp.ap).all()
+
+
+def test_a_blur_cannot_be_negative():
+    with pytest.raises(DistaxError, match=r"blur must not be negative, got -0\.1"):
+        rasterize(make_targets(jnp.zeros((1, 2)), jnp.ones(1)), Sensor(), 3, blur=-0.1)
 
 
 @pytest.mark.parametrize("factor", FACTORS)

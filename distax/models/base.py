@@ -47,9 +47,15 @@ class GridModel(Model):
       factor: grid nodes per pixel along each axis, odd.
       sensor: whose images it takes.
 
+    Attributes:
+      label_blur: how far in pixels a target is spread on the grids it is trained by (see
+        `grid.rasterize`).
+
     Raises:
       DistaxError: an even factor.
     """
+
+    label_blur: float = 0.0
 
     def __init__(self, factor: int, sensor: Sensor):
         check_odd(factor)
@@ -71,7 +77,8 @@ class GridModel(Model):
 
     def loss(self, images: Float[Array, "B height width"], targets: Targets) -> Float[Array, ""]:
         """The objective for the grids that the targets make."""
-        return self.objective(images, rasterize(targets, self.sensor, self.factor))
+        grids = rasterize(targets, self.sensor, self.factor, self.label_blur)
+        return self.objective(images, grids)
 
     def detect(self, images: Float[Array, "B height width"], threshold: float = 50.0) -> Targets:
         """Every grid node whose intensity reaches `threshold` counts, brightest first."""

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from flax import nnx
 
-from distax.errors import DistaxError, unknown
+from distax.errors import DistaxError, check_not_negative, unknown
 from distax.models.base import GridModel, Model
 from distax.models.unfolding.initialization import simulated_estimator
 from distax.models.window import Windowed, margin, seen_through
@@ -15,6 +15,9 @@ from distax.sensor import Sensor
 Class = TypeVar("Class", bound=type[Model])
 
 _MODELS: dict[str, Any] = {}
+
+_OF_GRID_MODELS = ("label_blur", "window")
+"""What `create` takes for every grid model."""
 
 
 def register(name: str) -> Callable[[Class], Class]:
@@ -51,7 +54,8 @@ def create(name: str, *, rngs: nnx.Rngs, **options: Any) -> Model:
       rngs: keys for the initial parameters.
       **options: arguments of the model's constructor, such as `factor`. Every grid model also
         takes `window`, an odd number of pixels: it then sees as many around the blob along each
-        axis (see `models.window.Windowed`).
+        axis (see `models.window.Windowed`); and `label_blur`, how far in pixels a target is
+        spread on the grids it is trained by (see `grid.rasterize`).
 
     Raises:
       DistaxError: an unknown name or option (the message lists the known ones), or an option
@@ -60,17 +64,21 @@ def create(name: str, *, rngs: nnx.Rngs, **options: Any) -> Model:
     if name not in _MODELS:
         raise unknown("model", name, _MODELS)
     model = _MODELS[name]
-    known = arguments(name)
     on_grid = issubclass(model, GridModel)
+    known = [*arguments(name), *(_OF_GRID_MODELS if on_grid else ())]
     for option in options:
-        if option not in known and not (on_grid and option == "window"):
+        if option not in known:
             raise unknown(f"option of model {name!r}", option, known)
-    if on_grid and (side := options.pop("window", None)) is not None:
-        return _windowed(name, side, rngs, options)
-    return model(rngs=rngs, **options)
+    if not on_grid:
+        return model(rngs=rngs, **options)
+    side, label_blur = options.pop("window", None), options.pop("label_blur", 0.0)
+    check_not_negative(label_blur=label_blur)
+    made = model(rngs=rngs, **options) if side is None else _windowed(name, side, rngs, options)
+    made.label_blur = label_blur
+    return made
 
 
-def _windowed(name: str, side: int, rngs: nnx.Rngs, options: dict[str, Any]) -> Model:
+def _windowed(name: str, side: int, rngs: nnx.Rngs, options: dict[str, Any]) -> GridModel:
     """A grid model in a window of so many pixels."""
     sensor, known = options.pop("sensor", Sensor()), arguments(name)
     seen = seen_through(sensor, side)

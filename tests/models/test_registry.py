@@ -2,7 +2,7 @@ import jax.numpy as jnp
 import pytest
 from flax import nnx
 
-from distax import DistaxError, Sensor, make_targets
+from distax import DistaxError, Sensor, make_targets, rasterize, render
 from distax.models import Dista, GridModel, create, names, register
 from distax.models import registry as registry_module
 
@@ -99,3 +99,23 @@ def test_a_grid_model_learns_the_rasterized_targets_and_reports_its_brightest_no
     assert found.position[0, :2].tolist() == [[1.0, 0.0], [0.0, 1.0]]
     assert found.intensity[0][found.mask[0]].tolist() == [90.0, 60.0]
     assert int(model.detect(images, threshold=70.0).count[0]) == 1
+
+
+@pytest.mark.parametrize("options", [{}, {"window": 7}])
+def test_labels_are_blurred_as_asked_for(options):
+    model = create("srcnn", label_blur=0.1, rngs=nnx.Rngs(0), **options)
+    truth = make_targets(jnp.array([[[5.2, 4.9]]]), jnp.array([[240.0]]))
+    images = render(truth, Sensor())
+    output = model(images)
+    error = float(model.loss(images, truth)) * (7 * 3 if options else 33) ** 2
+    labels = rasterize(truth, Sensor(), 3, 0.1)
+    assert error == pytest.approx(float(jnp.sum((output - labels) ** 2)), rel=1e-4)
+
+
+def test_what_only_grid_models_take_is_refused_by_others():
+    with pytest.raises(DistaxError, match="option of model 'density' 'label_blur'"):
+        create("density", label_blur=0.1, rngs=nnx.Rngs(0))
+    with pytest.raises(DistaxError, match="did you mean 'label_blur'"):
+        create("srcnn", label_blurr=0.1, rngs=nnx.Rngs(0))
+    with pytest.raises(DistaxError, match="label_blur must not be negative"):
+        create("srcnn", label_blur=-0.1, rngs=nnx.Rngs(0))
