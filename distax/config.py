@@ -41,11 +41,15 @@ class OptimizerConfig:
       learning_rate: the largest learning rate.
       warmup_steps: steps over which it rises from zero.
       decay: what follows: "constant", or "cosine" down to a hundredth at the last step.
+      clip_norm: the largest norm of all gradients together, to which larger ones are scaled down;
+        None for no limit. One gradient that is a million times too large makes Adam's next
+        thousands of steps too small.
     """
 
     learning_rate: float = 1e-4
     warmup_steps: int = 0
     decay: Literal["constant", "cosine"] = "constant"
+    clip_norm: float | None = None
 
 
 @dataclass(frozen=True)
@@ -108,6 +112,8 @@ class TrainConfig:
         if self.steps_per_dispatch is not None:
             check_positive(steps_per_dispatch=self.steps_per_dispatch)
         check_positive(learning_rate=self.optimizer.learning_rate)
+        if self.optimizer.clip_norm is not None:
+            check_positive(clip_norm=self.optimizer.clip_norm)
         if (self.law.height, self.law.width) != self.sensor.shape:
             raise DistaxError(
                 f"the law places targets in {self.law.height}×{self.law.width} px, the sensor has "

@@ -61,13 +61,16 @@ def abstract_model(config: TrainConfig) -> Model:
 
 
 def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransformation:
-    """Adam with the configured learning rate over `steps` steps."""
+    """Adam with the configured learning rate over `steps` steps, its gradients clipped if asked."""
     peak, warmup = config.learning_rate, config.warmup_steps
     after: optax.Schedule = optax.constant_schedule(peak)
     if config.decay == "cosine":
         after = optax.cosine_decay_schedule(peak, max(steps - warmup, 1), alpha=0.01)
     rise = optax.linear_schedule(0.0, peak, warmup)
-    return optax.adam(optax.join_schedules([rise, after], [warmup]) if warmup else after)
+    adam = optax.adam(optax.join_schedules([rise, after], [warmup]) if warmup else after)
+    if config.clip_norm is None:
+        return adam
+    return optax.chain(optax.clip_by_global_norm(config.clip_norm), adam)
 
 
 def init_state(model: Model, optimizer: optax.GradientTransformation) -> TrainState:

@@ -46,6 +46,18 @@ def test_warm_up_rises_linearly_and_cosine_ends_at_a_hundredth():
     assert all(np.diff(rates[4:]) < 0)
 
 
+def test_large_gradients_are_scaled_down_together():
+    optimizer = make_optimizer(OptimizerConfig(0.1, clip_norm=5.0), 4)
+    unlimited = make_optimizer(OptimizerConfig(0.1), 4)
+    small, large = jnp.array([0.3, 0.4]), jnp.array([-300.0, 400.0])
+    scaled = large / 100  # of norm 5
+    state, expected = optimizer.init(small), unlimited.init(small)
+    for gradient, limited in ((small, small), (large, scaled), (small, small)):
+        update, state = optimizer.update(gradient, state)
+        wanted, expected = unlimited.update(limited, expected)
+        np.testing.assert_allclose(update, wanted, rtol=1e-5)
+
+
 def test_merging_puts_arrays_into_an_abstract_model(tiny_config):
     model = create_model(tiny_config)
     state = init_state(model, optax.identity())
