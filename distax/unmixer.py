@@ -15,6 +15,7 @@ from distax.checks import check_shape, find_problems
 from distax.errors import DistaxError, DistaxWarning, unknown
 from distax.models import GridModel, Model, create
 from distax.models.registry import solvers
+from distax.models.rngs import parameter_rngs
 from distax.offgrid.posterior import posterior
 from distax.offgrid.refine import refine
 from distax.offgrid.sampler import Effort
@@ -110,7 +111,7 @@ class Unmixer:
             model, sensor = weights.load(str(name))
             return cls(model=model, sensor=sensor, threshold=threshold)
         if str(name) in solvers():
-            return cls(model=create(str(name), rngs=nnx.Rngs(0)), threshold=threshold)
+            return cls(model=create(str(name), rngs=parameter_rngs(0)), threshold=threshold)
         read = weights.read if Path(name).suffix == ".safetensors" else load_model
         model, config = read(Path(name))
         return cls(model=model, sensor=config.sensor, law=config.law, threshold=threshold)

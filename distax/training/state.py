@@ -15,6 +15,7 @@ from distax import models
 from distax.config import OptimizerConfig, TrainConfig
 from distax.models import Model
 from distax.models.plugin import import_module_file
+from distax.models.rngs import parameter_rngs
 from distax.parallel import placed, state_shardings
 from distax.pytree import pytree
 from distax.training.feeds import Batch, Batches
@@ -49,7 +50,7 @@ def create_model(config: TrainConfig) -> Model:
     return models.create(
         config.model.name,
         sensor=config.sensor,
-        rngs=nnx.Rngs(config.seed),
+        rngs=parameter_rngs(config.seed),
         **grid,
         **config.model.options,
     )

@@ -27,6 +27,7 @@ from distax.interop.grokcso.unfolding import (
 )
 from distax.models import GridModel, create
 from distax.models.registry import arguments
+from distax.models.rngs import parameter_rngs
 from distax.sensor import Sensor
 
 _ORIGINALS: dict[str, Original] = {
@@ -94,7 +95,7 @@ def load(
     for key, matrix in {"phi": phi, "q_init": q_init}.items():
         if matrix is not None and key in arguments(name):
             given[key] = jnp.asarray(matrix, float)
-    model = create(name, factor=factor, sensor=sensor, rngs=nnx.Rngs(0), **given)
+    model = create(name, factor=factor, sensor=sensor, rngs=parameter_rngs(0), **given)
     assert isinstance(model, GridModel)
     _original(name).fill(model, arrays)
     return model
@@ -133,7 +134,7 @@ def _recognised(name: str, original: Original, arrays: Mapping[str, np.ndarray])
     """Whether every parameter has its array."""
     try:
         options: dict[str, Any] = original.options(arrays)
-        model = nnx.eval_shape(lambda: create(name, rngs=nnx.Rngs(0), **options))
+        model = nnx.eval_shape(lambda: create(name, rngs=parameter_rngs(0), **options))
     except DistaxError:
         return False
     return not original.missing(model, arrays)
