@@ -1,7 +1,9 @@
 """Parity with the original toolkit where it stores more than its output."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from tests.interop.test_zoo import ROUNDING, load
 
@@ -16,6 +18,42 @@ def run(name, function):
 def assert_close(found, expected, name):
     expected = expected.reshape(np.shape(found))
     np.testing.assert_allclose(found, expected, rtol=0, atol=10 * ROUNDING[name])
+
+
+@pytest.mark.parametrize("name", ["lista", "liht", "lamp", "tilista"])
+def test_layers(name):
+    iterates, arrays = run(name, lambda model, images: model.iterates(images))
+    assert_close(np.stack(iterates, axis=1), arrays["stages"], name)
+
+
+@pytest.mark.parametrize("name", ["ista_net", "ista_net_plus"])
+def test_stages_and_their_symmetry(name):
+    (iterates, asymmetries), arrays = run(name, lambda model, images: model.unroll(images))
+    assert_close(np.stack(iterates, axis=1), arrays["stages"], name)
+    squares = [np.mean(asymmetry**2, axis=(1, 2, 3)) for asymmetry in asymmetries]
+    np.testing.assert_allclose(np.stack(squares, 1), arrays["symmetry_mean_square"], rtol=1e-4)
+
+
+def test_fista_net():
+    outputs, arrays = run("fista_net", lambda model, images: model.unroll(images))
+    iterates = [output.x for output in outputs]
+    assert_close(np.stack(iterates, axis=1), arrays["stages"][:, 1:], "fista_net")
+    for name, measure in {
+        "symmetry_mean_square": lambda output: output.asymmetry**2,
+        "sparsity_mean_abs": lambda output: jnp.abs(output.features),
+    }.items():
+        means = [np.mean(measure(output), axis=(1, 2, 3)) for output in outputs]
+        np.testing.assert_allclose(np.stack(means, 1), arrays[name], rtol=1e-4)
+
+
+def test_focus():
+    def steps(model, images):
+        coarse = model.coarse(images[..., None])
+        start = model.activation(coarse)
+        return coarse, start, start + model.fine(start)
+
+    stages, arrays = run("focus", steps)
+    assert_close(np.stack(stages, axis=1), arrays["stages"], "focus")
 
 
 def test_usrnet():

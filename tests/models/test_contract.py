@@ -9,7 +9,8 @@ import optax
 import pytest
 from flax import nnx
 
-from distax import Sensor
+from distax import Sensor, weights
+from distax.config import ModelConfig, TrainConfig
 from distax.models import Density, GridModel, create, names, registry
 from distax.models.base import Constant
 from distax.pytree import named_leaves
@@ -107,6 +108,18 @@ def test_bfloat16_comes_near(name):
     coarse = run(half, images.astype(jnp.bfloat16)).astype(jnp.float32)
     error = jnp.sqrt(jnp.mean((coarse - exact) ** 2) / jnp.mean(exact**2))
     assert float(error) < 0.1
+
+
+@pytest.mark.parametrize("name", GRID_MODELS)
+def test_written_and_read_it_answers_the_same(name, tmp_path):
+    law = PlacementLaw(height=9, width=9)
+    config = TrainConfig(model=ModelConfig(name, 3, SMALL[name]), sensor=SENSOR, law=law)
+    weights.write(build(name), config, tmp_path / "model.safetensors")
+    model, read = weights.read(tmp_path / "model.safetensors")
+    assert read == config
+    run, state = forward(name)
+    images, _ = scenes()
+    np.testing.assert_array_equal(run(nnx.state(model), images), run(state, images))
 
 
 @pytest.mark.parametrize("name", TRAINED)
