@@ -24,6 +24,11 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> DistaxError:
     return DistaxError(f"unknown {kind} {name!r}: {hint}known are {', '.join(known) or 'none'}")
 
 
+def first_line(error: Exception) -> str:
+    """What another library's exception says, short enough to stand in a line of ours."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+
+
 def check_positive(**values: float | int) -> None:
     """Raise DistaxError for the first keyword that is not greater than zero."""
     for name, value in values.items():

@@ -18,7 +18,7 @@ from etils import epath
 from jax.sharding import Mesh
 
 from distax.config import TrainConfig, from_dict
-from distax.errors import DistaxError
+from distax.errors import DistaxError, first_line
 from distax.evaluation import Evaluation
 from distax.models import Model
 from distax.parallel import data_mesh, placed
@@ -71,7 +71,7 @@ def save(
     except Exception as error:
         _discard(folder, step)
         raise DistaxError(
-            f"{folder}: the checkpoint of step {step} could not be saved ({_first_line(error)}); "
+            f"{folder}: the checkpoint of step {step} could not be saved ({first_line(error)}); "
             "the one before is untouched: free space and resume"
         ) from error
 
@@ -171,7 +171,7 @@ def _restore(folder: epath.Path, **items: Any) -> Any:
 
 def _damaged(checkpoint: epath.Path, error: Exception) -> DistaxError:
     return DistaxError(
-        f"{checkpoint}: the checkpoint is damaged ({_first_line(error)}); use another one or train "
+        f"{checkpoint}: the checkpoint is damaged ({first_line(error)}); use another one or train "
         "again"
     )
 
@@ -252,7 +252,3 @@ def check_arrays(where: str, stored: dict[str, list[int]], wanted: Any) -> None:
 
 def _shapes(tree: Any) -> dict[str, list[int]]:
     return {name: list(array.shape) for name, array in named_leaves(tree).items()}
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from distax.errors import DistaxError
+from distax.errors import DistaxError, first_line
 
 
 def read_checkpoint(path: Path) -> dict[str, np.ndarray]:
@@ -38,13 +38,13 @@ def read_checkpoint(path: Path) -> dict[str, np.ndarray]:
         raise DistaxError(_refused(path, str(error))) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise DistaxError(
-            f"{path}: not a whole PyTorch checkpoint ({str(error).splitlines()[0][:120]})"
+            f"{path}: not a whole PyTorch checkpoint ({first_line(error)})"
         ) from error
     arrays = content.get("state_dict", content) if isinstance(content, Mapping) else {}
     found = {
         str(name): value.detach().to(torch.float32).numpy()
         for name, value in arrays.items()
-        if isinstance(value, torch.Tensor) and not name.endswith("num_batches_tracked")
+        if isinstance(value, torch.Tensor) and not str(name).endswith("num_batches_tracked")
     }
     if not found:
         raise DistaxError(f"{path}: holds no arrays by name; give a checkpoint of a model")
