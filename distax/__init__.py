@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from distax import interop, metrics, models, scenes
+    from distax import export, interop, metrics, models, scenes
     from distax.errors import DistaxError, DistaxWarning
     from distax.grid import decode, rasterize
     from distax.sensor import Sensor, expose, render
@@ -20,6 +20,7 @@ __all__ = [
     "Targets",
     "Unmixer",
     "decode",
+    "export",
     "expose",
     "interop",
     "make_targets",

@@ -14,6 +14,7 @@ from distax.cli.build_dataset import BuildDataset
 from distax.cli.cache import default_folder, keep_compiled_programs
 from distax.cli.convert import Convert
 from distax.cli.evaluate import Evaluate
+from distax.cli.export import Export
 from distax.cli.quickstart import Quickstart
 from distax.cli.train import Train
 from distax.cli.unmix import Unmix
@@ -67,6 +68,7 @@ def _parse(arguments: Sequence[str]) -> Any:
         Annotated[Evaluate, subcommand("evaluate")],
         Annotated[Unmix, subcommand("unmix")],
         Annotated[Convert, subcommand("convert")],
+        Annotated[Export, subcommand("export")],
     ]
     return tyro.cli(
         commands,  # type: ignore[arg-type]

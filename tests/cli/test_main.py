@@ -5,8 +5,8 @@ import pytest
 
 from distax.cli.main import main
 
-COMMANDS = ("quickstart", "build-dataset", "train", "evaluate", "unmix", "convert")
-NEEDED = {"convert": ("in.npz", "out.safetensors")}
+COMMANDS = ("quickstart", "build-dataset", "train", "evaluate", "unmix", "convert", "export")
+NEEDED = {"convert": ("in.npz", "out.safetensors"), "export": ("out.distax",)}
 
 
 def run(capsys, *arguments):

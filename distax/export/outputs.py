@@ -1,0 +1,38 @@
+"""What an exported method takes and returns, in words that its file keeps."""
+
+from typing import Any
+
+import jax
+
+from distax.metrics import RADII
+from distax.targets import CREDIBLE_LEVELS
+
+# Unit and meaning of every array; those of targets are said in full in `Targets`.
+_MEANING = {
+    "images": ("counts", "raw images"),
+    "grid": ("counts", "intensity on the sub-pixel grid"),
+    "position": ("px", "row and column; (0, 0) is the centre of the first pixel"),
+    "intensity": ("counts", "total flux"),
+    "mask": ("", "false where a slot holds no target"),
+    "score": ("", "what targets are ranked by"),
+    "covariance": ("px²", "of the position"),
+    "intensity_std": ("counts", "standard deviation of the intensity"),
+    "hit_probability": ("", f"that the target lies within {RADII} px"),
+    "credible_radius": ("px", f"within which it lies with probability {CREDIBLE_LEVELS}"),
+    "count_probability": ("", "that the image has the reported number of targets"),
+    "misfit": ("", "residual in units of noise and rounding; about 1 where the model holds"),
+    "trusted": ("", "false where the answer should not be relied upon"),
+}
+
+
+def described(arrays: dict[str, jax.core.ShapedArray]) -> dict[str, dict[str, Any]]:
+    """Shape, type, unit and meaning of arrays by name; the number of images is "batch"."""
+    return {
+        name: {
+            "shape": [size if isinstance(size, int) else str(size) for size in array.shape],
+            "dtype": array.dtype.name,
+            "unit": _MEANING[name][0],
+            "meaning": _MEANING[name][1],
+        }
+        for name, array in arrays.items()
+    }

@@ -1,0 +1,52 @@
+import jax
+import numpy as np
+import pytest
+
+from distax import Unmixer
+from distax.cli.main import main
+from distax.export import load
+from distax.scenes import simulate
+
+
+def test_a_run_becomes_a_file_that_answers_as_it_does(tiny_run, tmp_path, capsys):
+    path = tmp_path / "tiny.distax"
+    options = ["--checkpoint", str(tiny_run), "--threshold", "20", "--platforms", "cpu", "tpu"]
+    main(["export", str(path), *options])
+    size = path.stat().st_size / 1e6
+    assert capsys.readouterr().out == (
+        f"{path}: Dista, images of 11×11 px to intensity, mask, position, score; for cpu, tpu; "
+        f"{size:.1f} MB\n"
+    )
+    images = np.asarray(simulate(jax.random.key(4), 3)[0])
+    found, expected = load(path)(images), Unmixer.load(tiny_run, threshold=20.0)(images)
+    assert expected.mask.any()
+    np.testing.assert_array_equal(found["mask"], expected.mask)
+    np.testing.assert_allclose(found["intensity"], expected.intensity, rtol=1e-3)
+    np.testing.assert_allclose(found["position"], expected.position, rtol=1e-5)
+
+
+def test_a_grid_model_can_be_written_without_its_threshold(tmp_path, capsys):
+    main(["export", str(tmp_path / "ista.distax"), "--checkpoint", "ista", "--grid"])
+    assert "Ista, images of 11×11 px to grid; for cpu, cuda, tpu; " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--method", "posterior"], "the method posterior cannot be exported"),
+        (["--checkpoint", "none"], "none/last: no checkpoint there"),
+        (["--method", "grid"], "the method grid needs a trained model: name one by --checkpoint"),
+        (["--grid"], "the method fast has no grid"),
+        (
+            ["--checkpoint", "ista", "--platforms", "cpu"],
+            "file/out.distax: cannot be written (File exists)",
+        ),
+    ],
+)
+def test_what_cannot_be_written_is_an_error_of_one_line(options, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit) as stop:
+        main(["export", "file/out.distax", *options])
+    assert message in str(stop.value)
+    assert "\n" not in str(stop.value)

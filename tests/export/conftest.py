@@ -1,0 +1,51 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from distax import Unmixer, make_targets
+from distax.export import export
+from distax.models import Model, create
+from distax.scenes import simulate
+
+
+@pytest.fixture(scope="session")
+def images():
+    return np.asarray(simulate(jax.random.key(5), 17)[0])
+
+
+@pytest.fixture(scope="session")
+def unmixer(images):
+    """The grid method by a small untrained network; half of its brightest nodes are targets."""
+    model = create("dista", stages=1, channels=4, hidden=8, rngs=nnx.Rngs(0))
+    return Unmixer(
+        model=model, threshold=float(jnp.median(model.detect(jnp.asarray(images)).intensity))
+    )
+
+
+@pytest.fixture(scope="session")
+def file(unmixer, tmp_path_factory):
+    path = tmp_path_factory.mktemp("export") / "grid.distax"
+    export(unmixer, path)
+    return path
+
+
+class Middle(Model):
+    """Reports the middle pixel, as a subclass's `brightness` of the image."""
+
+    def loss(self, images, targets):
+        raise NotImplementedError
+
+    def detect(self, images):
+        return make_targets(jnp.full((len(images), 1, 2), 5.0), self.brightness(images)[:, None])
+
+
+@pytest.fixture
+def middle():
+    """An unmixer whose intensities are a function of the images."""
+
+    def make(brightness):
+        return Unmixer(model=type("Of", (Middle,), {"brightness": staticmethod(brightness)})())
+
+    return make

@@ -1,0 +1,70 @@
+import json
+import zipfile
+
+import pytest
+
+from distax import DistaxError
+from distax.export.archive import read, write
+
+ABOUT = {"method": "fast", "sensor": {"sigma": 0.5}, "unit": "px²"}
+
+
+def test_what_is_written_is_read(tmp_path):
+    path = tmp_path / "a.distax"
+    write(path, ABOUT, b"program" * 100)
+    about, program = read(path)
+    assert about.pop("format") == "distax export 1"
+    assert (about, program) == (ABOUT, b"program" * 100)
+
+
+def test_equal_contents_make_equal_files(tmp_path):
+    for name in "ab":
+        write(tmp_path / name, ABOUT, bytes(range(200)))
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def refusal(path):
+    with pytest.raises(DistaxError) as got:
+        read(path)
+    assert "\n" not in str(got.value)
+    return str(got.value)
+
+
+def test_a_file_cut_short_or_changed_anywhere_is_refused(tmp_path):
+    path, damaged = tmp_path / "a.distax", tmp_path / "damaged.distax"
+    write(path, ABOUT, bytes(range(256)))
+    content = path.read_bytes()
+    for size in range(len(content)):
+        damaged.write_bytes(content[:size])
+        assert f"{damaged}: not a whole file of `distax export`" in refusal(damaged)
+    for position in (content.index(bytes(range(250))) + offset for offset in (0, 100, 249)):
+        damaged.write_bytes(content[:position] + b"x" + content[position + 1 :])
+        assert "not a whole file of `distax export`" in refusal(damaged)
+
+
+def test_other_files_are_refused(tmp_path):
+    other, folder, later = tmp_path / "other.zip", tmp_path / "folder", tmp_path / "later.distax"
+    with zipfile.ZipFile(other, "w") as archive:
+        archive.writestr("readme.txt", "hello")
+    assert "no item named 'about.json'" in refusal(other)
+    with zipfile.ZipFile(later, "w") as archive:
+        archive.writestr("about.json", json.dumps({"format": "distax export 2"}))
+        archive.writestr("program.bin", b"")
+    assert "its format is 'distax export 2', this distax reads 'distax export 1'" in refusal(later)
+    folder.mkdir()
+    assert f"{folder}: cannot be read (Is a directory)" in refusal(folder)
+    assert "none: cannot be read (No such file or directory)" in refusal(tmp_path / "none")
+
+
+def test_what_cannot_be_written_leaves_what_was_there(tmp_path, monkeypatch):
+    path = tmp_path / "a.distax"
+    write(path, ABOUT, b"first")
+
+    def full(*arguments, **options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(zipfile.ZipFile, "writestr", full)
+    with pytest.raises(DistaxError, match=r"a\.distax: cannot be written \(No space left"):
+        write(path, ABOUT, b"second")
+    assert read(path)[1] == b"first"
+    assert [found.name for found in tmp_path.iterdir()] == ["a.distax"]
