@@ -5,10 +5,12 @@ Call `build` once, then `open_split` for random access to the records (as grain 
 """
 
 from distax.datasets.csist100k.builder import Csist100k
-from distax.datasets.csist100k.building import build
+from distax.datasets.csist100k.building import DATASET, build
 from distax.datasets.csist100k.configs import ReleasedConfig, SimulatedConfig, get_config
-from distax.datasets.csist100k.reading import open_split, read_split
 from distax.datasets.csist100k.record import record_to_example
+
+open_split = DATASET.open_split
+read_split = DATASET.read_split
 
 __all__ = [
     "Csist100k",

@@ -9,7 +9,8 @@ import tensorflow_datasets as tfds
 
 from distax.datasets.csist100k import released, simulated
 from distax.datasets.csist100k.configs import PREDEFINED, Config, ReleasedConfig, get_config
-from distax.datasets.csist100k.record import Record, features
+from distax.datasets.csist100k.record import features
+from distax.datasets.storage import Record
 
 
 class Csist100k(tfds.core.GeneratorBasedBuilder):

@@ -1,46 +1,23 @@
 """The dataset's configurations. A name says all that the images depend on."""
 
 import dataclasses
-import re
 
 import tensorflow_datasets as tfds
 
-from distax.errors import DistaxError, check_positive, unknown
+from distax.datasets.simulation import NAME_PATTERN, SimulatedSizes
+from distax.errors import unknown
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
-class SimulatedConfig(tfds.core.BuilderConfig):
+class SimulatedConfig(SimulatedSizes):
     """Images made from the imaging model and CSIST-100K's placement law.
 
-    The name is `simulated` for the benchmark's sizes and seed 0, otherwise
-    `simulated_seed<seed>_<train>_<validation>_<test>`, so that no two share a folder.
-
-    Attributes:
-      seed: random seed, below 2**32.
-      train, validation, test: number of images in each split.
-
-    Raises:
-      DistaxError: a seed out of range or an empty split.
+    The defaults are the benchmark's sizes.
     """
 
-    name: str = dataclasses.field(init=False)
-    seed: int = 0
     train: int = 80_000
     validation: int = 10_000
     test: int = 10_000
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.seed < 2**32:  # jax.random.key would drop the higher bits
-            raise DistaxError(f"seed must be from 0 to 2**32 - 1, got {self.seed}")
-        check_positive(**self.sizes)
-        values = (self.seed, *self.sizes.values())
-        benchmark = values == (0, 80_000, 10_000, 10_000)
-        self.name = "simulated" if benchmark else "simulated_seed{}_{}_{}_{}".format(*values)
-
-    @property
-    def sizes(self) -> dict[str, int]:
-        """Number of images in each split."""
-        return {"train": self.train, "validation": self.validation, "test": self.test}
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
@@ -65,13 +42,8 @@ def get_config(config: str | Config) -> Config:
       DistaxError: no configuration has that name.
     """
     if isinstance(config, str):
-        sized = re.fullmatch(r"simulated_seed(\d+)_(\d+)_(\d+)_(\d+)", config)
-        if sized:
-            seed, train, validation, test = map(int, sized.groups())
-            config = SimulatedConfig(seed=seed, train=train, validation=validation, test=test)
-        elif config in PREDEFINED:
-            return PREDEFINED[config]
-        else:
-            pattern = "simulated_seed<seed>_<train>_<validation>_<test>"
-            raise unknown("CSIST-100K configuration", config, [*PREDEFINED, pattern])
+        name = config
+        config = PREDEFINED.get(name) or SimulatedConfig.named(name)
+        if config is None:
+            raise unknown("CSIST-100K configuration", name, [*PREDEFINED, NAME_PATTERN])
     return PREDEFINED.get(config.name, config)

@@ -1,19 +1,16 @@
 """What one record of the dataset holds, written and read."""
 
-from typing import Any
-
 import numpy as np
 import tensorflow_datasets as tfds
 from jaxtyping import Float, UInt8
 
+from distax.datasets.storage import Record
 from distax.scenes import PlacementLaw
 from distax.sensor import Sensor
 from distax.targets import Targets
 
 IMAGE_SHAPE = Sensor().shape
 MAX_TARGETS = PlacementLaw().max_targets
-
-Record = dict[str, Any]
 
 
 def features() -> tfds.features.FeaturesDict:

@@ -12,7 +12,8 @@ from defusedxml import ElementTree
 from jaxtyping import Float
 
 from distax.datasets.csist100k.png import read_png
-from distax.datasets.csist100k.record import IMAGE_SHAPE, MAX_TARGETS, Record, make_record
+from distax.datasets.csist100k.record import IMAGE_SHAPE, MAX_TARGETS, make_record
+from distax.datasets.storage import Record
 from distax.errors import DistaxError
 
 FOLDERS = {"train": "train", "validation": "val", "test": "test"}

@@ -1,4 +1,4 @@
-"""`distax build-dataset`: CSIST-100K as a TFDS dataset on disk."""
+"""`distax build-dataset`: CSIST-100K, or sequences, as a TFDS dataset on disk."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,14 +6,18 @@ from typing import Annotated
 
 import tyro
 
+from distax.errors import unknown
+
 
 @dataclass(frozen=True)
 class BuildDataset:
-    """Build CSIST-100K on disk: simulated anew, or read from the published files."""
+    """Build a dataset on disk: simulated anew, or CSIST-100K read from the published files."""
 
     name: Annotated[str, tyro.conf.Positional] = "simulated"
-    """simulated (80,000, 10,000 and 10,000 images), released, or a simulated one of another seed
-    and other sizes of train, validation and test, such as simulated_seed1_800_100_100."""
+    """CSIST-100K: simulated (80,000, 10,000 and 10,000 images), released, or a simulated one of
+    another seed and other sizes of train, validation and test, such as
+    simulated_seed1_800_100_100. Sequences of 20 frames as in SeqCSIST: seqcsist/simulated (3,500,
+    750 and 750 sequences), or another size such as seqcsist/simulated_seed1_80_10_10."""
     data_dir: Path = Path("data")
     """Folder to build it in."""
     manual_dir: Path | None = None
@@ -21,9 +25,14 @@ class BuildDataset:
 
     def run(self) -> None:
         """Build it and say where and how much."""
-        from distax.datasets import csist100k
+        from distax.datasets import csist100k, seqcsist
 
-        folder = csist100k.build(self.name, self.data_dir, self.manual_dir)
+        dataset, _, config = self.name.rpartition("/")
+        known = {"": (csist100k, "images"), "seqcsist": (seqcsist, "sequences")}
+        if dataset not in known:
+            raise unknown("dataset", dataset, known.keys() - {""})
+        module, records = known[dataset]
+        folder = module.build(config, self.data_dir, self.manual_dir)
         for split in ("train", "validation", "test"):
-            source = csist100k.open_split(self.name, split, self.data_dir)
-            print(f"{folder}: {split}, {len(source)} images")
+            source = module.open_split(config, split, self.data_dir)
+            print(f"{folder}: {split}, {len(source)} {records}")

@@ -16,6 +16,7 @@ from distax.cli.convert import Convert
 from distax.cli.evaluate import Evaluate
 from distax.cli.export import Export
 from distax.cli.quickstart import Quickstart
+from distax.cli.track import Track
 from distax.cli.train import Train
 from distax.cli.unmix import Unmix
 from distax.errors import DistaxError, DistaxWarning, Terminated
@@ -67,6 +68,7 @@ def _parse(arguments: Sequence[str]) -> Any:
         Annotated[Train, subcommand("train", default=train)],
         Annotated[Evaluate, subcommand("evaluate")],
         Annotated[Unmix, subcommand("unmix")],
+        Annotated[Track, subcommand("track")],
         Annotated[Convert, subcommand("convert")],
         Annotated[Export, subcommand("export")],
     ]

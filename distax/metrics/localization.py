@@ -2,12 +2,11 @@
 
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Bool, Float, Int
 
 from distax.metrics.cso import RADII
 from distax.metrics.exact_sum import ExactSum
-from distax.metrics.matching import pair_distances
+from distax.metrics.matching import best_partners, pair_distances
 from distax.pytree import pytree
 from distax.targets import Targets
 
@@ -42,23 +41,14 @@ def assign(found: Targets, truth: Targets) -> Pairing:
     """
     distance = pair_distances(found, truth)
     real = found.mask[..., :, None] & truth.mask[..., None, :] & jnp.isfinite(distance)
-    # A pair with padding costs more than all real pairs together, so that as many real pairs as
-    # possible are made; not much more, or float32 would lose the distances beside it.
+    # A pair is worth more than any distances gained by leaving it, so that as many as possible are
+    # made; not much more, or float32 would lose the distances beside it.
     padding = 1.0 + jnp.sum(jnp.where(real, distance, 0.0), axis=(-2, -1), keepdims=True)
-    cost = jnp.where(real, distance, padding)
-
-    def one(cost: Array, real: Array) -> Pairing:
-        slot, partner = optax.assignment.hungarian_algorithm(cost)
-        paired = real[slot, partner]
-        return Pairing(
-            partner=jnp.full(len(cost), -1).at[slot].set(jnp.where(paired, partner, -1)),
-            distance=jnp.full(len(cost), jnp.inf)
-            .at[slot]
-            .set(jnp.where(paired, cost[slot, partner], jnp.inf)),
-        )
-
-    pairing = jax.vmap(one)(*(jnp.reshape(a, (-1, *a.shape[-2:])) for a in (cost, real)))
-    return jax.tree.map(lambda leaf: leaf.reshape(found.mask.shape), pairing)
+    worth = jnp.where(real, padding - distance, 0.0)
+    partner = jax.vmap(best_partners)(worth.reshape(-1, *worth.shape[-2:]))
+    partner = partner.reshape(found.mask.shape)
+    taken = jnp.take_along_axis(distance, jnp.maximum(partner, 0)[..., None], axis=-1)[..., 0]
+    return Pairing(partner=partner, distance=jnp.where(partner >= 0, taken, jnp.inf))
 
 
 @pytree

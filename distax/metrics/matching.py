@@ -1,7 +1,8 @@
 """Which detections count as true positives under the protocol of CSO-mAP."""
 
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+import optax
+from jaxtyping import Array, Bool, Float, Int
 
 from distax.targets import Targets
 
@@ -41,3 +42,15 @@ def match(found: Targets, truth: Targets, radii: Float[Array, " R"]) -> Bool[Arr
     claimant = jnp.argmax(claimed_score, axis=-3, keepdims=True)
     slots = jnp.arange(found.mask.shape[-1])[:, None, None]
     return jnp.any(claims & (slots == claimant), axis=-2)
+
+
+def best_partners(benefit: Float[Array, "K M"]) -> Int[Array, " K"]:
+    """The one-to-one pairing of rows and columns with the largest sum of benefits.
+
+    Returns:
+      Each row's column; −1 for a row that is left over. A pair whose benefit is not positive is
+      never made.
+    """
+    row, column = optax.assignment.hungarian_algorithm(-jnp.maximum(benefit, 0.0))
+    made = benefit[row, column] > 0
+    return jnp.full(len(benefit), -1).at[row].set(jnp.where(made, column, -1))

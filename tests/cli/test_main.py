@@ -5,8 +5,21 @@ import pytest
 
 from distax.cli.main import main
 
-COMMANDS = ("quickstart", "build-dataset", "train", "evaluate", "unmix", "convert", "export")
-NEEDED = {"convert": ("in.npz", "out.safetensors"), "export": ("out.distax",)}
+COMMANDS = (
+    "quickstart",
+    "build-dataset",
+    "train",
+    "evaluate",
+    "unmix",
+    "track",
+    "convert",
+    "export",
+)
+NEEDED = {
+    "convert": ("in.npz", "out.safetensors"),
+    "export": ("out.distax",),
+    "track": ("in.npy",),
+}
 
 
 def run(capsys, *arguments):

@@ -1,0 +1,36 @@
+"""The dataset's configurations. A name says all that the sequences depend on."""
+
+import dataclasses
+
+from distax.datasets.simulation import NAME_PATTERN, SimulatedSizes
+from distax.errors import unknown
+
+
+@dataclasses.dataclass(eq=False, kw_only=True)
+class SimulatedConfig(SimulatedSizes):
+    """Sequences made from the imaging model and the default motion law.
+
+    The defaults are SeqCSIST's sizes: 70,000, 15,000 and 15,000 frames in sequences of 20.
+    """
+
+    train: int = 3_500
+    validation: int = 750
+    test: int = 750
+
+
+# TFDS wants these very objects, not equal ones, wherever their names are used.
+PREDEFINED: dict[str, SimulatedConfig] = {"simulated": SimulatedConfig()}
+
+
+def get_config(config: str | SimulatedConfig) -> SimulatedConfig:
+    """The configuration that a name means, or the given one as TFDS wants it.
+
+    Raises:
+      DistaxError: no configuration has that name.
+    """
+    if isinstance(config, str):
+        name = config
+        config = PREDEFINED.get(name) or SimulatedConfig.named(name)
+        if config is None:
+            raise unknown("SeqCSIST configuration", name, [*PREDEFINED, NAME_PATTERN])
+    return PREDEFINED.get(config.name, config)

@@ -1,0 +1,105 @@
+"""What all frames of a sequence know beyond each by itself: a table, and JSON on request.
+
+    python experiments/benchmarks/sequences.py --json experiments/results/sequences.json
+
+Simulated sequences of the default motion law, seen by a sensor with read noise, are unmixed frame
+by frame from raw pixels and tracked.
+"""
+
+import json
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import jax
+import numpy as np
+import tyro
+from measuring import about_machine
+
+import distax
+from distax.files import write_text
+from distax.sequences import (
+    MotionLaw,
+    Tracker,
+    assess_tracks,
+    simulate,
+    track,
+    unmix_sequences,
+)
+from distax.targets import Targets
+
+
+def measure(
+    unmixer: distax.Unmixer, frames: np.ndarray, truth: Targets, tracker: Tracker
+) -> dict[str, Any]:
+    """Unmix, track and score; how long the first two take, compilation included."""
+    start = time.perf_counter()
+    found = unmix_sequences(unmixer, frames)
+    unmixed = time.perf_counter()
+    tracks = jax.block_until_ready(track(found, tracker))
+    tracked = time.perf_counter()
+    result = assess_tracks(found, tracks, truth)
+    counts = np.asarray(truth.count[:, 0])
+    by_count = {}
+    for count in np.unique(counts).tolist():
+        part = jax.tree.map(lambda leaf, own=counts == count: leaf[own], (found, tracks, truth))
+        by_count[str(count)] = assess_tracks(*part).to_dict()
+    return result.to_dict() | {
+        "by_count": by_count,
+        "unmixing_seconds": unmixed - start,
+        "tracking_seconds": tracked - unmixed,
+    }
+
+
+def print_table(method: str, figures: dict[str, Any]) -> None:
+    """The figures of a method as Markdown."""
+    radii = list(figures["single"]["ap"])
+    print(
+        f"| {method} | CSO-mAP | " + " | ".join(f"AP-{r[2:]}" for r in radii) + " | right count |"
+    )
+    print("|---|" + "--:|" * (2 + len(radii)))
+    for name, key in {"frames by themselves": "single", "with tracks": "tracked"}.items():
+        score = figures[key]
+        values = (score["cso_map"], *score["ap"].values(), score["count_accuracy"])
+        print(f"| {name} | " + " | ".join(f"{100 * value:.1f}" for value in values) + " |")
+    print("\n| targets | tracked / % | RMSE / px | median / px | false tracks / % | switches |")
+    print("|---|" + "--:|" * 5)
+    for count, part in [*figures["by_count"].items(), ("all", figures)]:
+        print(
+            f"| {count} | {100 * part['share_tracked']:.1f} | {part['rmse']:.4f} | "
+            f"{part['median_rmse']:.4f} | {100 * part['false_tracks']:.1f} | "
+            f"{part['switches']:.3f} |"
+        )
+
+
+def main(
+    methods: tuple[str, ...] = ("refine",),
+    sequences: int = 200,
+    read_noise: float = 2.0,
+    seed: int = 10_000,
+    json_file: Annotated[Path | None, tyro.conf.arg(name="json")] = None,
+) -> None:
+    """Measure what tracks add.
+
+    Args:
+      methods: of unmixing single frames.
+      sequences: simulated ones, of 20 frames each.
+      read_noise: of the sensor, in counts.
+      seed: of the sequences.
+      json_file: write the figures there.
+    """
+    law, sensor = MotionLaw(), replace(distax.Sensor(), read_noise=read_noise)
+    frames, truth = simulate(jax.random.key(seed), sequences, sensor, law)
+    figures = {}
+    for method in methods:
+        unmixer = distax.Unmixer(method=method, sensor=sensor, law=law.frame_law)
+        figures[method] = measure(unmixer, np.asarray(frames), truth, Tracker.for_law(law))
+        print_table(method, figures[method])
+    if json_file:
+        about = about_machine() | {"seed": seed, "read_noise": read_noise, "law": asdict(law)}
+        write_text(json_file, json.dumps(about | {"figures": figures}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    tyro.cli(main)
