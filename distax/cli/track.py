@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from distax.cli.choosing import Method, chosen_unmixer
+from distax.errors import DistaxError
 from distax.sensor import Sensor
 
 if TYPE_CHECKING:
@@ -79,5 +80,7 @@ class Track:
         method = self.method or (None if self.checkpoint else "refine")
         unmixer = chosen_unmixer(method, self.checkpoint, self.threshold)
         if unmixer.model is not None:
+            if self.sensor not in (Sensor(), unmixer.sensor):
+                raise DistaxError("a model is for one sensor; leave the options of --sensor out")
             return unmixer
         return replace(unmixer, sensor=self.sensor, law=law.frame_law)

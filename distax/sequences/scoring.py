@@ -142,7 +142,7 @@ def _switches(tracks: Targets, truth: Targets) -> Int[Array, " N"]:
         near = truth.mask[:, None] & tracks.mask & (distance <= TRACKED_RADIUS)
         kept = near & (last[:, None] == jnp.arange(near.shape[1]))
         # Whatever is kept is worth more than all that could be gained by a change.
-        now = best_partners(_in_reach(distance, near) + kept * (1.0 + near.shape[0]))
+        now = best_partners(_in_reach(distance, near) + kept * 2.0 * near.shape[0])
         switched = (now >= 0) & (last >= 0) & (now != last)
         return jnp.where(now >= 0, now, last), jnp.sum(switched)
 

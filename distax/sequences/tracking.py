@@ -123,7 +123,7 @@ def _group_velocity(detections: Detections, tracker: Tracker) -> Float[Array, "T
     centre = jnp.sum(weight * detections.position, axis=-2)
     spread = jnp.sum(weight[..., None] ** 2 * detections.covariance, axis=-3)
     seen = jnp.any(detections.mask, axis=-1)
-    prior = _prior(jnp.mean(centre, axis=0, where=seen[:, None]), jnp.zeros(2), tracker.speed)
+    prior = _prior(centre[jnp.argmax(seen)], jnp.zeros(2), tracker.speed)
     spread = spread + _GROUP_STD**2 * jnp.eye(2)
     return smooth(prior, centre, spread, seen, tracker.acceleration).mean[:, 2:]
 
@@ -173,7 +173,7 @@ def _describe(found: Targets, detection: Int[Array, "T M"], states: States) -> T
     hit = jnp.stack([disc_probability(covariance, radius) for radius in RADII], axis=-1)
     share = hits / jnp.maximum(jnp.sum(life, axis=0), 1)
     targets = Targets(
-        position=states.position,
+        position=jnp.where(life[..., None], states.position, 0.0),
         intensity=jnp.where(life, intensity, 0.0),
         mask=life,
         score=jnp.where(life, share * jnp.mean(hit, axis=-1), 0.0),

@@ -1,3 +1,5 @@
+import itertools
+
 import hypothesis
 import hypothesis.extra.numpy as hnp
 import hypothesis.strategies as st
@@ -7,11 +9,13 @@ import numpy as np
 
 from distax import make_targets
 from distax.metrics import match
+from distax.metrics.matching import best_partners
 
 # Positions on a lattice of 1/8 px: distances that equal a radius or each other do so exactly.
 RADII = (0.125, 0.25, 0.625)
 IMAGES, FOUND, TRUE = 4, 5, 3
 jitted = jax.jit(match)
+partners = jax.jit(best_partners)
 
 
 def target_sets(slots, images=IMAGES):
@@ -113,3 +117,16 @@ def test_match_is_the_same_batched_vmapped_and_eager():
     vmapped = jax.vmap(match, in_axes=(0, 0, None))(found, truth, radii)
     np.testing.assert_array_equal(vmapped, batched)
     np.testing.assert_array_equal(match(found, truth, radii), batched)
+
+
+@hypothesis.given(hnp.arrays(np.float32, (3, 4), elements=st.integers(-4, 8)))
+def test_best_partners_are_worth_the_most(benefit):
+    partner = np.asarray(partners(benefit))
+    pairs = [(row, column) for row, column in enumerate(partner) if column >= 0]
+    assert len({column for _, column in pairs}) == len(pairs)
+    assert all(benefit[pair] > 0 for pair in pairs)
+    best = max(
+        sum(max(benefit[row, column], 0) for row, column in enumerate(columns))
+        for columns in itertools.permutations(range(4), 3)
+    )
+    assert sum(benefit[pair] for pair in pairs) == best

@@ -1,0 +1,79 @@
+import csv
+import json
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from distax.cli.main import main
+from distax.scenes import PlacementLaw
+from distax.sequences import MotionLaw, simulate
+
+LAW = MotionLaw(placement=PlacementLaw(max_targets=1))
+# A traditional solver of the grid: without weights, and compiled in a moment.
+FISTA = ("--checkpoint", "fista")
+
+
+@pytest.fixture(scope="module")
+def sequence(tmp_path_factory):
+    """An NPY file and a TIFF of one target's frames, and its true positions."""
+    folder = tmp_path_factory.mktemp("sequence")
+    frames, truth = simulate(jax.random.key(2), 1, law=LAW)
+    pages = [Image.fromarray(frame.astype(np.uint8)) for frame in np.asarray(frames[0])]
+    np.save(folder / "frames.npy", frames[0])
+    pages[0].save(folder / "frames.tif", save_all=True, append_images=pages[1:])
+    return folder, np.asarray(truth.position[0, :, 0])
+
+
+@pytest.mark.parametrize("name", ["frames.npy", "frames.tif"])
+def test_table_csv_json_and_figure_show_the_track(sequence, tmp_path, capsys, name):
+    folder, truth = sequence
+    options = {suffix: tmp_path / f"tracks.{suffix}" for suffix in ("json", "csv")}
+    options["figure"] = tmp_path / "tracks.png"
+    arguments = [word for option, path in options.items() for word in (f"--{option}", str(path))]
+    main(["track", str(folder / name), *FISTA, *arguments])
+    (track,) = json.loads(options["json"].read_text())
+    points = track["points"]
+    assert [point["frame"] for point in points] == list(range(20))
+    place = np.array([[point["row"], point["column"]] for point in points])
+    assert np.abs(place - truth).max() < 0.15
+    velocity = [points[-1]["row_velocity"], points[-1]["column_velocity"]]
+    np.testing.assert_allclose(velocity, (truth[-1] - truth[0]) / 19, atol=0.02)
+    header, *lines = csv.reader(options["csv"].read_text().splitlines())
+    assert header[:4] == ["track", "frame", "row", "column"]
+    assert [[float(line[2]), float(line[3])] for line in lines] == place.tolist()
+    assert {line[-1] for line in lines} == {str(track["intensity"])}
+    assert f"{place[0, 0]:.3f} to {place[-1, 0]:.3f}" in capsys.readouterr().out
+    with Image.open(options["figure"]) as picture:
+        assert np.ptp(np.asarray(picture.convert("L"))) > 200
+
+
+def test_dark_frames_hold_no_track(tmp_path, capsys):
+    np.save(tmp_path / "dark.npy", np.zeros((20, 11, 11)))
+    output = tmp_path / "tracks.json"
+    main(["track", str(tmp_path / "dark.npy"), *FISTA, "--json", str(output)])
+    assert "no track" in capsys.readouterr().out
+    assert json.loads(output.read_text()) == []
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda path: None, "cannot be read"),
+        (lambda path: np.save(path, np.zeros((20, 9, 9))), "9×9 px, the sensor has 11×11"),
+        (lambda path: np.save(path, np.zeros((2, 3, 11, 11))), "an array of shape"),
+    ],
+    ids=["missing", "size", "axes"],
+)
+def test_files_that_are_no_sequence_are_refused(tmp_path, make, message):
+    path = tmp_path / "frames.npy"
+    make(path)
+    with pytest.raises(SystemExit, match=f"distax: {path}: .*{message}"):
+        main(["track", str(path), *FISTA, "--json", str(tmp_path / "tracks.json")])
+    assert not (tmp_path / "tracks.json").exists()
+
+
+def test_motions_beyond_the_frame_are_refused(tmp_path):
+    with pytest.raises(SystemExit, match="distax: targets may move"):
+        main(["track", str(tmp_path / "frames.npy"), "--speed", "2"])
