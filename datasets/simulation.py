@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Self
 
 import jax
@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from jaxtyping import Array, PRNGKeyArray, UInt8
 
-from distax.errors import DistaxError, check_positive
+from distax.errors import DistaxError, check_positive, unknown
 from distax.targets import Targets
 
 NAME_PATTERN = "simulated_seed<seed>_<train>_<validation>_<test>"
@@ -63,6 +63,28 @@ class SimulatedSizes(tfds.core.BuilderConfig):
             return None
         seed, train, validation, test = map(int, sized.groups())
         return cls(seed=seed, train=train, validation=validation, test=test)
+
+
+def find_config(
+    config: str | tfds.core.BuilderConfig,
+    predefined: Mapping[str, tfds.core.BuilderConfig],
+    sized: type[SimulatedSizes],
+    title: str,
+) -> Any:
+    """The configuration of the dataset `title` that a name means, or the given one.
+
+    A predefined one if it has the same name, as TFDS wants these very objects wherever their
+    names are used.
+
+    Raises:
+      DistaxError: no configuration has that name.
+    """
+    if isinstance(config, str):
+        name = config
+        config = predefined.get(name) or sized.named(name)
+        if config is None:
+            raise unknown(f"{title} configuration", name, [*predefined, NAME_PATTERN])
+    return predefined.get(config.name, config)
 
 
 def simulated(

@@ -3,17 +3,18 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import tensorflow_datasets as tfds
 
+from distax.datasets.builder import ArrayRecordBuilder
 from distax.datasets.csist100k import released, simulated
-from distax.datasets.csist100k.configs import PREDEFINED, Config, ReleasedConfig, get_config
+from distax.datasets.csist100k.configs import PREDEFINED, ReleasedConfig, get_config
 from distax.datasets.csist100k.record import features
 from distax.datasets.storage import Record
 
 
-class Csist100k(tfds.core.GeneratorBasedBuilder):
+class Csist100k(ArrayRecordBuilder):
     """Infrared images of one to five closely spaced targets, with their positions and fluxes.
 
     Records keep the order of their ids. They are written as ArrayRecord, which is read without
@@ -24,33 +25,15 @@ class Csist100k(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES: ClassVar = {"1.0.0": "First version."}
     BUILDER_CONFIGS: ClassVar = list(PREDEFINED.values())
-    # TFDS looks here for checksums of downloads, of which there are none, and its search needs a
-    # package it does not install (github.com/tensorflow/datasets/issues/11212).
-    code_path = None
+    HOMEPAGE = "https://arxiv.org/abs/2505.19148"
+    FEATURES = staticmethod(features)
+    CONFIG = staticmethod(get_config)
     MANUAL_DOWNLOAD_INSTRUCTIONS = """
     The configuration `released` reads the published files; `simulated` needs none.
     Download CSIST-100K as its authors describe (arXiv:2505.19148) and unpack it, so that the
     manual directory holds train/, val/ and test/, each with cso_img/image_<id>.png and
     Annotations/CSO<id>.xml.
     """
-
-    def __init__(
-        self,
-        *,
-        config: str | Config = "simulated",
-        file_format: str = "array_record",
-        **options: Any,
-    ) -> None:
-        super().__init__(config=get_config(config), file_format=file_format, **options)
-
-    def _info(self) -> tfds.core.DatasetInfo:
-        return tfds.core.DatasetInfo(
-            builder=self,
-            description=self.__doc__,
-            features=features(),
-            disable_shuffling=True,
-            homepage="https://arxiv.org/abs/2505.19148",
-        )
 
     def _split_generators(
         self, dl_manager: tfds.download.DownloadManager

@@ -4,8 +4,7 @@ import dataclasses
 
 import tensorflow_datasets as tfds
 
-from distax.datasets.simulation import NAME_PATTERN, SimulatedSizes
-from distax.errors import unknown
+from distax.datasets.simulation import SimulatedSizes, find_config
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
@@ -29,7 +28,6 @@ class ReleasedConfig(tfds.core.BuilderConfig):
 
 Config = SimulatedConfig | ReleasedConfig
 
-# TFDS wants these very objects, not equal ones, wherever their names are used.
 PREDEFINED: dict[str, Config] = {
     config.name: config for config in (SimulatedConfig(), ReleasedConfig())
 }
@@ -41,9 +39,4 @@ def get_config(config: str | Config) -> Config:
     Raises:
       DistaxError: no configuration has that name.
     """
-    if isinstance(config, str):
-        name = config
-        config = PREDEFINED.get(name) or SimulatedConfig.named(name)
-        if config is None:
-            raise unknown("CSIST-100K configuration", name, [*PREDEFINED, NAME_PATTERN])
-    return PREDEFINED.get(config.name, config)
+    return find_config(config, PREDEFINED, SimulatedConfig, "CSIST-100K")

@@ -1,11 +1,12 @@
 """The TFDS builder."""
 
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import tensorflow_datasets as tfds
 
-from distax.datasets.seqcsist.configs import PREDEFINED, SimulatedConfig, get_config
+from distax.datasets.builder import ArrayRecordBuilder
+from distax.datasets.seqcsist.configs import PREDEFINED, get_config
 from distax.datasets.seqcsist.record import features, make_record
 from distax.datasets.simulation import simulated
 from distax.datasets.storage import Record
@@ -14,7 +15,7 @@ from distax.sequences import simulate
 BATCH = 100  # Part of the recipe: another value gives other sequences.
 
 
-class SeqCsist(tfds.core.GeneratorBasedBuilder):
+class SeqCsist(ArrayRecordBuilder):
     """Sequences of 20 infrared frames in which one to five closely spaced targets move.
 
     The sequences are simulated: SeqCSIST (arXiv:2507.09556) publishes their number, length and
@@ -28,25 +29,9 @@ class SeqCsist(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES: ClassVar = {"1.0.0": "First version."}
     BUILDER_CONFIGS: ClassVar = list(PREDEFINED.values())
-    code_path = None  # as for Csist100k
-
-    def __init__(
-        self,
-        *,
-        config: str | SimulatedConfig = "simulated",
-        file_format: str = "array_record",
-        **options: Any,
-    ) -> None:
-        super().__init__(config=get_config(config), file_format=file_format, **options)
-
-    def _info(self) -> tfds.core.DatasetInfo:
-        return tfds.core.DatasetInfo(
-            builder=self,
-            description=self.__doc__,
-            features=features(),
-            disable_shuffling=True,
-            homepage="https://arxiv.org/abs/2507.09556",
-        )
+    HOMEPAGE = "https://arxiv.org/abs/2507.09556"
+    FEATURES = staticmethod(features)
+    CONFIG = staticmethod(get_config)
 
     def _split_generators(
         self, dl_manager: tfds.download.DownloadManager

@@ -2,8 +2,7 @@
 
 import dataclasses
 
-from distax.datasets.simulation import NAME_PATTERN, SimulatedSizes
-from distax.errors import unknown
+from distax.datasets.simulation import SimulatedSizes, find_config
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
@@ -18,7 +17,6 @@ class SimulatedConfig(SimulatedSizes):
     test: int = 750
 
 
-# TFDS wants these very objects, not equal ones, wherever their names are used.
 PREDEFINED: dict[str, SimulatedConfig] = {"simulated": SimulatedConfig()}
 
 
@@ -28,9 +26,4 @@ def get_config(config: str | SimulatedConfig) -> SimulatedConfig:
     Raises:
       DistaxError: no configuration has that name.
     """
-    if isinstance(config, str):
-        name = config
-        config = PREDEFINED.get(name) or SimulatedConfig.named(name)
-        if config is None:
-            raise unknown("SeqCSIST configuration", name, [*PREDEFINED, NAME_PATTERN])
-    return PREDEFINED.get(config.name, config)
+    return find_config(config, PREDEFINED, SimulatedConfig, "SeqCSIST")
