@@ -6,7 +6,10 @@ from typing import Any, ClassVar
 import tensorflow_datasets as tfds
 
 
-class ArrayRecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class ArrayRecordBuilder(
+    tfds.core.GeneratorBasedBuilder,
+    skip_registration=True,  # type: ignore[call-arg]
+):
     """Records in the order of their ids, as ArrayRecord, which needs no TensorFlow.
 
     Attributes:

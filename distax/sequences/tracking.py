@@ -20,6 +20,8 @@ _WIDE = 4.0
 """Standard deviation in px of where a track is taken to be before anything is measured."""
 _GROUP_STD = 0.1
 """What a detection too many or too few may shift the mean of a frame's detections by, in px."""
+_REWEIGHTINGS = 8
+"""Rounds in which the frames' weights settle where strangers drag their means along."""
 _LEAST_STD = 1e-3
 """No position is believed to be better known than this, in px."""
 
@@ -50,9 +52,16 @@ class Tracks:
 
 def unmix_sequences(
     unmixer: Unmixer,
-    frames: Float[Array | np.ndarray, "N T height width"],
+    frames: Float[Array | np.ndarray, "..."],
 ) -> Targets:
-    """What an unmixer finds in every frame, each on its own: Targets `[N, T, K]`.
+    """What an unmixer finds in every frame, each on its own.
+
+    Args:
+      unmixer: told of the sensor, and of a law that single frames obey (`MotionLaw.frame_law`).
+      frames: raw sequences `[N, T, height, width]` in counts.
+
+    Returns:
+      Targets `[N, T, K]`.
 
     Raises:
       DistaxError: not a stack of sequences, or as the unmixer.
@@ -115,7 +124,11 @@ def _detections(found: Targets, tracker: Tracker) -> Detections:
 
 
 def _group_velocity(detections: Detections, tracker: Tracker) -> Float[Array, "T 2"]:
-    """The velocity in every frame of the mean of its detections, smoothed over all frames."""
+    """The velocity in every frame of the mean of its detections, smoothed over all frames.
+
+    A false detection far from the others drags that mean along, so a frame weighs the less the
+    farther its mean lies from the path (least squares reweighted, as for Cauchy errors).
+    """
     weight = (
         detections.mask[..., None]
         / jnp.maximum(jnp.sum(detections.mask, axis=-1, keepdims=True), 1)[..., None]
@@ -125,7 +138,16 @@ def _group_velocity(detections: Detections, tracker: Tracker) -> Float[Array, "T
     seen = jnp.any(detections.mask, axis=-1)
     prior = _prior(centre[jnp.argmax(seen)], jnp.zeros(2), tracker.speed)
     spread = spread + _GROUP_STD**2 * jnp.eye(2)
-    return smooth(prior, centre, spread, seen, tracker.acceleration).mean[:, 2:]
+
+    def fit(stray: Float[Array, " T"]) -> States:
+        doubtful = spread + stray[:, None, None] * jnp.eye(2)
+        return smooth(prior, centre, doubtful, seen, tracker.acceleration)
+
+    def again(_: Int[Array, ""], stray: Float[Array, " T"]) -> Float[Array, " T"]:
+        return jnp.sum((centre - fit(stray).position) ** 2, axis=-1)
+
+    stray = jax.lax.fori_loop(0, _REWEIGHTINGS, again, jnp.zeros(len(seen)))
+    return fit(stray).mean[:, 2:]
 
 
 def _smooth(
