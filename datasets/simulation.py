@@ -3,7 +3,7 @@
 import dataclasses
 import re
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Self
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -56,7 +56,7 @@ class SimulatedSizes(tfds.core.BuilderConfig):
         return {"train": self.train, "validation": self.validation, "test": self.test}
 
     @classmethod
-    def named(cls, name: str) -> Self | None:
+    def named(cls, name: str) -> "SimulatedSizes | None":
         """The configuration whose name spells out its seed and sizes; None for other names."""
         sized = re.fullmatch(r"simulated_seed(\d+)_(\d+)_(\d+)_(\d+)", name)
         if sized is None:

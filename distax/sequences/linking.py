@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from distax.errors import DistaxError, check_positive
+from distax.errors import DistaxError, check_not_negative, check_positive
 from distax.metrics.matching import best_partners
 from distax.pytree import pytree
 from distax.sequences.kalman import States, predict, update
@@ -52,8 +52,7 @@ class Tracker:
         check_positive(**{name: getattr(self, name) for name in names})
         if not 0 < self.gate < 1:
             raise DistaxError(f"gate must lie between 0 and 1, got {self.gate}")
-        if self.patience < 0 or self.rounds < 0:
-            raise DistaxError("patience and rounds must not be negative")
+        check_not_negative(patience=self.patience, rounds=self.rounds)
 
     @classmethod
     def for_law(cls, law: MotionLaw) -> "Tracker":

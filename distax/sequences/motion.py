@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, PRNGKeyArray
 
-from distax.errors import DistaxError, check_positive
+from distax.errors import DistaxError, check_not_negative, check_positive
 from distax.scenes import PlacementLaw, sample_each, scene_keys
 from distax.sensor import Sensor, expose, render
 from distax.targets import Targets, make_targets
@@ -50,9 +50,8 @@ class MotionLaw:
 
     def __post_init__(self) -> None:
         check_positive(frames=self.frames)
-        for name in ("speed", "drift", "acceleration", "margin"):
-            if not getattr(self, name) >= 0:
-                raise DistaxError(f"{name} must not be negative, got {getattr(self, name)}")
+        check_not_negative(speed=self.speed, drift=self.drift)
+        check_not_negative(acceleration=self.acceleration, margin=self.margin)
         law = self.placement
         if self.margin > law.border + (1 - law.cluster) / 2:
             raise DistaxError(

@@ -130,7 +130,7 @@ def test_a_tracker_for_a_law_expects_its_velocities():
         ({"speed": 0.0}, "speed must be greater than 0"),
         ({"min_hits": 0}, "min_hits must be greater than 0"),
         ({"gate": 1.0}, "gate must lie between 0 and 1"),
-        ({"patience": -1}, "patience and rounds must not be negative"),
+        ({"patience": -1}, "patience must not be negative"),
     ],
     ids=str,
 )
