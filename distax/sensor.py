@@ -15,6 +15,15 @@ from distax.errors import DistaxError, check_not_negative, check_positive
 from distax.keys import threefry
 from distax.targets import Targets
 
+Width = float | Float[Array, ""] | Float[Array, " lanes"]
+Sigma = Width | tuple[Width, Width]
+"""Standard deviation of the Gaussian PSF in pixels, or one for rows and one for columns."""
+
+
+def per_axis(sigma: Sigma) -> tuple[Width, Width]:
+    """Standard deviations of the PSF along rows and along columns."""
+    return sigma if isinstance(sigma, tuple) else (sigma, sigma)
+
 
 @dataclass(frozen=True)
 class Sensor:
@@ -22,7 +31,8 @@ class Sensor:
 
     Attributes:
       height, width: image size in pixels.
-      sigma: standard deviation of the Gaussian PSF in pixels.
+      sigma: standard deviation of the Gaussian PSF in pixels; of an elongated one two, by which
+        it spreads over rows and over columns.
       full_well: counts at which a pixel clips; None if it never does.
       bit_depth: bits of the digitiser, which rounds to 0 .. 2**bit_depth - 1; None keeps reals.
       read_noise: standard deviation of the read noise in counts.
@@ -36,7 +46,7 @@ class Sensor:
 
     height: int = 11
     width: int = 11
-    sigma: float = 0.5
+    sigma: float | tuple[float, float] = 0.5
     full_well: float | None = 255.0
     bit_depth: int | None = 8
     read_noise: float = 0.0
@@ -44,7 +54,9 @@ class Sensor:
     background: float = 0.0
 
     def __post_init__(self) -> None:
-        check_positive(height=self.height, width=self.width, sigma=self.sigma)
+        check_positive(height=self.height, width=self.width)
+        for sigma in self.sigmas:
+            check_positive(sigma=sigma)
         for name in ("full_well", "bit_depth", "electrons_per_count"):
             if (value := getattr(self, name)) is not None:
                 check_positive(**{name: value})
@@ -54,6 +66,11 @@ class Sensor:
     def shape(self) -> tuple[int, int]:
         """Image size (height, width) in pixels."""
         return self.height, self.width
+
+    @property
+    def sigmas(self) -> tuple[float, float]:
+        """Standard deviations of the PSF in pixels over rows and over columns."""
+        return per_axis(self.sigma)  # type: ignore[return-value]
 
     @property
     def white(self) -> float:
@@ -73,8 +90,10 @@ class Sensor:
         Raises:
           DistaxError: `factor` is even or not positive.
         """
-        rows = pixel_response(node_coordinates(self.height, factor), self.height, self.sigma)
-        columns = pixel_response(node_coordinates(self.width, factor), self.width, self.sigma)
+        rows, columns = (
+            pixel_response(node_coordinates(size, factor), size, sigma)
+            for size, sigma in zip(self.shape, self.sigmas, strict=True)
+        )
         return jnp.kron(rows, columns).T
 
 
@@ -113,8 +132,10 @@ def render(targets: Targets, sensor: Sensor) -> Float[Array, "*batch height widt
     A target of intensity g at (r, q) adds g·P(i; r)·P(j; q) to pixel (i, j); see
     `pixel_response`. Differentiable in positions and intensities; padding adds nothing.
     """
-    rows = pixel_response(targets.place[..., 0], sensor.height, sensor.sigma)
-    columns = pixel_response(targets.place[..., 1], sensor.width, sensor.sigma)
+    rows, columns = (
+        pixel_response(targets.place[..., axis], size, sigma)
+        for axis, (size, sigma) in enumerate(zip(sensor.shape, sensor.sigmas, strict=True))
+    )
     return jnp.einsum("...k,...ki,...kj->...ij", targets.flux, rows, columns, precision="highest")
 
 

@@ -9,6 +9,7 @@ from distax.sensor import node_coordinates, pixel_response
 IMAGING = ["imaging_sigma0.50", "imaging_sigma0.80"]
 # Neither square nor of odd size on both axes: rows and columns cannot be swapped unnoticed.
 OBLONG = Sensor(height=6, width=9, sigma=0.6)
+ELONGATED = Sensor(height=6, width=9, sigma=(0.4, 0.8))
 IDEAL = Sensor(full_well=None, bit_depth=None)
 
 
@@ -37,20 +38,37 @@ def test_sampling_matrix_agrees_with_numerical_integration(reference):
     np.testing.assert_allclose(phi[:, arrays["columns"]], arrays["values"], rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("sensor", [OBLONG, ELONGATED])
 @pytest.mark.parametrize("factor", [1, 3, 5, 7])
-def test_sampling_matrix_renders_targets_that_lie_on_nodes(factor):
+def test_sampling_matrix_renders_targets_that_lie_on_nodes(factor, sensor):
     rng = np.random.default_rng(factor)
-    height, width = factor * OBLONG.height, factor * OBLONG.width
+    height, width = factor * sensor.height, factor * sensor.width
     row, column = np.divmod(rng.permutation(height * width)[:20], width)
     intensity = rng.uniform(1, 250, 20).astype(np.float32)
     grid = np.zeros((height, width), np.float32)
     grid[row, column] = intensity
     position = (np.stack([row, column], axis=-1) - (factor - 1) / 2) / factor
 
-    image = render(make_targets(jnp.float32(position), jnp.asarray(intensity)), OBLONG)
+    image = render(make_targets(jnp.float32(position), jnp.asarray(intensity)), sensor)
 
-    by_matrix = (OBLONG.sampling_matrix(factor) @ grid.ravel()).reshape(OBLONG.shape)
+    by_matrix = (sensor.sampling_matrix(factor) @ grid.ravel()).reshape(sensor.shape)
     np.testing.assert_allclose(by_matrix, image, rtol=0, atol=1e-5 * image.max())
+
+
+def test_an_elongated_psf_spreads_by_its_width_over_rows_and_over_columns():
+    """The image of a target has the PSF's variance along each axis, and a twelfth of the pixel."""
+    sensor = Sensor(height=21, width=31, sigma=(1.0, 2.0))
+    image = np.asarray(render(make_targets(jnp.array([[10.2, 15.3]]), jnp.ones(1)), sensor), float)
+    for axis, (place, sigma) in enumerate(zip((10.2, 15.3), (1.0, 2.0), strict=True)):
+        along = image.sum(axis=1 - axis)
+        variance = along @ (np.arange(len(along)) - place) ** 2
+        assert variance == pytest.approx(sigma**2 + 1 / 12, rel=1e-4)
+
+
+def test_equal_widths_are_one_width():
+    targets = make_targets(jnp.array([[3.2, 4.1]]), jnp.array([200.0]))
+    both = [render(targets, Sensor(sigma=sigma)) for sigma in (0.6, (0.6, 0.6))]
+    np.testing.assert_array_equal(*both)
 
 
 def test_nodes_refine_pixels_evenly_around_their_centres():

@@ -71,12 +71,14 @@ def cramer_rao(
 
 def _whitened(targets: Targets, sensor: Sensor) -> Float[Array, "*batch pixels parameters"]:
     """∂μ/∂(row, column, log intensity) in standard deviations of each pixel's noise."""
-    axes = zip(jnp.moveaxis(targets.place, -1, 0), sensor.shape, strict=True)
+    axes = zip(jnp.moveaxis(targets.place, -1, 0), sensor.shape, sensor.sigmas, strict=True)
     (row, row_slope), (column, column_slope) = (
         jax.jvp(
-            lambda u, size=size: pixel_response(u, size, sensor.sigma), (u,), (jnp.ones_like(u),)
+            lambda u, size=size, sigma=sigma: pixel_response(u, size, sigma),
+            (u,),
+            (jnp.ones_like(u),),
         )
-        for u, size in axes
+        for u, size, sigma in axes
     )
     across = jnp.stack([row_slope, row, row], axis=-2)
     along = jnp.stack([column, column_slope, column], axis=-2)

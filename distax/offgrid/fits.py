@@ -15,6 +15,7 @@ from distax.offgrid.prior import host_range, intensity_range, starting_scenes, s
 from distax.offgrid.solver import Bounds, Fit
 from distax.pytree import pytree
 from distax.scenes import PlacementLaw
+from distax.sensor import Sigma
 
 _CROWDING_SCALE = 0.03
 """Pixels by which two fitted targets may come too near at the cost of one unit of χ²."""
@@ -62,7 +63,7 @@ class BestFit:
 
 
 def best_fit(
-    patch: Patch, count: int, law: PlacementLaw, search: Search, width: int, sigma: float
+    patch: Patch, count: int, law: PlacementLaw, search: Search, width: int, sigma: Sigma
 ) -> BestFit:
     """Fit scenes of `count` targets to each image, from many starts, and keep the best."""
     images, search = patch.counts.shape[-1], search.over(law)
@@ -87,7 +88,7 @@ def _crowding(scene: Float[Array, "K 3 lanes"], law: PlacementLaw) -> Float[Arra
 
 
 def promising_starts(
-    patch: Patch, count: int, law: PlacementLaw, search: Search, width: int, sigma: float
+    patch: Patch, count: int, law: PlacementLaw, search: Search, width: int, sigma: Sigma
 ) -> Float[Array, "K 3 lanes"]:
     """The draws from the prior that fit each image best, all of an image's in a row."""
     pool, _ = starting_scenes(law, count, search.pool)

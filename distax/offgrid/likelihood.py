@@ -4,34 +4,35 @@ import math
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.special import erf, erfc
+from jax.scipy.special import erf, erfc, log_ndtr
 from jaxtyping import Array, Float
 
 from distax.offgrid.patch import HALF_STEP, Patch
+from distax.sensor import Sigma, Width, per_axis
 
 ROUNDING_VARIANCE = (2 * HALF_STEP) ** 2 / 12
 """Variance in counts² of a digitiser's rounding error."""
 
+_EDGE_VARIANCE = 0.01
+"""Variance in counts² that keeps the edge of a noise-free pixel from being a wall."""
 _FAR = 8.0
 """Standard deviations from an edge beyond which a probability is taken from its asymptote."""
 
 
 def image_of(
-    scene: Float[Array, "K 3 lanes"], width: int, sigma: float
+    scene: Float[Array, "K 3 lanes"], width: int, sigma: Sigma
 ) -> Float[Array, "pixels lanes"]:
     """The ideal image of each lane's scene in a window of `width` × `width` pixels."""
-    row, _ = _response(scene[:, 0], width, sigma)
-    column, _ = _response(scene[:, 1], width, sigma)
+    (row, _), (column, _) = _responses(scene, width, sigma)
     image = jnp.sum((scene[:, 2, None] * row)[:, :, None] * column[:, None], axis=0)
     return image.reshape(width * width, -1)
 
 
 def image_and_jacobian(
-    scene: Float[Array, "K 3 lanes"], width: int, sigma: float
+    scene: Float[Array, "K 3 lanes"], width: int, sigma: Sigma
 ) -> tuple[Float[Array, "pixels lanes"], Float[Array, "parameters pixels lanes"]]:
     """The ideal image and its derivatives by the scene's 3K parameters, in closed form."""
-    row, d_row = _response(scene[:, 0], width, sigma)
-    column, d_column = _response(scene[:, 1], width, sigma)
+    (row, d_row), (column, d_column) = _responses(scene, width, sigma)
     intensity = scene[:, 2, None]
     by_row = (intensity * d_row)[:, :, None] * column[:, None]
     by_column = (intensity * row)[:, :, None] * d_column[:, None]
@@ -45,8 +46,15 @@ def image_and_jacobian(
     )
 
 
+def _responses(
+    scene: Float[Array, "K 3 lanes"], width: int, sigma: Sigma
+) -> list[tuple[Float[Array, "K width lanes"], Float[Array, "K width lanes"]]]:
+    """For rows and for columns what `_response` returns."""
+    return [_response(scene[:, axis], width, s) for axis, s in enumerate(per_axis(sigma))]
+
+
 def _response(
-    coordinate: Float[Array, "K lanes"], width: int, sigma: float
+    coordinate: Float[Array, "K lanes"], width: int, sigma: Width
 ) -> tuple[Float[Array, "K width lanes"], Float[Array, "K width lanes"]]:
     """`sensor.pixel_response` about the window's centre, lanes last, and its derivative."""
     edges = jnp.arange(width + 1)[:, None] - width / 2
@@ -106,12 +114,44 @@ def residual_and_weight(
     return residual, weight
 
 
+def censored(
+    image: Float[Array, "pixels lanes"], patch: Patch
+) -> tuple[
+    Float[Array, "pixels lanes"], Float[Array, "pixels lanes"], Float[Array, "pixels lanes"]
+]:
+    """As `residual_and_weight` for maximum likelihood, which leaves no bias (the Tobit model).
+
+    A pixel with one edge has the probability of lying beyond it, whether the image does or not;
+    its residual and weight are those of the parabola that touches the logarithm there.
+
+    Returns:
+      Residuals in counts, weights in 1/counts², and −2 log probability up to a constant: the
+      weighted squares of pixels with two edges.
+    """
+    no_lower, no_upper = jnp.isinf(patch.lower), jnp.isinf(patch.upper)
+    one_sided, silent = no_lower != no_upper, no_lower & no_upper
+    extra = jnp.where(one_sided, _EDGE_VARIANCE, ROUNDING_VARIANCE)
+    spread = jnp.sqrt(patch.variance + extra)
+    sign = jnp.where(no_upper, 1.0, -1.0)
+    edge = jnp.where(one_sided, jnp.where(no_upper, patch.lower, patch.upper), 0.0)
+    beyond = sign * (image - edge) / spread
+    log_probability = log_ndtr(beyond)
+    near = jnp.exp(-0.5 * beyond**2 - log_probability) / math.sqrt(2 * math.pi)
+    hazard = jnp.where(beyond < -_FAR, -beyond, near)
+    # Below by less than the true value, so that rounding far from the edge does no harm.
+    slope = jnp.maximum(hazard + beyond, 1 / (2 + jnp.abs(beyond)))
+    residual = jnp.where(one_sided, sign * spread / slope, patch.counts - image)
+    weight = jnp.where(one_sided, hazard * slope, 1.0) / spread**2
+    residual, weight = (jnp.where(silent, 0.0, part) for part in (residual, weight))
+    return residual, weight, jnp.where(one_sided, -2 * log_probability, weight * residual**2)
+
+
 def normal_equations(
     scene: Float[Array, "K 3 lanes"],
     patch: Patch,
     blur: float | Float[Array, ""],
     width: int,
-    sigma: float,
+    sigma: Sigma,
 ) -> tuple[
     Float[Array, "pixels lanes"],
     Float[Array, "D D lanes"],

@@ -42,7 +42,7 @@ class Patch:
 
 def window_width(sensor: Sensor, law: PlacementLaw) -> int:
     """Odd width in pixels of a window that holds all but 3e-5 of any target's flux."""
-    return 2 * math.ceil(law.cluster / 2 + 4 * sensor.sigma - 0.5) + 1
+    return 2 * math.ceil(law.cluster / 2 + 4 * max(sensor.sigmas) - 0.5) + 1
 
 
 def cut(

@@ -33,6 +33,7 @@ from distax.offgrid.patch import Patch
 from distax.offgrid.prior import log_prior, prior_precision
 from distax.pytree import pytree
 from distax.scenes import PlacementLaw
+from distax.sensor import Sigma
 
 _FIRST_BLUR, _LAST_BLUR = 1.5, 0.1
 """Extra noise in counts at the first level, and at the last, where it no longer matters; for a
@@ -110,7 +111,7 @@ def draw_noise(key: PRNGKeyArray, count: int, effort: Effort) -> Noise:
 
 
 def sample_posterior(
-    patch: Patch, noise: Noise, law: PlacementLaw, width: int, sigma: float
+    patch: Patch, noise: Noise, law: PlacementLaw, width: int, sigma: Sigma
 ) -> Float[Array, "K 3 N"]:
     """Equally likely draws from the posterior of the scene in one image (a patch of one lane).
 
@@ -152,7 +153,7 @@ def _first_draws(
     blur: Float[Array, ""],
     law: PlacementLaw,
     width: int,
-    sigma: float,
+    sigma: Sigma,
 ) -> tuple[Float[Array, "K 3 draws"], Float[Array, " draws"]]:
     """Draws from the Gaussians around many fits, and the logarithm of their density.
 
@@ -214,7 +215,7 @@ def _move_all(
     patch: Patch,
     law: PlacementLaw,
     width: int,
-    sigma: float,
+    sigma: Sigma,
 ) -> Float[Array, "K 3 N"]:
     """A level's moves, for as many scenes at a time as the cache holds."""
     look = partial(_look_around, patch=patch, blur=blur, law=law, width=width, sigma=sigma)
@@ -270,7 +271,7 @@ def _look_around(
     blur: Float[Array, ""],
     law: PlacementLaw,
     width: int,
-    sigma: float,
+    sigma: Sigma,
 ) -> _Surroundings:
     image, matrix, vector, _ = normal_equations(scene, patch, blur, width, sigma)
     prior = jnp.diag(_freedom(patch, law, len(scene)))[:, :, None]

@@ -10,6 +10,7 @@ from distax.offgrid.algebra import cholesky, solve
 from distax.offgrid.likelihood import normal_equations
 from distax.offgrid.patch import Patch
 from distax.pytree import pytree
+from distax.sensor import Sigma
 
 _FIRST_DAMPING, _LEAST_DAMPING = 1e-2, 1e-7
 _EASE, _TIGHTEN = 0.2, 5.0
@@ -61,7 +62,7 @@ def fit(
     patch: Patch,
     bounds: Bounds,
     width: int,
-    sigma: float,
+    sigma: Sigma,
     steps: int,
 ) -> Fit:
     """The best fit near each start after a fixed number of damped Gauss–Newton steps.

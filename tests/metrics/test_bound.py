@@ -18,14 +18,15 @@ bound = jax.jit(cramer_rao, static_argnames=("sensor", "law"))
 def naive_image(parameters, sensor):
     """Expected counts for rows of (row, column, intensity), in float64 and in loops."""
 
-    def share(pixel, place):
-        low, high = ((pixel + side - place) / (np.sqrt(2) * sensor.sigma) for side in (-0.5, 0.5))
+    def share(pixel, place, sigma):
+        low, high = ((pixel + side - place) / (np.sqrt(2) * sigma) for side in (-0.5, 0.5))
         return (erf(high) - erf(low)) / 2
 
     image = np.full(sensor.shape, float(sensor.background))
     for i, j in np.ndindex(*sensor.shape):
         for row, column, intensity in parameters:
-            image[i, j] += intensity * share(i, row) * share(j, column)
+            across, along = share(i, row, sensor.sigmas[0]), share(j, column, sensor.sigmas[1])
+            image[i, j] += intensity * across * along
     return image
 
 
@@ -72,6 +73,7 @@ def scene(count, slots=4):
         Sensor(),
         Sensor(read_noise=3.0, background=20.0),
         Sensor(electrons_per_count=2.0, read_noise=1.0, bit_depth=None),
+        Sensor(sigma=(0.4, 0.7), full_well=None, read_noise=1.0, bit_depth=None),
     ],
 )
 def test_it_is_the_inverse_of_the_information_by_differences(count, sensor):

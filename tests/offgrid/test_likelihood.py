@@ -1,3 +1,4 @@
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -9,6 +10,7 @@ from scipy.stats import norm
 from distax import Sensor, make_targets, render
 from distax.offgrid.likelihood import (
     ROUNDING_VARIANCE,
+    censored,
     image_and_jacobian,
     image_of,
     log_likelihood,
@@ -56,12 +58,12 @@ def patch(scene):
     return patch_of(counts, lower, upper, rng.uniform(1, 9, counts.shape))
 
 
-@jax.jit
-def by_render(scene):
+@partial(jax.jit, static_argnames="sensor")
+def by_render(scene, sensor=WINDOW):
     """The same images by `distax.render`, one lane after the other."""
 
     def lane(scene):
-        return render(make_targets(scene[:, :2] + WIDTH // 2, scene[:, 2]), WINDOW).ravel()
+        return render(make_targets(scene[:, :2] + WIDTH // 2, scene[:, 2]), sensor).ravel()
 
     return jax.vmap(lane, in_axes=-1, out_axes=-1)(scene)
 
@@ -74,6 +76,20 @@ def slopes_of(scene):
 
 def test_the_image_is_the_imaging_models(scene):
     np.testing.assert_allclose(image_of(scene, WIDTH, SIGMA), by_render(scene), atol=1e-4)
+
+
+def test_an_elongated_psf_is_the_imaging_models(scene):
+    sigma = (0.4, 0.9)
+    image, jacobian = image_and_jacobian(scene, WIDTH, sigma)
+    expected = by_render(scene, replace(WINDOW, sigma=sigma))
+    np.testing.assert_allclose(image, expected, atol=1e-4)
+    np.testing.assert_allclose(image_of(scene, WIDTH, sigma), expected, atol=1e-4)
+    # Intensities are linear, and moving a target by a row moves its light by one.
+    np.testing.assert_allclose(
+        sum(jacobian[3 * k + 2] * scene[k, 2] for k in range(2)), expected, atol=1e-3
+    )
+    moments = np.arange(WIDTH).repeat(WIDTH) - WIDTH // 2
+    assert abs(float(moments @ jacobian[0][:, 0]) / float(scene[0, 2, 0]) - 1) < 0.1
 
 
 def test_the_jacobian_is_that_of_the_imaging_model(scene):
@@ -198,3 +214,35 @@ def test_each_lane_is_its_own_problem(scene, patch):
 def test_noise_is_told_in_units_of_the_roundings(read_noise, expected):
     patch = patch_of(np.zeros((WIDTH**2, 1)), -0.5, 0.5, read_noise**2)
     assert float(relative_noise(patch)) == pytest.approx(expected)
+
+
+def test_censored_pixels_pull_as_their_log_probability_does():
+    """Its derivative is residual times weight; pixels with two edges are least squares'."""
+    lower = np.array([99.5, 254.5, -INFINITY, -INFINITY])[:, None]
+    upper = np.array([100.5, INFINITY, 0.5, INFINITY])[:, None]
+    image = np.array([100.0, 254.5, 0.5, 50.0])[:, None] + np.linspace(-12, 12, 41)
+    one = patch_of(np.array([100.0, 255.0, 0.0, 0.0])[:, None] + 0 * image, lower, upper, 4.0)
+    residual, weight, deviance = (np.asarray(a, float) for a in censored(jnp.float32(image), one))
+    spread = np.sqrt(4.0 + 1 / 12)
+    np.testing.assert_allclose(residual[0] * weight[0], (100 - image[0]) / spread**2, atol=1e-5)
+    soft = np.sqrt(4.01)
+    for row, sign, edge in ((1, 1, 254.5), (2, -1, 0.5)):
+        beyond = sign * (image[row] - edge) / soft
+        slope = sign * np.exp(norm.logpdf(beyond) - norm.logcdf(beyond)) / soft
+        np.testing.assert_allclose(residual[row] * weight[row], slope, rtol=1e-3, atol=1e-6)
+        np.testing.assert_allclose(deviance[row], -2 * norm.logcdf(beyond), rtol=1e-3, atol=1e-6)
+        curvature = np.gradient(-slope, image[row])
+        np.testing.assert_allclose(weight[row][1:-1], curvature[1:-1], atol=3e-3)
+    assert not residual[3].any()
+    assert not weight[3].any()
+    assert not deviance[3].any()
+
+
+def test_censored_pixels_far_from_their_edge_are_finite():
+    image = jnp.float32([[-1e5, -1e3, 1e3, 1e5]])
+    clipped = patch_of(np.full((1, 4), 255.0), 254.5, INFINITY, 1.0)
+    residual, weight, deviance = (np.asarray(a, float)[0] for a in censored(image, clipped))
+    np.testing.assert_allclose(residual[:2] / (254.5 - image[0, :2]), 1.0, rtol=1e-2)
+    np.testing.assert_allclose(weight[:2], 1.0, rtol=2e-2)
+    assert np.isfinite(deviance).all()
+    assert (weight[2:] < 1e-6).all()

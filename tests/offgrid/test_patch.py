@@ -15,6 +15,12 @@ IDEAL = Sensor(full_well=None, bit_depth=None)
 cut_out = jax.jit(cut, static_argnums=(1, 2))
 
 
+def test_the_window_is_as_wide_as_the_larger_width_asks():
+    law = PlacementLaw(max_targets=2)
+    widths = {window_width(Sensor(sigma=sigma), law) for sigma in ((0.4, 0.9), (0.9, 0.4), 0.9)}
+    assert len(widths) == 1
+
+
 @pytest.mark.parametrize(("sigma", "cluster"), [(0.5, 1.0), (0.5, 2.0), (0.8, 1.0), (0.3, 0.6)])
 def test_the_window_holds_the_flux_of_every_target_and_is_no_wider_than_it_must(sigma, cluster):
     width = window_width(Sensor(sigma=sigma), PlacementLaw(cluster=cluster, max_targets=2))

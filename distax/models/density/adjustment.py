@@ -132,14 +132,14 @@ def _predict(
     slots = len(mask)
     position, intensity = state[: 2 * slots].reshape(slots, 2), state[2 * slots :]
 
-    def response(coordinate: Array, size: int) -> tuple[Array, Array]:
+    def response(coordinate: Array, size: int, sigma: float) -> tuple[Array, Array]:
         def of(u: Array) -> Array:
-            return pixel_response(u, size, sensor.sigma)
+            return pixel_response(u, size, sigma)
 
         return jax.jvp(of, (coordinate,), (jnp.ones_like(coordinate),))
 
-    row, row_slope = response(position[:, 0], shape[0])
-    column, column_slope = response(position[:, 1], shape[1])
+    row, row_slope = response(position[:, 0], shape[0], sensor.sigmas[0])
+    column, column_slope = response(position[:, 1], shape[1], sensor.sigmas[1])
     used = mask.astype(float)
 
     def outer(scale: Array, rows: Array, columns: Array) -> Array:

@@ -199,7 +199,9 @@ class Density(Model):
         )
 
     def _look(self, images: Float[Array, "B height width"]) -> View:
-        return look(jnp.maximum(images - self.sensor.background, 0.0), self.window)
+        row_sigma, column_sigma = self.sensor.sigmas
+        light = jnp.maximum(images - self.sensor.background, 0.0)
+        return look(light, self.window, round_psf=row_sigma == column_sigma)
 
 
 def _features(windows: Float[Array, "B side side"], clipped: float) -> Float[Array, "B features"]:

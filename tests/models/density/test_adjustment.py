@@ -26,12 +26,13 @@ def look_back(image, position, std=0.02, sensor=SENSOR, beyond=0.0):
     return adjust(image, seen, jnp.array(beyond), position, covariance, MASK, sensor, LAW)
 
 
-def test_derivatives_agree_with_differences():
+@pytest.mark.parametrize("sensor", [SENSOR, Sensor(height=7, width=7, sigma=(0.45, 0.6))])
+def test_derivatives_agree_with_differences(sensor):
     state = jnp.concatenate([PLACES.ravel(), FLUXES])
-    predict = partial(_predict, mask=MASK, shape=(7, 7), sensor=SENSOR)
+    predict = partial(_predict, mask=MASK, shape=(7, 7), sensor=sensor)
     image, slope = predict(state)
     np.testing.assert_allclose(
-        image.reshape(7, 7), render(make_targets(PLACES, FLUXES, MASK), SENSOR), atol=1e-3
+        image.reshape(7, 7), render(make_targets(PLACES, FLUXES, MASK), sensor), atol=1e-3
     )
     jacobian = jax.jacfwd(lambda state: predict(state)[0])(state).T
     np.testing.assert_allclose(slope, jacobian, atol=1e-3)

@@ -35,6 +35,18 @@ def test_all_eight_poses_of_an_image_give_one_window(scenes):
         np.testing.assert_array_equal(window, windows[0])
 
 
+def test_under_an_elongated_psf_only_the_four_mirror_images_give_one_window():
+    blob = np.zeros((9, 9), np.float32)
+    blob[3:6, 3:6] = [[1, 2, 3], [4, 90, 30], [7, 8, 9]]
+    mirrored = jnp.array([blob, blob[::-1], blob[:, ::-1], blob[::-1, ::-1]])
+    view = look(mirrored, 5, round_psf=False)
+    assert not view.transposed.any()
+    for window in np.asarray(view.window)[1:]:
+        np.testing.assert_array_equal(window, view.window[0])
+    turned = look(jnp.array(blob.T[None]), 5, round_psf=False)
+    np.testing.assert_array_equal(turned.window[0], view.window[0].T)
+
+
 def test_outward_inverts_inward_and_positions_turn_with_the_pixels(scenes):
     images, truth = scenes
     view = look(images, 7)
