@@ -1,17 +1,14 @@
 """What a training run is made of, as typed, frozen dataclasses read from TOML and JSON."""
 
-import json
-import tomllib
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from distax import settings
 from distax.errors import DistaxError, check_positive
 from distax.scenes import PlacementLaw
 from distax.sensor import Sensor
-
-# Read by pydantic: no field but those declared, no value of another type.
-_STRICT = {"extra": "forbid", "strict": True}
+from distax.settings import STRICT, from_plain
 
 
 @dataclass(frozen=True)
@@ -104,7 +101,7 @@ class TrainConfig:
     eval_every: int = 1250
     eval_images: int = 2000
 
-    __pydantic_config__ = _STRICT
+    __pydantic_config__ = STRICT
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "log_every", "eval_every", "eval_images"):
@@ -148,19 +145,7 @@ def from_dict(values: dict[str, Any], where: str) -> TrainConfig:
     Raises:
       DistaxError: an unknown key, a value of another type or out of range.
     """
-    from pydantic import TypeAdapter, ValidationError
-
-    try:
-        return TypeAdapter(TrainConfig).validate_json(json.dumps(values))
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"]) or "configuration"
-        problem = (
-            "is not a known key"
-            if first["type"] == "unexpected_keyword_argument"
-            else first["msg"].removeprefix("Value error, ")
-        )
-        raise DistaxError(f"{where}: {key}: {problem}") from None
+    return from_plain(TrainConfig, values, where)
 
 
 def read_toml(path: Path) -> TrainConfig:
@@ -169,10 +154,4 @@ def read_toml(path: Path) -> TrainConfig:
     Raises:
       DistaxError: no such file, not TOML, or as `from_dict`.
     """
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DistaxError(f"{path}: cannot be read ({error.strerror})") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise DistaxError(f"{path}: not a TOML file ({error})") from error
-    return from_dict(values, str(path))
+    return from_dict(settings.read_toml(path), str(path))

@@ -93,28 +93,41 @@ class Unmixer:
         return "fast" if published else "posterior"
 
     @classmethod
-    def load(cls, name: str | Path, threshold: float = 50.0) -> "Unmixer":
+    def load(
+        cls, name: str | Path, threshold: float = 50.0, sensor: Sensor | None = None
+    ) -> "Unmixer":
         """An unmixer with trained weights, or with a solver that needs none.
 
         Args:
           name: a name that `distax.weights.names` lists, a safetensors file of distax, a training
             run's folder for its best model, or a registered model without anything to train.
           threshold: counts a grid node needs to be reported.
+          sensor: whose images are to be unmixed; a solver takes any (CSIST-100K's without one),
+            trained weights only the one they were trained for.
 
         Raises:
-          DistaxError: there is nothing of the kind, or it cannot be used.
+          DistaxError: there is nothing of the kind, or it cannot be used, or not for the sensor.
         """
         from distax import weights
         from distax.training.checkpoints import load_model
 
-        if str(name) in weights.names():
-            model, sensor = weights.load(str(name))
-            return cls(model=model, sensor=sensor, threshold=threshold)
         if str(name) in solvers():
-            return cls(model=create(str(name), rngs=parameter_rngs(0)), threshold=threshold)
-        read = weights.read if Path(name).suffix == ".safetensors" else load_model
-        model, config = read(Path(name))
-        return cls(model=model, sensor=config.sensor, law=config.law, threshold=threshold)
+            sensor = sensor or Sensor()
+            solver = create(str(name), sensor=sensor, rngs=parameter_rngs(0))
+            return cls(model=solver, sensor=sensor, law=law_for(sensor), threshold=threshold)
+        if str(name) in weights.names():
+            model, trained_for = weights.load(str(name))
+            law = PlacementLaw()
+        else:
+            read = weights.read if Path(name).suffix == ".safetensors" else load_model
+            model, config = read(Path(name))
+            trained_for, law = config.sensor, config.law
+        if sensor not in (None, trained_for):
+            raise DistaxError(
+                f"{name} was trained for {trained_for}, not for {sensor}; leave the sensor or the "
+                "model out, or train one for your sensor"
+            )
+        return cls(model=model, sensor=trained_for, law=law, threshold=threshold)
 
     def __call__(self, images: Float[Array | np.ndarray, "N height width"]) -> Targets:
         """Targets `[N, K]`, those with the highest score first, from raw images in counts.
@@ -162,6 +175,11 @@ class Unmixer:
         threshold = self.threshold if self.method == "grid" else None
         detect = partial(_detect, graphdef, state, threshold=threshold)
         return in_batches(detect, images, inference_batch())
+
+
+def law_for(sensor: Sensor) -> PlacementLaw:
+    """CSIST-100K's law in images of a sensor's size."""
+    return PlacementLaw(height=sensor.height, width=sensor.width)
 
 
 def _network_for(sensor: Sensor) -> Model:

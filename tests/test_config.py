@@ -32,8 +32,8 @@ def test_grid_experiments_have_the_factor_of_their_name(factor):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"stepz": 3}, "stepz: is not a known key"),
-        ({"model": {"nam": "x"}}, "model.nam: is not a known key"),
+        ({"stepz": 3}, "stepz: is not a known key; did you mean 'steps'?"),
+        ({"model": {"nam": "x"}}, "model.nam: is not a known key; did you mean 'name'?"),
         ({"steps": "3"}, "steps: Input should be a valid integer"),
         ({"steps": 3.5}, "steps: Input should be a valid integer"),
         ({"steps": 0}, "steps must be greater than 0, got 0"),

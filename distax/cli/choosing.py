@@ -11,21 +11,33 @@ if TYPE_CHECKING:
 Method = Literal["fast", "posterior", "refine", "grid"]
 
 
-def chosen_unmixer(method: Method | None, checkpoint: Path | None, threshold: float) -> "Unmixer":
-    """The unmixer for `--method` and `--checkpoint`: without either, the network of distax.
+def chosen_unmixer(
+    method: Method | None,
+    checkpoint: Path | None,
+    threshold: float,
+    sensor_file: Path | None = None,
+) -> "Unmixer":
+    """The unmixer for `--method`, `--checkpoint` and `--sensor`.
+
+    Without any it is the network of distax, and for another sensor than that was trained for the
+    posterior.
 
     Raises:
-      DistaxError: they do not go together, or the checkpoint cannot be used.
+      DistaxError: they do not go together, or the checkpoint or the sensor cannot be used.
     """
-    from distax.unmixer import Unmixer
+    from distax.interop.sensor_file import read_sensor
+    from distax.sensor import Sensor
+    from distax.unmixer import Unmixer, law_for
 
+    sensor = read_sensor(sensor_file) if sensor_file else None
     if checkpoint is None:
         if method == "grid":
             raise DistaxError("the method grid needs a trained model: name one by --checkpoint")
-        return Unmixer(method=method or "fast")
+        sensor = sensor or Sensor()
+        return Unmixer(method=method, sensor=sensor, law=law_for(sensor))
     if method in ("refine", "posterior"):
         raise DistaxError(f"{method} has no model; give --method or --checkpoint, not both")
-    unmixer = Unmixer.load(checkpoint, threshold)
+    unmixer = Unmixer.load(checkpoint, threshold, sensor)
     if method not in (None, unmixer.method):
         raise DistaxError(
             f"the model of {checkpoint} is for the method {unmixer.method}, not {method}; leave "

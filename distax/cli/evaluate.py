@@ -1,12 +1,12 @@
 """`distax evaluate`: score a checkpoint."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from distax.cli.choosing import Method, chosen_unmixer
-from distax.errors import check_positive
+from distax.errors import DistaxError, check_positive
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,6 +29,9 @@ class Evaluate:
     checkpoint: Path | None = None
     """What to score: folder of a run of `train` or `quickstart`, a .safetensors file, weights that
     come with distax, or a solver such as fista."""
+    sensor: Path | None = None
+    """TOML file with the sensor to simulate the scenes of, as `calibrate` writes it; CSIST-100K's
+    without one. For another sensor posterior is scored unless something else is said."""
     dataset: str | None = None
     """A CSIST-100K built on disk, such as simulated or released; without it new scenes."""
     data_dir: Path = Path("data")
@@ -54,7 +57,12 @@ class Evaluate:
         from distax.files import write_text
 
         check_positive(images=self.images)
-        unmixer = chosen_unmixer(self.method, self.checkpoint, self.threshold)
+        if self.dataset and self.sensor:
+            raise DistaxError(
+                f"dataset {self.dataset} was taken by CSIST-100K's sensor; give --dataset or "
+                "--sensor, not both"
+            )
+        unmixer = chosen_unmixer(self.method, self.checkpoint, self.threshold, self.sensor)
         images, truth = self._data(unmixer.sensor, unmixer.law)
         result = _result(unmixer, images, truth)
         print_evaluation(result, name=str(self.checkpoint or unmixer.method))
@@ -64,6 +72,7 @@ class Evaluate:
             about = {
                 "method": unmixer.method,
                 "checkpoint": self.checkpoint and str(self.checkpoint),
+                "sensor": asdict(unmixer.sensor),
                 "data": self.dataset and f"{self.dataset}/{self.split}",
                 "seed": None if self.dataset else self.seed,
                 "threshold": self.threshold,

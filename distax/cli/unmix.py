@@ -29,6 +29,9 @@ class Unmix:
     checkpoint: Path | None = None
     """What to use: folder of a run of `train` or `quickstart`, a .safetensors file, weights that
     come with distax, or a solver such as fista."""
+    sensor: Path | None = None
+    """TOML file with the sensor whose images they are, as `calibrate` writes it; CSIST-100K's
+    without one. For another sensor posterior is used unless something else is said."""
     threshold: float = 50.0
     """Counts a grid node needs to be reported."""
     json: Path | None = None
@@ -48,7 +51,7 @@ class Unmix:
 
         if not self.files:
             raise DistaxError("no image files given; name at least one PNG, TIFF or NPY file")
-        unmixer = chosen_unmixer(self.method, self.checkpoint, self.threshold)
+        unmixer = chosen_unmixer(self.method, self.checkpoint, self.threshold, self.sensor)
         files = tuple(dict.fromkeys(self.files))
         images, failed = _usable(files, unmixer)
         if images:

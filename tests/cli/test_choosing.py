@@ -1,7 +1,11 @@
+from pathlib import Path
+
+import numpy as np
 import pytest
 
-from distax import DistaxError
+from distax import DistaxError, Sensor
 from distax.cli.choosing import chosen_unmixer
+from distax.interop.sensor_file import write_sensor
 
 
 def test_without_options_it_is_the_network_of_distax():
@@ -33,3 +37,35 @@ def test_the_model_of_a_run(method, tiny_run):
 def test_options_that_contradict_each_other(method, has_checkpoint, message, tiny_run):
     with pytest.raises(DistaxError, match=message):
         chosen_unmixer(method, tiny_run if has_checkpoint else None, 50.0)
+
+
+@pytest.fixture
+def narrow(tmp_path):
+    write_sensor(tmp_path / "narrow.toml", Sensor(height=9, sigma=0.4))
+    return tmp_path / "narrow.toml"
+
+
+def test_another_sensor_is_unmixed_by_its_posterior(narrow):
+    unmixer = chosen_unmixer(None, None, 50.0, narrow)
+    assert (unmixer.method, unmixer.sensor) == ("posterior", Sensor(height=9, sigma=0.4))
+    assert (unmixer.law.height, unmixer.law.width) == (9, 11)
+    assert chosen_unmixer("refine", None, 50.0, narrow).method == "refine"
+
+
+def test_the_networks_own_sensor_is_unmixed_by_the_network(tmp_path):
+    write_sensor(tmp_path / "own.toml", Sensor())
+    assert chosen_unmixer(None, None, 50.0, tmp_path / "own.toml").method == "fast"
+
+
+def test_a_solver_takes_any_sensor(narrow):
+    unmixer = chosen_unmixer(None, Path("fista"), 50.0, narrow)
+    assert (unmixer.method, unmixer.sensor) == ("grid", Sensor(height=9, sigma=0.4))
+    assert unmixer(np.zeros((1, 9, 11))).mask.shape[0] == 1
+
+
+@pytest.mark.parametrize("method", ["fast", "run"])
+def test_weights_for_another_sensor_are_refused_in_one_line(method, narrow, tiny_run):
+    checkpoint = tiny_run if method == "run" else None
+    with pytest.raises(DistaxError, match=r"trained for Sensor.*, not for Sensor") as error:
+        chosen_unmixer("fast" if method == "fast" else None, checkpoint, 50.0, narrow)
+    assert "\n" not in str(error.value)

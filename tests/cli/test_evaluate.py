@@ -1,4 +1,5 @@
 import json
+from dataclasses import asdict
 
 import jax
 import pytest
@@ -37,6 +38,7 @@ def test_json_and_table_have_the_evaluation(tiny_run, tmp_path, capsys):
     about = {
         "method": "grid",
         "checkpoint": str(tiny_run),
+        "sensor": asdict(Sensor()),
         "data": None,
         "seed": 7,
         "threshold": 20.0,
@@ -54,7 +56,7 @@ def test_a_method_that_comes_with_distax_needs_no_checkpoint(tmp_path, monkeypat
 
         sensor, law, model = Sensor(), LAW, None
 
-        def __init__(self, method):
+        def __init__(self, method, sensor, law):
             self.method = method
 
         def __call__(self, images):
@@ -78,3 +80,8 @@ def test_no_images_is_an_error(tiny_run):
 def test_an_unknown_dataset_is_an_error(tiny_run):
     with pytest.raises(SystemExit, match="distax: unknown CSIST-100K configuration 'simulatd'"):
         main(["evaluate", "--checkpoint", str(tiny_run), "--dataset", "simulatd"])
+
+
+def test_a_dataset_and_a_sensor_contradict_each_other():
+    with pytest.raises(SystemExit, match="distax: dataset simulated was taken by CSIST-100K's"):
+        main(["evaluate", "--dataset", "simulated", "--sensor", "any.toml"])
