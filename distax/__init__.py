@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from distax import export, interop, metrics, models, scenes
+    from distax import calibration, export, interop, metrics, models, scenes
     from distax.errors import DistaxError, DistaxWarning
     from distax.grid import decode, rasterize
     from distax.sensor import Sensor, expose, render
@@ -19,6 +19,7 @@ __all__ = [
     "Sensor",
     "Targets",
     "Unmixer",
+    "calibration",
     "decode",
     "export",
     "expose",

@@ -12,6 +12,7 @@ from tyro.conf import OmitSubcommandPrefixes, subcommand
 
 from distax.cli.build_dataset import BuildDataset
 from distax.cli.cache import default_folder, keep_compiled_programs
+from distax.cli.calibrate import Calibrate
 from distax.cli.convert import Convert
 from distax.cli.evaluate import Evaluate
 from distax.cli.export import Export
@@ -68,6 +69,7 @@ def _parse(arguments: Sequence[str]) -> Any:
         Annotated[Train, subcommand("train", default=train)],
         Annotated[Evaluate, subcommand("evaluate")],
         Annotated[Unmix, subcommand("unmix")],
+        Annotated[Calibrate, subcommand("calibrate")],
         Annotated[Track, subcommand("track")],
         Annotated[Convert, subcommand("convert")],
         Annotated[Export, subcommand("export")],

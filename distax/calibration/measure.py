@@ -1,0 +1,202 @@
+"""A sensor measured: from images of isolated sources, and frames that tell its noise."""
+
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from distax.calibration.limits import Limits, find_limits
+from distax.calibration.noise import Line, dark_noise, photon_transfer
+from distax.calibration.result import DOUBTLESS, Calibration, Quantity
+from distax.calibration.rounds import AROUND, JointFit, each_by_itself, joint_fit, typical_sigma
+from distax.calibration.sources import Sources, isolated_sources, noise_level
+from distax.errors import DistaxError, DistaxWarning
+from distax.offgrid.likelihood import ROUNDING_VARIANCE
+from distax.offgrid.patch import window_width
+from distax.sensor import Sensor
+
+FEWEST = 5
+"""Isolated sources without which there is no calibration."""
+_FIRST_SIGMA = 0.7
+"""Width of the PSF in pixels for which the first windows are cut."""
+_CROP = 32
+"""Side in pixels up to which images are taken for those that will be unmixed."""
+
+
+def calibrate(
+    images: Float[np.ndarray, "N height width"],
+    dark: Float[np.ndarray, "M rows columns"] | None = None,
+    scenes: Sequence[np.ndarray] = (),
+    elongated: bool = False,
+    size: tuple[int, int] | None = None,
+) -> Calibration:
+    """Measure the sensor that took images of isolated point sources.
+
+    Args:
+      images: raw counts, one source in each or whole frames; NaN marks pixels to leave out.
+      dark: frames without light, which tell the read noise.
+      scenes: frames `[n, rows, columns]` of a scene that stays, each with at least two: photon
+        transfer tells the gain, and the read noise where there are no dark frames. Without them
+        both are taken from what the fit of the PSF leaves.
+      elongated: give the sensor a PSF with a width over rows and one over columns.
+      size: height and width of the images that will be unmixed; without it those of the images if
+        they are small, 11×11 otherwise.
+
+    Raises:
+      DistaxError: too few isolated sources, or frames that tell nothing.
+    """
+    limits = find_limits(images)
+    darkness, dark_source = (None, "") if dark is None else dark_noise(dark, limits.digital)
+    transfer = photon_transfer(scenes, limits.white, limits.digital, darkness) if scenes else None
+    noise = noise_level(images)
+    line = transfer or darkness or Line(noise**2, math.inf)
+    start = replace(
+        Sensor(),
+        sigma=_FIRST_SIGMA,
+        full_well=limits.full_well,
+        bit_depth=limits.bit_depth,
+        background=max(0.0, float(np.nanmedian(images))),
+    )
+    rough = _sources(images, start, noise)
+    first, _, _ = each_by_itself(rough.crops, start, line)
+    start = replace(start, sigma=min(typical_sigma(first), min(images.shape[1:]) / 8))
+    sources = _sources(images, start, noise)
+
+    def fit(round_psf: bool) -> JointFit:
+        return joint_fit(sources.crops, start, line, transfer is not None, darkness, round_psf)
+
+    both = fit(round_psf=False)
+    chosen = both if elongated else fit(round_psf=True)
+    quantities = _optics(chosen, limits) | _noise(chosen, limits, transfer, darkness, dark_source)
+    quantities |= _size(images, size)
+    values: dict[str, Any] = {name: quantity.value for name, quantity in quantities.items()}
+    result = Calibration(
+        sensor=Sensor(**values),
+        quantities=quantities,
+        widths=_pair(both.sigmas),
+        widths_std=_pair(_std(both)),
+        used=int(chosen.used.sum()),
+        rejected=int((~chosen.used).sum()),
+        crowded=sources.crowded,
+        misfit=chosen.residuals.misfit(chosen.used),
+        departures=chosen.residuals.departures(chosen.used),
+    )
+    _warn(result, elongated, chosen)
+    return result
+
+
+def _sources(images: Float[np.ndarray, "N height width"], sensor: Sensor, noise: float) -> Sources:
+    """Isolated sources in windows with a margin around those that the fit looks at."""
+    side = window_width(sensor, AROUND) + 4
+    sources = isolated_sources(images, noise, apart=side // 2 + 1, side=side)
+    if len(sources.crops) < FEWEST:
+        raise DistaxError(
+            f"{len(sources.crops)} isolated sources ({sources.crowded} more have neighbours) are "
+            f"too few to calibrate from; give at least {FEWEST}, better a hundred"
+        )
+    return sources
+
+
+def _std(fit: JointFit) -> Float[np.ndarray, " axes"]:
+    return np.sqrt(np.diag(fit.residuals.covariance(fit.used)))
+
+
+def _pair(values: np.ndarray) -> tuple[float, float]:
+    row, column = values.tolist()
+    return row, column
+
+
+def _optics(fit: JointFit, limits: Limits) -> dict[str, Quantity]:
+    number = int(fit.used.sum())
+    (sigma, *other), std = fit.sigmas.tolist(), _std(fit).tolist()
+    background = fit.sensor.background + fit.parameters[3]
+    return {
+        "sigma": Quantity(
+            value=sigma if len(std) == 1 else (sigma, *other),
+            std=std[0] if len(std) == 1 else tuple(std),
+            source=f"joint fit of {number} sources",
+        ),
+        "background": Quantity(
+            value=max(0.0, float(background.mean())),
+            std=float(background.std() / math.sqrt(number)),
+            source=f"around {number} sources",
+        ),
+        "full_well": Quantity(
+            value=limits.full_well,
+            std=None,
+            source="assumed: no clipping seen" if limits.full_well is None else "clipped pixels",
+        ),
+        "bit_depth": Quantity(
+            value=limits.bit_depth,
+            std=None,
+            source="assumed from the largest count" if limits.digital else "counts are no integers",
+        ),
+    }
+
+
+def _noise(
+    fit: JointFit, limits: Limits, transfer: Line | None, darkness: Line | None, dark_source: str
+) -> dict[str, Quantity]:
+    line = fit.line
+    rounding = ROUNDING_VARIANCE if limits.digital else 0.0
+    read_noise = math.sqrt(max(line.at_zero - rounding, 0.0))
+    of_line = "photon transfer" if transfer else "residuals of the fit"
+    gain = 1 / line.per_count if line.per_count > 0 else None
+    return {
+        "read_noise": Quantity(
+            value=read_noise,
+            std=line.at_zero_std / (2 * max(read_noise, math.sqrt(line.at_zero_std))),
+            source=dark_source if darkness else of_line,
+        ),
+        "electrons_per_count": Quantity(
+            value=gain,
+            std=line.per_count_std * gain**2 if gain else None,
+            source=of_line if gain else f"assumed: no shot noise shows in the {of_line}",
+        ),
+    }
+
+
+def _size(
+    images: Float[np.ndarray, "N height width"], size: tuple[int, int] | None
+) -> dict[str, Quantity]:
+    sides, source = size or images.shape[1:], "given" if size else "the images"
+    if size is None and max(sides) > _CROP:
+        sides, source = (11, 11), "assumed: the images are whole frames"
+    return {
+        name: Quantity(value=int(side), std=None, source=source)
+        for name, side in zip(("height", "width"), sides, strict=True)
+    }
+
+
+def _warn(result: Calibration, elongated: bool, fit: JointFit) -> None:
+    """Tell what a user should know before relying on the sensor."""
+    lines = []
+    if not result.gaussian:
+        worst = max(result.departures, key=lambda ring: abs(ring.share) / ring.share_std)
+        lines.append(
+            f"the Gaussian PSF does not hold: {worst.inner:g} to {worst.outer:g} px from a source "
+            f"each pixel has {100 * worst.share:+.2f}% ± {100 * worst.share_std:.2f}% of its flux "
+            "that the Gaussian does not explain"
+        )
+    if result.elongated and not elongated:
+        row, column = result.widths
+        lines.append(
+            f"the PSF is elongated: {row:.4f} px over rows, {column:.4f} px over columns; "
+            "calibrate with elongated widths"
+        )
+    if fit.line.at_zero < -DOUBTLESS * fit.line.at_zero_std or _offset(fit.line):
+        lines.append(
+            "the counts have an electronic offset, which carries no shot noise; subtract it from "
+            "all images (a mean dark frame) and calibrate again"
+        )
+    for line in lines:
+        warnings.warn(line, DistaxWarning, stacklevel=3)
+
+
+def _offset(line: Line) -> bool:
+    """Whether a dark level, taken as light, would add a tenth to the noise without light."""
+    return line.dark * line.per_count > 0.2 * line.at_zero

@@ -1,0 +1,194 @@
+"""Read noise and gain from how much pixels vary, and at which level (photon transfer).
+
+The variance of a pixel that reads m counts above the dark level is a + m / g, with a of the read
+noise and the rounding and g electrons per count (Janesick, Photon Transfer, SPIE 2007, chapter 5).
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from distax.errors import DistaxError
+from distax.offgrid.likelihood import ROUNDING_VARIANCE
+from distax.offgrid.patch import HALF_STEP
+
+_ROUNDS = 20
+_EM_ROUNDS = 300
+_LEAST_VARIANCE = 1e-6
+_CUT_OFF = 0.001
+"""Share of pixels reading zero above which dark frames no longer show all their noise."""
+_SIGNIFICANT = 4.0
+"""Standard deviations from zero at which a slope counts as shot noise."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """Variance in counts² of a pixel by its level: `at_zero + per_count · (level − dark)`.
+
+    Attributes:
+      at_zero, at_zero_std: without light, rounding included, and its standard deviation.
+      per_count, per_count_std: what each count adds; zero where it may as well be chance.
+      dark: the level in counts without light.
+    """
+
+    at_zero: float
+    at_zero_std: float
+    per_count: float = 0.0
+    per_count_std: float = math.inf
+    dark: float = 0.0
+
+    def variance(self, level: np.ndarray) -> np.ndarray:
+        """Of pixels at a level in counts."""
+        line = self.at_zero + self.per_count * np.maximum(level - self.dark, 0.0)
+        return np.maximum(line, _LEAST_VARIANCE)
+
+
+def fitted_line(
+    level: Float[np.ndarray, " N"],
+    squares: Float[np.ndarray, " N"],
+    freedom: Float[np.ndarray, " N"],
+    darkness: Line | None = None,
+) -> Line:
+    """The likeliest line through sums of squares (of residuals, or about a mean).
+
+    A sum of squares is its variance times χ² of so many degrees of freedom; with those that a fit
+    leaves in a residual this is restricted maximum likelihood.
+
+    Args:
+      level: counts.
+      squares: sums of squares in counts².
+      freedom: their degrees of freedom.
+      darkness: what dark frames tell, which then stands.
+    """
+    constant = float(np.sum(squares) / np.sum(freedom))
+    fixed = constant if darkness is None else darkness.at_zero
+    dark = 0.0 if darkness is None else darkness.dark
+    rows = np.stack([np.ones_like(level), level - dark])
+    free = [0, 1] if darkness is None else [1]
+    line = np.array([fixed, 0.0])
+    for _ in range(_ROUNDS):
+        weight = 1 / np.maximum(line @ rows, _LEAST_VARIANCE) ** 2
+        matrix = ((rows * weight * freedom) @ rows.T)[np.ix_(free, free)]
+        known = np.delete(line, free) @ np.delete(rows, free, axis=0)
+        vector = ((rows * weight) @ (squares - freedom * known))[free]
+        line[free] = np.linalg.lstsq(matrix, vector)[0]
+    spread = np.sqrt(2 * np.diag(_inverse(matrix)))
+    if not line[1] > _SIGNIFICANT * spread[-1]:
+        std = constant * math.sqrt(2 / np.sum(freedom))
+        return darkness or Line(constant, std, per_count_std=float(spread[-1]))
+    at_zero_std = darkness.at_zero_std if darkness else float(spread[0])
+    return Line(float(line[0]), at_zero_std, float(line[1]), float(spread[-1]), dark)
+
+
+def _inverse(matrix: np.ndarray) -> np.ndarray:
+    try:
+        return np.linalg.inv(matrix)
+    except np.linalg.LinAlgError:
+        return np.full_like(matrix, math.inf)
+
+
+def photon_transfer(
+    scenes: Sequence[Float[np.ndarray, "N height width"]],
+    white: float,
+    digital: bool,
+    darkness: Line | None = None,
+) -> Line:
+    """The line through all pixels of scenes that were each taken several times, unchanged.
+
+    Differences of one frame and the next count, so that a slow drift does no harm.
+
+    Args:
+      scenes: frames of an evenly lit surface at one level, or of anything else that stays.
+      white: counts at which pixels clip; pixels that ever do are left out.
+      digital: whether pixels clip at zero, too.
+      darkness: what dark frames tell.
+
+    Raises:
+      DistaxError: fewer than two frames of a scene, or no pixel that never clips.
+    """
+    parts = [_pixels(frames, white, digital) for frames in scenes]
+    level, squares, freedom = (np.concatenate(part) for part in zip(*parts, strict=True))
+    if not len(level):
+        raise DistaxError("every pixel of the repeated frames clips at times; give darker ones")
+    return fitted_line(level, squares, freedom, darkness)
+
+
+def _pixels(
+    frames: Float[np.ndarray, "N height width"], white: float, digital: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Level, sum of squares and degrees of freedom of each pixel that never clips."""
+    kept = np.isfinite(frames).all(axis=0) & (frames < white).all(axis=0)
+    if digital:
+        kept &= (frames > 0).all(axis=0)
+    counts = frames[:, kept].astype(float)
+    variance, freedom = _variance(counts)
+    return counts.mean(axis=0), freedom * variance, np.full(counts.shape[1], freedom)
+
+
+def _variance(counts: Float[np.ndarray, "N pixels"]) -> tuple[Float[np.ndarray, " pixels"], float]:
+    """Variance of each pixel from successive differences, and its degrees of freedom.
+
+    Half the mean square of N − 1 successive differences has the variance of χ² with
+    2(N − 1)² / (3N − 4) degrees of freedom (von Neumann et al., Ann. Math. Statist. 12, 1941).
+    """
+    number = len(counts)
+    if number < 2:
+        raise DistaxError(
+            "one frame of a scene does not tell noise from the scene; give at least two frames of "
+            "the same scene in each file"
+        )
+    variance = np.mean(np.diff(counts, axis=0) ** 2, axis=0) / 2
+    return variance, 2 * (number - 1) ** 2 / (3 * number - 4)
+
+
+def dark_noise(frames: Float[np.ndarray, "N height width"], digital: bool) -> tuple[Line, str]:
+    """What frames without light tell: level and variance there, and how they were found."""
+    pixels: Bool[np.ndarray, "height width"] = np.isfinite(frames).all(axis=0)
+    counts = frames[:, pixels].astype(float)
+    if digital and np.mean(counts <= 0) > _CUT_OFF:
+        return _cut_off(counts.ravel()), "dark frames, cut off at zero"
+    if len(frames) == 1:
+        line = Line(float(counts.var()), float(counts.var()) * math.sqrt(2 / counts.size))
+        return _at(line, counts), "one dark frame, its fixed pattern included"
+    variance, freedom = _variance(counts)
+    std = variance.mean() * math.sqrt(2 / (freedom * len(variance)))
+    return _at(Line(float(variance.mean()), float(std)), counts), "dark frames"
+
+
+def _at(line: Line, counts: np.ndarray) -> Line:
+    return Line(line.at_zero, line.at_zero_std, dark=float(counts.mean()))
+
+
+def _cut_off(counts: Float[np.ndarray, " N"]) -> Line:
+    """Variance of Gaussian noise that was rounded, all that is negative to zero, by EM.
+
+    Each count says between which edges the noise was; given those, what it is expected to be and
+    its square make the next mean and variance (Dempster, Laird & Rubin 1977, section 4.2).
+    """
+    values, number = np.unique(counts, return_counts=True)
+    if len(values) < 2:
+        return Line(ROUNDING_VARIANCE, 0.0)
+    low, high = np.where(values <= 0, -np.inf, values - HALF_STEP), values + HALF_STEP
+    mean, variance = float(counts.mean()), float(np.mean(counts**2))
+    for _ in range(_EM_ROUNDS):
+        first, second = _moments(low, high, mean, math.sqrt(variance))
+        mean = float(number @ first) / counts.size
+        variance = float(number @ second) / counts.size - mean**2
+    seen = np.sum(counts > 0)
+    return Line(variance + ROUNDING_VARIANCE, variance * math.sqrt(2 / seen))
+
+
+def _moments(
+    low: Float[np.ndarray, " N"], high: Float[np.ndarray, " N"], mean: float, std: float
+) -> tuple[Float[np.ndarray, " N"], Float[np.ndarray, " N"]]:
+    """Mean and mean square of a Gaussian between two edges, of which the lower may be infinite."""
+    near, far = (low - mean) / std, (high - mean) / std
+    cumulative = np.vectorize(lambda z: 0.5 * math.erfc(-z / math.sqrt(2)))
+    share = np.maximum(cumulative(far) - cumulative(near), 1e-300)
+    at_near, at_far = (np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi) for z in (near, far))
+    pull = (at_near - at_far) / share
+    bend = (np.where(np.isinf(near), 0.0, near) * at_near - far * at_far) / share
+    return mean + std * pull, mean**2 + 2 * mean * std * pull + std**2 * (1 + bend)

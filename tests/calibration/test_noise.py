@@ -1,0 +1,96 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from distax import DistaxError, Sensor, expose
+from distax.calibration.noise import dark_noise, fitted_line, photon_transfer
+
+SHAPE = (30, 40)
+
+
+def frames(level, count, sensor, seed=0):
+    return np.asarray(expose(jax.random.key(seed), jnp.full((count, *SHAPE), float(level)), sensor))
+
+
+def read_noise(line):
+    return np.sqrt(max(line.at_zero - 1 / 12, 0.0))
+
+
+@pytest.mark.parametrize(("noise", "gain"), [(0.5, 2.0), (1.5, 0.8), (3.0, 6.0)])
+def test_photon_transfer_finds_gain_and_read_noise(noise, gain):
+    sensor = Sensor(read_noise=noise, electrons_per_count=gain, bit_depth=12, full_well=None)
+    scenes = [frames(level, 6, sensor, level) for level in (30, 80, 200)]
+    line = photon_transfer(scenes, sensor.white, digital=True)
+    assert abs(line.per_count - 1 / gain) < 3 * line.per_count_std
+    assert line.per_count_std < 0.05 / gain
+    assert abs(line.at_zero - (noise**2 + 1 / 12)) < 3 * line.at_zero_std
+
+
+def test_a_scene_of_many_levels_is_enough_and_a_drift_does_no_harm():
+    sensor = Sensor(read_noise=1.0, electrons_per_count=3.0, bit_depth=12, full_well=None)
+    scene = jnp.linspace(20, 220, SHAPE[0] * SHAPE[1]).reshape(SHAPE)
+    drift = 1 + jnp.linspace(0, 0.1, 20)[:, None, None]
+    taken = np.asarray(expose(jax.random.key(1), scene * drift, sensor))
+    line = photon_transfer([taken], sensor.white, digital=True)
+    assert 1 / line.per_count == pytest.approx(3.0, rel=0.05)
+
+
+def test_stated_errors_are_true():
+    """Pulls of many small sets of frames have the spread of a normal distribution."""
+    rng = np.random.default_rng(0)
+    pulls = []
+    for _ in range(200):
+        level = rng.uniform(5, 200, 300)
+        squares = (4.0 + level / 2) * rng.chisquare(3, 300)
+        line = fitted_line(level, squares, np.full(300, 3.0))
+        pulls.append(
+            [(line.at_zero - 4) / line.at_zero_std, (line.per_count - 0.5) / line.per_count_std]
+        )
+    np.testing.assert_allclose(np.std(pulls, axis=0), 1.0, atol=0.2)
+    np.testing.assert_allclose(np.mean(pulls, axis=0), 0.0, atol=0.3)
+
+
+def test_without_shot_noise_there_is_no_slope():
+    sensor = Sensor(read_noise=2.0)
+    line = photon_transfer([frames(k, 5, sensor, k) for k in (40, 160)], 255.0, digital=True)
+    assert line.per_count == 0.0
+    assert read_noise(line) == pytest.approx(2.0, rel=0.02)
+
+
+def test_clipped_pixels_are_left_out():
+    sensor = Sensor(read_noise=1.0, electrons_per_count=1.0)
+    scene = jnp.where(jnp.arange(SHAPE[1]) < 5, 400.0, jnp.linspace(20, 120, SHAPE[1]))
+    taken = expose(jax.random.key(2), jnp.broadcast_to(scene, (20, *SHAPE)), sensor)
+    line = photon_transfer([np.asarray(taken)], sensor.white, digital=True)
+    assert 1 / line.per_count == pytest.approx(1.0, rel=0.1)
+
+
+@pytest.mark.parametrize("noise", [0.6, 1.5, 3.0])
+@pytest.mark.parametrize("level", [0.0, 0.8])
+def test_dark_frames_cut_off_at_zero_tell_the_whole_noise(noise, level):
+    line, source = dark_noise(frames(level, 8, Sensor(read_noise=noise)), digital=True)
+    assert source == "dark frames, cut off at zero"
+    assert read_noise(line) == pytest.approx(noise, rel=0.05)
+
+
+def test_dark_frames_above_zero_tell_noise_and_level():
+    sensor = Sensor(read_noise=2.0, background=30.0)
+    line, source = dark_noise(frames(0, 10, sensor), digital=True)
+    assert (source, line.dark) == ("dark frames", pytest.approx(30.0, abs=0.1))
+    assert abs(line.at_zero - (4 + 1 / 12)) < 4 * line.at_zero_std
+    single, source = dark_noise(frames(0, 1, sensor), digital=True)
+    assert source.startswith("one dark frame")
+    assert read_noise(single) == pytest.approx(2.0, rel=0.1)
+
+
+def test_dark_frames_without_noise():
+    line, _ = dark_noise(np.zeros((3, *SHAPE), np.float32), digital=True)
+    assert read_noise(line) == 0.0
+
+
+def test_what_tells_nothing_is_refused():
+    with pytest.raises(DistaxError, match="at least two frames of the same scene"):
+        photon_transfer([frames(50, 1, Sensor(read_noise=1.0))], 255.0, digital=True)
+    with pytest.raises(DistaxError, match="every pixel of the repeated frames clips"):
+        photon_transfer([frames(400, 3, Sensor(read_noise=1.0))], 255.0, digital=True)

@@ -1,0 +1,93 @@
+import json
+
+import numpy as np
+import pytest
+
+from distax import Sensor
+from distax.calibration import Calibration, Quantity
+from distax.calibration.quality import Departure
+from distax.cli.main import main
+from distax.interop.sensor_file import read_sensor
+
+SENSOR = Sensor(sigma=(0.5, 0.625), read_noise=1.25)
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """What `calibrate` is called with; it answers that the sensor is SENSOR."""
+    calls = []
+
+    def stand_in(*arguments):
+        calls.append(arguments)
+        quantities = {
+            "sigma": Quantity((0.5, 0.625), (0.01, 0.02), "joint fit of 20 sources"),
+            "read_noise": Quantity(1.25, 0.03, "dark frames"),
+        }
+        ring = Departure(0.0, 0.75, 0.001, 0.002)
+        return Calibration(SENSOR, quantities, (0.5, 0.625), (0.01, 0.02), 20, 3, 1, 1.02, [ring])
+
+    monkeypatch.setattr("distax.calibration.calibrate", stand_in)
+    return calls
+
+
+@pytest.fixture
+def files(tmp_path):
+    for name, count in {"a": 2, "b": 3, "dark": 4, "flat": 5}.items():
+        np.save(tmp_path / f"{name}.npy", np.full((count, 11, 11), float(count)))
+    np.save(tmp_path / "small.npy", np.zeros((2, 9, 11)))
+    return {path.stem: str(path) for path in tmp_path.glob("*.npy")}
+
+
+def test_the_sensor_is_written_and_the_table_says_what_it_comes_from(
+    asked, files, tmp_path, capsys
+):
+    options = ["--out", str(tmp_path / "s.toml"), "--json", str(tmp_path / "s.json")]
+    main(
+        [
+            "calibrate",
+            files["a"],
+            files["b"],
+            "--dark",
+            files["dark"],
+            "--flat",
+            files["flat"],
+            "--elongated",
+            "--size",
+            "9",
+            "13",
+            *options,
+        ]
+    )
+    images, dark, flats, elongated, size = asked[0]
+    assert images[:, 0, 0].tolist() == [2, 2, 3, 3, 3]
+    assert (len(dark), [len(flat) for flat in flats], elongated, size) == (4, [5], True, (9, 13))
+    assert read_sensor(tmp_path / "s.toml") == SENSOR
+    assert "sigma = [0.5, 0.625]  # ± 0.01, 0.02, joint fit" in (tmp_path / "s.toml").read_text()
+    result = json.loads((tmp_path / "s.json").read_text())
+    assert result["sensor"]["sigma"] == [0.5, 0.625]
+    assert result["quantities"]["read_noise"]["source"] == "dark frames"
+    assert (result["used"], result["rejected"], result["crowded"]) == (20, 3, 1)
+    assert result["gaussian"]
+    out = capsys.readouterr().out
+    assert "20 isolated sources used, 3 not explained by one Gaussian, 1 with neighbours" in out
+    assert "elongation -20.00% ±" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "no image files given"),
+        (["a", "small"], r"small\.npy: 9×11 px, .*a\.npy has 11×11; give images of one size"),
+        (["none.npy"], r"none\.npy: cannot be read"),
+    ],
+)
+def test_what_cannot_be_used_is_named(asked, files, arguments, message):
+    with pytest.raises(SystemExit, match=f"distax: .*{message}"):
+        main(["calibrate", *(files.get(name, name) for name in arguments)])
+    assert not asked
+
+
+def test_too_few_sources_leave_no_file(files, tmp_path):
+    with pytest.raises(SystemExit, match="distax: no isolated source stands out of the noise"):
+        main(["calibrate", files["a"], "--out", str(tmp_path / "s.toml")])
+    assert not (tmp_path / "s.toml").exists()
