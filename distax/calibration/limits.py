@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from distax.sensor import Sensor
+
 _DEPTHS = (8, 10, 12, 14, 16)
 _MANY = 5
 """Pixels that share the largest count, and by how much they outnumber those of the counts below
@@ -32,8 +34,8 @@ class Limits:
 
     @property
     def white(self) -> float:
-        """Counts from which a pixel reads as clipped."""
-        return np.inf if self.full_well is None else self.full_well
+        """Counts from which a pixel reads as clipped, by what it holds or by the digitiser."""
+        return Sensor(bit_depth=self.bit_depth, full_well=self.full_well).white
 
 
 def find_limits(images: Float[np.ndarray, "N height width"]) -> Limits:

@@ -145,11 +145,13 @@ def _noise(
     rounding = ROUNDING_VARIANCE if limits.digital else 0.0
     read_noise = math.sqrt(max(line.at_zero - rounding, 0.0))
     of_line = "photon transfer" if transfer else "residuals of the fit"
+    # Where there is next to none, the error of its square says how much there may be.
+    uncertain = max(read_noise, math.sqrt(line.at_zero_std))
     gain = 1 / line.per_count if line.per_count > 0 else None
     return {
         "read_noise": Quantity(
             value=read_noise,
-            std=line.at_zero_std / (2 * max(read_noise, math.sqrt(line.at_zero_std))),
+            std=line.at_zero_std / (2 * uncertain) if uncertain else 0.0,
             source=dark_source if darkness else of_line,
         ),
         "electrons_per_count": Quantity(
