@@ -118,7 +118,7 @@ def _with_noise(patch: Patch, line: Line, level: np.ndarray) -> Patch:
 
 def _dimmest(line: Line, sensor: Sensor, lanes: int) -> Float[Array, " lanes"]:
     """Backgrounds below which zero pixels would leave the fit free to go anywhere."""
-    variance = float(line.variance(np.array(sensor.background))) - ROUNDING_VARIANCE
+    variance = float(line.variance(np.array([sensor.background]))[0]) - ROUNDING_VARIANCE
     return jnp.full(lanes, -sensor.background - CLEAR * max(variance, 0.0) ** 0.5)
 
 
