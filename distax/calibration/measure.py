@@ -4,6 +4,7 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -66,11 +67,10 @@ def calibrate(
     start = replace(start, sigma=min(typical_sigma(first), min(images.shape[1:]) / 8))
     sources = _sources(images, start, noise)
 
-    def fit(round_psf: bool) -> JointFit:
-        return joint_fit(sources.crops, start, line, transfer is not None, darkness, round_psf)
-
+    fit = partial(joint_fit, sources.crops, start, line, transfer is not None, darkness)
     both = fit(round_psf=False)
-    chosen = both if elongated else fit(round_psf=True)
+    # Two close sources show along one axis first.
+    chosen = both if elongated else fit(round_psf=True, usable=both.used)
     quantities = _optics(chosen, limits) | _noise(chosen, limits, transfer, darkness, dark_source)
     quantities |= _size(images, size)
     values: dict[str, Any] = {name: quantity.value for name, quantity in quantities.items()}

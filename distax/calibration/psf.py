@@ -5,6 +5,9 @@ intensity and background in counts. Given the shared widths the sources are inde
 step of the joint fit eliminates their parameters from its normal equations and solves what is left
 for the widths (the Schur complement; Triggs et al., "Bundle adjustment: a modern synthesis", 2000,
 section 6.1).
+
+As every source adds parameters of its own, a bias of the order of 1/SNR² stays however many there
+are: at an SNR of 20 about half of the error stated for ten sources.
 """
 
 from collections.abc import Callable

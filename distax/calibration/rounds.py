@@ -76,6 +76,7 @@ def joint_fit(
     noise_known: bool,
     darkness: Line | None,
     round_psf: bool,
+    usable: Bool[np.ndarray, " lanes"] | None = None,
 ) -> JointFit:
     """The PSF that isolated sources share, the noise, and which sources it holds for.
 
@@ -86,11 +87,12 @@ def joint_fit(
       noise_known: whether the noise is measured; otherwise it is taken from the residuals.
       darkness: what dark frames tell of it.
       round_psf: whether the PSF has one width, or one over rows and one over columns.
+      usable: sources that another fit has not left out; all without it.
     """
     fit, patch, width = each_by_itself(crops, sensor, line)
     sigma = jnp.full_like(fit.parameters[OWN:], typical_sigma(fit))
     fit = replace(fit, parameters=fit.parameters.at[OWN:].set(sigma))
-    used = np.ones(len(crops), bool)
+    used = usable = np.ones(len(crops), bool) if usable is None else usable
     for number in range(_ROUNDS):
         patch = _with_noise(patch, line, np.asarray(fit.image) + sensor.background)
         fit = fit_psf(
@@ -104,7 +106,7 @@ def joint_fit(
         )
         residuals = Residuals(fit, patch, width, sensor, round_psf)
         guess = number == 0 and not noise_known
-        used = residuals.usual() if guess else residuals.explained(used)
+        used = usable & (residuals.usual() if guess else residuals.explained(used))
         if not noise_known and number < _ROUNDS - 1:
             line = _line_of(residuals, used, darkness)
     return JointFit(residuals=residuals, used=used, line=line, sensor=sensor)
