@@ -21,6 +21,8 @@ class Export:
     checkpoint: Path | None = None
     """What to write: folder of a run of `train` or `quickstart`, a .safetensors file, weights that
     come with distax, or a solver such as fista."""
+    sensor: Path | None = None
+    """TOML file with the sensor whose images they are, for refine; CSIST-100K's without one."""
     threshold: float = 50.0
     """Counts a grid node needs to be reported."""
     grid: bool = False
@@ -32,7 +34,7 @@ class Export:
         """Lower, write; say what was written and how large it is."""
         from distax.export import export
 
-        unmixer = chosen_unmixer(self.method, self.checkpoint, self.threshold)
+        unmixer = chosen_unmixer(self.method, self.checkpoint, self.threshold, self.sensor)
         about = export(unmixer, self.target, platforms=self.platforms, grid=self.grid)
         height, width = unmixer.sensor.shape
         print(

@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from distax.cli.choosing import Method, chosen_unmixer
-from distax.errors import DistaxError
-from distax.sensor import Sensor
 
 if TYPE_CHECKING:
+    from distax.sensor import Sensor
     from distax.sequences import MotionLaw
-    from distax.unmixer import Unmixer
 
 
 @dataclass(frozen=True)
@@ -36,7 +34,9 @@ class Track:
     """Largest speed of a target relative to the group in px per frame."""
     acceleration: float = 0.0
     """Largest acceleration in px per frame²."""
-    sensor: Sensor = Sensor()
+    sensor: Path | None = None
+    """TOML file with the sensor that took the frames, as `calibrate` writes it; CSIST-100K's
+    without one."""
     json: Path | None = None
     """Write the tracks to this JSON file."""
     csv: Path | None = None
@@ -51,8 +51,11 @@ class Track:
         from distax.interop.images import read_images
         from distax.sequences import Tracker, track, unmix_sequences
 
-        law = self._law()
-        unmixer = self._unmixer(law)
+        method = self.method or (None if self.checkpoint else "refine")
+        unmixer = chosen_unmixer(method, self.checkpoint, self.threshold, self.sensor)
+        law = self._law(unmixer.sensor)
+        if unmixer.model is None:
+            unmixer = replace(unmixer, law=law.frame_law)
         frames = read_images(self.file)
         unmixer.check(frames, str(self.file))
         found = unmix_sequences(unmixer, frames[None])
@@ -65,22 +68,13 @@ class Track:
         if self.figure:
             draw_paths(self.figure, frames, found, paths)
 
-    def _law(self) -> "MotionLaw":
-        from distax.scenes import PlacementLaw
+    def _law(self, sensor: "Sensor") -> "MotionLaw":
         from distax.sequences import MotionLaw
+        from distax.unmixer import law_for
 
         return MotionLaw(
-            placement=PlacementLaw(height=self.sensor.height, width=self.sensor.width),
+            placement=law_for(sensor),
             speed=self.speed,
             drift=self.drift,
             acceleration=self.acceleration,
         )
-
-    def _unmixer(self, law: "MotionLaw") -> "Unmixer":
-        method = self.method or (None if self.checkpoint else "refine")
-        unmixer = chosen_unmixer(method, self.checkpoint, self.threshold)
-        if unmixer.model is not None:
-            if self.sensor not in (Sensor(), unmixer.sensor):
-                raise DistaxError("a model is for one sensor; leave the options of --sensor out")
-            return unmixer
-        return replace(unmixer, sensor=self.sensor, law=law.frame_law)

@@ -12,10 +12,12 @@ COMMANDS = (
     "evaluate",
     "unmix",
     "track",
+    "calibrate",
     "convert",
     "export",
 )
 NEEDED = {
+    "calibrate": ("in.npy",),
     "convert": ("in.npz", "out.safetensors"),
     "export": ("out.distax",),
     "track": ("in.npy",),
