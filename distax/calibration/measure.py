@@ -16,8 +16,7 @@ from distax.calibration.result import DOUBTLESS, Calibration, Quantity
 from distax.calibration.rounds import AROUND, JointFit, each_by_itself, joint_fit, typical_sigma
 from distax.calibration.sources import Sources, isolated_sources, noise_level
 from distax.errors import DistaxError, DistaxWarning
-from distax.offgrid.likelihood import ROUNDING_VARIANCE
-from distax.offgrid.patch import window_width
+from distax.offgrid.patch import ROUNDING_VARIANCE, window_width
 from distax.sensor import Sensor
 
 FEWEST = 5

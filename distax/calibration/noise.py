@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from distax.errors import DistaxError
-from distax.offgrid.likelihood import ROUNDING_VARIANCE
+from distax.offgrid.patch import ROUNDING_VARIANCE
 from distax.offgrid.patch import HALF_STEP
 
 _ROUNDS = 20

@@ -8,8 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from distax.calibration.psf import PsfFit, eliminate, freedom
-from distax.offgrid.likelihood import ROUNDING_VARIANCE
-from distax.offgrid.patch import Patch
+from distax.offgrid.patch import ROUNDING_VARIANCE, Patch
 from distax.sensor import Sensor
 
 _UNLIKELY = 4.0

@@ -9,8 +9,7 @@ from jaxtyping import Array, Bool, Float
 from distax.calibration.noise import Line, fitted_line
 from distax.calibration.psf import OWN, PsfFit, fit_psf
 from distax.calibration.quality import CLEAR, Residuals
-from distax.offgrid.likelihood import ROUNDING_VARIANCE
-from distax.offgrid.patch import Patch, cut, window_width
+from distax.offgrid.patch import ROUNDING_VARIANCE, Patch, cut, window_width
 from distax.scenes import PlacementLaw
 from distax.sensor import Sensor
 

@@ -7,11 +7,8 @@ import jax.numpy as jnp
 from jax.scipy.special import erf, erfc, log_ndtr
 from jaxtyping import Array, Float
 
-from distax.offgrid.patch import HALF_STEP, Patch
+from distax.offgrid.patch import ROUNDING_VARIANCE, Patch
 from distax.sensor import Sigma, Width, per_axis
-
-ROUNDING_VARIANCE = (2 * HALF_STEP) ** 2 / 12
-"""Variance in counts² of a digitiser's rounding error."""
 
 _EDGE_VARIANCE = 0.01
 """Variance in counts² that keeps the edge of a noise-free pixel from being a wall."""
@@ -65,8 +62,8 @@ def _response(
 
 
 def relative_noise(patch: Patch) -> Float[Array, ""]:
-    """Standard deviation of all noise, in units of the rounding error's."""
-    return jnp.sqrt(jnp.mean(patch.variance) / ROUNDING_VARIANCE + 1.0)
+    """Standard deviation of all noise, in units of that of rounding to whole counts."""
+    return jnp.sqrt(jnp.mean(patch.variance + patch.rounding) / ROUNDING_VARIANCE)
 
 
 def log_likelihood(
@@ -101,8 +98,9 @@ def residual_and_weight(
 ) -> tuple[Float[Array, "pixels *#lanes"], Float[Array, "pixels *#lanes"]]:
     """What least squares sees: residuals in counts and weights in 1/counts².
 
-    Rounding counts as noise of `ROUNDING_VARIANCE`. A pixel with one edge, clipped or reading zero,
-    pulls towards its edge only while the image lies beyond it; one without edges has no weight.
+    Rounding counts as noise of the variance the patch has for it. A pixel with one edge, clipped or
+    reading zero, pulls towards its edge only while the image lies beyond it; one without edges has
+    no weight.
     """
     no_lower, no_upper = jnp.isinf(patch.lower), jnp.isinf(patch.upper)
     short = jnp.where(no_lower, 0.0, jnp.maximum(patch.lower - image, 0.0))
@@ -110,7 +108,7 @@ def residual_and_weight(
     one_sided = no_lower | no_upper
     residual = jnp.where(one_sided, short - over, patch.counts - image)
     speaks = ~one_sided | (residual != 0.0)
-    weight = jnp.where(speaks, 1.0 / (patch.variance + blur**2 + ROUNDING_VARIANCE), 0.0)
+    weight = jnp.where(speaks, 1.0 / (patch.variance + blur**2 + patch.rounding), 0.0)
     return residual, weight
 
 
@@ -130,7 +128,7 @@ def censored(
     """
     no_lower, no_upper = jnp.isinf(patch.lower), jnp.isinf(patch.upper)
     one_sided, silent = no_lower != no_upper, no_lower & no_upper
-    extra = jnp.where(one_sided, _EDGE_VARIANCE, ROUNDING_VARIANCE)
+    extra = jnp.where(one_sided, _EDGE_VARIANCE, patch.rounding)
     spread = jnp.sqrt(patch.variance + extra)
     sign = jnp.where(no_upper, 1.0, -1.0)
     edge = jnp.where(one_sided, jnp.where(no_upper, patch.lower, patch.upper), 0.0)

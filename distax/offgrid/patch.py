@@ -14,6 +14,8 @@ from distax.windows import blob_pixel, window
 
 HALF_STEP = 0.5
 """Half the digitiser's step in counts."""
+ROUNDING_VARIANCE = (2 * HALF_STEP) ** 2 / 12
+"""Variance in counts² of a digitiser's rounding error."""
 _REAL_HALF_STEP = 0.05
 """What a sensor that delivers real numbers is taken to know them to, in counts."""
 
@@ -29,7 +31,8 @@ class Patch:
     Attributes:
       counts: what the pixel reads above the background; 0 where it says nothing.
       lower, upper: edges in counts above the background, infinite where there is none.
-      variance: of its noise in counts².
+      variance: of its noise in counts², without the rounding error's.
+      rounding: variance in counts² of the rounding error.
       origin: the window's central pixel in the image.
     """
 
@@ -37,7 +40,18 @@ class Patch:
     lower: Float[Array, "pixels lanes"]
     upper: Float[Array, "pixels lanes"]
     variance: Float[Array, "pixels lanes"]
+    rounding: Float[Array, " lanes"]
     origin: Int[Array, "2 lanes"]
+
+
+def rows_first(patch: Patch) -> Patch:
+    """The same with the lanes on the first axis, as batches are made along it."""
+    return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, -1, 0), patch)
+
+
+def lanes_last(rows: Patch) -> Patch:
+    """The inverse of `rows_first`."""
+    return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, -1), rows)
 
 
 def window_width(sensor: Sensor, law: PlacementLaw) -> int:
@@ -72,5 +86,6 @@ def cut(
         lower=around(lower, -math.inf),
         upper=around(upper, math.inf),
         variance=around(variance, 0.0),
+        rounding=jnp.full(len(images), ROUNDING_VARIANCE),
         origin=origin.T,
     )

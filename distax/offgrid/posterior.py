@@ -10,8 +10,7 @@ from jaxtyping import Array, Float
 
 from distax.batching import in_batches, inference_batch
 from distax.offgrid.decision import decide
-from distax.offgrid.likelihood import ROUNDING_VARIANCE
-from distax.offgrid.patch import Patch, cut, window_width
+from distax.offgrid.patch import Patch, cut, lanes_last, rows_first, window_width
 from distax.offgrid.refine import TRUSTED_MISFIT
 from distax.offgrid.sampler import Effort, Noise, draw_noise, sample_posterior
 from distax.scenes import PlacementLaw
@@ -41,17 +40,35 @@ def posterior(
       effort: how hard the sampler works.
       seed: of its random numbers.
     """
+    look = partial(_cut, sensor=sensor, law=law)
+    windows = in_batches(look, np.asarray(images), inference_batch())
+    return posterior_of_windows(windows, fitted, sensor, law, effort, seed)
+
+
+def posterior_of_windows(
+    windows: Patch, fitted: Targets, sensor: Sensor, law: PlacementLaw, effort: Effort, seed: int
+) -> Targets:
+    """What `posterior` does, for windows that are cut already (see `patch.rows_first`)."""
     answer = jax.tree.map(np.array, fitted)
     misfit = np.asarray(fitted.misfit)
     for count in sorted(set(np.asarray(fitted.count).tolist()) - {0}):
         chosen = np.flatnonzero(np.asarray(fitted.count) == count)
         noise = draw_noise(jax.random.key(seed), count, effort)
         sample = partial(_sample, noise=noise, sensor=sensor, law=law)
-        rows = (np.asarray(images)[chosen], misfit[chosen])
+        rows = jax.tree.map(partial(_rows, chosen), (windows, misfit))
         found = in_batches(sample, rows, inference_batch())
         for name in _SAMPLED:
             getattr(answer, name)[chosen, :count] = getattr(found, name)
     return answer
+
+
+def _rows(chosen: np.ndarray, leaf: Array) -> np.ndarray:
+    return np.asarray(leaf)[chosen]
+
+
+@partial(jax.jit, static_argnames=("sensor", "law"))
+def _cut(images: Float[Array, "N height width"], sensor: Sensor, law: PlacementLaw) -> Patch:
+    return rows_first(cut(images, sensor, law))
 
 
 _IMAGES_AT_ONCE = 64
@@ -70,15 +87,14 @@ _SAMPLED = (
 
 @partial(jax.jit, static_argnames=("sensor", "law"))
 def _sample(
-    rows: tuple[Float[Array, "N height width"], Float[Array, " N"]],
+    rows: tuple[Patch, Float[Array, " N"]],
     noise: Noise,
     sensor: Sensor,
     law: PlacementLaw,
 ) -> Targets:
-    images, misfit = rows
-    patch = cut(images, sensor, law)
+    patch, misfit = lanes_last(rows[0]), rows[1]
     excess = jnp.where(misfit > TRUSTED_MISFIT, misfit**2 - 1, 0.0)
-    patch = replace(patch, variance=patch.variance + excess * (patch.variance + ROUNDING_VARIANCE))
+    patch = replace(patch, variance=patch.variance + excess * (patch.variance + patch.rounding))
     width = window_width(sensor, law)
 
     def one(patch_of_image: Patch) -> Targets:
@@ -87,6 +103,5 @@ def _sample(
         position = jnp.moveaxis(scenes[:, :2], -1, 0) + single.origin[:, 0]
         return decide(position, scenes[:, 2].T)
 
-    images_first = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, -1, 0), patch)
     at_once = None if jax.default_backend() == "cpu" else _IMAGES_AT_ONCE
-    return jax.lax.map(one, images_first, batch_size=at_once)
+    return jax.lax.map(one, rows_first(patch), batch_size=at_once)

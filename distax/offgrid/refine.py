@@ -42,14 +42,18 @@ def refine(
     size = min(len(images), inference_batch())
     filled = jnp.pad(images, [(0, -len(images) % size), (0, 0), (0, 0)])
     batches = filled.reshape(-1, size, *images.shape[1:])
-    found = jax.lax.map(partial(_refine, sensor=sensor, law=law, search=search), batches)
+
+    def answer(batch: Array) -> Targets:
+        return refine_patch(cut(batch, sensor, law), sensor, law, search)
+
+    found = jax.lax.map(answer, batches)
     return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[: len(images)], found)
 
 
-def _refine(
-    images: Float[Array, "N height width"], sensor: Sensor, law: PlacementLaw, search: Search
+def refine_patch(
+    patch: Patch, sensor: Sensor, law: PlacementLaw, search: Search = Search()
 ) -> Targets:
-    patch = cut(images, sensor, law)
+    """What `refine` does, for windows that are cut already and all at once: Targets `[N, K]`."""
     width = window_width(sensor, law)
     counts = range(law.min_targets, law.max_targets + 1)
     fits = [best_fit(patch, count, law, search, width, sensor.sigma) for count in counts]
@@ -61,7 +65,7 @@ def _refine(
         lambda *leaves: jnp.stack(leaves), *(_answer(fit, patch, law.max_targets) for fit in fits)
     )
     best = jnp.maximum(winner - 1, 0)
-    answer = jax.tree.map(lambda leaf: leaf[best, jnp.arange(len(images))], padded)
+    answer = jax.tree.map(lambda leaf: leaf[best, jnp.arange(len(best))], padded)
     probability = jnp.max(jax.nn.softmax(evidence, axis=0), axis=0)
     misfit = jnp.where(winner == 0, _misfit(-2 * nothing, patch), answer.misfit)
     return _with_errors(answer, jnp.where(winner == 0, 0, counts.start + best), misfit, probability)

@@ -67,7 +67,8 @@ def trials(request, singles):
     none = jnp.zeros_like(flux)
     start = jnp.stack([none, none, flux, none, none + 0.6, none + 0.6])
     start, patches = jax.tree.map(
-        lambda leaf: jnp.moveaxis(leaf.reshape(len(leaf), TRIALS, SOURCES), 1, 0), (start, patch)
+        lambda leaf: jnp.moveaxis(leaf.reshape(*leaf.shape[:-1], TRIALS, SOURCES), -2, 0),
+        (start, patch),
     )
     dimmest, used = jnp.full(SOURCES, -50.0), jnp.ones(SOURCES, bool)
     round_psf = jnp.array(not isinstance(sensor.sigma, tuple))

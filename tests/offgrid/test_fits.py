@@ -8,8 +8,7 @@ import pytest
 
 from distax import DistaxError, Sensor, make_targets, render
 from distax.offgrid.fits import Search, best_fit
-from distax.offgrid.likelihood import ROUNDING_VARIANCE
-from distax.offgrid.patch import cut, window_width
+from distax.offgrid.patch import ROUNDING_VARIANCE, cut, window_width
 from distax.scenes import PlacementLaw
 from distax.sensor import pixel_response
 

@@ -9,7 +9,6 @@ from scipy.stats import norm
 
 from distax import Sensor, make_targets, render
 from distax.offgrid.likelihood import (
-    ROUNDING_VARIANCE,
     censored,
     image_and_jacobian,
     image_of,
@@ -18,7 +17,7 @@ from distax.offgrid.likelihood import (
     relative_noise,
     residual_and_weight,
 )
-from distax.offgrid.patch import Patch
+from distax.offgrid.patch import ROUNDING_VARIANCE, Patch
 
 WIDTH, SIGMA = 5, 0.6
 WINDOW = Sensor(height=WIDTH, width=WIDTH, sigma=SIGMA, full_well=None, bit_depth=None)
@@ -34,6 +33,7 @@ def patch_of(counts, lower, upper, variance):
     return Patch(
         **dict(zip(("counts", "lower", "upper"), leaves, strict=True)),
         variance=jnp.broadcast_to(jnp.float32(variance), shape),
+        rounding=jnp.full(shape[1], ROUNDING_VARIANCE),
         origin=jnp.zeros((2, shape[1]), jnp.int32),
     )
 

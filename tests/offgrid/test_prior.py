@@ -25,7 +25,8 @@ def patch_at(origin, lanes):
     """A patch of which only the place matters."""
     pixels = jnp.zeros((1, lanes))
     at = jnp.broadcast_to(jnp.array(origin, jnp.int32)[:, None], (2, lanes))
-    return Patch(counts=pixels, lower=pixels, upper=pixels, variance=pixels, origin=at)
+    same = dict.fromkeys(("counts", "lower", "upper", "variance"), pixels)
+    return Patch(**same, rounding=pixels[0], origin=at)
 
 
 @pytest.fixture(scope="module")
