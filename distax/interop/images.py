@@ -1,9 +1,10 @@
 """Images from files: PNG, TIFF and NPY."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Num
 
 from distax.errors import DistaxError
 
@@ -12,7 +13,12 @@ _ONE_CHANNEL = {"L", "I", "I;16", "I;16B", "F"}
 
 
 def read_images(path: Path) -> Float[np.ndarray, "N height width"]:
-    """The images in a file, values as stored (no scaling).
+    """The images in a file as floats; see `open_images`."""
+    return np.asarray(open_images(path), np.float32)
+
+
+def open_images(path: Path) -> Num[np.ndarray, "N height width"]:
+    """The images in a file, values and type as stored (no scaling); NPY is mapped, not read.
 
     Args:
       path: a PNG, a TIFF (every page is an image), or an NPY array `[height, width]` or
@@ -23,17 +29,15 @@ def read_images(path: Path) -> Float[np.ndarray, "N height width"]:
         another number of axes or of a type that is no count.
     """
     if path.suffix.lower() == ".npy":
-        images = _read_npy(path)
-    elif path.suffix.lower() in {".png", ".tif", ".tiff"}:
-        images = _read_pages(path)
-    else:
-        raise DistaxError(f"{path}: not a PNG, TIFF or NPY file by its name; convert it first")
-    return np.asarray(images, np.float32)
+        return _open_npy(path)
+    if path.suffix.lower() in {".png", ".tif", ".tiff"}:
+        return _read_pages(path)
+    raise DistaxError(f"{path}: not a FITS, PNG, TIFF or NPY file by its name; convert it first")
 
 
-def _read_npy(path: Path) -> np.ndarray:
+def _open_npy(path: Path) -> np.ndarray:
     try:
-        images = np.load(path, allow_pickle=False)
+        images = np.load(path, mmap_mode="r", allow_pickle=False)
     except OSError as error:
         raise DistaxError(f"{path}: cannot be read ({error.strerror or error})") from error
     except (ValueError, EOFError) as error:
@@ -44,6 +48,10 @@ def _read_npy(path: Path) -> np.ndarray:
         raise DistaxError(
             f"{path}: an array of shape {images.shape}; give [height, width] or [N, height, width]"
         )
+    if images.ndim == 3 and images.shape[-1] in (3, 4):
+        raise DistaxError(
+            f"{path}: an array of shape {images.shape} looks like colour channels; give one channel"
+        )
     return images.reshape(-1, *images.shape[-2:])
 
 
@@ -51,7 +59,8 @@ def _read_pages(path: Path) -> np.ndarray:
     from PIL import Image, ImageSequence
 
     try:
-        with Image.open(path) as file:
+        with warnings.catch_warnings(), Image.open(path) as file:
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             if file.mode not in _ONE_CHANNEL:
                 raise DistaxError(
                     f"{path}: a colour or palette image (mode {file.mode}); give one channel of "
@@ -60,6 +69,8 @@ def _read_pages(path: Path) -> np.ndarray:
             pages = [np.array(page) for page in ImageSequence.Iterator(file)]
     except FileNotFoundError as error:
         raise DistaxError(f"{path}: no such file") from error
+    except Image.DecompressionBombError as error:
+        raise DistaxError(f"{path}: too large for this format; store it as FITS or NPY") from error
     # Pillow reports damage as OSError, SyntaxError, ValueError or EOFError, by format.
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         if isinstance(error, DistaxError):

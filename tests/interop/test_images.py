@@ -52,7 +52,7 @@ def save_pages_of_two_sizes(path):
     [
         ("none.png", lambda path: None, "no such file"),
         ("none.npy", lambda path: None, r"cannot be read \(No such file"),
-        ("a.jpg", lambda path: None, "not a PNG, TIFF or NPY file by its name"),
+        ("a.jpg", lambda path: None, "not a FITS, PNG, TIFF or NPY file by"),
         ("rgb.png", Image.new("RGB", (11, 11)).save, "a colour or palette image"),
         ("palette.png", Image.new("P", (11, 11)).save, "a colour or palette image"),
         ("cut.png", save_truncated, "a truncated or damaged image"),
@@ -63,6 +63,11 @@ def save_pages_of_two_sizes(path):
         ("object.npy", lambda path: np.save(path, np.array([{}])), "not a whole NPY file"),
         ("line.npy", lambda path: np.save(path, np.zeros(11)), r"an array of shape \(11,\)"),
         ("void.npy", lambda path: np.save(path, np.zeros((0, 11, 11))), "an array of shape"),
+        (
+            "rgb.npy",
+            lambda path: np.save(path, np.zeros((11, 11, 3))),
+            "looks like colour",
+        ),
         ("sizes.tif", save_pages_of_two_sizes, "its pages have different sizes"),
     ],
 )
