@@ -1,0 +1,152 @@
+"""Simulated frames with their truth: clusters, stars, a gradient, noise and bad pixels."""
+
+from dataclasses import dataclass, replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from distax.errors import DistaxError, check_positive
+from distax.keys import threefry
+from distax.scenes import PlacementLaw, sample
+from distax.sensor import Sensor, expose, render
+from distax.targets import Targets
+
+_SPACING = 16
+"""Pixels along the edge of the squares of which each holds at most one cluster or star."""
+_HOT = 100.0
+"""What a hot pixel reads above the others, in standard deviations of the read noise, at most."""
+
+
+@dataclass(frozen=True)
+class FrameScene:
+    """What a simulated frame holds.
+
+    Attributes:
+      height, width: of the frame in pixels.
+      clusters: groups of close targets, each by `law`, at least eight pixels apart.
+      law: their counts, distances and intensities.
+      stars: targets that are alone.
+      star_intensity: bounds in counts of a star's intensity, uniform in its logarithm.
+      gradient: counts by which the background rises from the first corner to the last.
+      bad_pixels: share of pixels that are bad: half of them NaN, half of them hot.
+
+    Raises:
+      DistaxError: a size that is not positive, a share beyond 0..1, or more clusters and stars than
+        the frame has room for.
+    """
+
+    height: int = 512
+    width: int = 640
+    clusters: int = 100
+    law: PlacementLaw = PlacementLaw()
+    stars: int = 30
+    star_intensity: tuple[float, float] = (50.0, 5000.0)
+    gradient: float = 20.0
+    bad_pixels: float = 1e-4
+
+    def __post_init__(self) -> None:
+        check_positive(height=self.height, width=self.width)
+        room = (self.height // _SPACING) * (self.width // _SPACING)
+        if not 0 <= self.clusters + self.stars <= room:
+            raise DistaxError(
+                f"a frame of {self.height}×{self.width} px has room for {room} clusters and stars, "
+                f"not for {self.clusters + self.stars}"
+            )
+        if not 0 <= self.bad_pixels <= 1:
+            raise DistaxError(f"bad_pixels must lie between 0 and 1, got {self.bad_pixels}")
+
+
+FRAME_SENSOR = Sensor(full_well=None, bit_depth=None, read_noise=2.0, background=100.0)
+"""The camera of simulated frames, if no other is named."""
+
+
+@dataclass(frozen=True)
+class FrameTruth:
+    """The true targets of a frame.
+
+    Attributes:
+      targets: `[K]`, no padding, in frame coordinates.
+      group: `[K]`, number of the cluster or star that each belongs to, clusters first.
+    """
+
+    targets: Targets
+    group: Int[np.ndarray, " K"]
+
+
+def simulate_frame(
+    key: PRNGKeyArray, scene: FrameScene = FrameScene(), sensor: Sensor = FRAME_SENSOR
+) -> tuple[Float[np.ndarray, "height width"], FrameTruth]:
+    """A frame as a sensor delivers it, and its true targets; the key alone decides what it shows.
+
+    Args:
+      key: random key.
+      scene: what it holds.
+      sensor: PSF, noise, clipping and background level; its size is the scene's.
+    """
+    sensor = replace(sensor, height=scene.height, width=scene.width)
+    place_key, cluster_key, star_key, noise_key, bad_key = jax.random.split(threefry(key), 5)
+    hosts = _hosts(place_key, scene)
+    clusters = sample(cluster_key, scene.clusters, _at_origin(scene.law))
+    position = clusters.position + hosts[: scene.clusters, None]
+    offset_key, flux_key = jax.random.split(star_key)
+    star = hosts[scene.clusters :] + jax.random.uniform(offset_key, (scene.stars, 2)) - 0.5
+    low, high = jnp.log(jnp.array(scene.star_intensity))
+    flux = jnp.exp(jax.random.uniform(flux_key, (scene.stars,), minval=low, maxval=high))
+    truth = _together(position, clusters, star, flux)
+    image = render(truth.targets, sensor) + _gradient(scene)
+    return _with_bad_pixels(
+        bad_key, np.array(expose(noise_key, image, sensor)), scene, sensor
+    ), truth
+
+
+def _hosts(key: PRNGKeyArray, scene: FrameScene) -> Float[Array, "N 2"]:
+    """Pixels in squares of their own, away from each other and from the frame's edge."""
+    rows, columns = scene.height // _SPACING, scene.width // _SPACING
+    cell_key, place_key = jax.random.split(key)
+    number = scene.clusters + scene.stars
+    cell = jax.random.permutation(cell_key, rows * columns)[:number]
+    corner = jnp.stack([cell // columns, cell % columns], axis=-1) * _SPACING
+    margin = _SPACING // 4
+    return corner + jax.random.randint(place_key, (number, 2), margin, _SPACING - margin + 1)
+
+
+def _at_origin(law: PlacementLaw) -> PlacementLaw:
+    """The law for an image of one pixel, which is then the host: positions are relative to it."""
+    return replace(law, height=1, width=1, border=0)
+
+
+def _together(
+    position: Float[Array, "C K 2"],
+    clusters: Targets,
+    star: Float[Array, "S 2"],
+    flux: Float[Array, " S"],
+) -> FrameTruth:
+    mask = np.asarray(clusters.mask)
+    intensity = np.concatenate([np.asarray(clusters.intensity)[mask], np.asarray(flux)])
+    everything = np.concatenate([np.asarray(position)[mask], np.asarray(star)])
+    group = np.concatenate([np.nonzero(mask)[0], len(mask) + np.arange(len(flux))])
+    targets = Targets(
+        position=everything, intensity=intensity, mask=np.ones(len(group), bool), score=intensity
+    )
+    return FrameTruth(targets=targets, group=group)
+
+
+def _gradient(scene: FrameScene) -> Float[Array, "height width"]:
+    down = jnp.linspace(0.0, 0.5, scene.height)[:, None]
+    across = jnp.linspace(0.0, 0.5, scene.width)
+    return scene.gradient * (down + across)
+
+
+def _with_bad_pixels(
+    key: PRNGKeyArray, frame: np.ndarray, scene: FrameScene, sensor: Sensor
+) -> Float[np.ndarray, "height width"]:
+    number = round(scene.bad_pixels * frame.size)
+    place_key, excess_key = jax.random.split(key)
+    pixel = np.asarray(jax.random.choice(place_key, frame.size, (number,), replace=False))
+    excess = np.asarray(jax.random.uniform(excess_key, (number,)))
+    flat = frame.reshape(-1)
+    flat[pixel] += _HOT * max(sensor.read_noise, 1.0) * excess
+    flat[pixel[: number // 2]] = np.nan
+    return np.minimum(frame, sensor.white)
