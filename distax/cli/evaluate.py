@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from distax.cli.choosing import Method, chosen_unmixer
+from distax.cli.frame_options import FrameOptions
 from distax.errors import DistaxError, check_positive
 
 if TYPE_CHECKING:
@@ -40,6 +41,9 @@ class Evaluate:
     """Which split of the dataset."""
     images: int = 10_000
     """How many images at most."""
+    frames: int | None = None
+    """Score on so many simulated frames of 640×512 pixels instead of images, by refine unless
+    --method says posterior."""
     seed: int = 1
     """Seed of the simulated scenes."""
     threshold: float = 50.0
@@ -56,6 +60,8 @@ class Evaluate:
         from distax.figures import draw_evaluation
         from distax.files import write_text
 
+        if self.frames is not None:
+            return self._run_frames(self.frames)
         check_positive(images=self.images)
         if self.dataset and self.sensor:
             raise DistaxError(
@@ -80,6 +86,31 @@ class Evaluate:
             write_text(self.json, json.dumps(about | result.to_dict(), indent=2) + "\n")
         if self.figure:
             draw_evaluation(self.figure, result)
+
+    def _run_frames(self, frames: int) -> None:
+        import jax
+
+        from distax.cli.report import print_frame_evaluation
+        from distax.evaluation.frames import assess_frames
+        from distax.files import write_text
+        from distax.frames.simulation import simulate_frame
+
+        check_positive(frames=frames)
+        if self.dataset or self.figure:
+            raise DistaxError(
+                "frames are simulated and not drawn: leave --dataset and --figure out"
+            )
+        unmixer = FrameOptions().unmixer(self.method, self.checkpoint)
+        found, truth = [], []
+        for key in jax.random.split(jax.random.key(self.seed), frames):
+            pixels, true = simulate_frame(key)
+            found.append(unmixer(pixels))
+            truth.append(true)
+        result = assess_frames(found, truth)
+        print_frame_evaluation(result, unmixer.method)
+        if self.json:
+            about = {"method": unmixer.method, "seed": self.seed}
+            write_text(self.json, json.dumps(about | result.to_dict(), indent=2) + "\n")
 
     def _data(self, sensor: "Sensor", law: "PlacementLaw") -> "tuple[np.ndarray | Array, Targets]":
         """Images to evaluate on, and their targets."""

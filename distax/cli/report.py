@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from distax.evaluation import Evaluation
+from distax.evaluation.frames import FrameEvaluation
 from distax.metrics import RADII
 
 # CSO-mAP and AP at the five radii in percent. Scores on simulated images run one or two points
@@ -65,6 +66,23 @@ def print_by_count(result: Evaluation) -> None:
             *(_percent((group["coverage"] or {}).get(level)) for level in levels),
         )
     wide_console().print(table)
+
+
+def print_frame_evaluation(result: FrameEvaluation, name: str) -> None:
+    """Print how well frames were unmixed."""
+    table = Table("percent", "mean", *(f"within {radius} px" for radius in result.ap))
+    rows = {
+        f"{name}, {result.frames} frames: average precision (mean: CSO-mAP)": result.ap,
+        "true targets found": result.recall,
+    }
+    for label, by_radius in rows.items():
+        shares = list(by_radius.values())
+        table.add_row(label, *map(_percent, [sum(shares) / len(shares), *shares]))
+    wide_console().print(table)
+    print(
+        f"{_percent(result.blob_recall)}% of clusters and stars found, right number of targets in "
+        f"{_percent(result.right_count)}% of them, {result.false_blobs:.2f} false blobs a frame"
+    )
 
 
 def print_reliability(result: Evaluation) -> None:
