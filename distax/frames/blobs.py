@@ -93,6 +93,9 @@ def signal_to_noise(
     from scipy.ndimage import correlate1d
 
     line = psf_line(sigma)
+    # In units of the noise: a frame's own may be so small that float32 does not hold 1 / n².
+    scale = np.mean(noise)
+    counts, noise = counts / scale, noise / scale
     known = np.isfinite(counts)
     weight = np.where(known, 1.0 / noise**2, 0.0)
 

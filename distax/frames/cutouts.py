@@ -74,7 +74,7 @@ def cut_windows(
       side: pixels along a window's edge.
     """
 
-    def around(image: np.ndarray, outside: float) -> np.ndarray:
+    def around(image: np.ndarray, outside: float | bool) -> np.ndarray:
         padded = np.pad(image, side // 2, constant_values=outside)
         windows = np.lib.stride_tricks.sliding_window_view(padded, (side, side))
         return windows[pixel[:, 0], pixel[:, 1]]
@@ -82,8 +82,8 @@ def cut_windows(
     return Cutouts(
         pixel=pixel,
         signal_to_noise=significance[pixel[:, 0], pixel[:, 1]],
-        counts=around(counts, math.nan),
-        noise=around(noise, 1.0),
+        counts=around(counts, math.nan).astype(np.float64),
+        noise=around(noise, 1.0).astype(np.float64),
         clipped=around(clipped, False),
         inside=around(np.ones(counts.shape, bool), False),
     )
@@ -143,7 +143,8 @@ def blob_flux(cutouts: Cutouts, sensor: Sensor, law: PlacementLaw) -> Float[np.n
     shape = np.outer(line, line)
     said = np.isfinite(cutouts.counts) & ~cutouts.clipped
     weight = np.where(said, 1.0 / cutouts.noise**2, 0.0)
-    power = np.maximum(np.sum(weight * shape**2, axis=(1, 2)), 1e-30)
+    power = np.sum(weight * shape**2, axis=(1, 2))
+    power = np.where(power > 0, power, 1.0)
     signal = np.sum(weight * shape * np.where(said, cutouts.counts, 0.0), axis=(1, 2))
     return np.maximum(signal / power, 1.0 / np.sqrt(power))
 
@@ -176,7 +177,7 @@ def patches(
     edge = HALF_STEP if rounding else _REAL_STEP * core.noise
 
     def lanes(pixels: np.ndarray) -> jnp.ndarray:
-        return jnp.asarray(pixels.reshape(len(unit), -1).T, jnp.float32)
+        return jnp.asarray(pixels.reshape(len(unit), pixels.shape[1] ** 2).T, jnp.float32)
 
     scale = unit[:, None, None]
     central = np.full((2, len(unit)), cutouts.counts.shape[-1] // 2)

@@ -101,7 +101,7 @@ def simulate_frame(
     ), truth
 
 
-def _hosts(key: PRNGKeyArray, scene: FrameScene) -> Float[Array, "N 2"]:
+def _hosts(key: PRNGKeyArray, scene: FrameScene) -> Int[Array, "N 2"]:
     """Pixels in squares of their own, away from each other and from the frame's edge."""
     rows, columns = scene.height // _SPACING, scene.width // _SPACING
     cell_key, place_key = jax.random.split(key)

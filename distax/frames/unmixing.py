@@ -4,7 +4,6 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal
 
 import jax
 import numpy as np
@@ -80,7 +79,7 @@ class FrameUnmixer:
 
     sensor: Sensor = Sensor(full_well=None, bit_depth=None)
     law: FrameLaw = FrameLaw()
-    method: Literal["refine", "posterior"] = "refine"
+    method: str = "refine"
     false_blobs: float = 0.01
     box: int = 64
     effort: Effort = Effort()

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -20,6 +20,7 @@ Sky = Callable[
 """Rows and columns in pixels to right ascensions and declinations in degrees (ICRS)."""
 
 
+@runtime_checkable
 class Pixels(Protocol):
     """What a frame is read from: an array, a mapped file, or anything sliced like one."""
 

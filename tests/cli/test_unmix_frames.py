@@ -1,0 +1,99 @@
+"""With at most two targets a blob in the smallest windows, as in tests/frames/test_unmixing.py."""
+
+import csv
+import json
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from distax import Sensor, make_targets, render
+from distax.cli.main import main
+from distax.frames import FrameLaw, FrameUnmixer
+
+fits = pytest.importorskip("astropy.io.fits")
+SMALL = ["--frame.max-targets", "2", "--frame.cluster", "1.0"]
+
+
+@pytest.fixture(scope="module")
+def frame():
+    position = jnp.float32([[20.3, 30.2], [50.1, 12.4]])
+    ideal = render(make_targets(position, jnp.float32([400.0, 600.0])), Sensor(height=64, width=48))
+    noise = 2.0 * np.random.default_rng(5).standard_normal((64, 48))
+    return (np.asarray(ideal) + 100 + noise).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def file(frame, tmp_path_factory):
+    header = fits.Header()
+    header.update(CTYPE1="RA---TAN", CTYPE2="DEC--TAN", CRVAL1=150.0, CRVAL2=2.0, BUNIT="adu")
+    header.update(CRPIX1=1.0, CRPIX2=1.0, CDELT1=-0.001, CDELT2=0.002, SATURATE=250.0)
+    path = tmp_path_factory.mktemp("frames") / "frame.fits"
+    fits.PrimaryHDU(frame, header).writeto(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def found(frame):
+    sensor = Sensor(full_well=250.0, bit_depth=None)
+    return FrameUnmixer(sensor=sensor, law=FrameLaw(max_targets=2, cluster=1.0))(frame)
+
+
+def test_table_csv_json_and_figure_say_what_is_in_the_frame(file, found, tmp_path, capsys):
+    outputs = [f"--{kind}={tmp_path / f'a.{kind}'}" for kind in ("json", "csv")]
+    main(["unmix", str(file), *SMALL, *outputs, "--figure", str(tmp_path / "a.png")])
+    (answer,) = json.loads((tmp_path / "a.json").read_text())
+    targets = answer.pop("targets")
+    assert len(targets) == len(found.blob) >= 2
+    position = np.array([[target["row"], target["column"]] for target in targets])
+    np.testing.assert_allclose(position, found.targets.position, atol=1e-4)
+    dec = np.array([target["dec"] for target in targets])
+    np.testing.assert_allclose(dec, 2.0 + 0.002 * position[:, 0], atol=1e-6)
+    assert [target["blob"] for target in targets] == found.blob.tolist()
+    assert all("clipped" in target["flags"] for target in targets)
+    assert answer["background"] == pytest.approx(100, abs=0.5)
+    assert answer["noise"] == pytest.approx(2, rel=0.1)
+    about = {"file": str(file), "image": 0, "height": 64, "width": 48, "unit": "adu", "blobs": 2}
+    assert about.items() <= answer.items()
+    with (tmp_path / "a.csv").open() as text:
+        rows = list(csv.DictReader(text))
+    assert [float(row["row"]) for row in rows] == position[:, 0].tolist()
+    assert [row["flags"].split() for row in rows] == [target["flags"] for target in targets]
+    table = capsys.readouterr().out
+    assert f"{position[0, 0]:.3f} ±" in table
+    assert f"{dec[0]:.6f}" in table
+    assert imread(tmp_path / "a.png").shape[1] == 1800
+
+
+def test_frames_and_images_are_answered_side_by_side(file, frame, tmp_path, capsys):
+    np.save(tmp_path / "images.npy", np.zeros((2, 11, 11)))
+    np.save(tmp_path / "frames.npy", np.stack([frame, np.full_like(frame, 7)]))
+    names = [str(tmp_path / "images.npy"), str(tmp_path / "frames.npy")]
+    options = [*SMALL, "--method", "refine"]
+    with pytest.raises(SystemExit, match="distax: 1 of 2 files could not be unmixed"):
+        main(["unmix", *names, *options, f"--csv={tmp_path / 'a.csv'}"])
+    captured = capsys.readouterr()
+    assert "frames.npy: image 1, the background does not vary" in captured.err
+    assert captured.out.count("no target") == 2
+    with (tmp_path / "a.csv").open() as text:
+        header, *rows = csv.reader(text)
+    assert {"blob", "flags", "trusted", "count_probability"} < set(header)
+    assert {row[0] for row in rows} == {names[1]}
+    with pytest.raises(SystemExit, match="not both"):
+        main(["unmix", names[0], str(file), *options, "--figure", str(tmp_path / "a.png")])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--method", "fast"], "the method fast unmixes images of its sensor's size only"),
+        (["--checkpoint", "fista"], "a checkpoint unmixes images of its sensor's size only"),
+        (["--frame.extension", "SCI"], "no extension 'SCI'"),
+        (["--frame.sigma", "0"], "sigma must be greater than 0"),
+    ],
+)
+def test_what_frames_cannot_have_is_an_error(file, options, message, capsys):
+    with pytest.raises(SystemExit, match="1 of 1 files could not be unmixed"):
+        main(["unmix", str(file), *options])
+    assert message in capsys.readouterr().err

@@ -1,0 +1,170 @@
+"""With at most two targets a blob, whose fits compile fast, in windows of the smallest size."""
+
+from dataclasses import replace
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from distax import DistaxError, Sensor, make_targets, render
+from distax.frames import Flag, FrameLaw, FrameUnmixer
+from distax.frames.blobs import detection_threshold
+
+SHAPE = (90, 110)
+CAMERA = Sensor(full_well=900.0, bit_depth=None)
+LAW = FrameLaw(max_targets=2, cluster=1.0)
+UNMIXER = FrameUnmixer(sensor=CAMERA, law=LAW)
+# Row, column, intensity: a star, two close targets, two neighbouring blobs, one at the edge, one
+# that clips.
+TRUTH = np.array(
+    [
+        [20.3, 30.2, 400.0],
+        [40.1, 60.4, 600.0],
+        [40.4, 59.8, 500.0],
+        [70.2, 20.1, 500.0],
+        [70.4, 24.0, 400.0],
+        [0.2, 80.1, 600.0],
+        [60.1, 90.0, 3000.0],
+    ]
+)
+
+
+@pytest.fixture(scope="module")
+def pixels():
+    sensor = Sensor(height=SHAPE[0], width=SHAPE[1])
+    targets = make_targets(jnp.float32(TRUTH[:, :2]), jnp.float32(TRUTH[:, 2]))
+    row, column = np.indices(SHAPE)
+    noise = 2.0 * np.random.default_rng(5).standard_normal(SHAPE)
+    frame = np.asarray(render(targets, sensor)) + 100 + 0.05 * row + 0.02 * column + noise
+    frame[21, 31] = np.nan
+    frame[8:10, 8] = np.inf
+    return np.minimum(frame, CAMERA.full_well)
+
+
+@pytest.fixture(scope="module")
+def found(pixels):
+    return UNMIXER(pixels)
+
+
+def nearest(found):
+    """The found target next to each true one."""
+    distance = np.linalg.norm(found.targets.position - TRUTH[:, None, :2], axis=-1)
+    return distance.argmin(axis=1), distance.min(axis=1)
+
+
+def test_every_target_is_found_once_within_its_error(found):
+    slots, distance = nearest(found)
+    assert sorted(slots) == list(range(len(TRUTH))) == list(range(len(found.blob)))
+    spread = np.sqrt(np.trace(found.targets.covariance, axis1=1, axis2=2))[slots]
+    assert (distance < 3.5 * spread).all()
+    assert (spread[:6] < 0.05).all()
+    error = found.targets.intensity[slots] - TRUTH[:, 2]
+    assert (np.abs(error) < 4 * found.targets.intensity_std[slots]).all()
+    assert len(found.blobs.pixel) == 6
+    assert (np.diff(found.blobs.signal_to_noise) <= 0).all()
+    np.testing.assert_allclose(np.abs(found.local_level), 0.0, atol=1.0)
+
+
+def test_flags_say_what_is_the_matter(found):
+    slots, _ = nearest(found)
+    flags = [Flag(int(flag)) & ~Flag.UNSURE for flag in found.flags[slots]]
+    crowded = Flag.CROWDED
+    assert flags == [Flag(0), Flag(0), Flag(0), crowded, crowded, Flag.BORDER, Flag.CLIPPED]
+    assert (Flag.CLIPPED | Flag.BORDER).names == ("clipped", "border")
+
+
+def test_bands_change_nothing(pixels, found):
+    banded = replace(UNMIXER, rows_at_once=13)(pixels)
+    assert banded.blob.tolist() == found.blob.tolist()
+    assert banded.flags.tolist() == found.flags.tolist()
+    np.testing.assert_array_equal(banded.blobs.pixel, found.blobs.pixel)
+    np.testing.assert_allclose(banded.targets.position, found.targets.position, atol=1e-4)
+    np.testing.assert_allclose(banded.targets.intensity, found.targets.intensity, rtol=1e-3)
+
+
+def test_units_and_place_do_not_matter(pixels, found):
+    """A frame in other units, in the middle of a larger one, has the same targets in it."""
+    scaled = replace(CAMERA, full_well=900e-6)
+    other = replace(UNMIXER, sensor=scaled)(1e-6 * pixels)
+    assert other.flags.tolist() == found.flags.tolist()
+    np.testing.assert_allclose(other.targets.position, found.targets.position, atol=2e-3)
+    np.testing.assert_allclose(other.targets.intensity, 1e-6 * found.targets.intensity, rtol=0.02)
+
+
+def test_a_star_in_a_wrong_psf_is_unsure(pixels):
+    wide = render(
+        make_targets(jnp.float32([[45.0, 55.2]]), jnp.float32([5000.0])),
+        Sensor(height=SHAPE[0], width=SHAPE[1], sigma=1.0),
+    )
+    frame = 100 + 2.0 * np.random.default_rng(1).standard_normal(SHAPE) + np.asarray(wide)
+    found = UNMIXER(frame)
+    assert len(found.blob) > 0
+    assert (found.flags & Flag.UNSURE).all()
+
+
+def test_an_empty_frame_has_no_blobs(pixels):
+    noise = np.random.default_rng(2).standard_normal(SHAPE)
+    found = UNMIXER(noise)
+    assert len(found.blob) == len(found.blobs.pixel) == 0
+    assert found.threshold == detection_threshold(0.01, SHAPE[0] * SHAPE[1], 0.5)
+    known = replace(UNMIXER, sensor=replace(CAMERA, read_noise=0.1))(noise)
+    assert len(known.blobs.pixel) > 100
+
+
+def test_known_intensities_decide_the_count():
+    """Two targets whose distance is too small to see: only their flux tells that they are two."""
+    place = jnp.float32([[45.0, 55.0], [45.05, 55.3]])
+    targets = make_targets(place, jnp.float32([235.0, 235.0]))
+    ideal = np.asarray(render(targets, Sensor(height=SHAPE[0], width=SHAPE[1])))
+    frame = 100 + 12.0 * np.random.default_rng(1).standard_normal(SHAPE) + ideal
+    known = replace(LAW, min_intensity=220.0, max_intensity=250.0)
+    counts = [len(replace(UNMIXER, law=law)(frame).blob) for law in (LAW, known)]
+    assert counts == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("frame", "message"),
+    [
+        (np.zeros((40, 40, 3)), r"of shape \(40, 40, 3\) is no frame"),
+        (np.zeros((5, 40)), "5×40 px are too few"),
+        (np.zeros((0, 40)), "0×40 px are too few"),
+        (np.full((40, 40), 7.0), "does not vary .it reads 7.*read noise"),
+        (np.full((40, 40), 900.0), "the background itself is saturated"),
+        (np.full((40, 40), np.nan), "NaN or infinite"),
+    ],
+)
+def test_what_is_no_frame_is_refused(frame, message):
+    with pytest.raises(DistaxError, match=message):
+        UNMIXER(frame)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"method": "fast"}, "unknown method for frames 'fast'"),
+        ({"box": 3}, "box must be at least 16"),
+        ({"false_blobs": 0.0}, "false_blobs must be greater"),
+    ],
+)
+def test_what_cannot_be_set_is_refused(options, message):
+    with pytest.raises(DistaxError, match=message):
+        FrameUnmixer(**options)
+
+
+def test_the_posterior_takes_frames_too(pixels, found):
+    from distax.offgrid.sampler import QUICK
+
+    sampled = replace(UNMIXER, method="posterior", effort=replace(QUICK, levels=2))(pixels)
+    assert len(sampled.blob) == len(found.blob)
+    slots, distance = nearest(sampled)
+    assert len(set(slots)) == len(TRUTH)
+    assert (distance < 0.15).all()
+
+
+def test_compiled_programs_are_shared_between_frames(pixels, found):
+    """Neither the noise, the full well nor the number of blobs makes anything compile anew."""
+    from distax.frames.unmixing import _refined
+
+    before = _refined._cache_size()
+    replace(UNMIXER, sensor=replace(CAMERA, full_well=800.0, read_noise=2.0))(pixels[:64, :64])
+    assert _refined._cache_size() == before
