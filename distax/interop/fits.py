@@ -77,9 +77,10 @@ def _opened(path: Path) -> Iterator[Any]:
 
     with _reading(path):
         hdus = fits.open(path)
-        # Reads every header: a file that was cut short tells so here.
-        len(hdus)
     with hdus:
+        with _reading(path):
+            # Reads every header: a file that was cut short tells so here.
+            len(hdus)
         yield hdus
 
 
