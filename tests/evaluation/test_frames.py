@@ -29,7 +29,9 @@ def found_at(position, blob, pixel, score=None):
         flags=np.zeros(count, int),
         misfit=np.ones(count),
         count_probability=np.ones(count),
-        blobs=Blobs(pixel=np.array(pixel, int).reshape(-1, 2), signal_to_noise=np.full(len(pixel), 9.0)),
+        blobs=Blobs(
+            pixel=np.array(pixel, int).reshape(-1, 2), signal_to_noise=np.full(len(pixel), 9.0)
+        ),
         local_level=np.zeros(len(pixel)),
         background=FLAT,
         threshold=5.0,
