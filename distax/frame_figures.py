@@ -35,7 +35,7 @@ class FramePicture:
     name: str
     pixels: Float[np.ndarray, "rows columns"]
     step: int
-    zooms: dict[int, Float[np.ndarray, "rows columns"]]
+    zooms: dict[int, Float[np.ndarray, "_ _"]]
     found: FrameTargets
 
 

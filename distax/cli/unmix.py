@@ -87,12 +87,11 @@ class Unmix:
                     try:
                         self._take_one((path, number), frame, unmixer, found)
                     except DistaxError as error:
-                        problems.append(f"image {number}, {error}" if len(content) > 1 else error)
+                        problems.append(f"{path}: image {number}, {error}")
         except DistaxError as error:
-            problems.append(error)
+            problems.append(str(error))
         for problem in problems:
-            named = str(problem).startswith(str(path))
-            print(f"distax: {problem}" if named else f"distax: {path}: {problem}", file=sys.stderr)
+            print(f"distax: {problem}", file=sys.stderr)
         return not problems
 
     def _take_one(

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,10 +75,11 @@ class _Rows:
 def _opened(path: Path) -> Iterator[Any]:
     from astropy.io import fits
 
-    with _reading(path):
-        hdus = fits.open(path)
-    with hdus:
+    with ExitStack() as stack:
         with _reading(path):
+            # Astropy leaves a damaged file open that it opened itself.
+            file = stack.enter_context(path.open("rb"))
+            hdus = stack.enter_context(fits.open(file))
             # Reads every header: a file that was cut short tells so here.
             len(hdus)
         yield hdus

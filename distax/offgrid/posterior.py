@@ -62,7 +62,7 @@ def posterior_of_windows(
     return answer
 
 
-def _rows(chosen: np.ndarray, leaf: Array) -> np.ndarray:
+def _rows(chosen: np.ndarray, leaf: Array | np.ndarray) -> np.ndarray:
     return np.asarray(leaf)[chosen]
 
 

