@@ -12,8 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from distax.errors import DistaxError
-from distax.offgrid.patch import ROUNDING_VARIANCE
-from distax.offgrid.patch import HALF_STEP
+from distax.offgrid.patch import HALF_STEP, ROUNDING_VARIANCE
 
 _ROUNDS = 20
 _EM_ROUNDS = 300

@@ -96,9 +96,10 @@ class Evaluate:
         from distax.frames.simulation import simulate_frame
 
         check_positive(frames=frames)
-        if self.dataset or self.figure:
+        if self.dataset or self.figure or self.sensor:
             raise DistaxError(
-                "frames are simulated and not drawn: leave --dataset and --figure out"
+                "frames are simulated, by one camera, and not drawn: leave --dataset, --sensor and "
+                "--figure out"
             )
         unmixer = FrameOptions().unmixer(self.method, self.checkpoint)
         found, truth = [], []

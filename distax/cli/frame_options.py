@@ -10,6 +10,9 @@ from distax.errors import DistaxError
 if TYPE_CHECKING:
     from distax.frames import FrameUnmixer
     from distax.interop.frames import Frame
+    from distax.sensor import Sensor
+
+_CAMERA = ("sigma", "full_well", "bit_depth", "read_noise", "electrons_per_count")
 
 
 @dataclass(frozen=True)
@@ -41,14 +44,16 @@ class FrameOptions:
     extension: str | None = None
     """Name or number of the FITS extension; the first two-dimensional image without it."""
 
-    def unmixer(self, method: Method | None, checkpoint: Path | None) -> "FrameUnmixer":
+    def unmixer(
+        self, method: Method | None, checkpoint: Path | None, sensor_file: Path | None = None
+    ) -> "FrameUnmixer":
         """The unmixer that the options describe, by refine unless another method is named.
 
         Raises:
-          DistaxError: a method that cannot unmix frames, or a value out of range.
+          DistaxError: a method that cannot unmix frames, a value out of range, or a camera that is
+            described twice.
         """
         from distax.frames import FrameLaw, FrameUnmixer
-        from distax.sensor import Sensor
 
         if checkpoint is not None or method not in (None, "refine", "posterior"):
             raise DistaxError(
@@ -56,13 +61,7 @@ class FrameOptions:
                 "sensor's size only; choose the method refine or posterior for a frame"
             )
         return FrameUnmixer(
-            sensor=Sensor(
-                sigma=self.sigma,
-                full_well=self.full_well,
-                bit_depth=self.bit_depth,
-                read_noise=self.read_noise or 0.0,
-                electrons_per_count=self.electrons_per_count,
-            ),
+            sensor=self._camera(sensor_file),
             law=FrameLaw(
                 max_targets=self.max_targets,
                 cluster=self.cluster,
@@ -73,6 +72,21 @@ class FrameOptions:
             false_blobs=self.false_blobs,
             box=self.box,
         )
+
+    def _camera(self, sensor_file: Path | None) -> "Sensor":
+        from distax.interop.sensor_file import read_sensor
+        from distax.sensor import Sensor
+
+        if sensor_file is None:
+            camera = {name: getattr(self, name) for name in _CAMERA}
+            return Sensor(**camera | {"read_noise": self.read_noise or 0.0})
+        for name in _CAMERA:
+            if getattr(self, name) != getattr(FrameOptions, name):
+                option = f"--frame.{name.replace('_', '-')}"
+                raise DistaxError(
+                    f"--sensor and {option} both describe the camera; leave one of them out"
+                )
+        return read_sensor(sensor_file)
 
 
 def adapted(unmixer: "FrameUnmixer", frame: "Frame") -> "FrameUnmixer":

@@ -40,8 +40,9 @@ class Unmix:
     """What to use: folder of a run of `train` or `quickstart`, a .safetensors file, weights that
     come with distax, or a solver such as fista."""
     sensor: Path | None = None
-    """TOML file with the sensor whose images they are, as `calibrate` writes it; CSIST-100K's
-    without one. For another sensor posterior is used unless something else is said."""
+    """TOML file with the sensor whose images or frames they are, as `calibrate` writes it;
+    CSIST-100K's without one. For images of another sensor posterior is used unless something else
+    is said."""
     threshold: float = 50.0
     """Counts a grid node needs to be reported."""
     json: Path | None = None
@@ -108,7 +109,9 @@ class Unmix:
                 raise DistaxError(problem)
             found.images[source] = image
             return
-        targets = adapted(self.frame.unmixer(self.method, self.checkpoint), frame)(frame.pixels)
+        targets = adapted(self.frame.unmixer(self.method, self.checkpoint, self.sensor), frame)(
+            frame.pixels
+        )
         found.frames[source] = answer_for_frame(source, frame, targets)
         if self.figure and len(found.pictures) < MAX_FRAMES:
             found.pictures.append(picture_of(_title(source), frame.pixels, targets))

@@ -1,6 +1,7 @@
 """Blobs in a frame: peaks of the matched filter that noise hardly makes."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import jax.numpy as jnp
@@ -8,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from distax.errors import DistaxError
-from distax.sensor import pixel_response
+from distax.sensor import Sigma, per_axis, pixel_response
 
 _LEAST_WEIGHT = 0.25
 """Share of the PSF's power that known pixels must hold for a place to be looked at."""
@@ -27,7 +28,7 @@ class Blobs:
     signal_to_noise: Float[np.ndarray, " B"]
 
 
-def false_blobs(threshold: float, pixels: int, sigma: float) -> float:
+def false_blobs(threshold: float, pixels: int, sigma: Sigma) -> float:
     """Expected number of peaks above a threshold that Gaussian white noise alone makes.
 
     The matched filter's output is a Gaussian field of unit variance. Where the PSF is wide its
@@ -44,11 +45,11 @@ def false_blobs(threshold: float, pixels: int, sigma: float) -> float:
     """
     from scipy.stats import norm
 
-    per_pixel = min(1.0, float(np.sum(psf_line(sigma) ** 2)) ** 2 * threshold**2)
+    per_pixel = min(1.0, _power(_psf_lines(sigma)) * threshold**2)
     return pixels * per_pixel * float(norm.sf(threshold))
 
 
-def detection_threshold(expected: float, pixels: int, sigma: float) -> float:
+def detection_threshold(expected: float, pixels: int, sigma: Sigma) -> float:
     """Signal-to-noise ratio at which `false_blobs` is the number expected.
 
     Raises:
@@ -74,10 +75,20 @@ def psf_line(sigma: float) -> Float[np.ndarray, " width"]:
     return np.asarray(pixel_response(jnp.array(float(reach)), 2 * reach + 1, sigma))
 
 
+def _psf_lines(sigma: Sigma) -> list[np.ndarray]:
+    """The PSF along rows' axis and along columns'; it is their outer product."""
+    return [psf_line(float(width)) for width in per_axis(sigma)]
+
+
+def _power(lines: Sequence[np.ndarray]) -> float:
+    """Σ PSF²."""
+    return float(np.prod([np.sum(line**2) for line in lines]))
+
+
 def signal_to_noise(
     counts: Float[np.ndarray, "height width"],
     noise: Float[np.ndarray, "height width"],
-    sigma: float,
+    sigma: Sigma,
 ) -> Float[np.ndarray, "height width"]:
     """The significance of a point source at each pixel's centre, by the matched filter.
 
@@ -92,20 +103,21 @@ def signal_to_noise(
     """
     from scipy.ndimage import correlate1d
 
-    line = psf_line(sigma)
+    lines = _psf_lines(sigma)
     # In units of the noise: a frame's own may be so small that float32 does not hold 1 / n².
     scale = np.mean(noise)
     counts, noise = counts / scale, noise / scale
     known = np.isfinite(counts)
     weight = np.where(known, 1.0 / noise**2, 0.0)
 
-    def filtered(image: np.ndarray, line: np.ndarray) -> np.ndarray:
-        along_rows = correlate1d(image, line, axis=1, mode="constant")
-        return np.asarray(correlate1d(along_rows, line, axis=0, mode="constant"))
+    def filtered(image: np.ndarray, lines: Sequence[np.ndarray]) -> np.ndarray:
+        for axis, line in enumerate(lines):
+            image = correlate1d(image, line, axis=axis, mode="constant")
+        return image
 
-    signal = filtered(weight * np.where(known, counts, 0.0), line)
-    power = filtered(weight, line**2)
-    enough = power * noise**2 > _LEAST_WEIGHT * np.sum(line**2) ** 2
+    signal = filtered(weight * np.where(known, counts, 0.0), lines)
+    power = filtered(weight, [line**2 for line in lines])
+    enough = power * noise**2 > _LEAST_WEIGHT * _power(lines)
     return np.where(enough, signal / np.sqrt(np.where(enough, power, 1.0)), 0.0)
 
 

@@ -138,9 +138,9 @@ def blob_flux(cutouts: Cutouts, sensor: Sensor, law: PlacementLaw) -> Float[np.n
     The flux of the PSF, widened by targets anywhere in the law's square, that fits the known and
     unclipped pixels best; one standard deviation of it at least.
     """
-    wide = math.sqrt(sensor.sigma**2 + law.cluster**2 / 12)
-    line = _middle(psf_line(wide), cutouts.counts.shape[-1])
-    shape = np.outer(line, line)
+    wide = (math.sqrt(sigma**2 + law.cluster**2 / 12) for sigma in sensor.sigmas)
+    side = cutouts.counts.shape[-1]
+    shape = np.outer(*(_middle(psf_line(sigma), side) for sigma in wide))
     said = np.isfinite(cutouts.counts) & ~cutouts.clipped
     weight = np.where(said, 1.0 / cutouts.noise**2, 0.0)
     power = np.sum(weight * shape**2, axis=(1, 2))

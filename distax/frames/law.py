@@ -63,8 +63,8 @@ class FrameLaw:
             min_intensity=_TOP * least / most,
             max_intensity=_TOP,
             separation=self.separation,
-            rayleigh_unit=_RAYLEIGH * sensor.sigma,
-            cluster=_CLUSTER * sensor.sigma if self.cluster is None else self.cluster,
+            rayleigh_unit=_RAYLEIGH * max(sensor.sigmas),
+            cluster=_CLUSTER * max(sensor.sigmas) if self.cluster is None else self.cluster,
             border=0,
         )
 

@@ -11,6 +11,7 @@ from matplotlib.image import imread
 from distax import Sensor, make_targets, render
 from distax.cli.main import main
 from distax.frames import FrameLaw, FrameUnmixer
+from distax.interop.sensor_file import write_sensor
 
 fits = pytest.importorskip("astropy.io.fits")
 SMALL = ["--frame.max-targets", "2", "--frame.cluster", "1.0"]
@@ -97,3 +98,16 @@ def test_what_frames_cannot_have_is_an_error(file, options, message, capsys):
     with pytest.raises(SystemExit, match="1 of 1 files could not be unmixed"):
         main(["unmix", str(file), *options])
     assert message in capsys.readouterr().err
+
+
+def test_a_sensors_file_describes_the_camera(frame, found, tmp_path, capsys):
+    write_sensor(tmp_path / "sensor.toml", Sensor(full_well=250.0, bit_depth=None))
+    np.save(tmp_path / "frame.npy", frame)
+    arguments = ["unmix", str(tmp_path / "frame.npy"), "--sensor", str(tmp_path / "sensor.toml")]
+    main([*arguments, *SMALL, "--json", str(tmp_path / "a.json")])
+    (answer,) = json.loads((tmp_path / "a.json").read_text())
+    rows = [target["row"] for target in answer["targets"]]
+    np.testing.assert_allclose(rows, found.targets.position[:, 0], atol=1e-3)
+    with pytest.raises(SystemExit, match="1 of 1 files could not be unmixed"):
+        main([*arguments, "--frame.full-well", "900"])
+    assert "--sensor and --frame.full-well both describe the camera" in capsys.readouterr().err

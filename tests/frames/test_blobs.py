@@ -42,11 +42,12 @@ def test_a_threshold_that_is_none_is_refused():
         detection_threshold(20.0, 100, 0.5)
 
 
-def test_a_lone_target_at_a_pixels_centre_has_the_significance_of_theory():
-    sensor = Sensor(height=SIDE, width=SIDE, sigma=0.7)
+@pytest.mark.parametrize("sigma", [0.7, (0.6, 1.1)])
+def test_a_lone_target_at_a_pixels_centre_has_the_significance_of_theory(sigma):
+    sensor = Sensor(height=SIDE, width=SIDE, sigma=sigma)
     image = np.asarray(render(make_targets(jnp.array([[20.0, 9.0]]), jnp.array([300.0])), sensor))
     noise = np.full_like(image, 4.0)
-    significance = signal_to_noise(image, noise, 0.7)
+    significance = signal_to_noise(image, noise, sigma)
     ideal = 300 / 4 * np.sqrt(np.sum((image / 300) ** 2))
     assert significance[20, 9] == pytest.approx(ideal, rel=1e-4)
     assert peaks(significance, 10.0, 3).tolist() == [[20, 9]]
