@@ -1,6 +1,7 @@
 """`distax quickstart`: a small DISTA-Net trained, scored and drawn in a few minutes."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from distax.config import ModelConfig, OptimizerConfig, TrainConfig
 if TYPE_CHECKING:
     from jax import Array
 
+    from distax.models import Model
     from distax.targets import Targets
     from distax.unmixer import Unmixer
 
@@ -27,11 +29,15 @@ class Quickstart:
     """Train a small DISTA-Net on simulated scenes, score it, draw what it finds.
 
     Takes less than five minutes on two CPU cores. Leaves a checkpoint for `evaluate` and `unmix`,
-    sample images and a figure in its folder. Started again, it goes on where it was.
+    sample images and a figure in its folder. Started again, it goes on where it was. With
+    --checkpoint nothing is trained, and it takes less than a minute.
     """
 
     run_dir: Path = Path("runs/quickstart")
     """Folder for the checkpoint, the log, the sample images and the figure."""
+    checkpoint: Path | None = None
+    """Score and draw these instead of training: weights that come with distax, such as dista, or
+    what else `evaluate` takes."""
     steps: int = CONFIG.steps
     """Training steps of 64 images."""
     images: int = 10_000
@@ -41,40 +47,30 @@ class Quickstart:
         """Train, evaluate, draw."""
         import jax
 
-        from distax.cli.report import PUBLISHED, percentages, print_evaluation
+        from distax.cli.report import PUBLISHED, print_evaluation
         from distax.evaluation import evaluate
-        from distax.grid import decode, rasterize
-        from distax.metrics import cso_map
-        from distax.models import GridModel
         from distax.scenes import simulate
-        from distax.training.loop import train
         from distax.unmixer import Unmixer
 
         start = time.perf_counter()
-        config = replace(CONFIG, steps=self.steps)
-        sensor = config.sensor
-        train(config, self.run_dir, resume=(self.run_dir / "last").is_dir())
-        print(f"trained in {time.perf_counter() - start:.0f} s; scoring it", flush=True)
-
-        unmixer = Unmixer.load(self.run_dir)
-        model = unmixer.model
-        assert isinstance(model, GridModel)
-        images, truth = simulate(jax.random.key(1), self.images, sensor, config.law)
-        result = evaluate(model, images, truth, sensor)
-        perfect = decode(rasterize(truth, sensor, model.factor), sensor=sensor)
-        ceiling = cso_map(perfect, truth)
-        print_evaluation(
-            result,
-            {
-                "the perfect answer on this grid, same images": percentages(
-                    ceiling.mean, ceiling.ap
-                ),
-                **PUBLISHED,
-            },
-        )
+        if self.checkpoint is None:
+            self._train()
+            print(f"trained in {time.perf_counter() - start:.0f} s; scoring it", flush=True)
+        unmixer = Unmixer.load(self.checkpoint or self.run_dir)
+        assert unmixer.model is not None
+        images, truth = simulate(jax.random.key(1), self.images, unmixer.sensor, unmixer.law)
+        result = evaluate(unmixer.model, images, truth, unmixer.sensor)
+        print_evaluation(result, _ceiling(unmixer.model, truth) | PUBLISHED)
         self._draw_samples(unmixer, images, truth)
-        print(f"{self.run_dir}: checkpoint, figure.png, and its images in samples/")
+        kept = "" if self.checkpoint else "checkpoint, "
+        print(f"{self.run_dir}: {kept}figure.png, and its images in samples/")
         print(f"{time.perf_counter() - start:.0f} s in all")
+
+    def _train(self) -> None:
+        from distax.training.loop import train
+
+        config = replace(CONFIG, steps=self.steps)
+        train(config, self.run_dir, resume=(self.run_dir / "last").is_dir())
 
     def _draw_samples(self, unmixer: "Unmixer", images: "Array", truth: "Targets") -> None:
         """A figure of one image for each number of targets, and the images as PNG files."""
@@ -94,3 +90,17 @@ class Quickstart:
                 Image.fromarray(sample.astype(np.uint8)).save(path)
         figure = self.run_dir / "figure.png"
         draw_unmixing(figure, samples, unmixer(samples), unmixer.sensor, names, targets)
+
+
+def _ceiling(model: "Model", truth: "Targets") -> dict[str, Sequence[float]]:
+    """What the perfect answer on a model's grid scores, if it has one."""
+    from distax.cli.report import percentages
+    from distax.grid import decode, rasterize
+    from distax.metrics import cso_map
+    from distax.models import GridModel
+
+    if not isinstance(model, GridModel):
+        return {}
+    perfect = decode(rasterize(truth, model.sensor, model.factor), sensor=model.sensor)
+    ceiling = cso_map(perfect, truth)
+    return {"the perfect answer on this grid, same images": percentages(ceiling.mean, ceiling.ap)}
