@@ -4,7 +4,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from distax import calibration, export, interop, metrics, models, scenes
+    from distax import (
+        calibration,
+        evaluation,
+        export,
+        frames,
+        interop,
+        metrics,
+        models,
+        scenes,
+        sequences,
+        weights,
+    )
     from distax.errors import DistaxError, DistaxWarning
     from distax.grid import decode, rasterize
     from distax.sensor import Sensor, expose, render
@@ -21,8 +32,10 @@ __all__ = [
     "Unmixer",
     "calibration",
     "decode",
+    "evaluation",
     "export",
     "expose",
+    "frames",
     "interop",
     "make_targets",
     "metrics",
@@ -30,6 +43,8 @@ __all__ = [
     "rasterize",
     "render",
     "scenes",
+    "sequences",
+    "weights",
 ]
 
 _MODULES = {

@@ -11,7 +11,9 @@ from distax.weights.storage import export, read, write
 __all__ = ["export", "load", "names", "read", "write"]
 
 _SHA256 = {
+    "cfgn": "52f2f6f4e8f8fbf2528a9e79447ba6a258eaebb24076c1fc315f3c2a5d18b0c5",
     "density": "5aa97f42fa8132c189e180e9f060bb5b43402f5c021fddc1e981011fc23c09d7",
+    "dista": "0bbcb96ec069b49f3973cd056d6a0b5769c29a6c55a6afb634d289e26930bf1c",
 }
 
 
