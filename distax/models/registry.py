@@ -23,17 +23,24 @@ _OF_GRID_MODELS = ("label_blur", "window")
 def register(name: str) -> Callable[[Class], Class]:
     """Class decorator that makes a model available to `create` and the command line as `name`.
 
+    A class that is defined again, as by running a notebook's cell again, takes its own place.
+
     Raises:
       DistaxError: another class already has the name.
     """
 
     def add(model: Class) -> Class:
-        if name in _MODELS:
+        if name in _MODELS and _origin(_MODELS[name]) != _origin(model):
             raise DistaxError(f"a model named {name!r} is already registered; choose another name")
         _MODELS[name] = model
         return model
 
     return add
+
+
+def _origin(model: type[Model]) -> tuple[str, str]:
+    """Where a class is defined, and as what."""
+    return model.__module__, model.__qualname__
 
 
 def names() -> list[str]:

@@ -71,9 +71,16 @@ def test_an_unknown_option_is_answered_with_the_nearest_one():
 
 
 def test_a_name_is_registered_once():
-    register_echo()
+    echo_class = register_echo()
     with pytest.raises(DistaxError, match="'echo' is already registered"):
-        register_echo()
+        register("echo")(Dista)
+    assert type(create("echo", rngs=nnx.Rngs(0))) is echo_class
+
+
+def test_a_class_defined_again_takes_its_own_place():
+    register_echo()
+    again = register_echo()
+    assert type(create("echo", rngs=nnx.Rngs(0))) is again
 
 
 def test_the_contract_has_no_answer_of_its_own():
