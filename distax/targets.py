@@ -14,13 +14,13 @@ CREDIBLE_LEVELS = (0.5, 0.9, 0.95)
 class Targets:
     """Up to K targets an image, padded to a fixed K so that everything jits and vmaps.
 
+    What follows `score` is filled in by estimators that know it; others leave None.
+
     Attributes:
       position: `[..., K, 2]`, row and column in pixels; (0, 0) is the centre of the first pixel.
       intensity: `[..., K]`, total flux in sensor counts.
       mask: `[..., K]`, False where a slot is padding.
       score: `[..., K]`, what detections are ranked by; the intensity unless a method knows better.
-
-    Estimators that know more also fill in, and others leave None:
       covariance: `[..., K, 2, 2]`, of the position in px².
       intensity_std: `[..., K]`, standard deviation of the intensity in counts.
       hit_probability: `[..., K, R]`, that the target lies within each of `metrics.RADII`.
@@ -65,6 +65,12 @@ class Targets:
     def place(self) -> Float[Array, "*batch K 2"]:
         """Position with padding set to zero, so that whatever padding holds does no harm."""
         return jnp.where(self.mask[..., None], self.position, 0.0)
+
+    def _repr_html_(self) -> str | None:
+        """A table, for notebooks."""
+        from distax.display import targets_html
+
+        return targets_html(self)
 
 
 def make_targets(

@@ -155,6 +155,12 @@ class Unmixer:
             _warn_of_misfits(np.asarray(found.misfit)[~bad])
         return _without(found, bad)
 
+    def _repr_html_(self) -> str:
+        """A table, for notebooks."""
+        from distax.display import unmixer_html
+
+        return unmixer_html(self)
+
     def check(self, images: np.ndarray, name: str = "images") -> dict[int, str]:
         """What keeps each image from being unmixed, by its number; `name` stands in the error.
 
