@@ -1,20 +1,16 @@
 """The README's snippets run as written, quickstart and training made short."""
 
 import json
-import re
-import shlex
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from distax.cli.main import main
 from distax.unmixer import Unmixer
+from tests.pages import ROOT, blocks, links, run_line
 
-ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"^```(\w+)(?: ([\w.]+))?\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+BLOCKS = blocks(README)
 SHELL = [
     line
     for language, label, text in BLOCKS
@@ -46,18 +42,8 @@ def workplace(tmp_path_factory):
         patch.chdir(folder)
         for name, text in FILES.items():
             (folder / name).write_text(text)
-        run("distax quickstart")
+        run_line("distax quickstart", SHORTER)
     return folder
-
-
-def run(line):
-    arguments = [
-        word
-        for part in shlex.split(line)[1:]
-        for word in (sorted(map(str, Path().glob(part))) if "*" in part else [part])
-    ]
-    shorter = next((text for start, text in SHORTER.items() if line[7:].startswith(start)), "")
-    main(arguments + shorter.split())
 
 
 def test_the_setup_commands_are_there_and_quickstart_is_one_of_them():
@@ -81,7 +67,7 @@ def test_the_commands_run_as_written(workplace, monkeypatch, capsys):
     for split, size in {"train": 64, "validation": 24, "test": 24}.items():
         monkeypatch.setattr(configs.PREDEFINED["simulated"], split, size)
     for line in SHELL:
-        run(line)
+        run_line(line, SHORTER)
     assert (workplace / "targets.csv").read_text().startswith("file,image,row,column")
     assert (workplace / "evaluation.json").is_file()
     assert (workplace / "targets.png").is_file()
@@ -95,7 +81,7 @@ def test_the_conversions_run_as_written(workplace, monkeypatch, capsys):
     state = {name: torch.from_numpy(array.astype("float32")) for name, array in arrays.items()}
     torch.save({"state_dict": state}, "edsr.pth")
     for line in {label: text for _, label, text in BLOCKS}["convert"].splitlines():
-        run(line)
+        run_line(line, SHORTER)
     assert Unmixer.load("edsr.safetensors").method == "grid"
 
 
@@ -139,10 +125,7 @@ def test_the_scores_of_variants_are_those_of_the_results():
         assert f"{100 * row['cso_map']:.1f}" in README
 
 
-@pytest.mark.parametrize(
-    "page", ["README.md", "experiments/off_grid.md", "experiments/cluster/README.md"]
-)
-def test_what_a_page_links_to_is_there(page):
-    links = re.findall(r"\]\(([^)#:]+)\)", (ROOT / page).read_text())
-    assert len(links) >= 2
-    assert all((ROOT / page).parent.joinpath(link).is_file() for link in links)
+def test_what_it_links_to_is_there():
+    targets = links(README)
+    assert len(targets) >= 2
+    assert all((ROOT / target).is_file() for target in targets)
