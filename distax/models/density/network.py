@@ -66,8 +66,9 @@ class Density(Model):
       window: side in pixels of the window it sees, odd.
       reach: largest offset in pixels from the window's middle pixel it can report, along each axis.
       spacing: distance of the nodes in pixels.
-      mean_intensity, intensity_spread: mean and standard deviation in counts of the intensities of
-        the scenes it is trained on; CSIST-100K's by default.
+      mean_intensity: mean in counts of the intensities of the scenes it is trained on; CSIST-100K's
+        by default.
+      intensity_spread: their standard deviation in counts; CSIST-100K's by default.
       sensor: whose images it takes.
       rngs: keys for the initial parameters.
 
