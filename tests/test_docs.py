@@ -2,7 +2,9 @@
 
 import importlib.util
 
+import numpy as np
 import pytest
+from matplotlib.image import imread
 
 from tests.pages import ROOT, blocks, links, run_line
 
@@ -86,3 +88,12 @@ def test_the_code_of_a_page_runs_from_top_to_bottom(page, tmp_path, monkeypatch,
             assert block.language == "python"
             exec(compile(block.text, page.name, "exec"), names)
     assert capsys.readouterr().out
+    for figure in tmp_path.glob("*.png"):
+        _check_same_picture(figure, page.parent / figure.name)
+
+
+def _check_same_picture(made, shown):
+    """Fonts and rounding may move an edge, not more."""
+    pictures = [imread(path)[..., :3] for path in (made, shown)]
+    assert pictures[0].shape == pictures[1].shape
+    assert np.mean(np.abs(pictures[0] - pictures[1])) < 0.01
