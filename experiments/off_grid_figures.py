@@ -25,7 +25,8 @@ from distax.scenes import PlacementLaw, sample, simulate
 from distax.sensor import Sensor, expose, render
 from distax.targets import Targets
 
-FACTORS = (3, 5, 7)
+BLURS = {3: 0.05, 5: 0.03, 7: 0.02}
+"""By grid factor, the blur in pixels of labels whose nodes tell the distance."""
 METHODS = ("refine", "fast", "posterior")
 FOUR = PlacementLaw(min_targets=4, max_targets=4)
 CLIPS = Sensor()
@@ -46,9 +47,11 @@ def scores(images: int, seed: int) -> list[Score]:
     """The perfect answer on grids, and what the methods find, on the same images."""
     pixels, truth = simulate(jax.random.key(seed), images)
     answers = {}
-    for factor in FACTORS:
-        grid = distax.rasterize(truth, CLIPS, factor)
-        answers[f"the perfect answer on the c = {factor} grid"] = distax.decode(grid)
+    for factor, blur in BLURS.items():
+        name = f"the perfect answer on the c = {factor} grid"
+        for about, spread in {"": 0.0, ", blurred": blur}.items():
+            answers[name + about] = distax.decode(distax.rasterize(truth, CLIPS, factor, spread))
+    answers["DISTA-Net, blurred labels"] = distax.Unmixer.load("dista")(np.asarray(pixels))
     for method in METHODS:
         answers[method] = distax.Unmixer(method=method)(np.asarray(pixels))
     return [_score(name, found, truth) for name, found in answers.items()]
@@ -77,12 +80,12 @@ def draw_ceiling(path: Path, results: list[Score], truth: Targets) -> None:
     figure = Figure(figsize=(11, 4.8), layout="constrained")
     left, right = figure.subplots(1, 2)
     _draw_nodes(left, np.asarray(truth.position[0][truth.mask[0]]))
-    styles = ["o:", "s:", "^:", "o-", "s-", "^-"]
+    styles = ["o:", "o--", "s:", "s--", "^:", "^--", "D-", "o-", "s-", "^-"]
     for result, style in zip(results, styles, strict=True):
         right.plot(RADII, [100 * ap for ap in result.ap.values()], style, label=result.name)
     right.set(xlabel="matching radius / px", ylabel="average precision / %", ylim=(-3, 103))
     right.set_xticks(RADII)
-    right.legend(fontsize="small", loc="lower right")
+    right.legend(fontsize="x-small", loc="lower right")
     right.grid(alpha=0.3)
     right.set_title(f"{results[0].images:,} simulated CSIST-100K images")
     with whole_file(path) as temporary:
