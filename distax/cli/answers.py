@@ -10,6 +10,7 @@ from types import EllipsisType
 from typing import Any
 
 import numpy as np
+from jax import Array
 from rich.table import Table
 
 from distax.cli.report import wide_console
@@ -54,6 +55,10 @@ class FrameTarget(Target):
     dec: float | None
 
 
+_ABOUT_IMAGES = ("trusted", "count_probability", "misfit")
+"""What is known of an image as a whole."""
+
+
 @dataclass(frozen=True)
 class Answer:
     """What was found in one image of a file.
@@ -61,6 +66,7 @@ class Answer:
     Attributes:
       trusted: False where the answer should not be relied upon; None if the method cannot tell.
       count_probability: that the image has so many targets, where the method knows.
+      misfit: of the image, where the method knows.
     """
 
     file: str
@@ -68,18 +74,19 @@ class Answer:
     targets: tuple[Target, ...]
     trusted: bool | None
     count_probability: float | None
+    misfit: float | None
 
     @property
     def rows(self) -> Iterator[dict[str, Any]]:
         """What CSV says of each target, by column."""
-        about = {"trusted": self.trusted, "count_probability": self.count_probability}
+        about = {name: getattr(self, name) for name in _ABOUT_IMAGES}
         for target in self.targets:
             yield {"file": self.file, "image": self.image} | asdict(target) | about
 
     @property
     def columns(self) -> tuple[str, ...]:
         """The columns of `rows`."""
-        return ("file", "image", *_names(Target), "trusted", "count_probability")
+        return ("file", "image", *_names(Target), *_ABOUT_IMAGES)
 
     @property
     def remarks(self) -> list[dict[str, str]]:
@@ -147,12 +154,15 @@ def answers_for(sources: Sequence[tuple[Path, int]], found: Targets) -> list[Ans
             image=number,
             targets=tuple(Target(**values) for values in _values(found, row)),
             trusted=None if found.trusted is None else bool(found.trusted[row]),
-            count_probability=(
-                None if found.count_probability is None else float(found.count_probability[row])
-            ),
+            count_probability=_number(found.count_probability, row),
+            misfit=_number(found.misfit, row),
         )
         for row, (file, number) in enumerate(sources)
     ]
+
+
+def _number(values: Array | np.ndarray | None, row: int) -> float | None:
+    return None if values is None else float(values[row])
 
 
 def answer_for_frame(source: tuple[Path, int], frame: Frame, found: FrameTargets) -> FrameAnswer:

@@ -1,7 +1,7 @@
 """`distax unmix`: the targets in image files."""
 
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,17 +12,8 @@ from distax.cli.frame_options import FrameOptions, adapted
 from distax.errors import DistaxError
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from distax.cli.answers import Answer, FrameAnswer
-    from distax.frame_figures import FramePicture
+    from distax.cli.found import Found, Source
     from distax.interop.frames import Frame
-    from distax.sensor import Sensor
-    from distax.targets import Targets
-    from distax.unmixer import Unmixer
-
-Source = tuple[Path, int]
-"""A file, and the number of an image in it."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +40,8 @@ class Unmix:
     """Write the targets to this JSON file."""
     csv: Path | None = None
     """Write the targets to this CSV file."""
+    table: Path | None = None
+    """Write the targets to this table with units, for astropy and its like (.ecsv or .fits)."""
     figure: Path | None = None
     """Draw the first images or frames with their targets to this file (PNG, PDF or SVG)."""
     frame: FrameOptions = FrameOptions()
@@ -56,28 +49,45 @@ class Unmix:
 
     def run(self) -> None:
         """Unmix every file that can be read; name those that cannot and fail at the end."""
-        from distax.cli.answers import print_table, to_csv, to_json
-        from distax.files import write_text
+        from distax.cli.found import Found
 
-        if not self.files:
-            raise DistaxError("no image files given; name at least one FITS, PNG, TIFF or NPY file")
-        unmixer = chosen_unmixer(self.method, self.checkpoint, self.threshold, self.sensor)
         files = tuple(dict.fromkeys(self.files))
-        found = _Found()
-        failed = sum(not self._take(path, unmixer, found) for path in files)
-        answers = found.answers(unmixer)
-        if answers:
-            print_table(answers)
-            if self.json:
-                write_text(self.json, to_json(answers))
-            if self.csv:
-                write_text(self.csv, to_csv(answers))
-            if self.figure:
-                found.draw(self.figure, unmixer.sensor)
+        self._check(files)
+        found = Found(chosen_unmixer(self.method, self.checkpoint, self.threshold, self.sensor))
+        failed = sum(not self._take(path, found) for path in files)
+        self._write(found)
         if failed:
             raise DistaxError(f"{failed} of {len(files)} files could not be unmixed")
 
-    def _take(self, path: Path, unmixer: "Unmixer", found: "_Found") -> bool:
+    def _check(self, files: tuple[Path, ...]) -> None:
+        """Refuse what cannot be written before anything is unmixed."""
+        from distax.cli.target_table import check_table_path
+
+        if not files:
+            raise DistaxError("no image files given; name at least one FITS, PNG, TIFF or NPY file")
+        if self.table:
+            check_table_path(self.table)
+
+    def _write(self, found: "Found") -> None:
+        """Print and write what was found, if anything could be unmixed."""
+        from distax.cli.answers import print_table, to_csv, to_json
+        from distax.cli.target_table import Means, write_table
+        from distax.files import write_text
+
+        answers = found.answers()
+        if not answers:
+            return
+        print_table(answers)
+        if self.json:
+            write_text(self.json, to_json(answers))
+        if self.csv:
+            write_text(self.csv, to_csv(answers))
+        if self.table:
+            write_table(self.table, answers, Means.header(found.means))
+        if self.figure:
+            found.draw(self.figure)
+
+    def _take(self, path: Path, found: "Found") -> bool:
         """Take what a file holds and say what cannot be used on standard error; whether all can."""
         from distax.interop.frames import open_frames
 
@@ -86,7 +96,7 @@ class Unmix:
             with open_frames(path, self.frame.extension) as content:
                 for number, frame in enumerate(content):
                     try:
-                        self._take_one((path, number), frame, unmixer, found)
+                        self._take_one((path, number), frame, found)
                     except DistaxError as error:
                         problems.append(f"{path}: image {number}, {error}")
         except DistaxError as error:
@@ -95,72 +105,25 @@ class Unmix:
             print(f"distax: {problem}", file=sys.stderr)
         return not problems
 
-    def _take_one(
-        self, source: Source, frame: "Frame", unmixer: "Unmixer", found: "_Found"
-    ) -> None:
+    def _take_one(self, source: "Source", frame: "Frame", found: "Found") -> None:
         import numpy as np
 
+        if frame.pixels.shape != found.unmixer.sensor.shape:
+            return self._take_frame(source, frame, found)
+        image = np.asarray(frame.pixels[:], np.float32)
+        for problem in found.unmixer.check(image[None]).values():
+            raise DistaxError(problem)
+        found.images[source] = image
+
+    def _take_frame(self, source: "Source", frame: "Frame", found: "Found") -> None:
         from distax.cli.answers import answer_for_frame
+        from distax.cli.found import title
+        from distax.cli.target_table import Means
         from distax.frame_figures import MAX_FRAMES, picture_of
 
-        if frame.pixels.shape == unmixer.sensor.shape:
-            image = np.asarray(frame.pixels[:], np.float32)
-            for problem in unmixer.check(image[None]).values():
-                raise DistaxError(problem)
-            found.images[source] = image
-            return
-        targets = adapted(self.frame.unmixer(self.method, self.checkpoint, self.sensor), frame)(
-            frame.pixels
-        )
+        unmixer = adapted(self.frame.unmixer(self.method, self.checkpoint, self.sensor), frame)
+        targets = unmixer(frame.pixels)
+        found.means[Means(unmixer.method, unmixer.sensor, targets.threshold)] = None
         found.frames[source] = answer_for_frame(source, frame, targets)
         if self.figure and len(found.pictures) < MAX_FRAMES:
-            found.pictures.append(picture_of(_title(source), frame.pixels, targets))
-
-
-@dataclass
-class _Found:
-    """What was found in frames, and the images that are unmixed together when all are read."""
-
-    images: "dict[Source, np.ndarray]" = field(default_factory=dict)
-    frames: "dict[Source, FrameAnswer]" = field(default_factory=dict)
-    pictures: "list[FramePicture]" = field(default_factory=list)
-    targets: "Targets | None" = None
-
-    def answers(self, unmixer: "Unmixer") -> "list[Answer | FrameAnswer]":
-        """The answers to everything, images after frames."""
-        import numpy as np
-
-        from distax.cli.answers import answers_for
-
-        answers: list[Answer | FrameAnswer] = list(self.frames.values())
-        if self.images:
-            self.targets = unmixer(np.stack(list(self.images.values())))
-            answers += answers_for(list(self.images), self.targets)
-        return answers
-
-    def draw(self, path: Path, sensor: "Sensor") -> None:
-        """Draw the first frames or images.
-
-        Raises:
-          DistaxError: there are both.
-        """
-        import numpy as np
-
-        from distax.figures import draw_unmixing
-        from distax.frame_figures import draw_frames
-
-        if self.targets is None:
-            return draw_frames(path, self.pictures)
-        if self.pictures:
-            raise DistaxError(
-                f"{path}: not drawn: a figure shows frames or images of the sensor's size, not "
-                "both; unmix them by two commands"
-            )
-        names = [_title(source) for source in self.images]
-        pixels = np.stack(list(self.images.values()))
-        draw_unmixing(path, pixels, self.targets, sensor, names)
-
-
-def _title(source: Source) -> str:
-    path, number = source
-    return f"{path.name} [{number}]"
+            found.pictures.append(picture_of(title(source), frame.pixels, targets))

@@ -46,7 +46,8 @@ def test_table_csv_and_json_say_what_the_unmixer_finds(tiny_run, files, tmp_path
     header, *rows = read_csv(tmp_path / "a.csv")
     assert header == [
         *("file", "image", "row", "column", "intensity", "score"),
-        *("row_std", "column_std", "intensity_std", "trusted", "count_probability"),
+        *("row_std", "column_std", "intensity_std"),
+        *("trusted", "count_probability", "misfit"),
     ]
     assert [(r[0], int(r[1]), *map(float, r[2:6])) for r in rows] == expected
     assert {value for row in rows for value in row[6:]} == {""}

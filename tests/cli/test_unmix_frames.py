@@ -6,6 +6,7 @@ import json
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from astropy.table import Table
 from matplotlib.image import imread
 
 from distax import Sensor, make_targets, render
@@ -65,6 +66,26 @@ def test_table_csv_json_and_figure_say_what_is_in_the_frame(file, found, tmp_pat
     assert f"{position[0, 0]:.3f} ±" in table
     assert f"{dec[0]:.6f}" in table
     assert imread(tmp_path / "a.png").shape[1] == 1800
+
+
+def test_table_of_a_frame(file, frame, found, tmp_path):
+    paths = {name: tmp_path / name for name in ("a.ecsv",)}
+    outputs = zip(("--table",), map(str, paths.values()), strict=True)
+    main(["unmix", str(file), *SMALL, *(part for pair in outputs for part in pair)])
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(paths)
+    table = Table.read(paths["a.ecsv"])
+    np.testing.assert_allclose(
+        np.stack([table["row"], table["column"]], axis=-1), found.targets.position, atol=1e-4
+    )
+    assert table["blob"].tolist() == found.blob.tolist()
+    assert str(table["intensity"].unit) == "adu"
+    assert table.meta["METHOD"] == "refine"
+    assert float(table.meta["THRESH"]) == pytest.approx(found.threshold, rel=1e-3)
+
+
+def test_a_table_of_an_unknown_format_is_an_error_at_once(file):
+    with pytest.raises(SystemExit, match="known are .ecsv, .fits"):
+        main(["unmix", str(file), "--table=a.txt"])
 
 
 def test_frames_and_images_are_answered_side_by_side(file, frame, tmp_path, capsys):
