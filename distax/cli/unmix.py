@@ -42,6 +42,9 @@ class Unmix:
     """Write the targets to this CSV file."""
     table: Path | None = None
     """Write the targets to this table with units, for astropy and its like (.ecsv or .fits)."""
+    residual: Path | None = None
+    """Write what a frame holds besides its background and these targets (.fits or .npy); NaN where
+    pixels are bad, and below zero where they are saturated."""
     figure: Path | None = None
     """Draw the first images or frames with their targets to this file (PNG, PDF or SVG)."""
     frame: FrameOptions = FrameOptions()
@@ -62,11 +65,19 @@ class Unmix:
     def _check(self, files: tuple[Path, ...]) -> None:
         """Refuse what cannot be written before anything is unmixed."""
         from distax.cli.target_table import check_table_path
+        from distax.interop.writing import check_image_path
 
         if not files:
             raise DistaxError("no image files given; name at least one FITS, PNG, TIFF or NPY file")
         if self.table:
             check_table_path(self.table)
+        if self.residual:
+            check_image_path(self.residual)
+            if len(files) > 1:
+                raise DistaxError(
+                    f"{self.residual}: the residual is one frame's; unmix the {len(files)} files "
+                    "by as many commands"
+                )
 
     def _write(self, found: "Found") -> None:
         """Print and write what was found, if anything could be unmixed."""
@@ -94,6 +105,11 @@ class Unmix:
         problems = []
         try:
             with open_frames(path, self.frame.extension) as content:
+                if self.residual and len(content) > 1:
+                    raise DistaxError(
+                        f"{path}: holds {len(content)} images, and the residual is one frame's; "
+                        "save the one you want by itself"
+                    )
                 for number, frame in enumerate(content):
                     try:
                         self._take_one((path, number), frame, found)
@@ -110,6 +126,10 @@ class Unmix:
 
         if frame.pixels.shape != found.unmixer.sensor.shape:
             return self._take_frame(source, frame, found)
+        if self.residual:
+            raise DistaxError(
+                "an image of the sensor's size has no residual file"
+            )
         image = np.asarray(frame.pixels[:], np.float32)
         for problem in found.unmixer.check(image[None]).values():
             raise DistaxError(problem)
@@ -120,10 +140,15 @@ class Unmix:
         from distax.cli.found import title
         from distax.cli.target_table import Means
         from distax.frame_figures import MAX_FRAMES, picture_of
+        from distax.frames.residual import Residual
+        from distax.interop.writing import write_image
 
         unmixer = adapted(self.frame.unmixer(self.method, self.checkpoint, self.sensor), frame)
         targets = unmixer(frame.pixels)
+        residual = Residual(frame.pixels, targets, unmixer.sensor)
         found.means[Means(unmixer.method, unmixer.sensor, targets.threshold)] = None
         found.frames[source] = answer_for_frame(source, frame, targets)
+        if self.residual:
+            write_image(self.residual, residual, frame.unit)
         if self.figure and len(found.pictures) < MAX_FRAMES:
             found.pictures.append(picture_of(title(source), frame.pixels, targets))

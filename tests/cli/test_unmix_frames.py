@@ -68,9 +68,9 @@ def test_table_csv_json_and_figure_say_what_is_in_the_frame(file, found, tmp_pat
     assert imread(tmp_path / "a.png").shape[1] == 1800
 
 
-def test_table_of_a_frame(file, frame, found, tmp_path):
-    paths = {name: tmp_path / name for name in ("a.ecsv",)}
-    outputs = zip(("--table",), map(str, paths.values()), strict=True)
+def test_table_and_residual_of_a_frame(file, frame, found, tmp_path):
+    paths = {name: tmp_path / name for name in ("a.ecsv", "a.fits")}
+    outputs = zip(("--table", "--residual"), map(str, paths.values()), strict=True)
     main(["unmix", str(file), *SMALL, *(part for pair in outputs for part in pair)])
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(paths)
     table = Table.read(paths["a.ecsv"])
@@ -81,11 +81,27 @@ def test_table_of_a_frame(file, frame, found, tmp_path):
     assert str(table["intensity"].unit) == "adu"
     assert table.meta["METHOD"] == "refine"
     assert float(table.meta["THRESH"]) == pytest.approx(found.threshold, rel=1e-3)
+    with fits.open(paths["a.fits"]) as (hdu,):
+        far = np.s_[25:45, 20:40]
+        assert hdu.header["BUNIT"] == "adu"
+        assert np.std(hdu.data[far] - frame[far]) < 0.2
+        assert np.mean(hdu.data[far]) == pytest.approx(0, abs=0.3)
 
 
-def test_a_table_of_an_unknown_format_is_an_error_at_once(file):
-    with pytest.raises(SystemExit, match="known are .ecsv, .fits"):
-        main(["unmix", str(file), "--table=a.txt"])
+def test_outputs_that_cannot_be_made_are_errors_at_once(file, tmp_path, capsys):
+    np.save(tmp_path / "images.npy", np.zeros((1, 11, 11)))
+    images = str(tmp_path / "images.npy")
+    for arguments, message in (
+        (["--table=a.txt"], "known are .ecsv, .fits"),
+        (["--residual=a.png"], "known are .fits, .npy"),
+        ([images, "--residual=a.npy"], "the residual is one frame's"),
+    ):
+        with pytest.raises(SystemExit, match=message):
+            main(["unmix", str(file), *arguments])
+    with pytest.raises(SystemExit, match="1 of 1 files"):
+        main(["unmix", images, f"--residual={tmp_path / 'a.npy'}"])
+    assert "image 0, an image of the sensor's size has no residual" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["images.npy"]
 
 
 def test_frames_and_images_are_answered_side_by_side(file, frame, tmp_path, capsys):

@@ -1,0 +1,74 @@
+"""Images that are written row by row, so that they need not fit in memory."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from distax.errors import DistaxError
+from distax.files import whole_file
+from distax.interop.frames import Pixels
+
+SUFFIXES = (".fits", ".npy")
+"""Of the formats that can be written."""
+
+_PIXELS_AT_ONCE = 2**21
+
+
+def check_image_path(path: Path) -> None:
+    """Raise DistaxError for a suffix that names no format that can be written."""
+    if path.suffix not in SUFFIXES:
+        raise DistaxError(
+            f"{path}: no format of images has the suffix {path.suffix!r}; known are "
+            f"{', '.join(SUFFIXES)}"
+        )
+
+
+def write_image(path: Path, pixels: Pixels, unit: str = "") -> None:
+    """Write an image as float32, some rows at a time.
+
+    Args:
+      path: .fits or .npy, written whole or not at all.
+      pixels: `[height, width]`, what reads its rows.
+      unit: of its values, for the header of FITS (BUNIT).
+
+    Raises:
+      DistaxError: another suffix, or the file cannot be written.
+    """
+    check_image_path(path)
+    write = _write_fits if path.suffix == ".fits" else _write_npy
+    with whole_file(path) as temporary:
+        write(temporary, pixels, unit)
+
+
+def _pieces(pixels: Pixels) -> Iterator[tuple[slice, Float[np.ndarray, "rows width"]]]:
+    height, width = pixels.shape
+    rows = max(1, _PIXELS_AT_ONCE // width)
+    for first in range(0, height, rows):
+        place = slice(first, min(first + rows, height))
+        yield place, np.asarray(pixels[place], np.float32)
+
+
+def _write_npy(path: Path, pixels: Pixels, unit: str) -> None:
+    shape = tuple(pixels.shape)
+    image = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
+    for place, values in _pieces(pixels):
+        image[place] = values
+    image.flush()
+
+
+def _write_fits(path: Path, pixels: Pixels, unit: str) -> None:
+    from astropy.io import fits
+
+    height, width = pixels.shape
+    header = fits.Header()
+    header.update(SIMPLE=True, BITPIX=-32, NAXIS=2, NAXIS1=width, NAXIS2=height)
+    if unit:
+        header["BUNIT"] = unit
+    stream = fits.StreamingHDU(str(path), header)
+    try:
+        for _, values in _pieces(pixels):
+            stream.write(values)
+    finally:
+        stream.close()
