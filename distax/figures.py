@@ -9,6 +9,7 @@ from jaxtyping import Float
 
 from distax.evaluation import Evaluation
 from distax.files import whole_file
+from distax.overlays import draw_ellipses
 from distax.sensor import Sensor, expose, render
 from distax.targets import Targets
 
@@ -39,7 +40,7 @@ def draw_unmixing(
     from matplotlib.figure import Figure
 
     rows = min(len(images), MAX_ROWS)
-    rebuilt = np.asarray(_noise_free(found, sensor))
+    rebuilt = np.asarray(noise_free(found, sensor))
     figure = Figure(figsize=(9, 3.1 * rows), layout="constrained")
     for row, axes in enumerate(figure.subplots(rows, 3, squeeze=False)):
         top = max(float(np.max(images[row])), 1.0)
@@ -47,27 +48,30 @@ def draw_unmixing(
             shown = ax.imshow(picture, cmap="gray", vmin=0, vmax=top)
             ax.set(xlabel="column / px", ylabel="row / px")
         axes[0].set_title(names[row])
-        axes[1].set_title(_count_text(found, row))
+        axes[1].set_title(count_text(found, row))
         axes[2].set_title("image of those targets")
-        _zoom_on_targets(axes[1], found, truth, row)
+        zoom_on_targets(axes[1], found, truth, row)
         figure.colorbar(shown, ax=axes[2], label="counts")
     with whole_file(path) as temporary:
         figure.savefig(temporary, dpi=120)
 
 
-def _noise_free(found: Targets, sensor: Sensor) -> jax.Array:
+def noise_free(found: Targets, sensor: Sensor) -> jax.Array:
+    """What the sensor delivers for targets `[N, K]`, clipped and rounded but without noise."""
     from dataclasses import replace
 
     quiet = replace(sensor, read_noise=0.0, electrons_per_count=None)
     return expose(jax.random.key(0), render(found, quiet), quiet)
 
 
-def _count_text(found: Targets, row: int) -> str:
+def count_text(found: Targets, row: int) -> str:
+    """How many targets an image has, for a title."""
     count = int(found.count[row])
     return f"{count} target{'' if count == 1 else 's'} found"
 
 
-def _zoom_on_targets(ax, found: Targets, truth: Targets | None, row: int) -> None:
+def zoom_on_targets(ax, found: Targets, truth: Targets | None, row: int) -> None:
+    """Mark an image's targets with their error ellipses, and show no more than is around them."""
     marked = [(found, {"marker": "+", "color": "red", "linewidths": 2, "label": "found"})]
     if truth is not None:
         style = {"marker": "o", "facecolors": "none", "edgecolors": "deepskyblue", "linewidths": 2}
@@ -75,6 +79,8 @@ def _zoom_on_targets(ax, found: Targets, truth: Targets | None, row: int) -> Non
     positions = [np.asarray(targets.position[row][targets.mask[row]]) for targets, _ in marked]
     for position, (_, style) in zip(positions, marked, strict=True):
         ax.scatter(position[:, 1], position[:, 0], s=80, **style)
+    if found.covariance is not None:
+        draw_ellipses(ax, positions[0], found.covariance[row][found.mask[row]])
     everything = np.concatenate(positions)
     if len(everything):
         centre, reach = everything.mean(axis=0), max(1.0, np.ptp(everything, axis=0).max()) + 0.5

@@ -10,16 +10,21 @@ from jaxtyping import Float
 from distax.files import whole_file
 from distax.frames import FrameTargets
 from distax.interop.frames import Pixels
+from distax.overlays import draw_ellipses
 
 MAX_FRAMES = 4
 """Frames that are drawn at most."""
 
-_ZOOMS = 3
+ZOOMS = 3
 """Blobs drawn beside each frame."""
+WIDTHS = (1.6, *[1.0] * ZOOMS)
+"""Of the pictures in a row, relative to each other."""
 _ZOOM = 11
 """Pixels along the edge of such a blob's picture."""
 _LONGEST = 1200
 """Pixels along the longer edge of a frame's picture, at most; larger frames are thinned."""
+_NUMBERED = 50
+"""Blobs that are numbered at most, the most significant ones: more could not be read."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,18 @@ class FramePicture:
     zooms: dict[int, Float[np.ndarray, "_ _"]]
     found: FrameTargets
 
+    @property
+    def extent(self) -> tuple[float, float, float, float]:
+        """Edges of the frame in pixels, as matplotlib wants them."""
+        height, width = self.found.background.shape
+        return -0.5, width - 0.5, height - 0.5, -0.5
+
+    def zoom_extent(self, blob: int) -> tuple[float, float, float, float]:
+        """Edges of what is shown around a blob."""
+        row, column = np.maximum(self.found.blobs.pixel[blob] - _ZOOM // 2, 0).tolist()
+        height, width = self.zooms[blob].shape
+        return column - 0.5, column + width - 0.5, row + height - 0.5, row - 0.5
+
 
 def picture_of(name: str, pixels: Pixels, found: FrameTargets) -> FramePicture:
     """Take from an open frame what `draw_frames` shows of it."""
@@ -46,7 +63,7 @@ def picture_of(name: str, pixels: Pixels, found: FrameTargets) -> FramePicture:
     thinned = [np.asarray(pixels[row : row + 1])[0, ::step] for row in range(0, height, step)]
     members = np.bincount(found.blob, minlength=len(found.blobs.pixel))
     zooms = {}
-    for blob in np.argsort(-members, kind="stable")[:_ZOOMS].tolist():
+    for blob in np.argsort(-members, kind="stable")[:ZOOMS].tolist():
         row, column = np.maximum(found.blobs.pixel[blob] - _ZOOM // 2, 0).tolist()
         rows = np.asarray(pixels[row : row + _ZOOM])
         zooms[blob] = rows[:, column : column + _ZOOM].astype(np.float32)
@@ -68,41 +85,46 @@ def draw_frames(path: Path, pictures: Sequence[FramePicture]) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(15, 4.2 * len(pictures)), layout="constrained")
-    widths = [1.6, *[1.0] * _ZOOMS]
-    axes = figure.subplots(len(pictures), 1 + _ZOOMS, squeeze=False, width_ratios=widths)
+    axes = figure.subplots(len(pictures), 1 + ZOOMS, squeeze=False, width_ratios=WIDTHS)
     for row, picture in zip(axes, pictures, strict=True):
-        _draw_whole(row[0], picture)
-        for ax in row[1:]:
-            ax.set_axis_off()
-        for ax, blob in zip(row[1:], picture.zooms, strict=False):
-            ax.set_axis_on()
-            _draw_zoom(ax, picture, blob)
+        draw_frame(row, picture)
     with whole_file(path) as temporary:
         figure.savefig(temporary, dpi=120)
 
 
+def draw_frame(axes: np.ndarray, picture: FramePicture) -> None:
+    """Draw a frame on the first of its axes and its most crowded blobs on the others."""
+    _draw_whole(axes[0], picture)
+    for ax in axes[1 + len(picture.zooms) :]:
+        ax.set_axis_off()
+    for ax, blob in zip(axes[1:], picture.zooms, strict=False):
+        _draw_zoom(ax, picture, blob)
+
+
 def _draw_whole(ax, picture: FramePicture) -> None:
-    height, width = picture.found.background.shape
     level = np.median(picture.found.background.level)
     noise = np.median(picture.found.background.noise)
     limits = {"vmin": level - 3 * noise, "vmax": level + 20 * max(noise, 1e-6)}
-    extent = (-0.5, width - 0.5, height - 0.5, -0.5)
-    ax.imshow(picture.pixels, cmap="gray", extent=extent, interpolation="nearest", **limits)
-    position = picture.found.targets.position
+    ax.imshow(picture.pixels, cmap="gray", extent=picture.extent, interpolation="nearest", **limits)
+    position, pixel = picture.found.targets.position, picture.found.blobs.pixel
     ax.scatter(position[:, 1], position[:, 0], s=60, facecolors="none", edgecolors="red")
-    blobs = len(picture.found.blobs.pixel)
+    for blob, (row, column) in enumerate(pixel[:_NUMBERED].tolist()):
+        place = {"xytext": (6, 4), "textcoords": "offset points"}
+        ax.annotate(str(blob), (column, row), color="gold", fontsize="medium", **place)
     ax.set(xlabel="column / px", ylabel="row / px")
-    ax.set_title(f"{picture.name}: {len(position)} targets in {blobs} blobs")
+    title = f"{picture.name}: {len(position)} targets in {len(pixel)} blobs"
+    # A file's name is no mathematics, whatever dollar signs it has.
+    ax.set_title(title, parse_math=False)
 
 
 def _draw_zoom(ax, picture: FramePicture, blob: int) -> None:
-    pixels, found = picture.zooms[blob], picture.found
-    row, column = np.maximum(found.blobs.pixel[blob] - _ZOOM // 2, 0)
-    height, width = pixels.shape
-    extent = (column - 0.5, column + width - 0.5, row + height - 0.5, row - 0.5)
-    shown = ax.imshow(pixels, cmap="gray", extent=extent, interpolation="nearest")
-    position = found.targets.position
+    found, extent = picture.found, picture.zoom_extent(blob)
+    shown = ax.imshow(picture.zooms[blob], cmap="gray", extent=extent, interpolation="nearest")
+    away = np.abs(found.targets.position - found.blobs.pixel[blob])
+    near = np.all(away <= _ZOOM, axis=1)
+    position, covariance = found.targets.position[near], found.targets.covariance
     ax.scatter(position[:, 1], position[:, 0], s=80, marker="+", color="red", linewidths=1.5)
+    draw_ellipses(ax, position, None if covariance is None else covariance[near])
     ax.set(xlim=extent[:2], ylim=extent[2:], xlabel="column / px", ylabel="row / px")
     ax.set_title(f"blob {blob}: {np.sum(found.blob == blob)} targets")
     ax.figure.colorbar(shown, ax=ax, label="counts", shrink=0.8)

@@ -1,5 +1,6 @@
 """What `distax unmix` has found so far, and the files it makes of that."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from distax.unmixer import Unmixer
 
 if TYPE_CHECKING:
     from distax.frame_figures import FramePicture
+    from distax.reports import Picture
 
 Source = tuple[Path, int]
 """A file, and the number of an image in it."""
@@ -34,6 +36,7 @@ class Found:
       images: those of the sensor's size.
       frames: answers to the others.
       pictures: what a figure shows of the first frames.
+      shown: pictures of frames for a report.
       means: by which targets were found, each once.
       targets: of the images `[N, K]`, when they are unmixed.
     """
@@ -42,6 +45,7 @@ class Found:
     images: dict[Source, np.ndarray] = field(default_factory=dict)
     frames: dict[Source, FrameAnswer] = field(default_factory=dict)
     pictures: "list[FramePicture]" = field(default_factory=list)
+    shown: "dict[Source, Picture]" = field(default_factory=dict)
     means: dict[Means, None] = field(default_factory=dict)
     targets: Targets | None = None
 
@@ -74,3 +78,17 @@ class Found:
         names = [title(source) for source in self.images]
         pixels = np.stack(list(self.images.values()))
         draw_unmixing(path, pixels, self.targets, self.unmixer.sensor, names)
+
+    def report(self, path: Path, answers: Sequence[Answer | FrameAnswer]) -> None:
+        """Write a report on all answers, with pictures of the first images and frames."""
+        from distax.cli.unmix_report import MAX_PICTURES, unmixing_report
+        from distax.files import write_text
+        from distax.reports import image_pictures
+
+        shown = dict(self.shown)
+        sources = list(self.images)[: MAX_PICTURES - len(shown)]
+        if sources and self.targets is not None:
+            pixels = np.stack([self.images[source] for source in sources])
+            pictures = image_pictures(pixels, self.targets, self.unmixer.sensor)
+            shown |= dict(zip(sources, pictures, strict=True))
+        write_text(path, unmixing_report(answers, shown, Means.header(self.means)))

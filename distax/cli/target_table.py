@@ -137,7 +137,7 @@ def _column(name: str, rows: Sequence[Mapping[str, Any]], unit: str | None) -> "
 
     values = [row.get(name) for row in rows]
     kind = _TYPES.get(name, float)
-    known = np.array([kind() if value is None else value for value in values], kind)
+    known: np.ndarray = np.array([kind() if value is None else value for value in values], kind)
     return MaskedColumn(
         known,
         mask=[value is None for value in values],

@@ -45,6 +45,8 @@ class Unmix:
     residual: Path | None = None
     """Write what a frame holds besides its background and these targets (.fits or .npy); NaN where
     pixels are bad, and below zero where they are saturated."""
+    report: Path | None = None
+    """Write an HTML page with pictures and a table that can be sorted and searched."""
     figure: Path | None = None
     """Draw the first images or frames with their targets to this file (PNG, PDF or SVG)."""
     frame: FrameOptions = FrameOptions()
@@ -95,6 +97,8 @@ class Unmix:
             write_text(self.csv, to_csv(answers))
         if self.table:
             write_table(self.table, answers, Means.header(found.means))
+        if self.report:
+            found.report(self.report, answers)
         if self.figure:
             found.draw(self.figure)
 
@@ -128,7 +132,7 @@ class Unmix:
             return self._take_frame(source, frame, found)
         if self.residual:
             raise DistaxError(
-                "an image of the sensor's size has no residual file"
+                "an image of the sensor's size has no residual file; --report shows what is left"
             )
         image = np.asarray(frame.pixels[:], np.float32)
         for problem in found.unmixer.check(image[None]).values():
@@ -139,9 +143,11 @@ class Unmix:
         from distax.cli.answers import answer_for_frame
         from distax.cli.found import title
         from distax.cli.target_table import Means
+        from distax.cli.unmix_report import MAX_PICTURES
         from distax.frame_figures import MAX_FRAMES, picture_of
         from distax.frames.residual import Residual
         from distax.interop.writing import write_image
+        from distax.reports import frame_picture
 
         unmixer = adapted(self.frame.unmixer(self.method, self.checkpoint, self.sensor), frame)
         targets = unmixer(frame.pixels)
@@ -152,3 +158,6 @@ class Unmix:
             write_image(self.residual, residual, frame.unit)
         if self.figure and len(found.pictures) < MAX_FRAMES:
             found.pictures.append(picture_of(title(source), frame.pixels, targets))
+        if self.report and len(found.shown) < MAX_PICTURES:
+            shown = (picture_of("", pixels, targets) for pixels in (frame.pixels, residual))
+            found.shown[source] = frame_picture(*shown)

@@ -125,6 +125,18 @@ def test_a_figure_is_drawn(tiny_run, files, tmp_path, suffix):
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
 
+def test_a_report_escapes_a_files_name_and_shows_its_images(files, tmp_path):
+    path = tmp_path / "<script>alert(1)<" / 'script>&".npy'
+    path.parent.mkdir()
+    np.save(path, files[0][1:])
+    main(["unmix", str(path), "--method", "refine", "--report", str(tmp_path / "a.html")])
+    text = (tmp_path / "a.html").read_text()
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;&amp;&quot;.npy</h2>" in text
+    assert text.count("<script>") == 1
+    assert text.count('<img src="data:image/png;base64,') == 2
+    assert text.count("<td data-value") > 2 * 8
+
+
 def test_a_bad_file_does_not_stop_the_others_and_fails_the_command(
     tiny_run, files, tmp_path, capsys
 ):

@@ -68,9 +68,9 @@ def test_table_csv_json_and_figure_say_what_is_in_the_frame(file, found, tmp_pat
     assert imread(tmp_path / "a.png").shape[1] == 1800
 
 
-def test_table_and_residual_of_a_frame(file, frame, found, tmp_path):
-    paths = {name: tmp_path / name for name in ("a.ecsv", "a.fits")}
-    outputs = zip(("--table", "--residual"), map(str, paths.values()), strict=True)
+def test_table_residual_and_report_of_a_frame(file, frame, found, tmp_path):
+    paths = {name: tmp_path / name for name in ("a.ecsv", "a.fits", "a.html")}
+    outputs = zip(("--table", "--residual", "--report"), map(str, paths.values()), strict=True)
     main(["unmix", str(file), *SMALL, *(part for pair in outputs for part in pair)])
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(paths)
     table = Table.read(paths["a.ecsv"])
@@ -86,6 +86,10 @@ def test_table_and_residual_of_a_frame(file, frame, found, tmp_path):
         assert hdu.header["BUNIT"] == "adu"
         assert np.std(hdu.data[far] - frame[far]) < 0.2
         assert np.mean(hdu.data[far]) == pytest.approx(0, abs=0.3)
+    text = paths["a.html"].read_text()
+    row = float(table["row"][0])
+    assert f'<td data-value="{row!r}">{row:.3f}</td>' in text
+    assert text.count("<img ") == 1
 
 
 def test_outputs_that_cannot_be_made_are_errors_at_once(file, tmp_path, capsys):
