@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from distax import weights
+from distax.config import read_toml
 from distax.models import names
 from distax.models.registry import arguments
 
@@ -29,8 +31,9 @@ def test_every_run_can_be_made(plan, leaderboard):
     protocol, entries = plan
     for entry in entries:
         config = leaderboard.config_of(entry, protocol)
-        assert config.model.options.keys() - {"window"} <= arguments(entry.model).keys()
-        assert config.model.options["window"] == protocol.window
+        known = arguments(entry.model).keys() | {"window", "label_blur"}
+        assert config.model.options.keys() <= known
+        assert entry.weights or config.model.options["window"] == protocol.window
         assert config.model.factor == entry.factor
         assert config.steps * config.batch_size >= (entry.images or protocol.images)
 
@@ -45,14 +48,52 @@ def test_results_are_of_what_the_plan_says(plan, leaderboard):
         assert result["model"] == entry.model
         assert result["options"] == entry.options
         assert result["learning_rate"] == entry.learning_rate
-        assert result["window"] == protocol.window
+        assert result.get("clip_norm") == entry.clip_norm
+        assert result["window"] == entry.options.get("window", protocol.window)
+        if entry.images:
+            assert entry.images <= result["images"] < entry.images + protocol.batch_size
         assert result["test_images"] == result["evaluation"]["images"] == protocol.test_images
         assert 0 < result["evaluation"]["cso_map"] < 1
 
 
-def test_the_table_is_made_of_the_results(plan, leaderboard):
+@pytest.fixture(scope="module")
+def results(plan, leaderboard):
+    return leaderboard.read_results(plan[1])
+
+
+def test_what_falls_short_of_the_published_score_says_why(results, leaderboard):
+    from leaderboard_page import TOLERANCE, below_published
+
+    for result in results:
+        assert (below_published(result) > TOLERANCE) == (result["shortfall"] is not None), result[
+            "name"
+        ]
+
+
+def test_the_table_is_made_of_the_results(results):
     from leaderboard_page import table
 
-    files = [leaderboard.RESULTS / f"{entry.name}.json" for entry in plan[1]]
-    results = [json.loads(file.read_text()) for file in files if file.exists()]
     assert table(results) in (ROOT / "README.md").read_text()
+
+
+def test_what_the_grid_and_the_images_allow_is_measured(leaderboard):
+    limits = json.loads(leaderboard.LIMITS.read_text())
+    sharp, blurred, off_grid = limits.values()
+    assert 0.465 < sharp < 0.48 < 0.54 < blurred < 0.57 < 0.92 < off_grid < 0.95
+
+
+def test_shipped_weights_are_those_of_their_experiments(plan, leaderboard):
+    protocol, entries = plan
+    for entry in entries:
+        if entry.weights:
+            trained = read_toml(ROOT / f"experiments/{entry.weights}.toml")
+            _, config = weights.read(
+                Path(weights.__file__).with_name(f"{entry.weights}.safetensors")
+            )
+            assert config == trained
+            planned = leaderboard.config_of(entry, protocol)
+            assert (planned.model, planned.steps, planned.batch_size) == (
+                trained.model,
+                trained.steps,
+                trained.batch_size,
+            )
