@@ -2,10 +2,17 @@
 
 import json
 import shutil
+from dataclasses import replace
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from astropy.io import fits
 
+from distax import Sensor, expose, sequences
+from distax.frames.simulation import FrameScene, simulate_frame
+from distax.scenes import PlacementLaw, simulate
 from distax.unmixer import Unmixer
 from tests.pages import ROOT, blocks, links, run_line
 
@@ -28,7 +35,39 @@ SHORTER = {
     "train --run-dir runs/edsr": f"{SMALL} --model.options window 7 channels 4 blocks 1",
     "train --run-dir runs/upsampler": SMALL,
     "train --run-dir runs/dista_c3": f"{SMALL} --model.options.stages 1 --model.options.channels 4",
+    "evaluate --frames": "--frames 1",
     "evaluate": "--images 20",
+    "unmix frame.fits": "--frame.max-targets 2 --frame.cluster 1.0",
+    "track": "--checkpoint cfgn --threshold 120",
+}
+
+
+def save_frame():
+    pixels, _ = simulate_frame(jax.random.key(0), FrameScene(height=96, width=96, clusters=3))
+    fits.PrimaryHDU(np.asarray(pixels, np.float32)).writeto("frame.fits")
+
+
+def save_sequence():
+    law = sequences.MotionLaw(placement=PlacementLaw(max_targets=1))
+    np.save("frames.npy", sequences.simulate(jax.random.key(0), 1, law=law)[0][0])
+
+
+def save_calibration_frames():
+    sensor = Sensor(read_noise=1.0, electrons_per_count=4.0, background=10.0)
+    law = PlacementLaw(max_targets=1)
+    np.save("isolated.npy", simulate(jax.random.key(0), 40, sensor, law)[0])
+    np.save("blobs.npy", simulate(jax.random.key(1), 3, sensor, law)[0])
+    for name, level in {"dark": 0.0, "flat50": 40.0, "flat150": 140.0}.items():
+        light = replace(sensor, background=0.0) if name == "dark" else sensor
+        np.save(name, expose(jax.random.key(2), jnp.full((6, 20, 20), level), light))
+
+
+# The user's own files that some blocks read.
+OWN_DATA = {
+    "frames": save_frame,
+    "outputs": save_frame,
+    "sequences": save_sequence,
+    "calibrate": save_calibration_frames,
 }
 
 
@@ -48,7 +87,7 @@ def workplace(tmp_path_factory):
 
 def test_the_setup_commands_are_there_and_quickstart_is_one_of_them():
     labels = {label: text for language, label, text in BLOCKS if language == "sh" and label}
-    assert labels.keys() == {"quickstart", "tests", "convert"}
+    assert labels.keys() == {"quickstart", "tests", "docs", "convert", *OWN_DATA}
     assert labels["quickstart"].rstrip().endswith(".venv/bin/distax quickstart")
     assert all(len(labels[label].splitlines()) == 1 for label in ("quickstart", "tests"))
     assert FILES.keys() == {"upsampler.py", "upsampler.toml"}
@@ -83,6 +122,15 @@ def test_the_conversions_run_as_written(workplace, monkeypatch, capsys):
     for line in {label: text for _, label, text in BLOCKS}["convert"].splitlines():
         run_line(line, SHORTER)
     assert Unmixer.load("edsr.safetensors").method == "grid"
+
+
+@pytest.mark.parametrize("label", OWN_DATA)
+def test_the_commands_for_own_data_run_as_written(tmp_path, monkeypatch, capsys, label):
+    monkeypatch.chdir(tmp_path)
+    OWN_DATA[label]()
+    for line in {label: text for _, label, text in BLOCKS}[label].splitlines():
+        run_line(line, SHORTER)
+    assert capsys.readouterr().out
 
 
 @pytest.mark.parametrize("index", range(len(PYTHON)))
