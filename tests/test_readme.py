@@ -33,6 +33,7 @@ SHORTER = {
     "quickstart": "--steps 2 --images 40",
     "train --run-dir runs/small": f"{SMALL} --model.options stages 1 channels 4",
     "train --run-dir runs/edsr": f"{SMALL} --model.options window 7 channels 4 blocks 1",
+    "train --run-dir runs/blurred": f"{SMALL} --model.options window 5 channels 8 blocks 2",
     "train --run-dir runs/upsampler": SMALL,
     "train --run-dir runs/dista_c3": f"{SMALL} --model.options.stages 1 --model.options.channels 4",
     "evaluate --frames": "--frames 1",
