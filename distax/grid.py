@@ -5,7 +5,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from distax.errors import DistaxError, check_not_negative
-from distax.sensor import Sensor, node_coordinates, pixel_response
+from distax.psf import pixel_response
+from distax.sensor import Sensor, node_coordinates
 from distax.targets import Targets, make_targets
 
 

@@ -1,8 +1,9 @@
-"""The imaging model: a Gaussian PSF integrated over pixels, noise, clipping and rounding.
+"""The imaging model: a PSF integrated over pixels, noise, clipping and rounding.
 
 Convention: position is (row, column) in pixels and (0, 0) is the centre of the first pixel.
 """
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -13,16 +14,8 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from distax.errors import DistaxError, check_not_negative, check_positive
 from distax.keys import threefry
+from distax.psf import MeasuredPsf, Psf, per_axis, profiles, responses
 from distax.targets import Targets
-
-Width = float | Float[Array, ""] | Float[Array, " lanes"]
-Sigma = Width | tuple[Width, Width]
-"""Standard deviation of the Gaussian PSF in pixels, or one for rows and one for columns."""
-
-
-def per_axis(sigma: Sigma) -> tuple[Width, Width]:
-    """Standard deviations of the PSF along rows and along columns."""
-    return sigma if isinstance(sigma, tuple) else (sigma, sigma)
 
 
 @dataclass(frozen=True)
@@ -38,6 +31,8 @@ class Sensor:
       read_noise: standard deviation of the read noise in counts.
       electrons_per_count: gain that sets the (Poisson) shot noise; None for no shot noise.
       background: level in counts that every pixel receives besides the targets.
+      measured_psf: what stands for the Gaussian, if the PSF is none; sigma then is the width of the
+        Gaussian most like it, from which the sizes of windows and clusters follow.
 
     Raises:
       DistaxError: a size, sigma, full well, bit depth or gain that is not positive, or a negative
@@ -52,6 +47,7 @@ class Sensor:
     read_noise: float = 0.0
     electrons_per_count: float | None = None
     background: float = 0.0
+    measured_psf: MeasuredPsf | None = None
 
     def __post_init__(self) -> None:
         check_positive(height=self.height, width=self.width)
@@ -73,6 +69,11 @@ class Sensor:
         return per_axis(self.sigma)  # type: ignore[return-value]
 
     @property
+    def psf(self) -> Psf:
+        """How a target's flux spreads."""
+        return self.sigma if self.measured_psf is None else self.measured_psf
+
+    @property
     def white(self) -> float:
         """The largest count the sensor can deliver (infinite for an ideal one)."""
         digital = math.inf if self.bit_depth is None else 2.0**self.bit_depth - 1
@@ -91,10 +92,11 @@ class Sensor:
           DistaxError: `factor` is even or not positive.
         """
         rows, columns = (
-            pixel_response(node_coordinates(size, factor), size, sigma)
-            for size, sigma in zip(self.shape, self.sigmas, strict=True)
+            profile.response(node_coordinates(size, factor), np.arange(size))
+            for size, profile in zip(self.shape, profiles(self.psf), strict=True)
         )
-        return jnp.kron(rows, columns).T
+        terms = [jnp.kron(row, column).T for row, column in zip(rows, columns, strict=True)]
+        return functools.reduce(jnp.add, terms)
 
 
 def check_odd(factor: int) -> None:
@@ -113,30 +115,14 @@ def node_coordinates(size: int, factor: int) -> Float[Array, " nodes"]:
     return (jnp.arange(factor * size, dtype=float) - (factor - 1) / 2) / factor
 
 
-def pixel_response(
-    coordinate: Float[Array | np.ndarray, "*batch"], size: int, sigma: float | Float[Array, ""]
-) -> Float[Array, "*batch {size}"]:
-    """Share of a unit target's flux in each pixel along one axis, in closed form.
-
-    P(k; u) = ½[erf((k+½−u)/(√2σ)) − erf((k−½−u)/(√2σ))], the Gaussian PSF integrated over
-    pixel k. Differentiable in `coordinate` (pixels) and `sigma` (pixels).
-    """
-    edges = jnp.arange(size + 1, dtype=float) - 0.5
-    cumulative = jax.scipy.special.erf((edges - coordinate[..., None]) / (math.sqrt(2) * sigma))
-    return 0.5 * jnp.diff(cumulative, axis=-1)
-
-
 def render(targets: Targets, sensor: Sensor) -> Float[Array, "*batch height width"]:
     """The ideal image: what the targets put into each pixel, unclipped, unrounded, noise-free.
 
-    A target of intensity g at (r, q) adds g·P(i; r)·P(j; q) to pixel (i, j); see
-    `pixel_response`. Differentiable in positions and intensities; padding adds nothing.
+    A target of intensity g at (r, q) adds g·P(i; r)·P(j; q) to pixel (i, j) for each term of the
+    PSF; see `psf.responses`. Differentiable in positions and intensities; padding adds nothing.
     """
-    rows, columns = (
-        pixel_response(targets.place[..., axis], size, sigma)
-        for axis, (size, sigma) in enumerate(zip(sensor.shape, sensor.sigmas, strict=True))
-    )
-    return jnp.einsum("...k,...ki,...kj->...ij", targets.flux, rows, columns, precision="highest")
+    rows, columns = responses(targets.place, sensor.shape, sensor.psf)
+    return jnp.einsum("...k,t...ki,t...kj->...ij", targets.flux, rows, columns, precision="highest")
 
 
 def expose(

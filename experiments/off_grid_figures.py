@@ -120,7 +120,7 @@ def draws_of(
     patch = cut(image[None], sensor, FOUR)
     noise = draw_noise(jax.random.key(0), 4, effort)
     width = window_width(sensor, FOUR)
-    sampler = jax.jit(lambda patch: sample_posterior(patch, noise, FOUR, width, sensor.sigma))
+    sampler = jax.jit(lambda patch: sample_posterior(patch, noise, FOUR, width, sensor.psf))
     drawn = sampler(patch)
     return np.asarray(drawn[:, :2].transpose(2, 0, 1) + patch.origin[:, 0])
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from distax import DistaxError, Sensor, expose, make_targets, render
-from distax.sensor import node_coordinates, pixel_response
+from distax.psf import pixel_response
+from distax.sensor import node_coordinates
 
 IMAGING = ["imaging_sigma0.50", "imaging_sigma0.80"]
 # Neither square nor of odd size on both axes: rows and columns cannot be swapped unnoticed.

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from distax.errors import DistaxError
-from distax.sensor import Sigma, per_axis, pixel_response
+from distax.psf import Sigma, per_axis, pixel_response
 
 _LEAST_WEIGHT = 0.25
 """Share of the PSF's power that known pixels must hold for a place to be looked at."""

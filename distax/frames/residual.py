@@ -10,10 +10,12 @@ from jaxtyping import Float, Int
 from distax.frames.bands import Band, read_rows
 from distax.frames.targets import FrameTargets
 from distax.interop.frames import Pixels
-from distax.sensor import Sensor, pixel_response
+from distax.psf import responses
+from distax.sensor import Sensor
 
 _REACH = 6.0
-"""Standard deviations of the PSF beyond which a target adds nothing: a billionth of its flux."""
+"""Standard deviations of a Gaussian PSF beyond which a target adds nothing: a billionth of its
+flux."""
 
 
 @dataclass(frozen=True)
@@ -55,27 +57,28 @@ class Residual:
 
     @property
     def _reach(self) -> Int[np.ndarray, "2"]:
+        if self.sensor.measured_psf:
+            return np.full(2, math.ceil(self.sensor.measured_psf.reach))
         return np.array([math.ceil(_REACH * sigma) for sigma in self.sensor.sigmas])
 
     @cached_property
-    def _shares(self) -> list[Float[np.ndarray, "K _"]]:
-        """Of each target's flux in the rows and in the columns of its window."""
+    def _shares(self) -> list[Float[np.ndarray, "terms K _"]]:
+        """Of each target's flux in its window's rows and columns, for each term of the PSF."""
         from_corner = np.asarray(self.found.targets.position - self._corner, np.float32)
-        sides = (2 * self._reach + 1).tolist()
-        return [
-            np.asarray(pixel_response(from_corner[:, axis], sides[axis], sigma))
-            for axis, sigma in enumerate(self.sensor.sigmas)
-        ]
+        height, width = (2 * self._reach + 1).tolist()
+        shares = responses(from_corner, (height, width), self.sensor.psf)
+        return [np.asarray(share) for share in shares]
 
     def _model(self, band: Band) -> Float[np.ndarray, "rows width"]:
         """What the targets put into the band's pixels, one row of all their windows at a time."""
         down, across = self._shares
         model = np.zeros((band.stop - band.start, self.shape[1]))
-        for step in range(down.shape[1]):
+        for step in range(down.shape[-1]):
             row = self._corner[:, 0] + step - band.start
             near = np.flatnonzero((row >= 0) & (row < len(model)))
-            column = self._corner[near, 1][:, None] + np.arange(across.shape[1])
-            flux = (self.found.targets.intensity[near] * down[near, step])[:, None] * across[near]
+            column = self._corner[near, 1][:, None] + np.arange(across.shape[-1])
+            share = np.einsum("tk,tkj->kj", down[:, near, step], across[:, near])
+            flux = np.asarray(self.found.targets.intensity)[near, None] * share
             inside = (column >= 0) & (column < self.shape[1])
             rows = np.broadcast_to(row[near][:, None], column.shape)
             np.add.at(model, (rows[inside], column[inside]), flux[inside])

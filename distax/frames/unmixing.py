@@ -118,7 +118,12 @@ class FrameUnmixer:
     def window(self) -> Sensor:
         """The sensor of the windows: their size and PSF, and nothing that differs by frame."""
         side = self._reach(self.sensor) + 2 * _RING
-        return Sensor(height=side, width=side, sigma=self.sensor.sigma)
+        return Sensor(
+            height=side,
+            width=side,
+            sigma=self.sensor.sigma,
+            measured_psf=self.sensor.measured_psf,
+        )
 
     def _reach(self, sensor: Sensor) -> int:
         """Width in pixels of what is fitted around a blob."""

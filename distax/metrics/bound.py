@@ -14,8 +14,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from distax.errors import DistaxError
+from distax.psf import responses, slopes
 from distax.scenes import PlacementLaw
-from distax.sensor import Sensor, pixel_response, render
+from distax.sensor import Sensor, render
 from distax.targets import Targets
 
 # Variance in counts² that pixels without light still have, where there is shot noise alone.
@@ -71,19 +72,12 @@ def cramer_rao(
 
 def _whitened(targets: Targets, sensor: Sensor) -> Float[Array, "*batch pixels parameters"]:
     """∂μ/∂(row, column, log intensity) in standard deviations of each pixel's noise."""
-    axes = zip(jnp.moveaxis(targets.place, -1, 0), sensor.shape, sensor.sigmas, strict=True)
-    (row, row_slope), (column, column_slope) = (
-        jax.jvp(
-            lambda u, size=size, sigma=sigma: pixel_response(u, size, sigma),
-            (u,),
-            (jnp.ones_like(u),),
-        )
-        for u, size, sigma in axes
-    )
+    row, column = responses(targets.place, sensor.shape, sensor.psf)
+    row_slope, column_slope = slopes(targets.place, sensor.shape, sensor.psf)
     across = jnp.stack([row_slope, row, row], axis=-2)
     along = jnp.stack([column, column_slope, column], axis=-2)
     derivative = jnp.einsum(
-        "...k,...kti,...ktj->...ijkt", targets.flux, across, along, precision="highest"
+        "...k,t...kpi,t...kpj->...ijkp", targets.flux, across, along, precision="highest"
     )
     expected = render(targets, sensor) + sensor.background
     weight = jnp.where(expected < _clips_from(sensor), 1 / _noise(expected, sensor), 0.0)

@@ -13,9 +13,9 @@ from distax.offgrid.likelihood import image_of, residual_and_weight
 from distax.offgrid.patch import Patch
 from distax.offgrid.prior import host_range, intensity_range, starting_scenes, steps_between
 from distax.offgrid.solver import Bounds, Fit
+from distax.psf import Psf
 from distax.pytree import pytree
 from distax.scenes import PlacementLaw
-from distax.sensor import Sigma
 
 _CROWDING_SCALE = 0.03
 """Pixels by which two fitted targets may come too near at the cost of one unit of χ²."""
@@ -63,14 +63,14 @@ class BestFit:
 
 
 def best_fit(
-    patch: Patch, count: int, law: PlacementLaw, search: Search, width: int, sigma: Sigma
+    patch: Patch, count: int, law: PlacementLaw, search: Search, width: int, psf: Psf
 ) -> BestFit:
     """Fit scenes of `count` targets to each image, from many starts, and keep the best."""
     images, search = patch.counts.shape[-1], search.over(law)
-    starts = promising_starts(patch, count, law, search, width, sigma)
+    starts = promising_starts(patch, count, law, search, width, psf)
     repeated = jax.tree.map(lambda leaf: jnp.repeat(leaf, search.starts, axis=-1), patch)
     bounds = bounds_around(starts, repeated, law)
-    fits = solver.fit(starts, repeated, bounds, width, sigma, search.steps)
+    fits = solver.fit(starts, repeated, bounds, width, psf, search.steps)
     squares = fits.squares + _crowding(fits.scene, law)
     winner = jnp.argmin(squares.reshape(images, -1), axis=-1)
     lane = jnp.arange(images) * search.starts + winner
@@ -88,11 +88,11 @@ def _crowding(scene: Float[Array, "K 3 lanes"], law: PlacementLaw) -> Float[Arra
 
 
 def promising_starts(
-    patch: Patch, count: int, law: PlacementLaw, search: Search, width: int, sigma: Sigma
+    patch: Patch, count: int, law: PlacementLaw, search: Search, width: int, psf: Psf
 ) -> Float[Array, "K 3 lanes"]:
     """The draws from the prior that fit each image best, all of an image's in a row."""
     pool, _ = starting_scenes(law, count, search.pool)
-    image = image_of(pool, width, sigma)
+    image = image_of(pool, width, psf)
     residual, weight = residual_and_weight(
         image[:, None], jax.tree.map(lambda leaf: leaf[..., None], patch), 0.0
     )

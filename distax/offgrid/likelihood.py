@@ -4,11 +4,12 @@ import math
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.special import erf, erfc, log_ndtr
+import numpy as np
+from jax.scipy.special import erfc, log_ndtr
 from jaxtyping import Array, Float
 
 from distax.offgrid.patch import ROUNDING_VARIANCE, Patch
-from distax.sensor import Sigma, Width, per_axis
+from distax.psf import Psf, profiles
 
 _EDGE_VARIANCE = 0.01
 """Variance in counts² that keeps the edge of a noise-free pixel from being a wall."""
@@ -17,23 +18,39 @@ _FAR = 8.0
 
 
 def image_of(
-    scene: Float[Array, "K 3 lanes"], width: int, sigma: Sigma
+    scene: Float[Array, "K 3 lanes"], width: int, psf: Psf
 ) -> Float[Array, "pixels lanes"]:
     """The ideal image of each lane's scene in a window of `width` × `width` pixels."""
-    (row, _), (column, _) = _responses(scene, width, sigma)
-    image = jnp.sum((scene[:, 2, None] * row)[:, :, None] * column[:, None], axis=0)
-    return image.reshape(width * width, -1)
+    row, column = _coordinates(scene, width)
+    down, across = profiles(psf)
+    rows, columns = down.response(*row, axis=1), across.response(*column, axis=1)
+    images = (scene[:, 2, None] * rows)[:, :, :, None] * columns[:, :, None]
+    return jnp.sum(images, axis=(0, 1)).reshape(width * width, -1)
 
 
 def image_and_jacobian(
-    scene: Float[Array, "K 3 lanes"], width: int, sigma: Sigma
+    scene: Float[Array, "K 3 lanes"], width: int, psf: Psf
 ) -> tuple[Float[Array, "pixels lanes"], Float[Array, "parameters pixels lanes"]]:
     """The ideal image and its derivatives by the scene's 3K parameters, in closed form."""
-    (row, d_row), (column, d_column) = _responses(scene, width, sigma)
     intensity = scene[:, 2, None]
-    by_row = (intensity * d_row)[:, :, None] * column[:, None]
-    by_column = (intensity * row)[:, :, None] * d_column[:, None]
-    by_intensity = row[:, :, None] * column[:, None]
+    row, column = _coordinates(scene, width)
+    down, across = profiles(psf)
+    # The barrier keeps XLA from computing them anew for every pixel that they are part of.
+    rows, row_slopes, columns, column_slopes = jax.lax.optimization_barrier(
+        (
+            down.response(*row, axis=1),
+            down.slope(*row, axis=1),
+            across.response(*column, axis=1),
+            across.slope(*column, axis=1),
+        )
+    )
+
+    def outer(rows: Array, columns: Array) -> Float[Array, "K height width lanes"]:
+        return jnp.sum(rows[:, :, :, None] * columns[:, :, None], axis=0)
+
+    by_row = outer(intensity * row_slopes, columns)
+    by_column = outer(intensity * rows, column_slopes)
+    by_intensity = outer(rows, columns)
     image = jnp.sum(intensity[:, None] * by_intensity, axis=0)
     jacobian = jnp.stack([by_row, by_column, by_intensity], axis=1)
     lanes = scene.shape[-1]
@@ -43,22 +60,12 @@ def image_and_jacobian(
     )
 
 
-def _responses(
-    scene: Float[Array, "K 3 lanes"], width: int, sigma: Sigma
-) -> list[tuple[Float[Array, "K width lanes"], Float[Array, "K width lanes"]]]:
-    """For rows and for columns what `_response` returns."""
-    return [_response(scene[:, axis], width, s) for axis, s in enumerate(per_axis(sigma))]
-
-
-def _response(
-    coordinate: Float[Array, "K lanes"], width: int, sigma: Width
-) -> tuple[Float[Array, "K width lanes"], Float[Array, "K width lanes"]]:
-    """`sensor.pixel_response` about the window's centre, lanes last, and its derivative."""
-    edges = jnp.arange(width + 1)[:, None] - width / 2
-    scaled = (edges - coordinate[:, None]) / (math.sqrt(2) * sigma)
-    response = 0.5 * jnp.diff(erf(scaled), axis=1)
-    density = jnp.exp(-(scaled**2)) / (math.sqrt(2 * math.pi) * sigma)
-    return response, -jnp.diff(density, axis=1)
+def _coordinates(
+    scene: Float[Array, "K 3 lanes"], width: int
+) -> list[tuple[Float[Array, "K lanes"], np.ndarray]]:
+    """Along rows and along columns: the targets and the window's pixels, from its centre."""
+    pixels = np.arange(width) - (width - 1) / 2
+    return [(scene[:, axis], pixels) for axis in (0, 1)]
 
 
 def relative_noise(patch: Patch) -> Float[Array, ""]:
@@ -149,7 +156,7 @@ def normal_equations(
     patch: Patch,
     blur: float | Float[Array, ""],
     width: int,
-    sigma: Sigma,
+    psf: Psf,
 ) -> tuple[
     Float[Array, "pixels lanes"],
     Float[Array, "D D lanes"],
@@ -157,7 +164,7 @@ def normal_equations(
     Float[Array, " lanes"],
 ]:
     """The image, Gauss–Newton's matrix JᵀWJ and vector JᵀWr, and the sum of squares rᵀWr."""
-    image, jacobian = image_and_jacobian(scene, width, sigma)
+    image, jacobian = image_and_jacobian(scene, width, psf)
     residual, weight = jax.lax.optimization_barrier(residual_and_weight(image, patch, blur))
     weighted = jax.lax.optimization_barrier(jacobian * weight)
     # A plain loop: the batched product that einsum would call handles one lane after the other.

@@ -99,7 +99,7 @@ def _sample(
 
     def one(patch_of_image: Patch) -> Targets:
         single = jax.tree.map(lambda leaf: leaf[..., None], patch_of_image)
-        scenes = sample_posterior(single, noise, law, width, sensor.sigma)
+        scenes = sample_posterior(single, noise, law, width, sensor.psf)
         position = jnp.moveaxis(scenes[:, :2], -1, 0) + single.origin[:, 0]
         return decide(position, scenes[:, 2].T)
 

@@ -56,7 +56,7 @@ def refine_patch(
     """What `refine` does, for windows that are cut already and all at once: Targets `[N, K]`."""
     width = window_width(sensor, law)
     counts = range(law.min_targets, law.max_targets + 1)
-    fits = [best_fit(patch, count, law, search, width, sensor.sigma) for count in counts]
+    fits = [best_fit(patch, count, law, search, width, sensor.psf) for count in counts]
     residual, weight = residual_and_weight(jnp.zeros_like(patch.counts), patch, 0.0)
     nothing = -0.5 * jnp.sum(weight * residual**2, axis=0)
     evidence = jnp.stack([nothing, *(fit.log_evidence for fit in fits)])

@@ -31,9 +31,9 @@ from distax.offgrid.likelihood import (
 )
 from distax.offgrid.patch import Patch
 from distax.offgrid.prior import log_prior, prior_precision
+from distax.psf import Psf
 from distax.pytree import pytree
 from distax.scenes import PlacementLaw
-from distax.sensor import Sigma
 
 _FIRST_BLUR, _LAST_BLUR = 1.5, 0.1
 """Extra noise in counts at the first level, and at the last, where it no longer matters; for a
@@ -111,7 +111,7 @@ def draw_noise(key: PRNGKeyArray, count: int, effort: Effort) -> Noise:
 
 
 def sample_posterior(
-    patch: Patch, noise: Noise, law: PlacementLaw, width: int, sigma: Sigma
+    patch: Patch, noise: Noise, law: PlacementLaw, width: int, psf: Psf
 ) -> Float[Array, "K 3 N"]:
     """Equally likely draws from the posterior of the scene in one image (a patch of one lane).
 
@@ -119,10 +119,10 @@ def sample_posterior(
     """
     particles = noise.proposals.shape[3]
     blurs = relative_noise(patch) * jnp.geomspace(_FIRST_BLUR, _LAST_BLUR, len(noise.resampling))
-    move = partial(_move_all, patch=patch, law=law, width=width, sigma=sigma)
+    move = partial(_move_all, patch=patch, law=law, width=width, psf=psf)
 
     def explain(scenes: Array, blur: Array) -> Float[Array, " N"]:
-        return log_likelihood(image_of(scenes, width, sigma), patch, blur)
+        return log_likelihood(image_of(scenes, width, psf), patch, blur)
 
     def level(
         carry: tuple[Array, Array], step: tuple[Array, ...]
@@ -137,7 +137,7 @@ def sample_posterior(
         scenes = scenes[:, :, jnp.where(uneven, drawn, jnp.arange(particles))]
         return (scenes, jnp.where(uneven, 0.0, log_weight)), None
 
-    drawn, log_density = _first_draws(patch, noise.first, blurs[0], law, width, sigma)
+    drawn, log_density = _first_draws(patch, noise.first, blurs[0], law, width, psf)
     log_posterior = log_prior(drawn, patch, law) + explain(drawn, blurs[0])
     chosen = _resample(log_posterior - log_density, jnp.array(0.5), particles)
     start = (drawn[:, :, chosen], jnp.zeros(particles))
@@ -153,7 +153,7 @@ def _first_draws(
     blur: Float[Array, ""],
     law: PlacementLaw,
     width: int,
-    sigma: Sigma,
+    psf: Psf,
 ) -> tuple[Float[Array, "K 3 draws"], Float[Array, " draws"]]:
     """Draws from the Gaussians around many fits, and the logarithm of their density.
 
@@ -162,15 +162,15 @@ def _first_draws(
     """
     size, draws = normal.shape
     count = size // 3
-    starts = promising_starts(patch, count, law, _SEARCH, width, sigma)
+    starts = promising_starts(patch, count, law, _SEARCH, width, psf)
 
     def fit_some(starts: Array) -> Array:
         bounds = bounds_around(starts, patch, law)
-        return solver.fit(starts, patch, bounds, width, sigma, _SEARCH.steps).scene
+        return solver.fit(starts, patch, bounds, width, psf, _SEARCH.steps).scene
 
     fitted = _join(jax.lax.map(fit_some, _split(starts)))
     fits = jnp.take_along_axis(fitted, jnp.argsort(_order(fitted), axis=0)[:, None], axis=0)
-    _, matrix, _, _ = normal_equations(fits, patch, blur, width, sigma)
+    _, matrix, _, _ = normal_equations(fits, patch, blur, width, psf)
     precision = jnp.moveaxis(matrix, -1, 0) + jnp.diag(_freedom(patch, law, count))
     factor = jnp.linalg.cholesky(precision)
     centre = fits.reshape(size, -1).T
@@ -215,10 +215,10 @@ def _move_all(
     patch: Patch,
     law: PlacementLaw,
     width: int,
-    sigma: Sigma,
+    psf: Psf,
 ) -> Float[Array, "K 3 N"]:
     """A level's moves, for as many scenes at a time as the cache holds."""
-    look = partial(_look_around, patch=patch, blur=blur, law=law, width=width, sigma=sigma)
+    look = partial(_look_around, patch=patch, blur=blur, law=law, width=width, psf=psf)
     sizes = jnp.resize(jnp.array(_STEP_SIZES), (len(proposals),))
 
     def some(chunk: tuple[Array, Array, Array]) -> Array:
@@ -271,9 +271,9 @@ def _look_around(
     blur: Float[Array, ""],
     law: PlacementLaw,
     width: int,
-    sigma: Sigma,
+    psf: Psf,
 ) -> _Surroundings:
-    image, matrix, vector, _ = normal_equations(scene, patch, blur, width, sigma)
+    image, matrix, vector, _ = normal_equations(scene, patch, blur, width, psf)
     prior = jnp.diag(_freedom(patch, law, len(scene)))[:, :, None]
     precision = cholesky(jax.lax.optimization_barrier(matrix + prior))
     return jax.lax.optimization_barrier(

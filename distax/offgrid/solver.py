@@ -9,8 +9,8 @@ from jaxtyping import Array, Float
 from distax.offgrid.algebra import cholesky, solve
 from distax.offgrid.likelihood import normal_equations
 from distax.offgrid.patch import Patch
+from distax.psf import Psf
 from distax.pytree import pytree
-from distax.sensor import Sigma
 
 _FIRST_DAMPING, _LEAST_DAMPING = 1e-2, 1e-7
 _EASE, _TIGHTEN = 0.2, 5.0
@@ -62,7 +62,7 @@ def fit(
     patch: Patch,
     bounds: Bounds,
     width: int,
-    sigma: Sigma,
+    psf: Psf,
     steps: int,
 ) -> Fit:
     """The best fit near each start after a fixed number of damped Gauss–Newton steps.
@@ -86,7 +86,7 @@ def fit(
 
     def step(state: _State, _: None) -> tuple[_State, None]:
         scene = _trial(state, bounds)
-        matrix, vector, squares = normal_equations(scene, patch, 0.0, width, sigma)[1:]
+        matrix, vector, squares = normal_equations(scene, patch, 0.0, width, psf)[1:]
         away, precision = scene - bounds.centre, bounds.precision
         matrix += jnp.eye(size)[:, :, None] * precision.reshape(size, 1, -1)
         vector -= (precision * away).reshape(size, -1)

@@ -9,8 +9,8 @@ import pytest
 from distax import DistaxError, Sensor, make_targets, render
 from distax.offgrid.fits import Search, best_fit
 from distax.offgrid.patch import ROUNDING_VARIANCE, cut, window_width
+from distax.psf import pixel_response
 from distax.scenes import PlacementLaw
-from distax.sensor import pixel_response
 
 LAW = PlacementLaw(max_targets=2)
 SENSOR = Sensor(full_well=None, bit_depth=None, read_noise=4.0)

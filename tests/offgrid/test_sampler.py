@@ -9,8 +9,8 @@ from scipy.stats import norm
 from distax import DistaxError, Sensor, make_targets, render
 from distax.offgrid.patch import cut, window_width
 from distax.offgrid.sampler import Effort, draw_noise, sample_posterior
+from distax.psf import pixel_response
 from distax.scenes import PlacementLaw
-from distax.sensor import pixel_response
 
 LAW = PlacementLaw(max_targets=2)
 SENSOR = Sensor(read_noise=5.0, full_well=90.0)

@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from distax.psf import responses, slopes
 from distax.pytree import pytree
-from distax.sensor import Sensor, pixel_response
+from distax.sensor import Sensor
 
 _STEPS = 6
 _LARGEST_MOVE = 0.1  # pixels, and in a step
@@ -73,7 +74,8 @@ def adjust(
     if sensor.electrons_per_count is not None:
         variance += light.ravel() / sensor.electrons_per_count
     weight = seen.ravel() / variance
-    slots = len(mask)
+    height, width = light.shape
+    shape, slots = (height, width), len(mask)
     start = jnp.concatenate([position.ravel(), jnp.full(slots, mean)])
     prior = _prior_precision(covariance, mask, spread)
     weak = _prior_precision(_WEAKER * covariance, mask, spread)
@@ -81,12 +83,12 @@ def adjust(
     informative = jnp.maximum(jnp.sum(seen & (light > 0)), 1.0)
 
     def misfit(state: Float[Array, " states"]) -> Float[Array, ""]:
-        residual = light.ravel() - _predict(state, mask, light.shape, sensor)[0]
+        residual = light.ravel() - _predict(state, mask, shape, sensor)[0]
         squares = residual**2 @ weight + beyond / jnp.min(variance)
         return jnp.sqrt(squares / informative)
 
     def step(state: Array, prior: Array) -> tuple[Array, Array]:
-        image, slope = _predict(state, mask, light.shape, sensor)
+        image, slope = _predict(state, mask, shape, sensor)
         precision = (slope * weight) @ slope.T + prior
         gradient = slope @ (weight * (light.ravel() - image)) - prior @ (state - start)
         move = jnp.linalg.solve(precision, gradient)
@@ -125,25 +127,19 @@ def _prior_precision(
 def _predict(
     state: Float[Array, " states"],
     mask: Bool[Array, " K"],
-    shape: tuple[int, ...],
+    shape: tuple[int, int],
     sensor: Sensor,
 ) -> tuple[Float[Array, " pixels"], Float[Array, "states pixels"]]:
     """The image of a state (positions, then intensities), and its derivatives."""
     slots = len(mask)
     position, intensity = state[: 2 * slots].reshape(slots, 2), state[2 * slots :]
 
-    def response(coordinate: Array, size: int, sigma: float) -> tuple[Array, Array]:
-        def of(u: Array) -> Array:
-            return pixel_response(u, size, sigma)
-
-        return jax.jvp(of, (coordinate,), (jnp.ones_like(coordinate),))
-
-    row, row_slope = response(position[:, 0], shape[0], sensor.sigmas[0])
-    column, column_slope = response(position[:, 1], shape[1], sensor.sigmas[1])
+    row, column = responses(position, shape, sensor.psf)
+    row_slope, column_slope = slopes(position, shape, sensor.psf)
     used = mask.astype(float)
 
     def outer(scale: Array, rows: Array, columns: Array) -> Array:
-        return jnp.einsum("k,ki,kj->kij", scale, rows, columns).reshape(slots, -1)
+        return jnp.einsum("k,tki,tkj->kij", scale, rows, columns).reshape(slots, -1)
 
     share = outer(used, row, column)
     flux = used * intensity
