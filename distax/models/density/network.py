@@ -201,8 +201,11 @@ class Density(Model):
 
     def _look(self, images: Float[Array, "B height width"]) -> View:
         row_sigma, column_sigma = self.sensor.sigmas
+        gaussian = self.sensor.measured_psf is None
         light = jnp.maximum(images - self.sensor.background, 0.0)
-        return look(light, self.window, round_psf=row_sigma == column_sigma)
+        return look(
+            light, self.window, mirror=gaussian, transpose=gaussian and row_sigma == column_sigma
+        )
 
 
 def _features(windows: Float[Array, "B side side"], clipped: float) -> Float[Array, "B features"]:

@@ -2,7 +2,8 @@
 
 All targets of a scene lie around one host pixel, and turning or mirroring a scene turns or mirrors
 its image: a network that sees only windows of one pose has an eighth as much to learn. Under an
-elongated PSF rows and columns are not alike, which leaves four poses.
+elongated PSF rows and columns are not alike, which leaves four poses; under a measured one, whose
+two sides differ, each is a pose of its own.
 """
 
 import jax
@@ -57,12 +58,24 @@ class View:
         return jnp.where(self.mirrored, -1.0, 1.0)[:, None]
 
 
-def look(images: Float[Array, "B height width"], side: int, round_psf: bool = True) -> View:
-    """The windows of `side` pixels (odd) around the pixels that hold the centroids of flux."""
-    return jax.vmap(lambda image: _look(image, side, round_psf))(images)
+def look(
+    images: Float[Array, "B height width"],
+    side: int,
+    mirror: bool = True,
+    transpose: bool = True,
+) -> View:
+    """The windows of `side` pixels (odd) around the pixels that hold the centroids of flux.
+
+    Args:
+      images: counts above the background.
+      side: of the windows.
+      mirror: whether scenes may be mirrored.
+      transpose: whether their rows and columns may change places.
+    """
+    return jax.vmap(lambda image: _look(image, side, mirror, transpose))(images)
 
 
-def _look(image: Float[Array, "height width"], side: int, round_psf: bool) -> View:
+def _look(image: Float[Array, "height width"], side: int, mirror: bool, transpose: bool) -> View:
     rows, columns = map(jnp.arange, image.shape)
     centre = jnp.round(_centroid(image, rows, columns))
     corner = centre.astype(jnp.int32) - side // 2
@@ -75,10 +88,10 @@ def _look(image: Float[Array, "height width"], side: int, round_psf: bool) -> Vi
 
     seen, real = window(image, corner, side), window(jnp.ones_like(image, bool), corner, side)
     axis = jnp.arange(side) - side // 2
-    mirrored = _centroid(seen, axis, axis) < 0
+    mirrored = (_centroid(seen, axis, axis) < 0) & mirror
     seen, real = turn(seen), turn(real)
     row, column = _centroid(seen, axis, axis)
-    transposed = (row > column) & round_psf
+    transposed = (row > column) & transpose
     return View(
         window=jnp.where(transposed, seen.T, seen),
         real=jnp.where(transposed, real.T, real),

@@ -39,11 +39,11 @@ def test_under_an_elongated_psf_only_the_four_mirror_images_give_one_window():
     blob = np.zeros((9, 9), np.float32)
     blob[3:6, 3:6] = [[1, 2, 3], [4, 90, 30], [7, 8, 9]]
     mirrored = jnp.array([blob, blob[::-1], blob[:, ::-1], blob[::-1, ::-1]])
-    view = look(mirrored, 5, round_psf=False)
+    view = look(mirrored, 5, transpose=False)
     assert not view.transposed.any()
     for window in np.asarray(view.window)[1:]:
         np.testing.assert_array_equal(window, view.window[0])
-    turned = look(jnp.array(blob.T[None]), 5, round_psf=False)
+    turned = look(jnp.array(blob.T[None]), 5, transpose=False)
     np.testing.assert_array_equal(turned.window[0], view.window[0].T)
 
 
@@ -84,3 +84,14 @@ def test_what_lies_outside_the_window_or_the_image_is_told_apart():
 def test_a_dark_image_has_a_window():
     view = look(jnp.zeros((1, 9, 9)), 5)
     assert view.centre[0].tolist() == [0, 0]
+
+
+def test_under_a_measured_psf_every_pose_is_its_own():
+    blob = jnp.arange(49.0).reshape(1, 7, 7)
+    for image in (blob, blob[:, ::-1], blob[:, :, ::-1], blob.swapaxes(1, 2)):
+        view = look(image, 5, mirror=False, transpose=False)
+        row, column = np.asarray(view.centre[0], int)
+        cut = jnp.pad(image[0], 2)[row : row + 5, column : column + 5]
+        np.testing.assert_array_equal(view.window[0], cut)
+        assert not view.mirrored.any()
+        assert not view.transposed.any()
