@@ -6,7 +6,7 @@ import json
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from distax.errors import DistaxError
 
@@ -89,6 +89,7 @@ def _hint(kind: Any, keys: list[str]) -> str:
     """The known key that is spelled most like the last of `keys`, or all of few."""
     for key in keys[:-1]:
         kind = next(field.type for field in dataclasses.fields(kind) if field.name == key)
+        kind = next(filter(dataclasses.is_dataclass, get_args(kind)), kind)
     known = [field.name for field in dataclasses.fields(kind)]
     nearest = difflib.get_close_matches(keys[-1], known, n=1)
     return f"; did you mean {nearest[0]!r}?" if nearest else f"; known are {', '.join(known)}"

@@ -15,6 +15,7 @@ from distax.checks import check_shape, find_problems
 from distax.errors import DistaxError
 from distax.export import archive
 from distax.sensor import Sensor
+from distax.settings import from_plain
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +35,7 @@ class Loaded:
     @property
     def sensor(self) -> Sensor:
         """Whose images it takes."""
-        return Sensor(**self.about["sensor"])
+        return from_plain(Sensor, self.about["sensor"], "the exported sensor")
 
     def __call__(
         self, images: Float[Array | np.ndarray, "N height width"]

@@ -4,12 +4,19 @@
 height = 11
 sigma = [0.5, 0.55]  # over rows, over columns
 bit_depth = "none"  # real numbers
+
+[sensor.measured_psf]  # instead of the Gaussian, if there is one
+oversampling = 4
+rows = [[0.0, 0.1, 1.3, 0.1, 0.0]]
+columns = [[0.0, 0.1, 1.3, 0.1, 0.0]]
 """
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from distax.files import write_text
 from distax.sensor import Sensor
@@ -46,14 +53,33 @@ def write_sensor(
     Raises:
       DistaxError: the file cannot be written.
     """
-    lines = ["[sensor]"]
-    for field in fields(sensor):
-        remark = f"  # {remarks[field.name]}" if field.name in remarks else ""
-        lines.append(f"{field.name} = {_toml(getattr(sensor, field.name))}{remark}")
+    plain = {field.name: getattr(sensor, field.name) for field in fields(sensor)}
+    psf = plain.pop("measured_psf")
+    lines = _table("sensor", "", plain, remarks)
+    if psf is not None:
+        lines += _table("sensor.measured_psf", remarks.get("measured_psf", ""), asdict(psf))
     write_text(path, "\n".join(lines) + "\n")
 
 
-def _toml(value: int | float | tuple[float, float] | None) -> str:
+def _table(
+    name: str,
+    remark: str,
+    values: Mapping[str, Any],
+    remarks: Mapping[str, str] = MappingProxyType({}),
+) -> list[str]:
+    """The lines of a table, with a comment after its name and after some of the values."""
+    lines = [f"[{name}]{_comment(remark)}"]
+    for key, value in values.items():
+        lines.append(f"{key} = {_toml(value)}{_comment(remarks.get(key, ''))}")
+    return lines
+
+
+def _comment(remark: str) -> str:
+    return f"  # {remark}" if remark else ""
+
+
+def _toml(value: Any) -> str:
     if value is None:
         return f'"{NO_VALUE}"'
-    return repr(list(value) if isinstance(value, tuple) else value)
+    # Tuples are arrays, written as JSON writes them.
+    return json.dumps(value)

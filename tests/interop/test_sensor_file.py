@@ -3,12 +3,19 @@ import pytest
 from distax import DistaxError, Sensor
 from distax.config import read_toml
 from distax.interop.sensor_file import read_sensor, write_sensor
+from distax.psf import MeasuredPsf
 
 SENSORS = [
     Sensor(),
     Sensor(sigma=(0.5, 0.625), full_well=None, bit_depth=None, electrons_per_count=2.5),
     Sensor(height=9, width=13, full_well=1000.0, bit_depth=12, read_noise=1 / 3, background=1e-7),
+    Sensor(measured_psf=MeasuredPsf(2, ((0.1, 1 / 3, 1e-9),), ((0.1, 1.0, 0.0),))),
 ]
+PSF = """[sensor.measured_psf]
+oversampling = 2
+rows = [[0.2, 0.6, 0.1]]
+columns = [[0.1, 0.6, 0.1]]
+"""
 
 
 @pytest.mark.parametrize("sensor", SENSORS)
@@ -50,6 +57,10 @@ def test_what_the_table_leaves_out_is_csist_100ks(tmp_path):
         ("[sensor]\nsigma = [0.5, -1.0]", "sensor: sigma must be greater than 0, got -1.0"),
         ("[sensor]\nsigma = nan", "sensor: sigma must be greater than 0, got nan"),
         ("[sensor]\nbackground = 'none'", "sensor.background: Input should be a valid number"),
+        ("[sensor.measured_psf]\noversampling = 2", "sensor.measured_psf.rows: is missing"),
+        (PSF + "row = 1", "sensor.measured_psf.row: is not a known key; did you mean 'rows'?"),
+        (PSF.replace("0.2", "'a'"), "sensor.measured_psf.rows: Input should be a valid number"),
+        (PSF.replace("0.2, ", ""), "sensor.measured_psf: a measured PSF has as many profiles"),
         ("[sensor", "not a TOML file"),
     ],
 )
