@@ -11,12 +11,14 @@ import numpy as np
 from jaxtyping import Float
 
 from distax.calibration.limits import Limits, find_limits
+from distax.calibration.measured import measure_psf
 from distax.calibration.noise import Line, dark_noise, photon_transfer
 from distax.calibration.result import DOUBTLESS, Calibration, Quantity
 from distax.calibration.rounds import AROUND, JointFit, each_by_itself, joint_fit, typical_sigma
 from distax.calibration.sources import Sources, isolated_sources, noise_level
 from distax.errors import DistaxError, DistaxWarning
 from distax.offgrid.patch import ROUNDING_VARIANCE, window_width
+from distax.psf import MeasuredPsf
 from distax.sensor import Sensor
 
 FEWEST = 5
@@ -32,6 +34,7 @@ def calibrate(
     dark: Float[np.ndarray, "M rows columns"] | None = None,
     scenes: Sequence[np.ndarray] = (),
     elongated: bool = False,
+    measured_psf: bool = False,
     size: tuple[int, int] | None = None,
 ) -> Calibration:
     """Measure the sensor that took images of isolated point sources.
@@ -43,6 +46,9 @@ def calibrate(
         transfer tells the gain, and the read noise where there are no dark frames. Without them
         both are taken from what the fit of the PSF leaves.
       elongated: give the sensor a PSF with a width over rows and one over columns.
+      measured_psf: give the sensor the PSF as it is, of any shape, besides the Gaussian most like
+        it: a hundred bright sources tell it to about a hundredth of a pixel in position, three
+        hundred to a few thousandths.
       size: height and width of the images that will be unmixed; without it those of the images if
         they are small, 11×11 otherwise.
 
@@ -66,11 +72,16 @@ def calibrate(
     start = replace(start, sigma=min(typical_sigma(first), min(images.shape[1:]) / 8))
     sources = _sources(images, start, noise)
 
-    fit = partial(joint_fit, sources.crops, start, line, transfer is not None, darkness)
+    noise_known = transfer is not None
+    fit = partial(joint_fit, sources.crops, start, line, noise_known, darkness)
     both = fit(round_psf=False)
     # Two close sources show along one axis first.
     chosen = both if elongated else fit(round_psf=True, usable=both.used)
+    psf = None
+    if measured_psf:
+        psf, chosen = measure_psf(chosen, sources.crops, line, noise_known, darkness)
     quantities = _optics(chosen, limits) | _noise(chosen, limits, transfer, darkness, dark_source)
+    quantities |= _measured(psf, chosen)
     quantities |= _size(images, size)
     values: dict[str, Any] = {name: quantity.value for name, quantity in quantities.items()}
     result = Calibration(
@@ -84,7 +95,8 @@ def calibrate(
         misfit=chosen.residuals.misfit(chosen.used),
         departures=chosen.residuals.departures(chosen.used),
     )
-    _warn(result, elongated, chosen)
+    if not measured_psf:
+        _warn(result, elongated, chosen)
     return result
 
 
@@ -137,6 +149,13 @@ def _optics(fit: JointFit, limits: Limits) -> dict[str, Quantity]:
     }
 
 
+def _measured(psf: MeasuredPsf | None, fit: JointFit) -> dict[str, Quantity]:
+    if psf is None:
+        return {}
+    source = f"{int(fit.used.sum())} sources"
+    return {"measured_psf": Quantity(value=psf, std=None, source=source)}
+
+
 def _noise(
     fit: JointFit, limits: Limits, transfer: Line | None, darkness: Line | None, dark_source: str
 ) -> dict[str, Quantity]:
@@ -174,14 +193,14 @@ def _size(
 
 
 def _warn(result: Calibration, elongated: bool, fit: JointFit) -> None:
-    """Tell what a user should know before relying on the sensor."""
+    """Tell what a user should know before relying on a sensor with a Gaussian PSF."""
     lines = []
     if not result.gaussian:
         worst = max(result.departures, key=lambda ring: abs(ring.share) / ring.share_std)
         lines.append(
             f"the Gaussian PSF does not hold: {worst.inner:g} to {worst.outer:g} px from a source "
             f"each pixel has {100 * worst.share:+.2f}% ± {100 * worst.share_std:.2f}% of its flux "
-            "that the Gaussian does not explain"
+            "that the Gaussian does not explain; calibrate with a measured PSF"
         )
     if result.elongated and not elongated:
         row, column = result.widths

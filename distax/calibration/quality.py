@@ -79,22 +79,30 @@ class Residuals:
         ratio = np.divide(*self.squares())
         return ratio <= 2 * np.median(ratio)
 
+    def within_noise(self, used: Bool[np.ndarray, " lanes"]) -> Bool[np.ndarray, " lanes"]:
+        """Sources whose squares χ² allows (by Wilson and Hilferty), or that are as usual."""
+        squares, left = self.squares()
+        spread = 2 / (9 * left)
+        limit = left * (1 - spread + _UNLIKELY * np.sqrt(spread)) ** 3
+        return squares < self._scale(used) * limit
+
     def explained(self, used: Bool[np.ndarray, " lanes"]) -> Bool[np.ndarray, " lanes"]:
         """Sources that one Gaussian of the common width explains as well as it does most.
 
-        Two tests: the sum of squares against χ² (by Wilson and Hilferty), and how much the source
-        by itself would change the width (the score test), which two close sources fail first.
+        Besides the sum of squares, how much the source by itself would change the width is tested
+        (the score test), which two close sources fail first.
         """
-        squares, left = self.squares()
-        scale = max(1.0, float(np.median(squares[used] / left[used])))
-        spread = 2 / (9 * left)
-        limit = left * (1 - spread + _UNLIKELY * np.sqrt(spread)) ** 3
         information, pull = self._about_width()
         step = np.linalg.solve(information, pull[..., None])[..., 0]
         score = np.sum(step * pull, axis=-1)
         # χ² of two degrees of freedom has its limit a little beyond that of one, the square.
         farthest = _UNLIKELY**2 + (0 if self.round_psf else 3)
-        return (squares < scale * limit) & (score < scale * farthest)
+        return self.within_noise(used) & (score < self._scale(used) * farthest)
+
+    def _scale(self, used: Bool[np.ndarray, " lanes"]) -> float:
+        """By what most sources' squares exceed the noise's, if they do."""
+        squares, left = self.squares()
+        return max(1.0, float(np.median(squares[used] / left[used])))
 
     def covariance(self, used: Bool[np.ndarray, " lanes"]) -> Float[np.ndarray, "axes axes"]:
         """Of the shared widths, larger by the misfit where the model does not hold."""

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from distax.calibration.quality import Departure
+from distax.psf import MeasuredPsf
 from distax.sensor import Sensor
 
 DOUBTLESS = 4.0
@@ -23,7 +24,7 @@ class Quantity:
       source: what tells it, or that it is assumed.
     """
 
-    value: int | float | tuple[float, float] | None
+    value: int | float | tuple[float, float] | MeasuredPsf | None
     std: float | tuple[float, float] | None
     source: str
 
@@ -38,9 +39,9 @@ class Calibration:
       widths, widths_std: the PSF's standard deviations in pixels over rows and over columns, when
         each is fitted.
       used: isolated sources that the PSF comes from.
-      rejected: those that one Gaussian does not explain: two close sources, bad pixels.
+      rejected: those that one PSF does not explain: two close sources, bad pixels.
       crowded: sources with a neighbour, which were left alone.
-      misfit: root-mean-square residual in units of the noise; about 1 where the Gaussian holds,
+      misfit: root-mean-square residual in units of the noise; about 1 where the sensor's PSF holds,
         and whatever holds where the noise is taken from the residuals.
       departures: mean residuals by distance from the source.
     """
@@ -57,7 +58,7 @@ class Calibration:
 
     @property
     def gaussian(self) -> bool:
-        """Whether no ring around the sources has more or less light than the Gaussian's."""
+        """Whether no ring around the sources has more or less light than the sensor's PSF says."""
         return not any(ring.doubtless for ring in self.departures)
 
     @property

@@ -52,7 +52,7 @@ def each_by_itself(
     width = window_width(sensor, AROUND)
     patch = cut(crops, sensor, AROUND)
     level = np.asarray(patch.counts) + sensor.background
-    patch = _with_noise(patch, line, level)
+    patch = with_noise(patch, line, level)
     flux = jnp.maximum(jnp.sum(patch.counts, axis=0), 1.0)
     none = jnp.zeros_like(flux)
     start = jnp.stack([none, none, flux, none, *(none + sigma for sigma in sensor.sigmas)])
@@ -93,7 +93,7 @@ def joint_fit(
     fit = replace(fit, parameters=fit.parameters.at[OWN:].set(sigma))
     used = usable = np.ones(len(crops), bool) if usable is None else usable
     for number in range(_ROUNDS):
-        patch = _with_noise(patch, line, np.asarray(fit.image) + sensor.background)
+        patch = with_noise(patch, line, np.asarray(fit.image) + sensor.background)
         fit = fit_psf(
             fit.parameters,
             patch,
@@ -107,11 +107,11 @@ def joint_fit(
         guess = number == 0 and not noise_known
         used = usable & (residuals.usual() if guess else residuals.explained(used))
         if not noise_known and number < _ROUNDS - 1:
-            line = _line_of(residuals, used, darkness)
+            line = line_of(residuals, used, darkness)
     return JointFit(residuals=residuals, used=used, line=line, sensor=sensor)
 
 
-def _with_noise(patch: Patch, line: Line, level: np.ndarray) -> Patch:
+def with_noise(patch: Patch, line: Line, level: np.ndarray) -> Patch:
     """Pixels with the noise of what is expected of them: their own would bias the fit."""
     variance = line.variance(level) - ROUNDING_VARIANCE
     return replace(patch, variance=jnp.asarray(np.maximum(variance, 0.0), jnp.float32))
@@ -123,7 +123,7 @@ def _dimmest(line: Line, sensor: Sensor, lanes: int) -> Float[Array, " lanes"]:
     return jnp.full(lanes, -sensor.background - CLEAR * max(variance, 0.0) ** 0.5)
 
 
-def _line_of(residuals: Residuals, used: Bool[np.ndarray, " lanes"], darkness: Line | None) -> Line:
+def line_of(residuals: Residuals, used: Bool[np.ndarray, " lanes"], darkness: Line | None) -> Line:
     """The noise by the residuals of pixels that are nowhere near clipping."""
     here = residuals.clear & used
     squares = residuals.residual[here] ** 2

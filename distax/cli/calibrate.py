@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from distax.calibration import Calibration, Quantity
+    from distax.psf import MeasuredPsf
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,9 @@ class Calibrate:
     several levels, for the gain; without any it is taken from how well sources are fitted."""
     elongated: bool = False
     """Give the PSF one width over rows and one over columns."""
+    measured_psf: bool = False
+    """Give the sensor the PSF as it is, of whatever shape, where no Gaussian holds; from a hundred
+    bright sources or more."""
     size: tuple[int, int] | None = None
     """Height and width of the images to be unmixed; without it those of small images given here,
     11 and 11 for whole frames."""
@@ -54,6 +58,7 @@ class Calibrate:
             None if self.dark is None else read_images(self.dark),
             [read_images(path) for path in self.flat],
             self.elongated,
+            self.measured_psf,
             self.size,
         )
         _print(result)
@@ -96,11 +101,11 @@ def _print(result: "Calibration") -> None:
     wide_console().print(table)
     excess, std = result.elongation
     print(
-        f"{result.used} isolated sources used, {result.rejected} not explained by one Gaussian, "
+        f"{result.used} isolated sources used, {result.rejected} not explained by one PSF, "
         f"{result.crowded} with neighbours left alone"
     )
     print(
-        f"misfit {result.misfit:.3f} (1 where the Gaussian holds), elongation {100 * excess:+.2f}% "
+        f"misfit {result.misfit:.3f} (1 where the PSF holds), elongation {100 * excess:+.2f}% "
         f"± {100 * std:.2f}% of rows over columns"
     )
 
@@ -110,8 +115,14 @@ def _remark(quantity: "Quantity") -> str:
     return spread + quantity.source
 
 
-def _text(value: int | float | tuple[float, float] | None, style: str = "5g") -> str:
+def _text(
+    value: "int | float | tuple[float, float] | MeasuredPsf | None", style: str = "5g"
+) -> str:
+    from distax.psf import MeasuredPsf
+
     if value is None:
         return "–"
+    if isinstance(value, MeasuredPsf):
+        return str(value)
     values = value if isinstance(value, tuple) else (value,)
     return ", ".join(f"{each:.{style}}" for each in values)

@@ -1,0 +1,288 @@
+"""The PSF of any shape that isolated sources share, and where they lie under it.
+
+The PSF is a trigonometric polynomial in the offset of a pixel's centre from the source, up to the
+frequencies that the optics pass. Given positions, fluxes and backgrounds it follows by linear least
+squares; given the PSF each source's four parameters do. The two take turns (as in Anderson & King,
+"Toward high-precision astrometry with WFPC2", PASP 112, 2000, who tabulate the same function), and
+the Gaussian that was fitted before is where they start and what they stay near where sources are
+too few or too faint to tell.
+Where the PSF is centred no data can tell: positions agree on average with those under the Gaussian.
+"""
+
+import math
+from dataclasses import dataclass, replace
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Bool, Float
+
+from distax.calibration.noise import Line
+from distax.calibration.psf import OWN
+from distax.calibration.quality import Residuals
+from distax.calibration.rounds import AROUND, JointFit, line_of, with_noise
+from distax.calibration.waves import Waves
+from distax.offgrid.likelihood import censored, image_of
+from distax.offgrid.patch import Patch, cut, window_width
+from distax.psf import MeasuredPsf, Psf
+from distax.scenes import PlacementLaw
+
+_WIDE = PlacementLaw(cluster=6.0, max_targets=1)
+"""A window that is cut for this law holds the wings of the PSF."""
+_DOUBTS = (0.05, 0.01, 0.0, 0.0)
+"""By what share of itself an expected count may be off, in rounds that make the PSF better."""
+_TURNS = 8
+"""Of the PSF and the sources in a round."""
+_STEPS = 3
+"""Of the sources in a turn."""
+_MOST = 300
+"""Sources, the brightest, that the PSF is taken from."""
+_AT_ONCE = 16
+"""Sources whose share of the normal equations is in memory."""
+_LARGEST_MOVE = 0.1
+"""Pixels that a source moves in a step, at most."""
+_ALIKE = 0.05
+"""Relative spread of fluxes from which on brighter and fainter sources are told apart."""
+_STILL = 1e-3
+"""Pixels that a source moves in a turn when all is nearly found."""
+
+
+def measure_psf(
+    joint: JointFit,
+    crops: Float[np.ndarray, "N side side"],
+    line: Line,
+    noise_known: bool,
+    darkness: Line | None,
+) -> tuple[MeasuredPsf, JointFit]:
+    """The PSF of isolated sources, and a joint fit with it instead of the Gaussian.
+
+    Args:
+      joint: the fit of a Gaussian.
+      crops: what it was fitted to.
+      line, noise_known, darkness: as for `rounds.joint_fit`.
+    """
+    row_sigma, column_sigma = joint.sigmas.tolist()
+    waves = Waves.for_window(window_width(joint.sensor, _WIDE), min(row_sigma, column_sigma))
+    amplitudes = waves.gaussian(row_sigma, column_sigma)
+    about = _About(amplitudes, waves.precision(row_sigma, column_sigma))
+    psf: Psf = (row_sigma, column_sigma)
+    joint = replace(joint, line=line, used=np.ones(len(crops), bool))
+    for doubt in _DOUBTS:
+        sources = _sources(joint, crops, psf, doubt)
+        amplitudes, sources, error = _turns(sources, amplitudes, about, waves)
+        samples = waves.samples(amplitudes)
+        measured = MeasuredPsf.from_samples(samples, waves.oversampling, error)
+        joint, psf = _looked_at(joint, crops, sources.parameters, measured, doubt), measured
+        if not (doubt or noise_known):
+            joint = replace(joint, line=line_of(joint.residuals, joint.used, darkness))
+    return measured, joint
+
+
+@dataclass(frozen=True)
+class _About:
+    """What is known of a PSF before: the amplitudes' mean, and the resolved ones' precision."""
+
+    mean: Float[np.ndarray, "B B"]
+    precision: Float[np.ndarray, "resolved resolved"]
+
+
+@dataclass(frozen=True)
+class _Sources:
+    """Sources and what their pixels say.
+
+    Attributes:
+      parameters: as the first four of `PsfFit`.
+      patch: windows around them, with the noise that is believed.
+      width: of the windows in pixels.
+      telling: which of them the PSF is taken from.
+    """
+
+    parameters: Float[np.ndarray, "own lanes"]
+    patch: Patch
+    width: int
+    telling: Bool[np.ndarray, " lanes"]
+
+    @property
+    def flux(self) -> Float[np.ndarray, "lanes 1 1"]:
+        """In counts."""
+        return self.parameters[2, :, None, None]
+
+    @property
+    def middle(self) -> Float[np.ndarray, "2"]:
+        """Mean position in the windows."""
+        return self.parameters[:2].mean(axis=1)
+
+    def moved(self, way: Float[np.ndarray, "2"]) -> "_Sources":
+        """All of them, by as much."""
+        return self.stepped(np.concatenate([way, np.zeros(OWN - 2)])[:, None])
+
+    def stepped(self, step: Float[np.ndarray, "own #lanes"]) -> "_Sources":
+        """With other parameters."""
+        return replace(self, parameters=self.parameters + step)
+
+    def offsets(self) -> Float[np.ndarray, "2 lanes width"]:
+        """Of the window's rows and columns from each source."""
+        return np.arange(self.width) - self.width // 2 - self.parameters[:2, :, None]
+
+    def left(
+        self, shape: Float[np.ndarray, "lanes width width"]
+    ) -> tuple[Float[np.ndarray, "lanes width width"], Float[np.ndarray, "lanes width width"]]:
+        """Residuals and weights of the pixels, given images of the unit sources."""
+        expected = self.flux * shape + self.parameters[3, :, None, None]
+        lanes_last = jnp.asarray(expected.reshape(len(shape), -1).T, jnp.float32)
+        residual, weight, _ = censored(lanes_last, self.patch)
+        residuals, weights = (np.asarray(part, float).T for part in (residual, weight))
+        return residuals.reshape(shape.shape), weights.reshape(shape.shape)
+
+
+def _sources(
+    joint: JointFit, crops: Float[np.ndarray, "N side side"], psf: Psf, doubt: float
+) -> _Sources:
+    """The sources in windows that hold the PSF's wings."""
+    parameters = np.asarray(joint.residuals.fit.parameters, float)[:OWN]
+    patch, width, _ = _windows(joint, crops, _WIDE, parameters, psf, doubt)
+    brightness = np.where(joint.used, parameters[2], 0.0)
+    dimmest = np.sort(brightness)[-_MOST:][0]
+    return _Sources(parameters, patch, width, joint.used & (brightness >= dimmest))
+
+
+def _windows(
+    joint: JointFit,
+    crops: Float[np.ndarray, "N side side"],
+    law: PlacementLaw,
+    parameters: Float[np.ndarray, "own N"],
+    psf: Psf,
+    doubt: float,
+) -> tuple[Patch, int, Float[np.ndarray, "pixels N"]]:
+    """Windows of a law's size with their noise and doubt, and what is expected in them."""
+    width = window_width(joint.sensor, law)
+    scene = jnp.asarray(parameters[None, :3], jnp.float32)
+    light = np.asarray(image_of(scene, width, psf), float)
+    patch = cut(crops, joint.sensor, law)
+    patch = with_noise(patch, joint.line, light + parameters[3] + joint.sensor.background)
+    doubtful = jnp.asarray((doubt * light) ** 2, jnp.float32)
+    return replace(patch, variance=patch.variance + doubtful), width, light + parameters[3]
+
+
+def _turns(
+    sources: _Sources, amplitudes: Float[np.ndarray, "B B"], about: _About, waves: Waves
+) -> tuple[Float[np.ndarray, "B B"], _Sources, float]:
+    """The PSF and the sources after they took turns, and the error left in the PSF's samples."""
+    amplitudes, middle = amplitudes.copy(), sources.middle
+    moved = math.inf
+    for _ in range(_TURNS):
+        # It costs most, and changes little while the sources stay.
+        if moved > _STILL:
+            covariance = np.linalg.inv(_information(sources, amplitudes, waves) + about.precision)
+        pull = _pull(sources, amplitudes, waves)
+        pull -= about.precision @ (amplitudes - about.mean)[waves.resolved]
+        amplitudes[waves.resolved] += covariance @ pull
+        before = sources
+        amplitudes, sources = _settled(amplitudes, sources, waves)
+        for _ in range(_STEPS):
+            sources = sources.stepped(_step(sources, amplitudes, waves))
+        sources = sources.moved(middle - sources.middle)
+        moved = np.abs(sources.parameters - before.parameters)[:2, sources.telling].max()
+    return amplitudes, sources, waves.spread(covariance)
+
+
+def _settled(
+    amplitudes: Float[np.ndarray, "B B"], sources: _Sources, waves: Waves
+) -> tuple[Float[np.ndarray, "B B"], _Sources]:
+    """The PSF with all its flux, the sources' images as they were.
+
+    What brighter sources have more of around them is the PSF's, not background.
+    """
+    row, column, flux, background = sources.parameters
+    bright, level = (values[sources.telling] for values in (flux, background))
+    away = bright - bright.mean()
+    # Sources of one brightness do not tell.
+    wings = np.mean(away * level) / (np.var(bright) + (_ALIKE * bright.mean()) ** 2)
+    amplitudes = amplitudes.copy()
+    amplitudes[0, 0] += wings
+    total = amplitudes[0, 0] * waves.area
+    parameters = np.stack([row, column, flux * total, background - wings * flux])
+    return amplitudes / total, replace(sources, parameters=parameters)
+
+
+def _images(
+    sources: _Sources, amplitudes: Float[np.ndarray, "B B"], waves: Waves
+) -> Float[np.ndarray, "lanes width width"]:
+    """Of the sources if their flux were one."""
+    rows, columns = waves.at(sources.offsets())
+    return rows @ amplitudes @ columns.swapaxes(1, 2)
+
+
+def _information(
+    sources: _Sources, amplitudes: Float[np.ndarray, "B B"], waves: Waves
+) -> Float[np.ndarray, "resolved resolved"]:
+    """What the pixels tell of the amplitudes, the sources' parameters known."""
+    _, weight = sources.left(_images(sources, amplitudes, waves))
+    root = (np.sqrt(weight) * sources.flux)[sources.telling]
+    rows, columns = waves.at(sources.offsets()[:, sources.telling])
+    row, column = np.nonzero(waves.resolved)
+    total = np.zeros((len(row), len(row)))
+    for first in range(0, len(root), _AT_ONCE):
+        some = slice(first, first + _AT_ONCE)
+        products = rows[some, :, None, row] * columns[some, None, :, column]
+        whitened = (root[some, ..., None] * products).reshape(-1, len(row))
+        total += whitened.T @ whitened
+    return total
+
+
+def _pull(
+    sources: _Sources, amplitudes: Float[np.ndarray, "B B"], waves: Waves
+) -> Float[np.ndarray, " resolved"]:
+    """Where the pixels would have the amplitudes go."""
+    residual, weight = sources.left(_images(sources, amplitudes, waves))
+    rows, columns = waves.at(sources.offsets())
+    each = rows.swapaxes(1, 2) @ (weight * sources.flux * residual) @ columns
+    return each[sources.telling].sum(axis=0)[waves.resolved]
+
+
+def _step(
+    sources: _Sources, amplitudes: Float[np.ndarray, "B B"], waves: Waves
+) -> Float[np.ndarray, "own lanes"]:
+    """A Gauss–Newton step of every source's parameters."""
+    offsets = sources.offsets()
+    (rows, columns), (down, across) = waves.at(offsets), waves.slope(offsets)
+    shape = rows @ amplitudes @ columns.swapaxes(1, 2)
+    residual, weight = sources.left(shape)
+    slopes = np.stack(
+        [
+            -sources.flux * (down @ amplitudes @ columns.swapaxes(1, 2)),
+            -sources.flux * (rows @ amplitudes @ across.swapaxes(1, 2)),
+            shape,
+            np.ones_like(shape),
+        ]
+    )
+    matrix = np.einsum("pnij,nij,qnij->npq", slopes, weight, slopes, optimize=True)
+    vector = np.einsum("pnij,nij->np", slopes, weight * residual)
+    # Of what is no source the pixels may tell nothing.
+    matrix += 1e-9 * (np.eye(OWN) * matrix + np.eye(OWN))
+    step = np.linalg.solve(matrix, vector[..., None])[..., 0].T
+    step[:2] = np.clip(step[:2], -_LARGEST_MOVE, _LARGEST_MOVE)
+    return step
+
+
+def _looked_at(
+    joint: JointFit,
+    crops: Float[np.ndarray, "N side side"],
+    own: Float[np.ndarray, "own N"],
+    psf: MeasuredPsf,
+    doubt: float,
+) -> JointFit:
+    """A fit with a measured PSF and the sources' parameters, in the windows that it had before."""
+    patch, width, expected = _windows(joint, crops, AROUND, own, psf, doubt)
+    image = jnp.asarray(expected, jnp.float32)
+    residual, weight, deviance = censored(image, patch)
+    before = joint.residuals.fit
+    fit = replace(
+        before,
+        parameters=before.parameters.at[:OWN].set(own),
+        image=image,
+        residual=residual,
+        weight=weight,
+        deviance=jnp.sum(deviance, axis=0),
+    )
+    residuals = Residuals(fit, patch, width, joint.sensor, joint.residuals.round_psf)
+    return replace(joint, residuals=residuals, used=residuals.within_noise(joint.used))
