@@ -1,4 +1,4 @@
-"""Targets and unmixers as the small HTML tables that notebooks show."""
+"""What notebooks show, as small HTML tables: targets, unmixers, rows of text."""
 
 import math
 from collections.abc import Iterable
@@ -37,7 +37,7 @@ def targets_html(targets: "Targets") -> str | None:
     summary = f"{_counted(images, 'image')}, {_counted(int(flat.mask.sum()), 'target')}"
     if images > MAX_IMAGES:
         summary += f"; the first {MAX_IMAGES} images:"
-    return f"<p>{summary}</p>{_table([_row('th', _HEADINGS), *rows])}"
+    return f"<p>{summary}</p>{plain_table(_HEADINGS, rows)}"
 
 
 def unmixer_html(unmixer: "Unmixer") -> str:
@@ -55,6 +55,11 @@ def unmixer_html(unmixer: "Unmixer") -> str:
     return _table([_row("td", fact) for fact in facts.items()])
 
 
+def plain_table(headings: Iterable[object], rows: Iterable[Iterable[object]]) -> str:
+    """A table of text with a line of headings."""
+    return _table([_row("th", headings), *(_row("td", row) for row in rows)])
+
+
 def _is_concrete(leaf: Any) -> bool:
     """Whether a leaf holds numbers: those of a function being traced or shaped do not."""
     return isinstance(leaf, np.ndarray | jax.Array) and not isinstance(leaf, jax.core.Tracer)
@@ -64,21 +69,21 @@ def _one(targets: "Targets", image: int) -> "Targets":
     return jax.tree.map(lambda leaf: leaf[image, ...], targets)
 
 
-def _target_rows(image: int, targets: "Targets") -> list[str]:
+def _target_rows(image: int, targets: "Targets") -> list[list[object]]:
     """A row for each target of one image, or one that says that there is none."""
     trusted = "–" if targets.trusted is None else "yes" if targets.trusted else "no"
     slots = np.flatnonzero(targets.mask)
     if not len(slots):
-        return [_row("td", [image, "no target", "", "", "", trusted])]
+        return [[image, "no target", "", "", "", trusted]]
     deviation = targets.position_std
-    rows = []
+    rows: list[list[object]] = []
     for slot in slots:
         deviations = (None, None) if deviation is None else deviation[slot]
         spread = None if targets.intensity_std is None else targets.intensity_std[slot]
         place = zip(targets.position[slot], deviations, strict=True)
         cells = [_measured(value, error, 3) for value, error in place]
         cells += [_measured(targets.intensity[slot], spread, 1), f"{targets.score[slot]:.3g}"]
-        rows.append(_row("td", [image, *cells, trusted]))
+        rows.append([image, *cells, trusted])
     return rows
 
 

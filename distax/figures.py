@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import jax
 import numpy as np
@@ -12,6 +13,9 @@ from distax.files import whole_file
 from distax.overlays import draw_ellipses
 from distax.sensor import Sensor, expose, render
 from distax.targets import Targets
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 MAX_ROWS = 8
 
@@ -71,7 +75,14 @@ def count_text(found: Targets, row: int) -> str:
 
 
 def zoom_on_targets(ax, found: Targets, truth: Targets | None, row: int) -> None:
-    """Mark an image's targets with their error ellipses, and show no more than is around them."""
+    """Mark an image's targets with their error ellipses, and show no more than is around them.
+
+    Args:
+      ax: axes of matplotlib that show the image, columns to the right and rows downwards.
+      found: targets `[N, K]`; those that know no covariance get no ellipses.
+      truth: true targets `[N, M]`, if known.
+      row: number of the image.
+    """
     marked = [(found, {"marker": "+", "color": "red", "linewidths": 2, "label": "found"})]
     if truth is not None:
         style = {"marker": "o", "facecolors": "none", "edgecolors": "deepskyblue", "linewidths": 2}
@@ -90,7 +101,7 @@ def zoom_on_targets(ax, found: Targets, truth: Targets | None, row: int) -> None
 
 
 def draw_evaluation(path: Path, result: Evaluation) -> None:
-    """Errors and their bound by number of targets and, where stated, whether confidence is true.
+    """Save `evaluation_figure`.
 
     Args:
       path: the picture, in any format matplotlib writes.
@@ -98,6 +109,15 @@ def draw_evaluation(path: Path, result: Evaluation) -> None:
 
     Raises:
       DistaxError: the picture cannot be written.
+    """
+    with whole_file(path) as temporary:
+        evaluation_figure(result).savefig(temporary, dpi=120)
+
+
+def evaluation_figure(result: Evaluation) -> "Figure":
+    """Errors and their bound by number of targets and, where stated, whether confidence is true.
+
+    A notebook shows the figure where it is a cell's last line.
     """
     from matplotlib.figure import Figure
 
@@ -109,8 +129,7 @@ def draw_evaluation(path: Path, result: Evaluation) -> None:
         draw(ax, result)
         ax.legend(fontsize="small")
         ax.grid(alpha=0.3)
-    with whole_file(path) as temporary:
-        figure.savefig(temporary, dpi=120)
+    return figure
 
 
 def _draw_errors(ax, result: Evaluation) -> None:

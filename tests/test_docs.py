@@ -1,11 +1,13 @@
 """The site's pages hold together, and what they show runs as written."""
 
 import importlib.util
+import re
 
 import numpy as np
 import pytest
 from matplotlib.image import imread
 
+import distax
 from tests.pages import ROOT, blocks, links, run_line
 
 DOCS = ROOT / "experiments/docs"
@@ -44,6 +46,13 @@ def test_a_page_includes_sections_with_links_that_lead_to_the_same_files():
     assert hooks.expanded(page, "[n](none.md)") == "[n](none.md)"  # there is none
 
 
+def test_a_link_to_a_section_leads_to_the_page_that_includes_it():
+    page = hooks.PAGES / "how-to/new.md"
+    links = "[a](../../../../README.md#past-the-grids-ceiling-on-the-grid) [b](start.md#train)"
+    assert hooks.expanded(page, links) == "[a](../leaderboard.md) [b](start.md#train)"
+    assert hooks.linked_files(page, links) == {hooks.PAGES / "leaderboard.md"}
+
+
 def test_a_section_that_is_not_there_is_named_with_those_that_are():
     with pytest.raises(ValueError, match=r"README.md: no heading 'Trian'; there are .*Train"):
         hooks.expanded(hooks.PAGES / "index.md", "<!-- section: README.md Trian -->")
@@ -56,11 +65,26 @@ def test_a_file_is_its_code_block_s_title_and_other_labels_are_dropped():
     )
 
 
+def test_a_notebook_is_a_page_under_its_own_name():
+    notebook = ROOT / "experiments/notebooks/train_your_own_model.ipynb"
+    assert hooks.uri_of(notebook) == "experiments/notebooks/train_your_own_model.md"
+    assert hooks.source_of(hooks.uri_of(notebook)) == notebook
+    assert hooks.text_of(notebook).startswith("# Train your own model\n")
+    link = hooks.expanded(ROOT / "experiments/off_grid.md", f"[n](notebooks/{notebook.name})")
+    assert link == "[n](notebooks/train_your_own_model.md)"
+
+
 def test_every_page_is_in_the_navigation_once_and_is_there():
-    pages = {page for page in hooks.repository_files() if page.suffix == ".md"}
+    pages = {page for page in hooks.repository_files() if page.suffix in (".md", ".ipynb")}
     named = [hooks.source_of(uri) for uri in hooks.navigation()]
     assert len(named) > 25
     assert sorted(named) == sorted(pages | set(WRITTEN))
+
+
+def test_every_public_name_of_the_package_is_in_the_reference():
+    pages = "\n".join(page.read_text() for page in (hooks.PAGES / "api").glob("*.md"))
+    modules = {distax._MODULES.get(name, name) for name in distax.__all__}
+    assert not [name for name in modules if not re.search(rf"^::: distax\.{name}\b", pages, re.M)]
 
 
 def test_every_section_of_the_readme_is_on_the_site_once():
@@ -72,7 +96,8 @@ def test_every_section_of_the_readme_is_on_the_site_once():
 @pytest.mark.parametrize("uri", hooks.navigation())
 def test_what_a_page_links_to_is_there(uri):
     source = hooks.source_of(uri)
-    assert all(source.parent.joinpath(target).is_file() for target in links(source.read_text()))
+    text = hooks.text_of(source)
+    assert all(source.parent.joinpath(target).is_file() for target in links(text))
 
 
 @pytest.mark.parametrize("page", RUN, ids=lambda page: page.stem)

@@ -2,7 +2,7 @@ import pytest
 from matplotlib.image import imread
 
 from distax.evaluation import Evaluation
-from distax.figures import draw_evaluation
+from distax.figures import draw_evaluation, evaluation_figure
 
 LEVELS = {"0.50": 0.48, "0.90": 0.91, "0.95": 0.955}
 GROUP = {
@@ -27,6 +27,9 @@ def test_a_panel_for_each_thing_that_is_known(stated, tmp_path):
         reliability={"0.05": CURVE} if stated else None,
         by_count={"1": group, "2": group | {"bound": None}, "0": group | {"rmse": None}},
     )
+    titles = [ax.get_title() for ax in evaluation_figure(result).axes]
+    confidence = ["Credible regions", "Hit probabilities"] if stated else []
+    assert titles == ["Position error", *confidence]
     draw_evaluation(tmp_path / "a.png", result)
     height, width, _ = imread(tmp_path / "a.png").shape
     assert round(width / height) == (3 if stated else 1)

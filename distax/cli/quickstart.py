@@ -94,7 +94,7 @@ class Quickstart:
 
 def _ceiling(model: "Model", truth: "Targets") -> dict[str, Sequence[float]]:
     """What the perfect answer on a model's grid scores, if it has one."""
-    from distax.cli.report import percentages
+    from distax.evaluation.rows import percentages
     from distax.grid import decode, rasterize
     from distax.metrics import cso_map
     from distax.models import GridModel

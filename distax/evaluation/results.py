@@ -86,3 +86,9 @@ class Evaluation:
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, for JSON."""
         return asdict(self)
+
+    def _repr_html_(self) -> str:
+        """Tables of scores and of results by number of targets, for notebooks."""
+        from distax.evaluation.rows import evaluation_html
+
+        return evaluation_html(self)

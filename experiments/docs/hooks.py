@@ -3,12 +3,14 @@
 - `<!-- section: README.md Train -->` on a page becomes what README.md says under that heading,
   down to the next heading.
 - Every file of the repository that the navigation names or a page links to is on the site under
-  its path in the repository.
-- Links are written as they work in the repository and lead to the same file on the site.
+  its path in the repository; notebooks become pages.
+- Links are written as they work in the repository and lead to the same file on the site; one to a
+  section that a page includes leads to that page.
 
 MkDocs calls the functions named `on_…`; the others need nothing but Python.
 """
 
+import json
 import os
 import re
 from collections.abc import Iterator
@@ -19,7 +21,7 @@ import yaml
 
 if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
-    from mkdocs.structure.files import Files
+    from mkdocs.structure.files import File, Files
     from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[2]
@@ -54,7 +56,7 @@ def included(text: str) -> list[tuple[str, str]]:
 
 def linked_files(source: Path, text: str) -> set[Path]:
     """The files of the repository that a page links to, those of the sections it includes too."""
-    targets = {_resolved(source, link[1]) for link in _LINK.finditer(text)}
+    targets = {_target(source, link)[0] for link in _LINK.finditer(text)}
     for file, heading in included(text):
         targets |= linked_files(ROOT / file, _section(file, heading))
     return {target for target in targets if target.is_file()}
@@ -68,13 +70,24 @@ def navigation() -> list[str]:
 
 def source_of(uri: str) -> Path:
     """The file behind a path on the site: a page written for it, or a file of the repository."""
-    return PAGES / uri if (PAGES / uri).is_file() else ROOT / uri
+    candidates = [PAGES / uri, ROOT / uri, (ROOT / uri).with_suffix(".ipynb")]
+    return next((path for path in candidates if path.is_file()), candidates[0])
 
 
 def uri_of(source: Path) -> str:
     """The path of a file on the site; `source_of` reverses it."""
     base = PAGES if source.is_relative_to(PAGES) else ROOT
-    return source.relative_to(base).as_posix()
+    path = source.relative_to(base)
+    return (path.with_suffix(".md") if path.suffix == ".ipynb" else path).as_posix()
+
+
+def text_of(source: Path) -> str:
+    """What a page says in Markdown, or a notebook in its cells of Markdown."""
+    text = source.read_text(encoding="utf-8")
+    if source.suffix != ".ipynb":
+        return text
+    cells = (cell for cell in json.loads(text)["cells"] if cell["cell_type"] == "markdown")
+    return "\n\n".join("".join(cell["source"]) for cell in cells)
 
 
 def repository_files() -> set[Path]:
@@ -84,8 +97,8 @@ def repository_files() -> set[Path]:
     while waiting:
         source = waiting.pop()
         found.add(source)
-        if source.suffix == ".md":
-            waiting |= linked_files(source, _read(source)) - found
+        if source.suffix in (".md", ".ipynb"):
+            waiting |= linked_files(source, text_of(source)) - found
     return {source for source in found if not source.is_relative_to(PAGES)}
 
 
@@ -102,10 +115,9 @@ def expanded(source: Path, text: str) -> str:
 
 def on_files(files: "Files", config: "MkDocsConfig") -> "Files":
     """Add the repository's files."""
-    from mkdocs.structure.files import File
-
     for source in sorted(repository_files()):
-        files.append(File.generated(config, uri_of(source), abs_src_path=str(source)))
+        for file in _site_files(source, config):
+            files.append(file)
     return files
 
 
@@ -114,8 +126,25 @@ def on_page_markdown(markdown: str, page: "Page", **_: Any) -> str:
     return expanded(source_of(page.file.src_uri), markdown)
 
 
+def _site_files(source: Path, config: "MkDocsConfig") -> "Iterator[File]":
+    """What a file of the repository is on the site: itself, or a notebook's page and pictures."""
+    from mkdocs.structure.files import File
+
+    uri = uri_of(source)
+    if source.suffix != ".ipynb":
+        yield File.generated(config, uri, abs_src_path=str(source))
+        return
+    from nbconvert import MarkdownExporter
+
+    names = {"unique_key": source.stem, "output_files_dir": source.stem}
+    text, resources = MarkdownExporter().from_filename(str(source), resources=names)
+    yield File.generated(config, uri, content=text)
+    for name, content in resources["outputs"].items():
+        yield File.generated(config, f"{os.path.dirname(uri)}/{name}", content=content)
+
+
 def _section(file: str, heading: str) -> str:
-    found = sections(_read(ROOT / file))
+    found = sections(text_of(ROOT / file))
     if heading not in found:
         raise ValueError(f"{file}: no heading {heading!r}; there are {', '.join(found)}")
     return found[heading]
@@ -126,26 +155,34 @@ def _relinked(source: Path, page: Path, text: str) -> str:
     folder = os.path.dirname(uri_of(page)) or "."
 
     def link(match: re.Match[str]) -> str:
-        target = _resolved(source, match[1])
+        target, place = _target(source, match)
         if not target.is_file():
             return match[0]
-        return f"]({os.path.relpath(uri_of(target), folder)}{match[2] or ''})"
+        return f"]({os.path.relpath(uri_of(target), folder)}{place})"
 
     return _LINK.sub(link, text)
 
 
-def _resolved(source: Path, link: str) -> Path:
-    return Path(os.path.normpath(source.parent / link))
+def _target(source: Path, link: re.Match[str]) -> tuple[Path, str]:
+    """The file that a link leads to on the site, and the place in it."""
+    target, place = Path(os.path.normpath(source.parent / link[1])), link[2] or ""
+    if place:
+        for page in PAGES.rglob("*.md"):
+            for file, heading in included(text_of(page)):
+                if ROOT / file == target and _place(heading) == place:
+                    return page, ""
+    return target, place
+
+
+def _place(heading: str) -> str:
+    """What a link says behind a file's name to lead to a heading in it."""
+    return "#" + re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
 
 
 def _titled(fence: re.Match[str]) -> str:
     """A fence whose label is a file's name has it as its title; other labels are for tests."""
     language, label = fence.groups()
     return f'```{language} title="{label}"' if "." in label else f"```{language}"
-
-
-def _read(path: Path) -> str:
-    return path.read_text(encoding="utf-8")
 
 
 def _leaves(tree: Any) -> Iterator[str]:

@@ -1,0 +1,71 @@
+"""An evaluation's figures as rows of text, for terminals and notebooks alike."""
+
+from collections.abc import Iterable
+from typing import SupportsFloat
+
+from distax.display import plain_table
+from distax.evaluation.results import Evaluation
+from distax.metrics import RADII
+
+SCORE_HEADINGS = ("percent", "CSO-mAP", *(f"AP-{round(100 * radius):02d}" for radius in RADII))
+
+
+def score_rows(result: Evaluation, name: str) -> dict[str, list[str]]:
+    """CSO-mAP and the APs in percent, by what detections are ranked by; one row if both agree."""
+    rows = {name: percentages(result.cso_map, result.ap.values())}
+    by_score = percentages(result.cso_map_by_score, result.ap_by_score.values())
+    if by_score not in rows.values():
+        rows["… ranked by its own score instead of intensity"] = by_score
+    return {label: [f"{value:.2f}" for value in row] for label, row in rows.items()}
+
+
+def by_count_rows(result: Evaluation) -> list[list[str]]:
+    """Headings and a row for each number of true targets, ranked by the estimator's own score."""
+    nearest = next(iter(result.ap))
+    levels = list(result.coverage or ())
+    headings = [
+        "targets",
+        "images",
+        "right number / %",
+        "CSO-mAP",
+        f"within {nearest} px / %",
+        "RMSE / px",
+        "its bound / px",
+        *(f"in {float(level):.0%} region / %" for level in levels),
+    ]
+    rows = [
+        [
+            count,
+            str(group["images"]),
+            percent(group["count_accuracy"]),
+            percent(group["cso_map_by_score"]),
+            percent((group["within"] or {}).get(nearest)),
+            pixels(group["rmse"]),
+            pixels(group["bound"]),
+            *(percent((group["coverage"] or {}).get(level)) for level in levels),
+        ]
+        for count, group in [*result.by_count.items(), ("all", result.to_dict())]
+    ]
+    return [headings, *rows]
+
+
+def evaluation_html(result: Evaluation) -> str:
+    """Both tables, for notebooks."""
+    scores = [[name, *row] for name, row in score_rows(result, "ranked by intensity").items()]
+    headings, *by_count = by_count_rows(result)
+    return plain_table(SCORE_HEADINGS, scores) + plain_table(headings, by_count)
+
+
+def percentages(mean: SupportsFloat, aps: Iterable[SupportsFloat]) -> tuple[float, ...]:
+    """CSO-mAP and the APs in percent."""
+    return tuple(100 * float(value) for value in (mean, *aps))
+
+
+def percent(share: SupportsFloat | None) -> str:
+    """A share, or that it is not known."""
+    return "–" if share is None else f"{100 * float(share):.1f}"
+
+
+def pixels(distance: float | None) -> str:
+    """A distance, or that it is not known."""
+    return "–" if distance is None else f"{distance:.4f}"
