@@ -155,7 +155,7 @@ class Unmix:
         found.means[Means(unmixer.method, unmixer.sensor, targets.threshold)] = None
         found.frames[source] = answer_for_frame(source, frame, targets)
         if self.residual:
-            write_image(self.residual, residual, frame.unit)
+            write_image(self.residual, residual, frame.header)
         if self.figure and len(found.pictures) < MAX_FRAMES:
             found.pictures.append(picture_of(title(source), frame.pixels, targets))
         if self.report and len(found.shown) < MAX_PICTURES:
