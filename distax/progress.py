@@ -2,7 +2,7 @@
 
 import sys
 import time
-from types import TracebackType
+from contextlib import ExitStack
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -38,7 +38,7 @@ def progress_bar(what: str, console: Console, shown: bool, transient: bool = Fal
     )
 
 
-class PatientBar:
+class PatientBar(ExitStack):
     """A bar on standard error with a rate, if that is a terminal and it takes long.
 
     Args:
@@ -47,23 +47,14 @@ class PatientBar:
     """
 
     def __init__(self, what: str, total: int):
+        super().__init__()
         shown = sys.stderr.isatty()
         self._what = what
         self._bar = progress_bar(what, Console(stderr=True), shown, transient=True)
+        self.callback(self._bar.stop)
         self._task = self._bar.add_task("", total=total)
         self._began = time.perf_counter()
         self._first: tuple[float, float] | None = None
-
-    def __enter__(self) -> "PatientBar":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._bar.stop()
 
     def update(self, done: float | int, images: int | None = None) -> None:
         """Show how much is done, and how fast it has gone since the first time this was told.
