@@ -15,9 +15,12 @@ from distax.sensor import Sensor, expose, render
 from distax.targets import Targets
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, FigureBase
 
 MAX_ROWS = 8
+"""Images that are drawn at most."""
+ROW_SIZE = (9.0, 3.1)
+"""Width and height in inches of what is drawn of an image."""
 
 
 def draw_unmixing(
@@ -43,9 +46,24 @@ def draw_unmixing(
     """
     from matplotlib.figure import Figure
 
+    width, height = ROW_SIZE
+    figure = Figure(figsize=(width, height * min(len(images), MAX_ROWS)), layout="constrained")
+    draw_image_rows(figure, images, found, sensor, names, truth)
+    with whole_file(path) as temporary:
+        figure.savefig(temporary, dpi=120)
+
+
+def draw_image_rows(
+    figure: "FigureBase",
+    images: Float[np.ndarray, "N height width"],
+    found: Targets,
+    sensor: Sensor,
+    names: Sequence[str],
+    truth: Targets | None = None,
+) -> None:
+    """Draw what `draw_unmixing` does on a figure or a part of one, `ROW_SIZE` inches a row."""
     rows = min(len(images), MAX_ROWS)
     rebuilt = np.asarray(noise_free(found, sensor))
-    figure = Figure(figsize=(9, 3.1 * rows), layout="constrained")
     for row, axes in enumerate(figure.subplots(rows, 3, squeeze=False)):
         top = max(float(np.max(images[row])), 1.0)
         for ax, picture in zip(axes, (images[row], images[row], rebuilt[row]), strict=True):
@@ -56,8 +74,6 @@ def draw_unmixing(
         axes[2].set_title("image of those targets")
         zoom_on_targets(axes[1], found, truth, row)
         figure.colorbar(shown, ax=axes[2], label="counts")
-    with whole_file(path) as temporary:
-        figure.savefig(temporary, dpi=120)
 
 
 def noise_free(found: Targets, sensor: Sensor) -> jax.Array:

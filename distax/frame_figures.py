@@ -3,18 +3,26 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float
 
+from distax import figures
 from distax.files import whole_file
 from distax.frames import FrameTargets
 from distax.interop.frames import Pixels
 from distax.overlays import draw_ellipses
+from distax.sensor import Sensor
+from distax.targets import Targets
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure, FigureBase
 
 MAX_FRAMES = 4
 """Frames that are drawn at most."""
-
+ROW_SIZE = (15.0, 4.2)
+"""Width and height in inches of what is drawn of a frame."""
 ZOOMS = 3
 """Blobs drawn beside each frame."""
 WIDTHS = (1.6, *[1.0] * ZOOMS)
@@ -82,12 +90,54 @@ def draw_frames(path: Path, pictures: Sequence[FramePicture]) -> None:
     Raises:
       DistaxError: the picture cannot be written.
     """
-    from matplotlib.figure import Figure
+    width, height = ROW_SIZE
+    figure = _figure(width, height * len(pictures))
+    draw_frame_rows(figure, pictures)
+    with whole_file(path) as temporary:
+        figure.savefig(temporary, dpi=120)
 
-    figure = Figure(figsize=(15, 4.2 * len(pictures)), layout="constrained")
+
+def _figure(width: float, height: float) -> "Figure":
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    # With matplotlib's own padding, labels beside pictures of a fixed aspect lose their edges.
+    return Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.12))
+
+
+def draw_frame_rows(figure: "FigureBase", pictures: Sequence[FramePicture]) -> None:
+    """Draw what `draw_frames` does on a figure or a part of one, `ROW_SIZE` inches a row."""
     axes = figure.subplots(len(pictures), 1 + ZOOMS, squeeze=False, width_ratios=WIDTHS)
     for row, picture in zip(axes, pictures, strict=True):
         draw_frame(row, picture)
+
+
+def draw_frames_and_images(
+    path: Path,
+    pictures: Sequence[FramePicture],
+    images: Float[np.ndarray, "N height width"],
+    found: Targets,
+    sensor: Sensor,
+    names: Sequence[str],
+) -> None:
+    """What `draw_frames` draws, and below it what `figures.draw_unmixing` does.
+
+    Args:
+      path: the picture, in any format matplotlib writes.
+      pictures: of frames.
+      images, found, sensor, names: as for `figures.draw_unmixing`.
+
+    Raises:
+      DistaxError: the picture cannot be written.
+    """
+    (width, height), (image_width, image_height) = ROW_SIZE, figures.ROW_SIZE
+    heights = height * len(pictures), image_height * min(len(images), figures.MAX_ROWS)
+    figure = _figure(width, sum(heights))
+    above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=heights)[:, 0]
+    draw_frame_rows(above, pictures)
+    widths = image_width, width - image_width
+    left = below.subfigures(1, 2, squeeze=False, width_ratios=widths)[0, 0]
+    figures.draw_image_rows(left, images, found, sensor, names)
     with whole_file(path) as temporary:
         figure.savefig(temporary, dpi=120)
 

@@ -1,6 +1,7 @@
 """From raw pixels to targets: the front that scripts, notebooks and the command line share."""
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -26,8 +27,8 @@ from distax.targets import Targets
 METHODS = ("grid", "refine", "posterior", "fast")
 """The ways to find targets."""
 
-_STEPS_AT_ONCE = 8
-"""Batches that `refine` is given at a time."""
+_BATCHES_AT_ONCE = 8
+"""Batches that fast methods are given at a time."""
 _USUAL_MISFIT = 1.1
 """Median misfit that no mixture of images comes near while the imaging model holds (0.7 to 1.0,
 by count), and that CSIST-100K's images exceed when σ is off by 2%."""
@@ -129,13 +130,21 @@ class Unmixer:
             )
         return cls(model=model, sensor=trained_for, law=law, threshold=threshold)
 
-    def __call__(self, images: Float[Array | np.ndarray, "N height width"]) -> Targets:
+    def __call__(
+        self,
+        images: Float[Array | np.ndarray, "N height width"],
+        advance: Callable[[int], object] | None = None,
+    ) -> Targets:
         """Targets `[N, K]`, those with the highest score first, from raw images in counts.
 
         NaN marks pixels that "refine" and "posterior" leave out. An image that cannot be used is
         answered with no targets, not to be trusted, and a warning that names it; the others are
         answered as if it were not there. Another warning is given when most images are not what
         the imaging model makes: a few targets show that in each image (`trusted`), many hide it.
+
+        Args:
+          images: raw images in counts.
+          advance: called with the number of images done after every portion, to show progress.
 
         Raises:
           DistaxError: images of another size than the sensor's, none, or none that can be used.
@@ -150,10 +159,26 @@ class Unmixer:
         for line in named:
             warnings.warn(f"not unmixed: {line}", DistaxWarning, stacklevel=2)
         bad = np.isin(np.arange(len(pixels)), list(problems))
-        found = self._find(np.where(bad[:, None, None], 0, pixels))
+        found = self._find(np.where(bad[:, None, None], 0, pixels), advance)
         if found.misfit is not None:
-            _warn_of_misfits(np.asarray(found.misfit)[~bad])
+            warn_of_misfits(np.asarray(found.misfit)[~bad])
         return _without(found, bad)
+
+    @property
+    def portion_size(self) -> int:
+        """Images that are best unmixed at a time where there are many."""
+        return inference_batch() * (1 if self.method == "posterior" else _BATCHES_AT_ONCE)
+
+    def unmix_portion(self, images: Float[np.ndarray, "N height width"]) -> Targets:
+        """Targets `[N, K]` in some of many images, which may be divided in any way.
+
+        On a CPU an answer is the same to the last bit whatever images it comes with, for which a
+        few take as long as a whole batch. Nothing is checked and nothing warned of: see `check`
+        and `warn_of_misfits`.
+        """
+        missing = -len(images) % inference_batch()
+        found = self._answers(np.pad(images, [(0, missing), (0, 0), (0, 0)]))
+        return jax.tree.map(lambda leaf: leaf[: len(images)], found)
 
     def _repr_html_(self) -> str:
         """A table, for notebooks."""
@@ -170,10 +195,23 @@ class Unmixer:
         check_shape(images, self.sensor, name)
         return find_problems(images, self.sensor, missing_allowed=self._fits)
 
-    def _find(self, images: Float[np.ndarray, "N height width"]) -> Targets:
+    def _find(
+        self, images: Float[np.ndarray, "N height width"], advance: Callable[[int], object] | None
+    ) -> Targets:
+        size = self.portion_size
+        if len(images) <= size:
+            return self._answers(images)
+        parts = []
+        for start in range(0, len(images), size):
+            parts.append(self.unmix_portion(images[start : start + size]))
+            if advance:
+                advance(min(start + size, len(images)))
+        return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+
+    def _answers(self, images: Float[np.ndarray, "N height width"]) -> Targets:
         if self._fits:
             fit = partial(refine, sensor=self.sensor, law=self.law)
-            fitted = in_batches(fit, images, _STEPS_AT_ONCE * inference_batch())
+            fitted = in_batches(fit, images, _BATCHES_AT_ONCE * inference_batch())
             if self.method == "refine":
                 return fitted
             return posterior(images, fitted, self.sensor, self.law, self.effort, self.seed)
@@ -200,7 +238,8 @@ def _network_for(sensor: Sensor) -> Model:
     return model
 
 
-def _warn_of_misfits(misfit: np.ndarray) -> None:
+def warn_of_misfits(misfit: np.ndarray) -> None:
+    """Warn of images that the imaging model does not make, by the misfits of all of them."""
     if len(misfit) >= _FEW and (median := np.median(misfit)) > _USUAL_MISFIT:
         warnings.warn(
             f"the median misfit of {len(misfit)} images is {median:.2f}; where the imaging model "

@@ -38,7 +38,7 @@ SHORTER = {
     "train --run-dir runs/dista_c3": f"{SMALL} --model.options.stages 1 --model.options.channels 4",
     "evaluate --frames": "--frames 1",
     "evaluate": "--images 20",
-    "unmix frame.fits": "--frame.max-targets 2 --frame.cluster 1.0",
+    "unmix frame.fits": "--law.max-targets 2 --law.cluster 1.0",
     "track": "--checkpoint cfgn --threshold 120",
 }
 

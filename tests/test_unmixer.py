@@ -133,6 +133,25 @@ def test_long_stacks_are_cut_and_put_together(unmixer, images):
     np.testing.assert_allclose(found.intensity[280:], tail.intensity, rtol=1e-4)
 
 
+def test_portions_of_any_size_make_the_same_answers_to_the_last_bit(
+    unmixer, fitter, images, singles
+):
+    for one, stack in ((unmixer, images[:37]), (fitter, singles[0])):
+        whole = one.unmix_portion(stack)
+        assert len(whole.mask) == len(stack)
+        for cuts in ([1, 7], [5]):
+            parts = [one.unmix_portion(part) for part in np.split(stack, cuts)]
+            together = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+            jax.tree.map(np.testing.assert_array_equal, together, whole)
+
+
+def test_progress_is_told_after_every_portion(unmixer, images):
+    told = []
+    found = unmixer(images, told.append)
+    assert told == [*range(unmixer.portion_size, 300, unmixer.portion_size), 300]
+    same(found, unmixer(images))
+
+
 def test_without_a_method_the_best_that_suits_is_taken():
     assert Unmixer(sensor=SENSOR).method == "posterior"
     assert Unmixer(law=SINGLE).method == "posterior"

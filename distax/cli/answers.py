@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -102,6 +101,7 @@ class FrameAnswer:
     Attributes:
       height, width: of the frame in pixels.
       unit: of intensities, background and noise, as the file says; empty for counts.
+      clips_at: where its pixels are saturated, if the file says so.
       background, noise: of the frame's background, medians over the frame.
       threshold: signal-to-noise ratio above which a peak was taken for a blob.
       blobs: how many there are.
@@ -113,6 +113,7 @@ class FrameAnswer:
     height: int
     width: int
     unit: str
+    clips_at: float | None
     background: float
     noise: float
     threshold: float
@@ -187,6 +188,7 @@ def answer_for_frame(source: tuple[Path, int], frame: Frame, found: FrameTargets
         height=frame.shape[0],
         width=frame.shape[1],
         unit=frame.unit,
+        clips_at=frame.clips_at,
         background=float(np.median(found.background.level)),
         noise=float(np.median(found.background.noise)),
         threshold=found.threshold,
@@ -254,8 +256,3 @@ def to_csv(answers: Sequence[Answer | FrameAnswer]) -> str:
     writer.writeheader()
     writer.writerows(row for answer in answers for row in answer.rows)
     return text.getvalue()
-
-
-def to_json(answers: Sequence[Answer | FrameAnswer]) -> str:
-    """A list of images, each with its list of targets."""
-    return json.dumps([asdict(answer) for answer in answers], indent=2) + "\n"

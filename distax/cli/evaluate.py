@@ -94,6 +94,7 @@ class Evaluate:
         from distax.evaluation.frames import assess_frames
         from distax.files import write_text
         from distax.frames.simulation import simulate_frame
+        from distax.progress import PatientBar
 
         check_positive(frames=frames)
         if self.dataset or self.figure or self.sensor:
@@ -103,10 +104,12 @@ class Evaluate:
             )
         unmixer = FrameOptions().unmixer(self.method, self.checkpoint)
         found, truth = [], []
-        for key in jax.random.split(jax.random.key(self.seed), frames):
-            pixels, true = simulate_frame(key)
-            found.append(unmixer(pixels))
-            truth.append(true)
+        with PatientBar("frame", frames) as progress:
+            for key in jax.random.split(jax.random.key(self.seed), frames):
+                pixels, true = simulate_frame(key)
+                found.append(unmixer(pixels))
+                truth.append(true)
+                progress.update(len(found))
         result = assess_frames(found, truth)
         print_frame_evaluation(result, unmixer.method)
         if self.json:
@@ -132,8 +135,11 @@ class Evaluate:
 def _result(unmixer: "Unmixer", images: "np.ndarray | Array", truth: "Targets") -> "Evaluation":
     """How it does; a model's grids are judged too."""
     from distax.evaluation import assess, evaluate
+    from distax.progress import PatientBar
 
     sensor, law = unmixer.sensor, unmixer.law
     if unmixer.model is None:
-        return assess(unmixer(images), truth, sensor, law)
+        with PatientBar("image", len(images)) as progress:
+            found = unmixer(images, progress.update)
+        return assess(found, truth, sensor, law)
     return evaluate(unmixer.model, images, truth, sensor, unmixer.threshold, law=law)

@@ -1,15 +1,15 @@
-"""What the command line says about frames."""
+"""What the command line says about the camera of frames."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distax.cli.choosing import Method
+from distax.cli.law_options import LawOptions
 from distax.errors import DistaxError
 
 if TYPE_CHECKING:
     from distax.frames import FrameUnmixer
-    from distax.interop.frames import Frame
     from distax.sensor import Sensor
 
 _CAMERA = ("sigma", "full_well", "bit_depth", "read_noise", "electrons_per_count")
@@ -17,7 +17,7 @@ _CAMERA = ("sigma", "full_well", "bit_depth", "read_noise", "electrons_per_count
 
 @dataclass(frozen=True)
 class FrameOptions:
-    """The camera and the targets of frames: images of any size but the sensor's."""
+    """The camera of frames, images of any size but the sensor's, and how blobs are found."""
 
     sigma: float = 0.5
     """Standard deviation of the PSF in pixels."""
@@ -29,14 +29,6 @@ class FrameOptions:
     """Noise of the background in counts; measured in the frame without it."""
     electrons_per_count: float | None = None
     """Gain, for the targets' own shot noise."""
-    max_targets: int = 5
-    """Most targets of a blob."""
-    cluster: float | None = None
-    """Side in pixels of the square that holds a blob's targets; 4 sigma without it."""
-    min_intensity: float | None = None
-    """Least intensity of a target in counts, if known; together with the largest."""
-    max_intensity: float | None = None
-    """Largest intensity of a target in counts, if known."""
     false_blobs: float = 0.01
     """Blobs that noise alone makes in a frame, on average: sets the detection threshold."""
     box: int = 64
@@ -45,7 +37,11 @@ class FrameOptions:
     """Name or number of the FITS extension; the first two-dimensional image without it."""
 
     def unmixer(
-        self, method: Method | None, checkpoint: Path | None, sensor_file: Path | None = None
+        self,
+        method: Method | None,
+        checkpoint: Path | None,
+        sensor_file: Path | None = None,
+        law: LawOptions = LawOptions(),
     ) -> "FrameUnmixer":
         """The unmixer that the options describe, by refine unless another method is named.
 
@@ -53,7 +49,7 @@ class FrameOptions:
           DistaxError: a method that cannot unmix frames, a value out of range, or a camera that is
             described twice.
         """
-        from distax.frames import FrameLaw, FrameUnmixer
+        from distax.frames import FrameUnmixer
 
         if checkpoint is not None or method not in (None, "refine", "posterior"):
             raise DistaxError(
@@ -62,12 +58,7 @@ class FrameOptions:
             )
         return FrameUnmixer(
             sensor=self._camera(sensor_file),
-            law=FrameLaw(
-                max_targets=self.max_targets,
-                cluster=self.cluster,
-                min_intensity=self.min_intensity,
-                max_intensity=self.max_intensity,
-            ),
+            law=law.of_frames(),
             method="refine" if method is None else method,
             false_blobs=self.false_blobs,
             box=self.box,
@@ -89,8 +80,8 @@ class FrameOptions:
         return read_sensor(sensor_file)
 
 
-def adapted(unmixer: "FrameUnmixer", frame: "Frame") -> "FrameUnmixer":
-    """The unmixer with what a frame's file says of its camera and the user does not."""
-    if frame.clips_at is None or unmixer.sensor.full_well is not None:
-        return unmixer
-    return replace(unmixer, sensor=replace(unmixer.sensor, full_well=frame.clips_at))
+def adapted(sensor: "Sensor", clips_at: float | None) -> "Sensor":
+    """The camera with what a frame's file says of its full well and the user does not."""
+    if clips_at is None or sensor.full_well is not None:
+        return sensor
+    return replace(sensor, full_well=clips_at)

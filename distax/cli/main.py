@@ -7,20 +7,8 @@ import warnings
 from collections.abc import Sequence
 from typing import Annotated, Any, Union
 
-import tyro
-from tyro.conf import OmitSubcommandPrefixes, subcommand
-
-from distax.cli.build_dataset import BuildDataset
-from distax.cli.cache import default_folder, keep_compiled_programs
-from distax.cli.calibrate import Calibrate
-from distax.cli.convert import Convert
-from distax.cli.evaluate import Evaluate
-from distax.cli.export import Export
-from distax.cli.quickstart import Quickstart
-from distax.cli.track import Track
-from distax.cli.train import Train
-from distax.cli.unmix import Unmix
 from distax.errors import DistaxError, DistaxWarning, Terminated
+from distax.interruption import plain_sigint
 
 # Options of `train` that go without the group they belong to.
 _SHORT = {"--model": "--model.name"}
@@ -33,14 +21,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         with warnings.catch_warnings():
             warnings.formatwarning = _format_warning
-            keep_compiled_programs()
-            _parse(sys.argv[1:] if arguments is None else arguments).run()
+            with plain_sigint():
+                command = _parse(sys.argv[1:] if arguments is None else arguments)
+            command.run()
     except DistaxError as error:
         sys.exit(f"distax: {error}")
     except Terminated as error:
         print(f"distax: {error}", file=sys.stderr)
         sys.exit(128 + signal.SIGTERM)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
+        print(f"distax: {str(error) or 'interrupted'}", file=sys.stderr)
         sys.exit(128 + signal.SIGINT)
 
 
@@ -58,6 +48,22 @@ def _format_warning(
 
 
 def _parse(arguments: Sequence[str]) -> Any:
+    """The command with its options, from modules that are imported here: it takes seconds."""
+    import tyro
+    from tyro.conf import OmitSubcommandPrefixes, subcommand
+
+    from distax.cli.build_dataset import BuildDataset
+    from distax.cli.cache import default_folder, keep_compiled_programs
+    from distax.cli.calibrate import Calibrate
+    from distax.cli.convert import Convert
+    from distax.cli.evaluate import Evaluate
+    from distax.cli.export import Export
+    from distax.cli.quickstart import Quickstart
+    from distax.cli.track import Track
+    from distax.cli.train import Train
+    from distax.cli.unmix import Unmix
+
+    keep_compiled_programs()
     train = Train()
     if arguments[:1] == ["train"]:
         arguments = [_SHORT.get(argument, argument) for argument in arguments]

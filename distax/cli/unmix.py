@@ -1,19 +1,22 @@
 """`distax unmix`: the targets in image files."""
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from distax.cli.choosing import Method, chosen_unmixer
-from distax.cli.frame_options import FrameOptions, adapted
-from distax.errors import DistaxError
+from distax.cli.choosing import Method
+from distax.cli.frame_options import FrameOptions
+from distax.cli.law_options import LawOptions
+from distax.errors import DistaxError, Terminated
 
 if TYPE_CHECKING:
-    from distax.cli.found import Found, Source
-    from distax.interop.frames import Frame
+    from distax.cli.record import Record
+    from distax.cli.unmixing import Unmixing
+
+_NAMED = 3
+"""Missing files that are named."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class Unmix:
     threshold: float = 50.0
     """Counts a grid node needs to be reported."""
     json: Path | None = None
-    """Write the targets to this JSON file."""
+    """Write the targets to this JSON file, with what --resume needs to go on."""
     csv: Path | None = None
     """Write the targets to this CSV file."""
     table: Path | None = None
@@ -49,20 +52,58 @@ class Unmix:
     """Write an HTML page with pictures and a table that can be sorted and searched."""
     figure: Path | None = None
     """Draw the first images or frames with their targets to this file (PNG, PDF or SVG)."""
+    resume: bool = False
+    """Go on with a run that was stopped: answers in the --json file are kept, and files that have
+    none or failed are unmixed. Files are told by their names."""
+    law: LawOptions = LawOptions()
+    """What is known of the targets; for images of the sensor's size posterior is used then, unless
+    something else is said."""
     frame: FrameOptions = FrameOptions()
-    """The camera and the targets of frames."""
+    """The camera of frames, and how blobs are found."""
 
     def run(self) -> None:
-        """Unmix every file that can be read; name those that cannot and fail at the end."""
-        from distax.cli.found import Found
+        """Unmix every file that can be read; name those that cannot and fail at the end.
 
-        files = tuple(dict.fromkeys(self.files))
-        self._check(files)
-        found = Found(chosen_unmixer(self.method, self.checkpoint, self.threshold, self.sensor))
-        failed = sum(not self._take(path, found) for path in files)
-        self._write(found)
-        if failed:
-            raise DistaxError(f"{failed} of {len(files)} files could not be unmixed")
+        Raises:
+          DistaxError: options that do not go together, or some files could not be unmixed.
+          KeyboardInterrupt, Terminated: stopped; what was found until then is written.
+        """
+        from distax.interruption import sigterm
+        from distax.progress import PatientBar
+
+        work = self._work()
+        try:
+            with sigterm() as asked_to_stop, PatientBar("file", len(work.files)) as progress:
+                work.run(asked_to_stop, progress)
+        except (KeyboardInterrupt, Terminated) as stop:
+            self._write(work)
+            raise type(stop)(self._stopped(work.record())) from None
+        self._write(work)
+        if work.failed:
+            raise DistaxError(f"{len(work.failed)} of {len(work.files)} files could not be unmixed")
+
+    def _work(self) -> "Unmixing":
+        """What is to be done, and what is done already."""
+        from distax.cli.estimators import Estimators
+        from distax.cli.pictures import Pictures
+        from distax.cli.record import read_record
+        from distax.cli.unmixing import Unmixing
+
+        estimators = Estimators(
+            *(self.method, self.checkpoint, self.sensor, self.threshold, self.law, self.frame)
+        )
+        work = Unmixing(
+            estimators=estimators,
+            pictures=Pictures(figure=self.figure, report=self.report),
+            residual=self.residual,
+            files=dict.fromkeys(self.files, "unfinished"),
+        )
+        if self.resume:
+            if self.json is None:
+                raise DistaxError("--resume goes on after the answers of a --json file: name it")
+            work.go_on_after(read_record(self.json, estimators.options()))
+        self._check(tuple(work.files))
+        return work
 
     def _check(self, files: tuple[Path, ...]) -> None:
         """Refuse what cannot be written before anything is unmixed."""
@@ -81,83 +122,39 @@ class Unmix:
                     "by as many commands"
                 )
 
-    def _write(self, found: "Found") -> None:
-        """Print and write what was found, if anything could be unmixed."""
-        from distax.cli.answers import print_table, to_csv, to_json
+    def _write(self, work: "Unmixing") -> None:
+        """Print and write what was found."""
+        import numpy as np
+
+        from distax.cli.answers import Answer, print_table, to_csv
         from distax.cli.target_table import Means, write_table
         from distax.files import write_text
+        from distax.unmixer import warn_of_misfits
 
-        answers = found.answers()
-        if not answers:
-            return
-        print_table(answers)
+        record = work.record()
         if self.json:
-            write_text(self.json, to_json(answers))
+            record.write(self.json)
+        if not (answers := record.images):
+            return
+        misfits = [answer.misfit for answer in answers if isinstance(answer, Answer)]
+        warn_of_misfits(np.array([misfit for misfit in misfits if misfit is not None]))
+        print_table(answers)
         if self.csv:
             write_text(self.csv, to_csv(answers))
         if self.table:
-            write_table(self.table, answers, Means.header(found.means))
-        if self.report:
-            found.report(self.report, answers)
-        if self.figure:
-            found.draw(self.figure)
+            header = Means.header(map(work.estimators.means, answers))
+            write_table(self.table, answers, header)
+        work.pictures.write_report(answers, work.estimators)
+        work.pictures.draw(work.estimators)
 
-    def _take(self, path: Path, found: "Found") -> bool:
-        """Take what a file holds and say what cannot be used on standard error; whether all can."""
-        from distax.interop.frames import open_frames
-
-        problems = []
-        try:
-            with open_frames(path, self.frame.extension) as content:
-                if self.residual and len(content) > 1:
-                    raise DistaxError(
-                        f"{path}: holds {len(content)} images, and the residual is one frame's; "
-                        "save the one you want by itself"
-                    )
-                for number, frame in enumerate(content):
-                    try:
-                        self._take_one((path, number), frame, found)
-                    except DistaxError as error:
-                        problems.append(f"{path}: image {number}, {error}")
-        except DistaxError as error:
-            problems.append(str(error))
-        for problem in problems:
-            print(f"distax: {problem}", file=sys.stderr)
-        return not problems
-
-    def _take_one(self, source: "Source", frame: "Frame", found: "Found") -> None:
-        import numpy as np
-
-        if frame.pixels.shape != found.unmixer.sensor.shape:
-            return self._take_frame(source, frame, found)
-        if self.residual:
-            raise DistaxError(
-                "an image of the sensor's size has no residual file; --report shows what is left"
-            )
-        image = np.asarray(frame.pixels[:], np.float32)
-        for problem in found.unmixer.check(image[None]).values():
-            raise DistaxError(problem)
-        found.images[source] = image
-
-    def _take_frame(self, source: "Source", frame: "Frame", found: "Found") -> None:
-        from distax.cli.answers import answer_for_frame
-        from distax.cli.found import title
-        from distax.cli.target_table import Means
-        from distax.cli.unmix_report import MAX_PICTURES
-        from distax.frame_figures import MAX_FRAMES, picture_of
-        from distax.frames.residual import Residual
-        from distax.interop.writing import write_image
-        from distax.reports import frame_picture
-
-        unmixer = adapted(self.frame.unmixer(self.method, self.checkpoint, self.sensor), frame)
-        targets = unmixer(frame.pixels)
-        residual = Residual(frame.pixels, targets, unmixer.sensor)
-        found.means[Means(unmixer.method, unmixer.sensor, targets.threshold)] = None
-        found.frames[source] = answer_for_frame(source, frame, targets)
-        if self.residual:
-            write_image(self.residual, residual, frame.unit)
-        if self.figure and len(found.pictures) < MAX_FRAMES:
-            found.pictures.append(picture_of(title(source), frame.pixels, targets))
-        if self.report and len(found.shown) < MAX_PICTURES:
-            shown = (picture_of("", pixels, targets) for pixels in (frame.pixels, residual))
-            found.shown[source] = frame_picture(*shown)
+    def _stopped(self, record: "Record") -> str:
+        """How far it came, and how to go on."""
+        missing = [file for file, state in record.files.items() if state != "finished"]
+        done = f"{len(record.files) - len(missing)} of {len(record.files)} files are finished"
+        named = ", ".join(missing[:_NAMED])
+        rest = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
+        left = f"; missing: {named}{rest}" if missing else ""
+        how = "go on by the same command with --resume"
+        if self.json is None:
+            how = "name a --json file another time, and --resume can go on"
+        return f"stopped: {done}{left}; {how}"

@@ -28,11 +28,13 @@ def open_fits(path: Path, extension: str | None = None) -> Iterator[Frame]:
     with _opened(path) as hdus:
         hdu = _chosen(hdus, path, extension)
         primary = hdus[0].header
+        sky, wcs = _sky(hdu.header, path)
         saturation = hdu.header.get("SATURATE", primary.get("SATURATE"))
         yield Frame(
             pixels=_Rows(hdu, path),
             unit=str(hdu.header.get("BUNIT", primary.get("BUNIT", ""))).strip(),
-            sky=_sky(hdu.header, path),
+            sky=sky,
+            wcs=wcs,
             clips_at=float(saturation) if isinstance(saturation, int | float) else None,
         )
 
@@ -116,22 +118,24 @@ def _description(index: int, hdu: Any) -> str:
     return f"{name} ({'×'.join(map(str, hdu.shape)) or 'empty'})"
 
 
-def _sky(header: Mapping[str, Any], path: Path) -> Sky | None:
+def _sky(header: Mapping[str, Any], path: Path) -> tuple[Sky | None, Mapping[str, Any]]:
+    """Where pixels lie on the sky, and the keywords that say so; distortions are among them."""
     from astropy.wcs import WCS
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             wcs = WCS(header).celestial
-        if not wcs.has_celestial:
-            return None
+            keywords = dict(wcs.to_header(relax=True)) if wcs.has_celestial else {}
+        if not keywords:
+            return None, keywords
         # Some frames, such as a planet's, are no sky.
         _ = wcs.pixel_to_world(0, 0).icrs
     except Exception as error:
         reason = " ".join(str(error).split())
         message = f"{path}: its sky coordinates are left out ({reason})"
         warnings.warn(message, DistaxWarning, stacklevel=2)
-        return None
+        return None, {}
 
     def on_sky(
         row: Float[np.ndarray, " K"], column: Float[np.ndarray, " K"]
@@ -139,4 +143,4 @@ def _sky(header: Mapping[str, Any], path: Path) -> Sky | None:
         place = wcs.pixel_to_world(column, row).icrs
         return place.ra.deg, place.dec.deg
 
-    return on_sky
+    return on_sky, keywords

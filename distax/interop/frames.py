@@ -1,8 +1,8 @@
 """Frames from files: images of any size, read piece by piece where the format allows it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -40,12 +40,14 @@ class Frame:
       pixels: what reads its rows; values as stored, in units of `unit`.
       unit: what the file says its values are in (BUNIT); empty if it does not.
       sky: where on the sky pixels lie; None without celestial coordinates.
+      wcs: FITS keywords that say the same.
       clips_at: value at which a pixel is saturated, if the file says so (SATURATE).
     """
 
     pixels: Pixels
     unit: str = ""
     sky: Sky | None = None
+    wcs: Mapping[str, Any] = field(default_factory=dict)
     clips_at: float | None = None
 
     @property
@@ -53,6 +55,11 @@ class Frame:
         """Height and width in pixels."""
         height, width = self.pixels.shape
         return height, width
+
+    @property
+    def header(self) -> dict[str, Any]:
+        """FITS keywords for images of the same unit and the same place on the sky."""
+        return ({"BUNIT": self.unit} if self.unit else {}) | dict(self.wcs)
 
 
 @contextmanager

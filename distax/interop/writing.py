@@ -1,7 +1,9 @@
 """Images that are written row by row, so that they need not fit in memory."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -25,13 +27,15 @@ def check_image_path(path: Path) -> None:
         )
 
 
-def write_image(path: Path, pixels: Pixels, unit: str = "") -> None:
+def write_image(
+    path: Path, pixels: Pixels, keywords: Mapping[str, Any] = MappingProxyType({})
+) -> None:
     """Write an image as float32, some rows at a time.
 
     Args:
       path: .fits or .npy, written whole or not at all.
       pixels: `[height, width]`, what reads its rows.
-      unit: of its values, for the header of FITS (BUNIT).
+      keywords: for the header of FITS.
 
     Raises:
       DistaxError: another suffix, or the file cannot be written.
@@ -39,7 +43,7 @@ def write_image(path: Path, pixels: Pixels, unit: str = "") -> None:
     check_image_path(path)
     write = _write_fits if path.suffix == ".fits" else _write_npy
     with whole_file(path) as temporary:
-        write(temporary, pixels, unit)
+        write(temporary, pixels, keywords)
 
 
 def _pieces(pixels: Pixels) -> Iterator[tuple[slice, Float[np.ndarray, "rows width"]]]:
@@ -50,7 +54,7 @@ def _pieces(pixels: Pixels) -> Iterator[tuple[slice, Float[np.ndarray, "rows wid
         yield place, np.asarray(pixels[place], np.float32)
 
 
-def _write_npy(path: Path, pixels: Pixels, unit: str) -> None:
+def _write_npy(path: Path, pixels: Pixels, keywords: Mapping[str, Any]) -> None:
     shape = tuple(pixels.shape)
     image = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
     for place, values in _pieces(pixels):
@@ -58,14 +62,13 @@ def _write_npy(path: Path, pixels: Pixels, unit: str) -> None:
     image.flush()
 
 
-def _write_fits(path: Path, pixels: Pixels, unit: str) -> None:
+def _write_fits(path: Path, pixels: Pixels, keywords: Mapping[str, Any]) -> None:
     from astropy.io import fits
 
     height, width = pixels.shape
     header = fits.Header()
     header.update(SIMPLE=True, BITPIX=-32, NAXIS=2, NAXIS1=width, NAXIS2=height)
-    if unit:
-        header["BUNIT"] = unit
+    header.update(keywords)
     stream = fits.StreamingHDU(str(path), header)
     try:
         for _, values in _pieces(pixels):

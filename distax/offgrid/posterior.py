@@ -56,10 +56,15 @@ def posterior_of_windows(
         noise = draw_noise(jax.random.key(seed), count, effort)
         sample = partial(_sample, noise=noise, sensor=sensor, law=law)
         rows = jax.tree.map(partial(_rows, chosen), (windows, misfit))
-        found = in_batches(sample, rows, inference_batch())
+        found = in_batches(sample, rows, _images_at_once())
         for name in _SAMPLED:
             getattr(answer, name)[chosen, :count] = getattr(found, name)
     return answer
+
+
+def _images_at_once() -> int:
+    """One on a CPU, which moves one after the other anyway: no group of a count needs padding."""
+    return 1 if jax.default_backend() == "cpu" else inference_batch()
 
 
 def _rows(chosen: np.ndarray, leaf: Array | np.ndarray) -> np.ndarray:
@@ -71,7 +76,7 @@ def _cut(images: Float[Array, "N height width"], sensor: Sensor, law: PlacementL
     return rows_first(cut(images, sensor, law))
 
 
-_IMAGES_AT_ONCE = 64
+_MOVED_TOGETHER = 64
 """Images whose populations an accelerator moves together."""
 
 _SAMPLED = (
@@ -103,5 +108,5 @@ def _sample(
         position = jnp.moveaxis(scenes[:, :2], -1, 0) + single.origin[:, 0]
         return decide(position, scenes[:, 2].T)
 
-    at_once = None if jax.default_backend() == "cpu" else _IMAGES_AT_ONCE
+    at_once = None if jax.default_backend() == "cpu" else _MOVED_TOGETHER
     return jax.lax.map(one, rows_first(patch), batch_size=at_once)

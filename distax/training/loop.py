@@ -10,10 +10,10 @@ from jax.sharding import Mesh
 from distax.config import TrainConfig
 from distax.errors import DistaxError, Terminated
 from distax.evaluation import Evaluation, evaluate
+from distax.interruption import sigterm
 from distax.parallel import check_divisible, data_mesh, on_any_process, whole
 from distax.training import checkpoints
 from distax.training.data import make_feed, make_held_out
-from distax.training.interruption import sigterm
 from distax.training.losses import LossLog
 from distax.training.reporting import Reporter
 from distax.training.state import (

@@ -9,9 +9,10 @@ from typing import IO, TYPE_CHECKING
 
 import jax
 from etils import epath
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.console import Console
 
 from distax.errors import DistaxError
+from distax.progress import progress_bar
 
 if TYPE_CHECKING:
     from tensorboardX import SummaryWriter
@@ -41,14 +42,7 @@ class Reporter:
             self._open(run)
         self._steps = steps
         self.start_clock(start)
-        self._bar = Progress(
-            TextColumn("step"),
-            MofNCompleteColumn(),
-            BarColumn(),
-            TextColumn("{task.description}"),
-            TimeRemainingColumn(),
-            disable=not (self._speaks and sys.stdout.isatty()),
-        )
+        self._bar = progress_bar("step", Console(), shown=self._speaks and sys.stdout.isatty())
         self._task = self._bar.add_task("", total=steps, completed=start)
 
     def _open(self, run: epath.Path) -> None:

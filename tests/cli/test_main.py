@@ -95,3 +95,11 @@ def test_the_installed_command_starts_without_the_heavy_packages():
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.stdout.endswith("[]\n"), result.stderr
+
+
+def test_ctrl_c_ends_any_command_with_a_line(monkeypatch, capsys):
+    def interrupt(self):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("distax.cli.convert.Convert.run", interrupt)
+    assert run(capsys, "convert", *NEEDED["convert"]) == (130, "", "distax: interrupted\n")

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from distax import Unmixer
+from distax import Sensor, Unmixer
 from distax.cli.main import main
-from distax.scenes import simulate
+from distax.scenes import PlacementLaw, simulate
 
 THRESHOLD = "20"
 
@@ -51,7 +51,7 @@ def test_table_csv_and_json_say_what_the_unmixer_finds(tiny_run, files, tmp_path
     ]
     assert [(r[0], int(r[1]), *map(float, r[2:6])) for r in rows] == expected
     assert {value for row in rows for value in row[6:]} == {""}
-    answers = json.loads((tmp_path / "a.json").read_text())
+    answers = json.loads((tmp_path / "a.json").read_text())["images"]
     assert [(a["file"], a["image"]) for a in answers] == [
         (str(one), 0),
         (str(two), 0),
@@ -77,7 +77,7 @@ def test_a_method_that_knows_its_errors_states_them(files, tmp_path, capsys):
     np.testing.assert_allclose(stated[:, :2], spread, rtol=1e-5)
     np.testing.assert_allclose(stated[:, 2], found.intensity_std[1:][found.mask[1:]], rtol=1e-5)
     assert {row[9] for row in rows} == {"True"}
-    answers = json.loads((tmp_path / "a.json").read_text())
+    answers = json.loads((tmp_path / "a.json").read_text())["images"]
     assert all(answer["trusted"] and answer["count_probability"] > 0.99 for answer in answers)
     assert f"± {stated[0, 0]:.3f}" in capsys.readouterr().out
 
@@ -107,7 +107,7 @@ def test_an_image_without_targets_has_an_answer(tiny_run, tmp_path, capsys):
     options = ["--checkpoint", str(tiny_run), "--json", str(tmp_path / "a.json")]
     main(["unmix", str(tmp_path / "dark.npy"), *options])
     assert "no target" in capsys.readouterr().out
-    assert json.loads((tmp_path / "a.json").read_text())[0]["targets"] == []
+    assert json.loads((tmp_path / "a.json").read_text())["images"][0]["targets"] == []
 
 
 @pytest.mark.parametrize("suffix", ["png", "pdf", "svg"])
@@ -151,7 +151,11 @@ def test_a_bad_file_does_not_stop_the_others_and_fails_the_command(
     lines = captured.err.splitlines()
     assert [line.split(": ")[1] for line in lines] == bad
     assert "image 0, pixel (" in lines[0]
-    assert [a["file"] for a in json.loads((tmp_path / "a.json").read_text())] == [str(one)]
+    record = json.loads((tmp_path / "a.json").read_text())
+    assert record["files"] == dict.fromkeys([bad[0], str(one), *bad[1:]], "failed") | {
+        str(one): "finished"
+    }
+    assert [a["file"] for a in record["images"]] == [str(one)]
 
 
 def test_a_bad_image_in_a_stack_is_named_and_the_others_are_answered(files, tmp_path, capsys):
@@ -161,8 +165,24 @@ def test_a_bad_image_in_a_stack_is_named_and_the_others_are_answered(files, tmp_
     with pytest.raises(SystemExit, match="distax: 1 of 1 files could not be unmixed"):
         main(["unmix", str(tmp_path / "stack.npy"), *options])
     assert "stack.npy: image 1, pixel (0, 0) is 300, outside" in capsys.readouterr().err
-    answers = json.loads((tmp_path / "a.json").read_text())
+    answers = json.loads((tmp_path / "a.json").read_text())["images"]
     assert [answer["image"] for answer in answers] == [0, 2]
+
+
+def test_a_law_holds_for_images(tmp_path):
+    law = PlacementLaw(max_targets=1, min_intensity=100.0, max_intensity=150.0)
+    images, truth = simulate(jax.random.key(7), 4, Sensor(), law)
+    np.save(tmp_path / "faint.npy", images)
+    arguments = ["unmix", str(tmp_path / "faint.npy"), "--csv", str(tmp_path / "a.csv")]
+    options = ["--law.max-targets=1", "--law.min-intensity=100", "--law.max-intensity=150"]
+    main([*arguments, *options, "--method", "refine"])
+    rows = read_csv(tmp_path / "a.csv")[1:]
+    position, intensity = (np.float32([row[part] for row in rows]) for part in (slice(2, 4), 4))
+    np.testing.assert_allclose(position, truth.position[:, 0], atol=0.05)
+    np.testing.assert_allclose(intensity, truth.intensity[:, 0], rtol=0.05)
+    for other in (["--method", "fast"], ["--checkpoint", "fista"]):
+        with pytest.raises(SystemExit, match="knows the law it was trained for only"):
+            main([*arguments, *options, *other])
 
 
 def test_no_files_is_an_error(tiny_run):

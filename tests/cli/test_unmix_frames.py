@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from astropy.table import Table
+from astropy.wcs import WCS
 from matplotlib.image import imread
 
 from distax import Sensor, make_targets, render
@@ -15,7 +16,7 @@ from distax.frames import FrameLaw, FrameUnmixer
 from distax.interop.sensor_file import write_sensor
 
 fits = pytest.importorskip("astropy.io.fits")
-SMALL = ["--frame.max-targets", "2", "--frame.cluster", "1.0"]
+SMALL = ["--law.max-targets", "2", "--law.cluster", "1.0"]
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +46,7 @@ def found(frame):
 def test_table_csv_json_and_figure_say_what_is_in_the_frame(file, found, tmp_path, capsys):
     outputs = [f"--{kind}={tmp_path / f'a.{kind}'}" for kind in ("json", "csv")]
     main(["unmix", str(file), *SMALL, *outputs, "--figure", str(tmp_path / "a.png")])
-    (answer,) = json.loads((tmp_path / "a.json").read_text())
+    (answer,) = json.loads((tmp_path / "a.json").read_text())["images"]
     targets = answer.pop("targets")
     assert len(targets) == len(found.blob) >= 2
     position = np.array([[target["row"], target["column"]] for target in targets])
@@ -86,6 +87,9 @@ def test_table_residual_and_report_of_a_frame(file, frame, found, tmp_path):
         assert hdu.header["BUNIT"] == "adu"
         assert np.std(hdu.data[far] - frame[far]) < 0.2
         assert np.mean(hdu.data[far]) == pytest.approx(0, abs=0.3)
+        ra, dec = WCS(hdu.header).all_pix2world(table["column"], table["row"], 0)
+    np.testing.assert_allclose(ra, table["ra"], rtol=1e-12)
+    np.testing.assert_allclose(dec, table["dec"], rtol=1e-12)
     text = paths["a.html"].read_text()
     row = float(table["row"][0])
     assert f'<td data-value="{row!r}">{row:.3f}</td>' in text
@@ -108,11 +112,32 @@ def test_outputs_that_cannot_be_made_are_errors_at_once(file, tmp_path, capsys):
     assert [path.name for path in tmp_path.iterdir()] == ["images.npy"]
 
 
+def test_a_frame_whose_answer_is_known_gives_its_residual_and_pictures_again(
+    file, tmp_path, monkeypatch
+):
+    kinds = {"residual": "fits", "figure": "png", "table": "ecsv", "json": "json"}
+    for run in ("whole", "again"):
+        (tmp_path / run).mkdir()
+    outputs = {
+        run: [f"--{kind}={tmp_path / run / f'a.{suffix}'}" for kind, suffix in kinds.items()]
+        for run in ("whole", "again")
+    }
+    main(["unmix", str(file), *SMALL, *outputs["whole"]])
+    main(["unmix", str(file), *SMALL, outputs["again"][-1]])
+    main(["unmix", str(file), *SMALL, *outputs["again"], "--resume"])
+    for suffix in kinds.values():
+        whole, again = (tmp_path / run / f"a.{suffix}" for run in ("whole", "again"))
+        assert whole.read_bytes() == again.read_bytes(), suffix
+    # With nothing to draw, what is finished is not even opened.
+    monkeypatch.setattr("distax.cli.unmixing.open_frames", None)
+    main(["unmix", str(file), *SMALL, outputs["again"][-1], "--resume"])
+
+
 def test_frames_and_images_are_answered_side_by_side(file, frame, tmp_path, capsys):
     np.save(tmp_path / "images.npy", np.zeros((2, 11, 11)))
     np.save(tmp_path / "frames.npy", np.stack([frame, np.full_like(frame, 7)]))
     names = [str(tmp_path / "images.npy"), str(tmp_path / "frames.npy")]
-    options = [*SMALL, "--method", "refine"]
+    options = [*SMALL, "--method", "refine", "--figure", str(tmp_path / "a.png")]
     with pytest.raises(SystemExit, match="distax: 1 of 2 files could not be unmixed"):
         main(["unmix", *names, *options, f"--csv={tmp_path / 'a.csv'}"])
     captured = capsys.readouterr()
@@ -122,8 +147,13 @@ def test_frames_and_images_are_answered_side_by_side(file, frame, tmp_path, caps
         header, *rows = csv.reader(text)
     assert {"blob", "flags", "trusted", "count_probability"} < set(header)
     assert {row[0] for row in rows} == {names[1]}
-    with pytest.raises(SystemExit, match="not both"):
-        main(["unmix", names[0], str(file), *options, "--figure", str(tmp_path / "a.png")])
+    picture = imread(tmp_path / "a.png")
+    assert picture.shape[:2] == (round(120 * (4.2 + 2 * 3.1)), 1800)
+    # The frame fills its rows; the images below are narrower, and black.
+    above, below = picture[:504, :, :3], picture[504:, :, :3]
+    assert (above[:, 1100:] < 1).any()
+    assert (below[:, 1100:] == 1).all()
+    assert (below[:, :1080] == 0).all(axis=-1).mean() > 0.2
 
 
 @pytest.mark.parametrize(
@@ -133,6 +163,7 @@ def test_frames_and_images_are_answered_side_by_side(file, frame, tmp_path, caps
         (["--checkpoint", "fista"], "a checkpoint unmixes images of its sensor's size only"),
         (["--frame.extension", "SCI"], "no extension 'SCI'"),
         (["--frame.sigma", "0"], "sigma must be greater than 0"),
+        (["--law.min-intensity", "9"], "give both the smallest and the largest intensity"),
     ],
 )
 def test_what_frames_cannot_have_is_an_error(file, options, message, capsys):
@@ -146,7 +177,7 @@ def test_a_sensors_file_describes_the_camera(frame, found, tmp_path, capsys):
     np.save(tmp_path / "frame.npy", frame)
     arguments = ["unmix", str(tmp_path / "frame.npy"), "--sensor", str(tmp_path / "sensor.toml")]
     main([*arguments, *SMALL, "--json", str(tmp_path / "a.json")])
-    (answer,) = json.loads((tmp_path / "a.json").read_text())
+    (answer,) = json.loads((tmp_path / "a.json").read_text())["images"]
     rows = [target["row"] for target in answer["targets"]]
     np.testing.assert_allclose(rows, found.targets.position[:, 0], atol=1e-3)
     with pytest.raises(SystemExit, match="1 of 1 files could not be unmixed"):

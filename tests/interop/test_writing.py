@@ -13,7 +13,7 @@ def test_pieces_make_the_image(name, tmp_path, monkeypatch):
     monkeypatch.setattr(writing, "_PIXELS_AT_ONCE", 12)
     pixels = PIXELS.copy()
     pixels[3, 2] = np.nan
-    writing.write_image(tmp_path / name, pixels, "adu")
+    writing.write_image(tmp_path / name, pixels, {"BUNIT": "adu"})
     with open_frames(tmp_path / name) as (frame,):
         np.testing.assert_array_equal(frame.pixels[:], pixels)
         assert frame.unit == ("adu" if name.endswith("fits") else "")

@@ -1,0 +1,92 @@
+"""What unmixes images and what unmixes frames, by the options of `distax unmix`."""
+
+import json
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from distax.cli.answers import Answer, FrameAnswer
+from distax.cli.choosing import Method, chosen_unmixer
+from distax.cli.frame_options import FrameOptions, adapted
+from distax.cli.law_options import LawOptions
+from distax.cli.target_table import Means
+from distax.errors import DistaxError
+from distax.sensor import Sensor
+
+if TYPE_CHECKING:
+    from distax.frames import FrameUnmixer
+    from distax.unmixer import Unmixer
+
+
+@dataclass(frozen=True)
+class Estimators:
+    """The unmixers that options describe, each made when there is something for it.
+
+    Raises:
+      DistaxError: a law for a method that takes none.
+    """
+
+    method: Method | None
+    checkpoint: Path | None
+    sensor_file: Path | None
+    threshold: float
+    law: LawOptions
+    frame: FrameOptions
+
+    def __post_init__(self) -> None:
+        if self.law.said and (self.checkpoint or self.method in ("fast", "grid")):
+            what = "a checkpoint" if self.checkpoint else f"the method {self.method}"
+            raise DistaxError(
+                f"{what} knows the law it was trained for only: leave the options of --law out, or "
+                "choose the method posterior or refine"
+            )
+
+    @cached_property
+    def sensor(self) -> Sensor:
+        """The sensor whose images are no frames."""
+        from distax.interop.sensor_file import read_sensor
+
+        if not self.law.said:
+            return self.of_images.sensor
+        return read_sensor(self.sensor_file) if self.sensor_file else Sensor()
+
+    @cached_property
+    def of_images(self) -> "Unmixer":
+        """Unmixes images of the sensor's size."""
+        from distax.unmixer import Unmixer
+
+        if not self.law.said:
+            return chosen_unmixer(self.method, self.checkpoint, self.threshold, self.sensor_file)
+        law = self.law.of_images(self.sensor)
+        return Unmixer(method=self.method, sensor=self.sensor, law=law)
+
+    @cached_property
+    def of_frames(self) -> "FrameUnmixer":
+        """Unmixes frames whose file says nothing of its camera."""
+        return self.frame.unmixer(self.method, self.checkpoint, self.sensor_file, self.law)
+
+    def for_frame(self, clips_at: float | None) -> "FrameUnmixer":
+        """Unmixes a frame whose file says where it clips, or not."""
+        return replace(self.of_frames, sensor=adapted(self.of_frames.sensor, clips_at))
+
+    def means(self, answer: Answer | FrameAnswer) -> Means:
+        """What an answer was found by."""
+        if isinstance(answer, FrameAnswer):
+            unmixer = self.for_frame(answer.clips_at)
+            return Means(unmixer.method, unmixer.sensor, answer.threshold)
+        threshold = self.threshold if self.of_images.method == "grid" else None
+        return Means(str(self.of_images.method), self.of_images.sensor, threshold)
+
+    def options(self) -> dict[str, Any]:
+        """All that answers depend on besides files and the version, as JSON holds it."""
+        about = {
+            "method": self.method,
+            "checkpoint": self.checkpoint and str(self.checkpoint),
+            "sensor": asdict(self.sensor),
+            "threshold": self.threshold,
+            "law": asdict(self.law),
+            "frame": asdict(self.frame),
+        }
+        plain: dict[str, Any] = json.loads(json.dumps(about))
+        return plain
