@@ -32,7 +32,7 @@ def images():
 def draws(images):
     """`[image, draw, 3]` in the image's coordinates."""
     noise = draw_noise(jax.random.key(0), 1, EFFORT)
-    draw = jax.jit(partial(sample_posterior, noise=noise, law=LAW, width=WIDTH, sigma=SENSOR.sigma))
+    draw = jax.jit(partial(sample_posterior, noise=noise, law=LAW, width=WIDTH, psf=SENSOR.psf))
     patch = jax.jit(cut, static_argnums=(1, 2))(images, SENSOR, LAW)
     scenes = []
     for lane in range(len(TRUTH)):
