@@ -1,0 +1,124 @@
+"""What a measured PSF is worth where no Gaussian holds: a table, and JSON on request.
+
+    python experiments/benchmarks/measured_psf.py --json experiments/results/measured_psf.json
+
+A camera whose PSF has a wider, fainter companion to one side looks at isolated sources, from which
+it is calibrated as a Gaussian and as it is. Then it looks at pairs of targets, which are unmixed
+with either PSF and with the true one.
+"""
+
+import json
+import time
+import warnings
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tyro
+from measuring import about_machine
+
+import distax
+from distax.calibration import calibrate
+from distax.files import write_text
+from distax.metrics import assign
+from distax.psf import MeasuredPsf
+from distax.scenes import PlacementLaw, simulate
+from distax.targets import Targets
+
+LAW = PlacementLaw(max_targets=2, cluster=1.5, min_intensity=400.0, max_intensity=600.0)
+OVERSAMPLING, SAMPLES = 4, 49
+
+
+def lopsided() -> MeasuredPsf:
+    """Four fifths of the flux in a Gaussian, one fifth in a wider one 0.3 px beside it."""
+    offset = (np.arange(SAMPLES) - SAMPLES // 2) / OVERSAMPLING
+    row, column = np.meshgrid(offset, offset, indexing="ij")
+    narrow = np.exp(-(row**2 + column**2) / 0.6) / 0.6
+    wide = np.exp(-((row + 0.3) ** 2 + column**2) / 2) / 2
+    return MeasuredPsf.from_samples(0.8 * narrow + 0.2 * wide, OVERSAMPLING)
+
+
+def isolated(key: jax.Array, count: int, sensor: distax.Sensor) -> np.ndarray:
+    """Images of one bright source each."""
+    place_key, flux_key, noise_key = jax.random.split(key, 3)
+    place = 5 + jax.random.uniform(place_key, (count, 1, 2), minval=-0.5, maxval=0.5)
+    flux = jax.random.uniform(flux_key, (count, 1), minval=4e3, maxval=2e4)
+    light = distax.render(distax.make_targets(place, flux), sensor)
+    return np.asarray(distax.expose(noise_key, light, sensor))
+
+
+def errors(sensor: distax.Sensor, images: np.ndarray, truth: Targets) -> dict[str, float]:
+    """Of the targets that `refine` finds; a shift that all positions have is no error."""
+    with warnings.catch_warnings():
+        # A wrong PSF is what is measured here.
+        warnings.simplefilter("ignore", distax.DistaxWarning)
+        found = distax.Unmixer(method="refine", sensor=sensor, law=LAW)(images)
+    pairing = assign(found, truth)
+    partner = np.maximum(pairing.partner, 0)[..., None]
+    true = np.take_along_axis(np.asarray(truth.position), partner, axis=1)
+    away = (np.asarray(found.position) - true)[np.asarray(pairing.paired)]
+    away = np.linalg.norm(away - np.median(away, axis=0), axis=-1)
+    return {
+        "right_count": float(np.mean(found.count == truth.count)),
+        "median_error": float(np.median(away)),
+        "rmse": float(np.sqrt(np.mean(away**2))),
+        "misfit": float(np.median(found.misfit)),
+        "trusted": float(np.mean(found.trusted)),
+    }
+
+
+def calibrated(images: np.ndarray, dark: np.ndarray, measured_psf: bool) -> tuple[Any, float]:
+    """The calibration, and how many seconds it took."""
+    start = time.perf_counter()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", distax.DistaxWarning)
+        result = calibrate(images, dark, measured_psf=measured_psf)
+    return result, time.perf_counter() - start
+
+
+def main(
+    sources: tuple[int, ...] = (50, 100, 300),
+    images: int = 1000,
+    seed: int = 10_000,
+    json_file: Annotated[Path | None, tyro.conf.arg(name="json")] = None,
+) -> None:
+    """Calibrate from isolated sources, then unmix pairs.
+
+    Args:
+      sources: numbers of isolated sources.
+      images: of one or two targets.
+      seed: of everything.
+      json_file: write the figures there.
+    """
+    psf = lopsided()
+    camera = distax.Sensor(
+        full_well=None, bit_depth=16, read_noise=2.0, background=50.0, measured_psf=psf
+    )
+    keys = jax.random.split(jax.random.key(seed), 3)
+    closed = replace(camera, background=0.0)
+    dark = np.asarray(distax.expose(keys[0], jnp.zeros((8, 30, 30)), closed))
+    pixels, truth = simulate(keys[1], images, camera, LAW)
+    figures = {"the true PSF": errors(camera, np.asarray(pixels), truth)}
+    for number in sources:
+        taken = isolated(keys[2], number, camera)
+        for shape, measured in {"a Gaussian": False, "measured": True}.items():
+            result, seconds = calibrated(taken, dark, measured)
+            scored = errors(result.sensor, np.asarray(pixels), truth)
+            figures[f"{shape}, {number} sources"] = scored | {"calibration_seconds": seconds}
+    print("| PSF | right count / % | median error / px | RMSE / px | misfit | trusted / % |")
+    print("|---|--:|--:|--:|--:|--:|")
+    for name, row in figures.items():
+        print(
+            f"| {name} | {100 * row['right_count']:.1f} | {row['median_error']:.4f} | "
+            f"{row['rmse']:.4f} | {row['misfit']:.2f} | {100 * row['trusted']:.1f} |"
+        )
+    if json_file:
+        about = about_machine() | {"seed": seed, "images": images}
+        write_text(json_file, json.dumps(about | {"figures": figures}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    tyro.cli(main)
