@@ -8,6 +8,7 @@ from distax.calibration import Calibration, Quantity
 from distax.calibration.quality import Departure
 from distax.cli.main import main
 from distax.interop.sensor_file import read_sensor
+from distax.psf import MeasuredPsf
 
 SENSOR = Sensor(sigma=(0.5, 0.625), read_noise=1.25)
 
@@ -58,7 +59,8 @@ def test_the_sensor_is_written_and_the_table_says_what_it_comes_from(
             *options,
         ]
     )
-    images, dark, flats, elongated, size = asked[0]
+    images, dark, flats, elongated, measured_psf, size = asked[0]
+    assert not measured_psf
     assert images[:, 0, 0].tolist() == [2, 2, 3, 3, 3]
     assert (len(dark), [len(flat) for flat in flats], elongated, size) == (4, [5], True, (9, 13))
     assert read_sensor(tmp_path / "s.toml") == SENSOR
@@ -91,3 +93,21 @@ def test_too_few_sources_leave_no_file(files, tmp_path):
     with pytest.raises(SystemExit, match="distax: no isolated source stands out of the noise"):
         main(["calibrate", files["a"], "--out", str(tmp_path / "s.toml")])
     assert not (tmp_path / "s.toml").exists()
+
+
+def test_a_measured_psf_is_shown_in_short_and_written_whole(monkeypatch, files, tmp_path, capsys):
+    psf = MeasuredPsf(2, ((0.1, 1.0, 0.2),), ((0.1, 1.1, 0.1),))
+    sensor = Sensor(measured_psf=psf)
+
+    def stand_in(*arguments):
+        assert arguments[4]
+        quantities = {"measured_psf": Quantity(psf, None, "20 sources")}
+        ring = Departure(0.0, 0.75, 0.001, 0.002)
+        return Calibration(sensor, quantities, (0.5, 0.5), (0.01, 0.02), 20, 0, 0, 1.02, [ring])
+
+    monkeypatch.setattr("distax.calibration.calibrate", stand_in)
+    out = tmp_path / "s.toml"
+    main(["calibrate", files["a"], "--measured-psf", "--out", str(out)])
+    assert "1 terms of 3 samples, 2 a pixel" in capsys.readouterr().out
+    assert read_sensor(out) == sensor
+    assert "[sensor.measured_psf]  # 20 sources" in out.read_text()
