@@ -65,10 +65,8 @@ class MeasuredPsf:
             raise DistaxError("a measured PSF has samples that are not finite")
 
     def __repr__(self) -> str:
-        return (
-            f"MeasuredPsf({len(self.rows)} terms of {len(self.rows[0])} samples, "
-            f"{self.oversampling} a pixel)"
-        )
+        terms = f"{len(self.rows)} term{'s' * (len(self.rows) > 1)}"
+        return f"MeasuredPsf({terms} of {len(self.rows[0])} samples, {self.oversampling} a pixel)"
 
     @classmethod
     def from_samples(

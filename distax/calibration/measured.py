@@ -17,10 +17,11 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from distax.calibration.noise import Line
-from distax.calibration.psf import OWN
+from distax.calibration.psf import OWN, beside_pixels, image_and_slopes
 from distax.calibration.quality import Residuals
 from distax.calibration.rounds import AROUND, JointFit, line_of, with_noise
 from distax.calibration.waves import Waves
+from distax.errors import DistaxError
 from distax.offgrid.likelihood import censored, image_of
 from distax.offgrid.patch import Patch, cut, window_width
 from distax.psf import MeasuredPsf, Psf
@@ -34,6 +35,8 @@ _TURNS = 8
 """Of the PSF and the sources in a round."""
 _STEPS = 3
 """Of the sources in a turn."""
+_FEWEST = 5
+"""Sources that make a PSF."""
 _MOST = 300
 """Sources, the brightest, that the PSF is taken from."""
 _AT_ONCE = 16
@@ -72,8 +75,13 @@ def measure_psf(
         samples = waves.samples(amplitudes)
         measured = MeasuredPsf.from_samples(samples, waves.oversampling, error)
         joint, psf = _looked_at(joint, crops, sources.parameters, measured, doubt), measured
+        if joint.used.sum() < _FEWEST:
+            raise DistaxError(
+                f"only {joint.used.sum()} of {len(crops)} sources share one PSF; give images of "
+                "brighter sources that are alone, or calibrate with a Gaussian"
+            )
         if not (doubt or noise_known):
-            joint = replace(joint, line=line_of(joint.residuals, joint.used, darkness))
+            joint = replace(joint, line=_noise(joint, darkness))
     return measured, joint
 
 
@@ -264,6 +272,21 @@ def _step(
     return step
 
 
+def _noise(joint: JointFit, darkness: Line | None) -> Line:
+    """The noise by what is left; of dim pixels first, as bright ones have the PSF's errors too."""
+    if darkness is not None:
+        return line_of(joint.residuals, joint.used, darkness)
+    left = joint.residuals
+    here = left.clear & joint.used & (left.freedom > 0)
+    dim = here & (left.level <= np.median(left.level[here]))
+    # A Gaussian's standard deviation is so many times its median absolute one.
+    spread = 1.4826 * np.median(np.abs(left.residual[dim]) / np.sqrt(left.freedom[dim]))
+    level, number = float(np.median(left.level[dim])), int(dim.sum())
+    at_level = Line(float(spread**2), float(spread**2) * math.sqrt(2 / number), dark=level)
+    line = line_of(left, joint.used, at_level)
+    return replace(line, at_zero=max(line.at_zero - line.per_count * level, 0.0), dark=0.0)
+
+
 def _looked_at(
     joint: JointFit,
     crops: Float[np.ndarray, "N side side"],
@@ -273,16 +296,9 @@ def _looked_at(
 ) -> JointFit:
     """A fit with a measured PSF and the sources' parameters, in the windows that it had before."""
     patch, width, expected = _windows(joint, crops, AROUND, own, psf, doubt)
-    image = jnp.asarray(expected, jnp.float32)
-    residual, weight, deviance = censored(image, patch)
-    before = joint.residuals.fit
-    fit = replace(
-        before,
-        parameters=before.parameters.at[:OWN].set(own),
-        image=image,
-        residual=residual,
-        weight=weight,
-        deviance=jnp.sum(deviance, axis=0),
-    )
+    parameters = joint.residuals.fit.parameters.at[:OWN].set(own)
+    # What the pixels would tell of the parameters is much the same under the Gaussian.
+    _, slopes = image_and_slopes(parameters, width)
+    fit = beside_pixels(parameters, jnp.asarray(expected, jnp.float32), slopes, patch)
     residuals = Residuals(fit, patch, width, joint.sensor, joint.residuals.round_psf)
     return replace(joint, residuals=residuals, used=residuals.within_noise(joint.used))

@@ -106,7 +106,16 @@ def fit_psf(
 
 def _look(parameters: Float[Array, "D lanes"], patch: Patch, width: int) -> PsfFit:
     """The sources' images beside the pixels."""
-    image, slopes = image_and_slopes(parameters, width)
+    return beside_pixels(parameters, *image_and_slopes(parameters, width), patch)
+
+
+def beside_pixels(
+    parameters: Float[Array, "D lanes"],
+    image: Float[Array, "pixels lanes"],
+    slopes: Float[Array, "D pixels lanes"],
+    patch: Patch,
+) -> PsfFit:
+    """What the pixels say of sources with these images, and slopes by their parameters."""
     residual, weight, deviance = censored(image, patch)
     return PsfFit(
         parameters=parameters,

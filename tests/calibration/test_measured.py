@@ -41,10 +41,15 @@ def truth():
 
 
 @pytest.fixture(scope="module")
-def measured(sensor, truth):
-    images = expose(jax.random.key(1), render(truth, sensor), sensor)
-    dark = expose(jax.random.key(2), jnp.zeros((8, 30, 30)), replace(sensor, background=0.0))
-    return calibrate(np.asarray(images), np.asarray(dark), measured_psf=True)
+def images(sensor, truth):
+    return np.asarray(expose(jax.random.key(1), render(truth, sensor), sensor))
+
+
+@pytest.fixture(scope="module")
+def measured(images, sensor):
+    closed = replace(sensor, background=0.0)
+    dark = expose(jax.random.key(2), jnp.zeros((8, 30, 30)), closed)
+    return calibrate(images, np.asarray(dark), measured_psf=True)
 
 
 def test_the_psf_is_measured_far_better_than_by_a_gaussian(measured, sensor):
@@ -92,3 +97,9 @@ def test_it_unmixes_nearly_as_well_as_the_true_psf(measured, sensor):
     found, possible = (typical_error(s, images, truth) for s in (measured.sensor, sensor))
     assert found < 1.2 * possible
     assert gaussian > 2 * possible
+
+
+def test_the_noise_is_found_without_dark_frames(images):
+    quantities = calibrate(images, measured_psf=True).quantities
+    assert quantities["read_noise"].value == pytest.approx(2.0, rel=0.05)
+    assert quantities["read_noise"].source == "residuals of the fit"

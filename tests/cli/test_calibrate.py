@@ -71,7 +71,7 @@ def test_the_sensor_is_written_and_the_table_says_what_it_comes_from(
     assert (result["used"], result["rejected"], result["crowded"]) == (20, 3, 1)
     assert result["gaussian"]
     out = capsys.readouterr().out
-    assert "20 isolated sources used, 3 not explained by one Gaussian, 1 with neighbours" in out
+    assert "20 isolated sources used, 3 not explained by one PSF, 1 with neighbours" in out
     assert "elongation -20.00% ±" in out
 
 
@@ -108,6 +108,6 @@ def test_a_measured_psf_is_shown_in_short_and_written_whole(monkeypatch, files, 
     monkeypatch.setattr("distax.calibration.calibrate", stand_in)
     out = tmp_path / "s.toml"
     main(["calibrate", files["a"], "--measured-psf", "--out", str(out)])
-    assert "1 terms of 3 samples, 2 a pixel" in capsys.readouterr().out
+    assert "1 term of 3 samples, 2 a pixel" in capsys.readouterr().out
     assert read_sensor(out) == sensor
     assert "[sensor.measured_psf]  # 20 sources" in out.read_text()
