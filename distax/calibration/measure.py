@@ -18,7 +18,6 @@ from distax.calibration.rounds import AROUND, JointFit, each_by_itself, joint_fi
 from distax.calibration.sources import Sources, isolated_sources, noise_level
 from distax.errors import DistaxError, DistaxWarning
 from distax.offgrid.patch import ROUNDING_VARIANCE, window_width
-from distax.psf import MeasuredPsf
 from distax.sensor import Sensor
 
 FEWEST = 5
@@ -81,7 +80,13 @@ def calibrate(
     if measured_psf:
         psf, chosen = measure_psf(chosen, sources.crops, line, noise_known, darkness)
     quantities = _optics(chosen, limits) | _noise(chosen, limits, transfer, darkness, dark_source)
-    quantities |= _measured(psf, chosen)
+    if psf is not None:
+        quantities |= {
+            "sigma": replace(
+                quantities["sigma"], std=None, source="the Gaussian most like the PSF"
+            ),
+            "measured_psf": Quantity(psf, std=None, source=f"{int(chosen.used.sum())} sources"),
+        }
     quantities |= _size(images, size)
     values: dict[str, Any] = {name: quantity.value for name, quantity in quantities.items()}
     result = Calibration(
@@ -147,13 +152,6 @@ def _optics(fit: JointFit, limits: Limits) -> dict[str, Quantity]:
             source="assumed from the largest count" if limits.digital else "counts are no integers",
         ),
     }
-
-
-def _measured(psf: MeasuredPsf | None, fit: JointFit) -> dict[str, Quantity]:
-    if psf is None:
-        return {}
-    source = f"{int(fit.used.sum())} sources"
-    return {"measured_psf": Quantity(value=psf, std=None, source=source)}
 
 
 def _noise(

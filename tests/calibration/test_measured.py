@@ -101,5 +101,5 @@ def test_it_unmixes_nearly_as_well_as_the_true_psf(measured, sensor):
 
 def test_the_noise_is_found_without_dark_frames(images):
     quantities = calibrate(images, measured_psf=True).quantities
-    assert quantities["read_noise"].value == pytest.approx(2.0, rel=0.05)
+    assert quantities["read_noise"].value == pytest.approx(2.0, rel=0.1)
     assert quantities["read_noise"].source == "residuals of the fit"
