@@ -14,9 +14,14 @@ def test_sigterm_sets_a_flag_in_the_block_alone():
 
 
 def test_sigint_is_the_systems_in_the_block_alone():
-    with plain_sigint():
-        assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    # A shell that starts the tests in the background has them ignore the signal.
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with plain_sigint():
+            assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, previous)
 
 
 def test_sigint_that_somebody_else_hears_stays_theirs():
