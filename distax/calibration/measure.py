@@ -72,7 +72,9 @@ def calibrate(
     sources = _sources(images, start, noise)
 
     noise_known = transfer is not None
-    fit = partial(joint_fit, sources.crops, start, line, noise_known, darkness)
+    # What a Gaussian leaves of another PSF is no noise.
+    believed = noise_known or measured_psf
+    fit = partial(joint_fit, sources.crops, start, line, believed, darkness)
     both = fit(round_psf=False)
     # Two close sources show along one axis first.
     chosen = both if elongated else fit(round_psf=True, usable=both.used)

@@ -6,6 +6,7 @@ squares; given the PSF each source's four parameters do. The two take turns (as 
 "Toward high-precision astrometry with WFPC2", PASP 112, 2000, who tabulate the same function), and
 the Gaussian that was fitted before is where they start and what they stay near where sources are
 too few or too faint to tell.
+
 Where the PSF is centred no data can tell: positions agree on average with those under the Gaussian.
 """
 
@@ -68,7 +69,8 @@ def measure_psf(
     amplitudes = waves.gaussian(row_sigma, column_sigma)
     about = _About(amplitudes, waves.precision(row_sigma, column_sigma))
     psf: Psf = (row_sigma, column_sigma)
-    joint = replace(joint, line=line, used=np.ones(len(crops), bool))
+    own = np.asarray(joint.residuals.fit.parameters, float)[:OWN]
+    joint = _looked_at(replace(joint, line=line), crops, own, psf, _DOUBTS[0])
     for doubt in _DOUBTS:
         sources = _sources(joint, crops, psf, doubt)
         amplitudes, sources, error = _turns(sources, amplitudes, about, waves)
@@ -116,8 +118,8 @@ class _Sources:
 
     @property
     def middle(self) -> Float[np.ndarray, "2"]:
-        """Mean position in the windows."""
-        return self.parameters[:2].mean(axis=1)
+        """Mean position in the windows, of those that the PSF is taken from."""
+        return self.parameters[:2, self.telling].mean(axis=1)
 
     def moved(self, way: Float[np.ndarray, "2"]) -> "_Sources":
         """All of them, by as much."""
@@ -284,21 +286,27 @@ def _noise(joint: JointFit, darkness: Line | None) -> Line:
     level, number = float(np.median(left.level[dim])), int(dim.sum())
     at_level = Line(float(spread**2), float(spread**2) * math.sqrt(2 / number), dark=level)
     line = line_of(left, joint.used, at_level)
-    return replace(line, at_zero=max(line.at_zero - line.per_count * level, 0.0), dark=0.0)
+    at_zero = line.at_zero - line.per_count * level
+    # The level cannot have more shot noise than there is noise: such a slope is the PSF's errors.
+    return replace(line, at_zero=at_zero, dark=0.0) if at_zero > 0 else replace(at_level, dark=0.0)
 
 
 def _looked_at(
     joint: JointFit,
     crops: Float[np.ndarray, "N side side"],
     own: Float[np.ndarray, "own N"],
-    psf: MeasuredPsf,
+    psf: Psf,
     doubt: float,
 ) -> JointFit:
-    """A fit with a measured PSF and the sources' parameters, in the windows that it had before."""
+    """A fit with some PSF and the sources' parameters, in the windows that it had before.
+
+    Sources are used that the noise explains or, while the PSF is in doubt, that are as usual.
+    """
     patch, width, expected = _windows(joint, crops, AROUND, own, psf, doubt)
     parameters = joint.residuals.fit.parameters.at[:OWN].set(own)
     # What the pixels would tell of the parameters is much the same under the Gaussian.
     _, slopes = image_and_slopes(parameters, width)
     fit = beside_pixels(parameters, jnp.asarray(expected, jnp.float32), slopes, patch)
     residuals = Residuals(fit, patch, width, joint.sensor, joint.residuals.round_psf)
-    return replace(joint, residuals=residuals, used=residuals.within_noise(joint.used))
+    used = residuals.usual() if doubt else residuals.within_noise(joint.used)
+    return replace(joint, residuals=residuals, used=used)
