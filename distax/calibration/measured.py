@@ -11,6 +11,7 @@ Where the PSF is centred no data can tell: positions agree on average with those
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import jax.numpy as jnp
@@ -21,6 +22,7 @@ from distax.calibration.noise import Line
 from distax.calibration.psf import OWN, beside_pixels, image_and_slopes
 from distax.calibration.quality import Residuals
 from distax.calibration.rounds import AROUND, JointFit, line_of, with_noise
+from distax.calibration.sources import FEWEST
 from distax.calibration.waves import Waves
 from distax.errors import DistaxError
 from distax.offgrid.likelihood import censored, image_of
@@ -36,8 +38,6 @@ _TURNS = 8
 """Of the PSF and the sources in a round."""
 _STEPS = 3
 """Of the sources in a turn."""
-_FEWEST = 5
-"""Sources that make a PSF."""
 _MOST = 300
 """Sources, the brightest, that the PSF is taken from."""
 _AT_ONCE = 16
@@ -77,7 +77,7 @@ def measure_psf(
         samples = waves.samples(amplitudes)
         measured = MeasuredPsf.from_samples(samples, waves.oversampling, error)
         joint, psf = _looked_at(joint, crops, sources.parameters, measured, doubt), measured
-        if joint.used.sum() < _FEWEST:
+        if joint.used.sum() < FEWEST:
             raise DistaxError(
                 f"only {joint.used.sum()} of {len(crops)} sources share one PSF; give images of "
                 "brighter sources that are alone, or calibrate with a Gaussian"
@@ -180,10 +180,13 @@ def _turns(
     amplitudes, middle = amplitudes.copy(), sources.middle
     moved = math.inf
     for _ in range(_TURNS):
+        functions = waves.at(sources.offsets())
+        residual, weight = sources.left(_images(functions, amplitudes))
         # It costs most, and changes little while the sources stay.
         if moved > _STILL:
-            covariance = np.linalg.inv(_information(sources, amplitudes, waves) + about.precision)
-        pull = _pull(sources, amplitudes, waves)
+            information = _information(sources, functions, weight, waves)
+            covariance = np.linalg.inv(information + about.precision)
+        pull = _pull(sources, functions, weight * residual, waves)
         pull -= about.precision @ (amplitudes - about.mean)[waves.resolved]
         amplitudes[waves.resolved] += covariance @ pull
         before = sources
@@ -215,20 +218,22 @@ def _settled(
 
 
 def _images(
-    sources: _Sources, amplitudes: Float[np.ndarray, "B B"], waves: Waves
+    functions: Iterable[Float[np.ndarray, "lanes width B"]], amplitudes: Float[np.ndarray, "B B"]
 ) -> Float[np.ndarray, "lanes width width"]:
-    """Of the sources if their flux were one."""
-    rows, columns = waves.at(sources.offsets())
+    """Of sources of unit flux, by the functions in their windows' rows and columns."""
+    rows, columns = functions
     return rows @ amplitudes @ columns.swapaxes(1, 2)
 
 
 def _information(
-    sources: _Sources, amplitudes: Float[np.ndarray, "B B"], waves: Waves
+    sources: _Sources,
+    functions: Float[np.ndarray, "2 lanes width B"],
+    weight: Float[np.ndarray, "lanes width width"],
+    waves: Waves,
 ) -> Float[np.ndarray, "resolved resolved"]:
-    """What the pixels tell of the amplitudes, the sources' parameters known."""
-    _, weight = sources.left(_images(sources, amplitudes, waves))
+    """What pixels of some weight tell of the amplitudes, the sources' parameters known."""
     root = (np.sqrt(weight) * sources.flux)[sources.telling]
-    rows, columns = waves.at(sources.offsets()[:, sources.telling])
+    rows, columns = functions[:, sources.telling]
     row, column = np.nonzero(waves.resolved)
     total = np.zeros((len(row), len(row)))
     for first in range(0, len(root), _AT_ONCE):
@@ -240,12 +245,14 @@ def _information(
 
 
 def _pull(
-    sources: _Sources, amplitudes: Float[np.ndarray, "B B"], waves: Waves
+    sources: _Sources,
+    functions: Float[np.ndarray, "2 lanes width B"],
+    force: Float[np.ndarray, "lanes width width"],
+    waves: Waves,
 ) -> Float[np.ndarray, " resolved"]:
-    """Where the pixels would have the amplitudes go."""
-    residual, weight = sources.left(_images(sources, amplitudes, waves))
-    rows, columns = waves.at(sources.offsets())
-    each = rows.swapaxes(1, 2) @ (weight * sources.flux * residual) @ columns
+    """Where the pixels would have the amplitudes go, each by its residual times its weight."""
+    rows, columns = functions
+    each = rows.swapaxes(1, 2) @ (sources.flux * force) @ columns
     return each[sources.telling].sum(axis=0)[waves.resolved]
 
 
@@ -255,12 +262,12 @@ def _step(
     """A Gauss–Newton step of every source's parameters."""
     offsets = sources.offsets()
     (rows, columns), (down, across) = waves.at(offsets), waves.slope(offsets)
-    shape = rows @ amplitudes @ columns.swapaxes(1, 2)
+    shape = _images((rows, columns), amplitudes)
     residual, weight = sources.left(shape)
     slopes = np.stack(
         [
-            -sources.flux * (down @ amplitudes @ columns.swapaxes(1, 2)),
-            -sources.flux * (rows @ amplitudes @ across.swapaxes(1, 2)),
+            -sources.flux * _images((down, columns), amplitudes),
+            -sources.flux * _images((rows, across), amplitudes),
             shape,
             np.ones_like(shape),
         ]

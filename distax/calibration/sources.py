@@ -7,6 +7,8 @@ from jaxtyping import Bool, Float, Int
 
 from distax.errors import DistaxError
 
+FEWEST = 5
+"""Isolated sources without which there is no calibration."""
 _SOURCE, _NEIGHBOUR = 8.0, 5.0
 """Standard deviations of the noise by which the sum of 3×3 pixels has to stand out: for a source,
 and for what may be one and disturbs others."""
