@@ -2,11 +2,20 @@
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from distax.errors import DistaxError
+
+
+def check_suffix(path: Path, what: str, known: Iterable[str]) -> None:
+    """Raise DistaxError for a suffix that names none of the known formats of what is written."""
+    if path.suffix not in known:
+        raise DistaxError(
+            f"{path}: no format of {what} has the suffix {path.suffix!r}; known are "
+            f"{', '.join(known)}"
+        )
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import numpy as np
 from distax import __version__
 from distax.cli.answers import Answer, FrameAnswer
 from distax.errors import DistaxError, first_line
-from distax.files import whole_file
+from distax.files import check_suffix, whole_file
 from distax.sensor import Sensor
 
 if TYPE_CHECKING:
@@ -66,11 +66,7 @@ class Means:
 
 def check_table_path(path: Path) -> None:
     """Raise DistaxError for a suffix that names no format of tables."""
-    if path.suffix not in FORMATS:
-        raise DistaxError(
-            f"{path}: no format of tables has the suffix {path.suffix!r}; known are "
-            f"{', '.join(FORMATS)}"
-        )
+    check_suffix(path, "tables", FORMATS)
 
 
 def write_table(

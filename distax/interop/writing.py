@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from distax.errors import DistaxError
-from distax.files import whole_file
+from distax.files import check_suffix, whole_file
 from distax.interop.frames import Pixels
 
 SUFFIXES = (".fits", ".npy")
@@ -20,11 +19,7 @@ _PIXELS_AT_ONCE = 2**21
 
 def check_image_path(path: Path) -> None:
     """Raise DistaxError for a suffix that names no format that can be written."""
-    if path.suffix not in SUFFIXES:
-        raise DistaxError(
-            f"{path}: no format of images has the suffix {path.suffix!r}; known are "
-            f"{', '.join(SUFFIXES)}"
-        )
+    check_suffix(path, "images", SUFFIXES)
 
 
 def write_image(
