@@ -1,6 +1,8 @@
 import os
 import signal
 
+import pytest
+
 from distax.interruption import plain_sigint, sigterm
 
 
@@ -13,22 +15,17 @@ def test_sigterm_sets_a_flag_in_the_block_alone():
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-def test_sigint_is_the_systems_in_the_block_alone():
+@pytest.mark.parametrize(
+    ("heard_by", "in_the_block"),
+    [(signal.default_int_handler, signal.SIG_DFL), (signal.SIG_IGN, signal.SIG_IGN)],
+    ids=["Python", "somebody else"],
+)
+def test_sigint_is_the_systems_in_the_block_unless_somebody_else_hears_it(heard_by, in_the_block):
     # A shell that starts the tests in the background has them ignore the signal.
-    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    previous = signal.signal(signal.SIGINT, heard_by)
     try:
         with plain_sigint():
-            assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL
-        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    finally:
-        signal.signal(signal.SIGINT, previous)
-
-
-def test_sigint_that_somebody_else_hears_stays_theirs():
-    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        with plain_sigint():
-            assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+            assert signal.getsignal(signal.SIGINT) is in_the_block
+        assert signal.getsignal(signal.SIGINT) is heard_by
     finally:
         signal.signal(signal.SIGINT, previous)
