@@ -33,7 +33,12 @@ Which = Literal["best", "last"]
 
 def holds_run(run: epath.PathLike) -> bool:
     """Whether a folder holds a finished checkpoint."""
-    return any(_finished_steps(epath.Path(run) / which) for which in get_args(Which))
+    return any(holds(run, which) for which in get_args(Which))
+
+
+def holds(run: epath.PathLike, which: Which) -> bool:
+    """Whether a folder holds a finished checkpoint of that kind."""
+    return bool(_finished_steps(epath.Path(run) / which))
 
 
 def save(
@@ -102,7 +107,7 @@ def load_model(run: epath.PathLike, which: Which | None = None) -> tuple[Model, 
     import orbax.checkpoint as ocp
 
     run = epath.Path(run)
-    folder = run / (which or ("best" if (run / "best").is_dir() else "last"))
+    folder = run / (which or ("best" if holds(run, "best") else "last"))
     about = _read(folder)
     config = from_dict(about["config"], str(folder))
     model = abstract_model(config)

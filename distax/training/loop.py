@@ -130,7 +130,7 @@ def _resumed(
             "resume without changing it, or start another run"
         )
     state = checkpoints.load_state(run, config, mesh)
-    best = checkpoints.read_about(run, "best")[1] if (run / "best").is_dir() else None
+    best = checkpoints.read_about(run, "best")[1] if checkpoints.holds(run, "best") else None
     # The interruption may have come between the two.
     return state, _best(best, latest, run, state, config)
 

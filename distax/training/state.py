@@ -90,8 +90,10 @@ def initial_state(config: TrainConfig, mesh: Mesh) -> TrainState:
     where = jax.tree.map(lambda leaf: leaf.sharding, abstract_state(config, mesh))
     make = partial(_make_state, config)
     if mesh.size == 1:
-        # Hundreds of layers as one program take XLA minutes to compile.
-        return jax.device_put(make(), where)
+        # Hundreds of layers as one program take XLA minutes to compile. Made one by one, layers may
+        # share an array that they start with; a step consumes each, so each must be its own.
+        own = jax.tree.map(partial(jnp.array, copy=True), make())
+        return jax.device_put(own, where)
     return jax.jit(make, out_shardings=where)()
 
 

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 from dataclasses import replace
 
@@ -92,6 +93,16 @@ def test_a_finished_run_resumes_to_its_best_result(tiny_run, tiny_config, tmp_pa
     assert train(tiny_config, tiny_run, resume=True).to_dict() == (
         checkpoints.read_about(tiny_run, "best")[1].to_dict()
     )
+
+
+@pytest.mark.parametrize("left", [None, "6.orbax-checkpoint-tmp"])
+def test_a_run_whose_best_was_never_saved_whole_goes_on(tiny_run, tiny_config, tmp_path, left):
+    run = shutil.copytree(tiny_run, tmp_path / "run")
+    shutil.rmtree(run / "best")
+    (run / "best" / (left or "")).mkdir(parents=True)
+    checkpoints.load_model(run)
+    result = train(tiny_config, run, resume=True)
+    assert checkpoints.read_about(run, "best") == (tiny_config, result)
 
 
 def test_a_run_is_not_overwritten_nor_resumed_otherwise(tiny_run, tiny_config, tmp_path):

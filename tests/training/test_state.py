@@ -141,6 +141,18 @@ def assert_close(first, second, tolerance=1e-5):
     jax.tree.map(one, first, second)
 
 
+@pytest.mark.parametrize("name", ["lamp", "liht", "lista", "tilista"])
+def test_arrays_that_start_alike_are_each_its_own(tiny_config, name):
+    config = replace(tiny_config, model=ModelConfig(name, options={"window": 3, "layers": 2}))
+    mesh = data_mesh(jax.devices()[:1])
+    state = initial_state(config, mesh)
+    places = [leaf.unsafe_buffer_pointer() for leaf in jax.tree.leaves(state)]
+    assert len(set(places)) == len(places)
+    (batches,) = make_feed(config, mesh).batches([range(1)])
+    _, losses = make_train_steps(config, mesh)(state, batches)
+    assert jnp.isfinite(losses).all()
+
+
 def test_running_statistics_follow_the_batches_and_nothing_else_changes_them(tiny_config):
     options = {"stages": 1, "channels": 4, "merge_layers": 1, "window": 5}
     options |= {"background_layers": 1, "target_layers": 1}
