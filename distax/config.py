@@ -78,6 +78,8 @@ class TrainConfig:
         on CPUs, where XLA's loops are slow, and 50 elsewhere.
       divide_state: split parameters and the optimiser's state over the devices, which saves
         memory where a model is large, instead of copying them to each.
+      threshold: counts a node of a grid model needs to be reported, in evaluations and, unless
+        something else is said, by the trained model.
       log_every: steps between two lines of the log.
       eval_every: steps between two evaluations on held-out images, each with a checkpoint.
       eval_images: how many held-out images.
@@ -97,6 +99,7 @@ class TrainConfig:
     seed: int = 0
     steps_per_dispatch: int | None = None
     divide_state: bool = False
+    threshold: float = 50.0
     log_every: int = 100
     eval_every: int = 1250
     eval_images: int = 2000
@@ -104,7 +107,7 @@ class TrainConfig:
     __pydantic_config__ = STRICT
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "log_every", "eval_every", "eval_images"):
+        for name in ("steps", "batch_size", "threshold", "log_every", "eval_every", "eval_images"):
             check_positive(**{name: getattr(self, name)})
         if self.steps_per_dispatch is not None:
             check_positive(steps_per_dispatch=self.steps_per_dispatch)

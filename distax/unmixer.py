@@ -95,14 +95,15 @@ class Unmixer:
 
     @classmethod
     def load(
-        cls, name: str | Path, threshold: float = 50.0, sensor: Sensor | None = None
+        cls, name: str | Path, threshold: float | None = None, sensor: Sensor | None = None
     ) -> "Unmixer":
         """An unmixer with trained weights, or with a solver that needs none.
 
         Args:
           name: a name that `distax.weights.names` lists, a safetensors file of distax, a training
             run's folder for its best model, or a registered model without anything to train.
-          threshold: counts a grid node needs to be reported.
+          threshold: counts a grid node needs to be reported; without it those of the training's
+            evaluations, for weights that come with distax and solvers 50.
           sensor: whose images are to be unmixed; a solver takes any (CSIST-100K's without one),
             trained weights only the one they were trained for.
 
@@ -115,19 +116,21 @@ class Unmixer:
         if str(name) in solvers():
             sensor = sensor or Sensor()
             solver = create(str(name), sensor=sensor, rngs=parameter_rngs(0))
+            threshold = cls.threshold if threshold is None else threshold
             return cls(model=solver, sensor=sensor, law=law_for(sensor), threshold=threshold)
         if str(name) in weights.names():
             model, trained_for = weights.load(str(name))
-            law = PlacementLaw()
+            law, usual = PlacementLaw(), cls.threshold
         else:
             read = weights.read if Path(name).suffix == ".safetensors" else load_model
             model, config = read(Path(name))
-            trained_for, law = config.sensor, config.law
+            trained_for, law, usual = config.sensor, config.law, config.threshold
         if sensor not in (None, trained_for):
             raise DistaxError(
                 f"{name} was trained for {trained_for}, not for {sensor}; leave the sensor or the "
                 "model out, or train one for your sensor"
             )
+        threshold = usual if threshold is None else threshold
         return cls(model=model, sensor=trained_for, law=law, threshold=threshold)
 
     def __call__(

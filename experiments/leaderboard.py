@@ -76,6 +76,7 @@ class Entry:
       options: of its constructor.
       learning_rate: the largest; None for what is not trained.
       clip_norm: the largest norm of the gradients, where there is a limit.
+      threshold: counts a node needs to be reported; labels that are spread leave less in each.
       images: training images, where the protocol's are not affordable or not enough.
       weights: that come with distax, scored as they are instead of a training here.
       published: CSO-mAP in percent on the released images, where it is known.
@@ -90,6 +91,7 @@ class Entry:
     options: dict[str, Any] = field(default_factory=dict)
     learning_rate: float | None = None
     clip_norm: float | None = None
+    threshold: float = 50.0
     images: int | None = None
     weights: str | None = None
     published: float | None = None
@@ -118,6 +120,7 @@ def config_of(entry: Entry, protocol: Protocol) -> TrainConfig:
         ),
         steps=steps,
         batch_size=protocol.batch_size,
+        threshold=entry.threshold,
         log_every=100,
         eval_every=max(steps // 4, 1),
         eval_images=1000,
@@ -129,7 +132,7 @@ def scored(entry: Entry, protocol: Protocol, folder: Path) -> dict[str, Any]:
     config = config_of(entry, protocol)
     model, seconds = trained(entry, config, folder / entry.name)
     images, truth = test_scenes(protocol)
-    result: Evaluation = evaluate(model, images, truth, config.sensor)
+    result: Evaluation = evaluate(model, images, truth, config.sensor, entry.threshold)
     return {
         **asdict(entry),
         "images": 0 if entry.learning_rate is None else config.steps * config.batch_size,

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from functools import partial
 from warnings import catch_warnings, simplefilter
 
@@ -14,7 +15,8 @@ from distax.offgrid.refine import refine
 from distax.offgrid.sampler import Effort
 from distax.scenes import PlacementLaw, simulate
 from distax.training.checkpoints import load_model
-from distax.weights import export
+from distax.training.state import create_model
+from distax.weights import export, write
 
 SINGLE = PlacementLaw(max_targets=1)
 SENSOR = Sensor(read_noise=1.0)
@@ -84,6 +86,14 @@ def test_a_safetensors_file_is_as_good_as_its_run(unmixer, images, tiny_run, tmp
     same(
         Unmixer.load(tmp_path / "tiny.safetensors", threshold=20.0)(images[:4]), unmixer(images[:4])
     )
+
+
+def test_what_is_reported_is_what_the_training_s_evaluations_reported(tiny_config, tmp_path):
+    file = tmp_path / "own.safetensors"
+    write(create_model(tiny_config), replace(tiny_config, threshold=20.0), file)
+    assert Unmixer.load(file).threshold == 20.0
+    assert Unmixer.load(file, threshold=30.0).threshold == 30.0
+    assert Unmixer.load("cfgn").threshold == Unmixer.load("nnls").threshold == 50.0
 
 
 def test_fast_reports_what_its_model_detects(images):

@@ -14,7 +14,7 @@ Method = Literal["fast", "posterior", "refine", "grid"]
 def chosen_unmixer(
     method: Method | None,
     checkpoint: Path | None,
-    threshold: float,
+    threshold: float | None,
     sensor_file: Path | None = None,
 ) -> "Unmixer":
     """The unmixer for `--method`, `--checkpoint` and `--sensor`.

@@ -30,7 +30,7 @@ class Estimators:
     method: Method | None
     checkpoint: Path | None
     sensor_file: Path | None
-    threshold: float
+    threshold: float | None
     law: LawOptions
     frame: FrameOptions
 
@@ -75,8 +75,9 @@ class Estimators:
         if isinstance(answer, FrameAnswer):
             unmixer = self.for_frame(answer.clips_at)
             return Means(unmixer.method, unmixer.sensor, answer.threshold)
-        threshold = self.threshold if self.of_images.method == "grid" else None
-        return Means(str(self.of_images.method), self.of_images.sensor, threshold)
+        unmixer = self.of_images
+        threshold = unmixer.threshold if unmixer.method == "grid" else None
+        return Means(str(unmixer.method), unmixer.sensor, threshold)
 
     def options(self) -> dict[str, Any]:
         """All that answers depend on besides files and the version, as JSON holds it."""

@@ -46,8 +46,9 @@ class Evaluate:
     --method says posterior."""
     seed: int = 1
     """Seed of the simulated scenes."""
-    threshold: float = 50.0
-    """Counts a grid node needs to become a detection."""
+    threshold: float | None = None
+    """Counts a grid node needs to be reported; those it was trained with (50, unless said) without
+    this."""
     json: Path | None = None
     """Write the result to this file."""
     figure: Path | None = None
@@ -81,7 +82,7 @@ class Evaluate:
                 "sensor": asdict(unmixer.sensor),
                 "data": self.dataset and f"{self.dataset}/{self.split}",
                 "seed": None if self.dataset else self.seed,
-                "threshold": self.threshold,
+                "threshold": unmixer.threshold,
             }
             write_text(self.json, json.dumps(about | result.to_dict(), indent=2) + "\n")
         if self.figure:

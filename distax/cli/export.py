@@ -23,8 +23,9 @@ class Export:
     come with distax, or a solver such as fista."""
     sensor: Path | None = None
     """TOML file with the sensor whose images they are, for refine; CSIST-100K's without one."""
-    threshold: float = 50.0
-    """Counts a grid node needs to be reported."""
+    threshold: float | None = None
+    """Counts a grid node needs to be reported; those it was trained with (50, unless said) without
+    this."""
     grid: bool = False
     """Write a grid model's output rather than the targets read off it."""
     platforms: tuple[Literal["cpu", "cuda", "tpu"], ...] | None = None

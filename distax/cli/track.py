@@ -26,8 +26,9 @@ class Track:
     checkpoint: Path | None = None
     """What to use: folder of a run of `train` or `quickstart`, a .safetensors file, weights that
     come with distax, or a solver such as fista."""
-    threshold: float = 50.0
-    """Counts a grid node needs to be reported."""
+    threshold: float | None = None
+    """Counts a grid node needs to be reported; those it was trained with (50, unless said) without
+    this."""
     speed: float = 0.2
     """Largest speed of the group of targets in px per frame."""
     drift: float = 0.02

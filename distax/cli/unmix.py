@@ -37,8 +37,9 @@ class Unmix:
     """TOML file with the sensor whose images or frames they are, as `calibrate` writes it;
     CSIST-100K's without one. For images of another sensor posterior is used unless something else
     is said."""
-    threshold: float = 50.0
-    """Counts a grid node needs to be reported."""
+    threshold: float | None = None
+    """Counts a grid node needs to be reported; those it was trained with (50, unless said) without
+    this."""
     json: Path | None = None
     """Write the targets to this JSON file, with what --resume needs to go on."""
     csv: Path | None = None

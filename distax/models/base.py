@@ -8,6 +8,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from distax.grid import decode, rasterize
+from distax.scenes import PlacementLaw
 from distax.sensor import Sensor, check_odd
 from distax.targets import Targets
 
@@ -36,6 +37,12 @@ class Model(nnx.Module):
     @abstractmethod
     def detect(self, images: Float[Array, "B height width"]) -> Targets:
         """The targets in images in counts."""
+
+    def check_law(self, law: PlacementLaw) -> None:
+        """Raise DistaxError where a law places targets that the model could never report.
+
+        A model that takes any scenes, as those on a grid do, leaves this as it is.
+        """
 
 
 class GridModel(Model):

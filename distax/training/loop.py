@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 import jax
 from etils import epath
-from flax import nnx
 from jax.sharding import Mesh
 
 from distax.config import TrainConfig
@@ -13,6 +12,7 @@ from distax.evaluation import Evaluation, evaluate
 from distax.interruption import sigterm
 from distax.parallel import check_divisible, data_mesh, on_any_process, whole
 from distax.training import checkpoints
+from distax.training.checks import check_trainable
 from distax.training.data import make_feed, make_held_out
 from distax.training.losses import LossLog
 from distax.training.reporting import Reporter
@@ -44,19 +44,16 @@ def train(
       The best evaluation.
 
     Raises:
-      DistaxError: the model has nothing to train; the folder already holds a run, or holds none to
-        resume, or one of another configuration; the devices cannot share a batch equally; the loss
-        is not finite; a checkpoint cannot be saved; a dataset cannot be read.
+      DistaxError: model and configuration do not suit one another (see `check_trainable`); the
+        folder already holds a run, or holds none to resume, or one of another configuration; the
+        devices cannot share a batch equally; the loss is not finite; a checkpoint cannot be saved;
+        a dataset cannot be read.
       Terminated: SIGTERM arrived at this or another process; the state is saved.
     """
     run, mesh = epath.Path(run), mesh or data_mesh()
     check_divisible(config.batch_size, mesh)
     model = abstract_model(config)
-    if not jax.tree.leaves(nnx.state(model, nnx.Param)):
-        raise DistaxError(
-            f"the model {config.model.name} has nothing to train; use it as it is, for instance "
-            f"by --checkpoint {config.model.name}"
-        )
+    check_trainable(model, config)
     state, best = _resumed(config, run, mesh) if resume else _started(config, run, mesh)
     steps, start = make_train_steps(config, mesh), int(state.step)
     feed, held_out = make_feed(config, mesh), make_held_out(config)
@@ -78,9 +75,12 @@ def train(
                 log.flush(done)
             if due:
                 model_arrays = whole((state.params, state.constants), mesh)
-                devices = tuple(mesh.devices.flat)
                 result = evaluate(
-                    merge(model, *model_arrays), *held_out, config.sensor, devices=devices
+                    merge(model, *model_arrays),
+                    *held_out,
+                    config.sensor,
+                    config.threshold,
+                    devices=tuple(mesh.devices.flat),
                 )
                 report.log(done, **result.headline)
                 checkpoints.save(run, "last", state, config, result)

@@ -22,6 +22,7 @@ from distax.models.density.summary import (
 )
 from distax.models.density.view import View, look
 from distax.models.registry import register
+from distax.scenes import PlacementLaw
 from distax.sensor import Sensor
 from distax.targets import Targets
 
@@ -135,6 +136,19 @@ class Density(Model):
         of_place = jnp.sum(place * wanted, axis=-1) / count
         of_number = jnp.take_along_axis(number, count[:, None] - 1, axis=-1)
         return -jnp.mean(of_place) - _COUNT_WEIGHT * jnp.mean(of_number)
+
+    def check_law(self, law: PlacementLaw) -> None:
+        """Raise DistaxError for more targets than it counts, or farther out than its nodes are."""
+        if law.max_targets > self.max_targets:
+            raise DistaxError(
+                f"the law places up to {law.max_targets} targets, the model counts up to "
+                f"{self.max_targets}; give --model.options max_targets {law.max_targets}"
+            )
+        if law.cluster / 2 > self.nodes.reach:
+            raise DistaxError(
+                f"the law places targets up to {law.cluster / 2:g} px from their host pixel, the "
+                f"model's nodes reach {self.nodes.reach:g} px; give it a larger reach"
+            )
 
     def detect(self, images: Float[Array, "B height width"]) -> Targets:
         """The positions that can be expected to hit most targets, with all that is known of them.
