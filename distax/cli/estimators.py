@@ -75,9 +75,9 @@ class Estimators:
         if isinstance(answer, FrameAnswer):
             unmixer = self.for_frame(answer.clips_at)
             return Means(unmixer.method, unmixer.sensor, answer.threshold)
-        unmixer = self.of_images
-        threshold = unmixer.threshold if unmixer.method == "grid" else None
-        return Means(str(unmixer.method), unmixer.sensor, threshold)
+        own = self.of_images
+        threshold = own.threshold if own.method == "grid" else None
+        return Means(str(own.method), own.sensor, threshold)
 
     def options(self) -> dict[str, Any]:
         """All that answers depend on besides files and the version, as JSON holds it."""

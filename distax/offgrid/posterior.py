@@ -13,6 +13,7 @@ from distax.offgrid.decision import decide
 from distax.offgrid.patch import Patch, cut, lanes_last, rows_first, window_width
 from distax.offgrid.refine import TRUSTED_MISFIT
 from distax.offgrid.sampler import Effort, Noise, draw_noise, sample_posterior
+from distax.precision import exact_products
 from distax.scenes import PlacementLaw
 from distax.sensor import Sensor
 from distax.targets import Targets
@@ -91,6 +92,7 @@ _SAMPLED = (
 
 
 @partial(jax.jit, static_argnames=("sensor", "law"))
+@exact_products
 def _sample(
     rows: tuple[Patch, Float[Array, " N"]],
     noise: Noise,

@@ -11,10 +11,12 @@ from distax.errors import check_positive
 from distax.models.base import Constant, GridModel
 from distax.models.layers.transforms import soft_threshold
 from distax.models.registry import register
+from distax.precision import exact_products
 from distax.sensor import Sensor, squared_norm
 
 
 @partial(jax.jit, static_argnames=("sparsity", "iterations", "accelerated", "decay"))
+@exact_products
 def lasso(
     y: Float[Array, "B pixels"],
     phi: Float[Array, "pixels nodes"],

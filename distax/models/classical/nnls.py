@@ -7,6 +7,7 @@ from jaxtyping import Array, Float
 from distax.errors import check_positive
 from distax.models.base import Constant, GridModel
 from distax.models.registry import register
+from distax.precision import exact_products
 from distax.sensor import Sensor, squared_norm
 
 
@@ -39,6 +40,7 @@ class Nnls(GridModel):
         self.iterations = iterations
         self.phi = Constant(sensor.sampling_matrix(factor))
 
+    @exact_products
     def __call__(
         self, images: Float[Array, "B height width"]
     ) -> Float[Array, "B fine_height fine_width"]:

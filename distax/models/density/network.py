@@ -22,6 +22,7 @@ from distax.models.density.summary import (
 )
 from distax.models.density.view import View, look
 from distax.models.registry import register
+from distax.precision import exact_products
 from distax.scenes import PlacementLaw
 from distax.sensor import Sensor
 from distax.targets import Targets
@@ -150,6 +151,7 @@ class Density(Model):
                 f"model's nodes reach {self.nodes.reach:g} px; give it a larger reach"
             )
 
+    @exact_products
     def detect(self, images: Float[Array, "B height width"]) -> Targets:
         """The positions that can be expected to hit most targets, with all that is known of them.
 
@@ -213,6 +215,7 @@ class Density(Model):
             trusted=(better.misfit < _TRUSTED_MISFIT) & (better.strain < _TRUSTED_STRAIN),
         )
 
+    @exact_products
     def _look(self, images: Float[Array, "B height width"]) -> View:
         row_sigma, column_sigma = self.sensor.sigmas
         gaussian = self.sensor.measured_psf is None

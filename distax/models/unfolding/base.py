@@ -7,6 +7,7 @@ from jaxtyping import Array, Float
 from distax.errors import DistaxError
 from distax.models.base import Constant, GridModel
 from distax.models.unfolding.initialization import simulated_estimator
+from distax.precision import exact_products
 from distax.sensor import Sensor
 
 
@@ -30,6 +31,7 @@ class EstimatingModel(GridModel):
         _check_matrix("q_init", q_init, factor, (self.nodes, self.pixels))
         self.q_init = Constant(q_init)
 
+    @exact_products
     def start(
         self, images: Float[Array, "B height width"]
     ) -> tuple[Float[Array, "B pixels"], Float[Array, "B nodes"]]:
@@ -81,6 +83,7 @@ def _check_matrix(name: str, matrix: Array, factor: int, shape: tuple[int, int])
         raise DistaxError(f"{name} has shape {matrix.shape}, factor {factor} needs {shape}")
 
 
+@exact_products
 def gradient_step(
     x: Float[Array, "B nodes"],
     y: Float[Array, "B pixels"],
