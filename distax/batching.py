@@ -1,5 +1,6 @@
 """Long arrays in batches of one size, so that each function compiles once."""
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
@@ -37,8 +38,9 @@ def padded_batches(data: Tree, size: int) -> Iterator[tuple[Tree, Bool[Array, " 
 def in_batches(function: Callable[[Tree], Result], data: Tree, size: int) -> Result:
     """A function's results for a long tree of arrays, computed batch by batch.
 
-    A batch is fetched before the next is dispatched: executions that run at the same time on one
-    CPU device can wait for each other's threads for ever. A tree that fits in one batch is padded
+    On a CPU a batch is fetched before the next is dispatched: executions that run at the same time
+    can wait for each other's threads for ever. An accelerator computes a batch while the one before
+    is fetched. A tree that fits in one batch is padded
     to a power of two, so that trees of all lengths together compile a function a few times only.
 
     Args:
@@ -51,5 +53,12 @@ def in_batches(function: Callable[[Tree], Result], data: Tree, size: int) -> Res
     """
     length = len(jax.tree.leaves(data)[0])
     size = min(size, 1 << (length - 1).bit_length())
-    parts = [jax.tree.map(np.asarray, function(batch)) for batch, _ in padded_batches(data, size)]
+    in_flight = 0 if jax.default_backend() == "cpu" else 1
+    parts: list[Result] = []
+    running: deque[Result] = deque()
+    for batch, _ in padded_batches(data, size):
+        running.append(function(batch))
+        if len(running) > in_flight:
+            parts.append(jax.tree.map(np.asarray, running.popleft()))
+    parts += [jax.tree.map(np.asarray, last) for last in running]
     return jax.tree.map(lambda *leaves: np.concatenate(leaves)[:length], *parts)

@@ -95,15 +95,17 @@ def member(cluster: Cluster) -> Iterator[None]:
         _leave(f"another process of the cluster has probably ended ({reason}); start all again")
     except Terminated:
         raise  # all processes end together
+    except KeyboardInterrupt:
+        _leave("interrupted", status=130)
     except Exception:
         traceback.print_exc()
         _leave("ended by the error above")
 
 
-def _leave(message: str) -> NoReturn:
+def _leave(message: str, status: int = 1) -> NoReturn:
     # An orderly exit would wait for all processes to reach theirs.
     print(f"distax: {message}", file=sys.stderr, flush=True)
-    os._exit(1)
+    os._exit(status)
 
 
 def _nobody_there(cluster: Cluster) -> str:

@@ -11,7 +11,6 @@ command can be stopped and started at any time. `--models edsr focus` takes only
 
 import json
 import math
-import time
 import tomllib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -21,7 +20,7 @@ from typing import Any
 import jax
 import numpy as np
 import tyro
-from benchmarks.measuring import about_machine, fastest
+from benchmarks.measuring import about_machine, fastest, trained_here
 from flax import nnx
 from leaderboard_page import draw_scores, insert_table
 
@@ -34,8 +33,6 @@ from distax.metrics import cso_map
 from distax.models import GridModel, Model
 from distax.models.layers.basic import parameter_count
 from distax.scenes import simulate
-from distax.training import checkpoints
-from distax.training.loop import train
 from distax.training.state import create_model
 
 HERE = Path(__file__).parent
@@ -148,14 +145,12 @@ def scored(entry: Entry, protocol: Protocol, folder: Path) -> dict[str, Any]:
 
 
 def trained(entry: Entry, config: TrainConfig, run: Path) -> tuple[Model, float | None]:
-    """A model ready to be scored, and how many seconds its training took, if it was here."""
+    """A model ready to be scored, and how many seconds its training took, where that is known."""
     if entry.weights is not None:
         return weights.load(entry.weights)[0], None
     if entry.learning_rate is None:
         return create_model(config), 0.0
-    start = time.perf_counter()
-    train(config, run, resume=checkpoints.holds_run(run))
-    return checkpoints.load_model(run)[0], time.perf_counter() - start
+    return trained_here(config, run)
 
 
 def test_scenes(protocol: Protocol) -> tuple[jax.Array, Targets]:

@@ -7,14 +7,13 @@ Scores are those of 10,000 held-out images, the same for all.
 """
 
 import json
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import jax
 import tyro
-from benchmarks.measuring import about_machine
+from benchmarks.measuring import about_machine, trained_here
 from flax import nnx
 
 from distax.cli.quickstart import CONFIG
@@ -23,8 +22,6 @@ from distax.evaluation import Evaluation, evaluate
 from distax.files import write_text
 from distax.models import Model
 from distax.scenes import simulate
-from distax.training import checkpoints
-from distax.training.loop import train
 from distax.training.state import abstract_model
 
 VARIANTS: dict[str, dict[str, int | float | str | bool]] = {
@@ -39,13 +36,11 @@ def model_config(options: dict[str, int | float | str | bool]) -> ModelConfig:
     return replace(CONFIG.model, options=CONFIG.model.options | options)
 
 
-def trained(name: str, folder: Path, steps: int) -> tuple[Model, float]:
-    """A variant's best model, and the seconds its training took."""
+def trained(name: str, folder: Path, steps: int) -> tuple[Model, float | None]:
+    """A variant's best model, and the seconds its training took, where that is known."""
     config = replace(CONFIG, model=model_config(VARIANTS[name]), steps=steps)
     run = folder / name.replace(" ", "_").replace(",", "")
-    start = time.perf_counter()
-    train(config, run, resume=checkpoints.holds_run(run))
-    return checkpoints.load_model(run)[0], time.perf_counter() - start
+    return trained_here(config, run)
 
 
 def in_bfloat16(model: Model) -> Model:

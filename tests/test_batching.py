@@ -25,6 +25,25 @@ def test_results_come_in_order_for_every_row_and_none_for_padding(length):
     assert all(isinstance(leaf, np.ndarray) for leaf in found)
 
 
+def test_an_accelerator_computes_a_batch_while_the_one_before_is_fetched(monkeypatch):
+    order = []
+
+    class Result:
+        def __init__(self, rows):
+            order.append("dispatched")
+            self.rows = rows
+
+        def __array__(self, dtype=None, copy=None):
+            order.append("fetched")
+            return np.asarray(2 * self.rows)
+
+    for backend, expected in (("cpu", "dfdfdf"), ("gpu", "ddfdff")):
+        monkeypatch.setattr(jax, "default_backend", lambda backend=backend: backend)
+        order.clear()
+        np.testing.assert_array_equal(in_batches(Result, np.arange(10), 4), 2 * np.arange(10))
+        assert "".join(what[0] for what in order) == expected
+
+
 def test_all_batches_have_one_shape_so_that_a_function_compiles_once():
     traced = []
 

@@ -1,8 +1,9 @@
 import pytest
 
 from distax import DistaxError
+from distax import cluster as clusters
 from distax.cli.main import main
-from distax.cluster import Cluster, join
+from distax.cluster import Cluster, join, member
 
 
 @pytest.mark.parametrize(
@@ -24,3 +25,20 @@ def test_a_cluster_without_distributed_is_a_mistake():
     with pytest.raises(SystemExit) as exit_:
         main(["train", "--cluster.process-count", "2"])
     assert str(exit_.value) == "distax: the options of --cluster need --distributed"
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "told"),
+    [
+        (KeyboardInterrupt(), 130, "distax: interrupted"),
+        (DistaxError("no such thing"), 1, "distax: no such thing"),
+        (OSError("unforeseen"), 1, "distax: ended by the error above"),
+    ],
+)
+def test_whatever_ends_a_member_ends_it_without_waiting(monkeypatch, capsys, error, status, told):
+    monkeypatch.setattr(clusters, "join", lambda cluster: None)
+    monkeypatch.setattr(clusters.os, "_exit", exit)
+    with pytest.raises(SystemExit) as exit_, member(Cluster()):
+        raise error
+    assert exit_.value.code == status
+    assert capsys.readouterr().err.splitlines()[-1] == told

@@ -4,11 +4,22 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
+from distax.errors import DistaxError
 from distax.targets import Targets
 
 
 def pair_distances(found: Targets, truth: Targets) -> Float[Array, "*batch K M"]:
-    """Distance in pixels from each detection to each true target."""
+    """Distance in pixels from each detection to each true target.
+
+    Raises:
+      DistaxError: they are not of equally many images.
+    """
+    answered, images = found.mask.shape[:-1], truth.mask.shape[:-1]
+    if answered != images:
+        raise DistaxError(
+            f"answers of {answered} images cannot be held against the truth of {images}; give both "
+            "for the same images"
+        )
     difference = found.position[..., :, None, :] - truth.position[..., None, :, :]
     return jnp.sqrt(jnp.sum(difference**2, axis=-1))
 
@@ -28,6 +39,9 @@ def match(found: Targets, truth: Targets, radii: Float[Array, " R"]) -> Bool[Arr
 
     Returns:
       `[..., K, R]`; False for padding.
+
+    Raises:
+      DistaxError: found and truth are not of equally many images.
     """
     distance = jnp.where(truth.mask[..., None, :], pair_distances(found, truth), jnp.inf)
     nearest = jnp.argmin(distance, axis=-1)

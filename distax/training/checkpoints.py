@@ -9,7 +9,7 @@ import json
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import jax
@@ -197,7 +197,8 @@ def _discard(folder: epath.Path, step: int) -> None:
         if not (unfinished := list(folder.glob(f"{step}.orbax-checkpoint-tmp*"))):
             return
         for path in unfinished:
-            shutil.rmtree(path, ignore_errors=True)
+            with suppress(OSError):
+                path.rmtree(missing_ok=True)
         time.sleep(0.1)
 
 

@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
@@ -18,7 +17,7 @@ from distax.training.checkpoints import check_arrays, load_model
 from distax.training.state import abstract_model
 
 
-def export(run: Path, path: Path, half: bool = True) -> None:
+def export(run: Path, path: Path, half: bool = False) -> None:
     """Write the best model of a training run to a safetensors file.
 
     Args:
@@ -42,17 +41,27 @@ def write(model: Model, config: TrainConfig, path: Path, half: bool = False) -> 
       half: store half precision, which halves the file and changes a value by a thousandth.
 
     Raises:
-      DistaxError: the file cannot be written.
+      DistaxError: the file cannot be written, or a number is beyond half precision.
     """
     from safetensors.numpy import save
 
-    dtype = np.float16 if half else np.float32
     arrays = {
-        name: np.asarray(leaf, dtype) for name, leaf in named_leaves(nnx.state(model)).items()
+        name: _stored(name, leaf, half) for name, leaf in named_leaves(nnx.state(model)).items()
     }
     content = save(arrays, metadata={"config": json.dumps(config.to_dict())})
     with whole_file(path) as unfinished:
         unfinished.write_bytes(content)
+
+
+def _stored(name: str, leaf: Any, half: bool) -> np.ndarray:
+    """An array as the file is to hold it."""
+    array = np.asarray(leaf)
+    if not (half and np.issubdtype(array.dtype, np.floating)):
+        return array
+    largest = np.finfo(np.float16).max
+    if np.abs(array, where=np.isfinite(array), out=np.zeros_like(array)).max(initial=0) > largest:
+        raise DistaxError(f"array {name} has numbers beyond half precision; store it in full")
+    return array.astype(np.float16)
 
 
 def read(path: Path) -> tuple[Model, TrainConfig]:
@@ -66,7 +75,10 @@ def read(path: Path) -> tuple[Model, TrainConfig]:
     model = abstract_model(config)
     state = nnx.state(model)
     check_arrays(str(path), {name: list(array.shape) for name, array in arrays.items()}, state)
-    restored = with_leaves(state, jax.tree.map(lambda array: jnp.asarray(array, float), arrays))
+    wanted = named_leaves(state)
+    restored = with_leaves(
+        state, {name: jnp.asarray(array, wanted[name].dtype) for name, array in arrays.items()}
+    )
     return nnx.merge(nnx.graphdef(model), restored), config
 
 

@@ -11,6 +11,10 @@ from typing import Any
 import jax
 
 import distax
+from distax.config import TrainConfig
+from distax.models import Model
+from distax.training import checkpoints
+from distax.training.loop import train
 
 
 def fastest(function: Callable[[], Any], repetitions: int) -> float:
@@ -22,6 +26,17 @@ def fastest(function: Callable[[], Any], repetitions: int) -> float:
         jax.block_until_ready(function())
         seconds.append(time.perf_counter() - start)
     return min(seconds)
+
+
+def trained_here(config: TrainConfig, run: Path) -> tuple[Model, float | None]:
+    """A run's best model after its training, and how many seconds that took.
+
+    A run that was interrupted goes on; how long all of it took is not known then.
+    """
+    start, resumed = time.perf_counter(), checkpoints.holds_run(run)
+    train(config, run, resume=resumed)
+    model, _ = checkpoints.load_model(run)
+    return model, None if resumed else time.perf_counter() - start
 
 
 def about_machine() -> dict[str, str | int]:

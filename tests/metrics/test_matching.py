@@ -6,8 +6,9 @@ import hypothesis.strategies as st
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
-from distax import make_targets
+from distax import DistaxError, make_targets
 from distax.metrics import match
 from distax.metrics.matching import best_partners
 
@@ -93,6 +94,12 @@ def test_padding_is_neither_nearest_nor_a_hit():
     found = one_image([[5.0, 5.0], [5.0, 5.0]], score=[9.0, 1.0], mask=[False, True])
     truth = one_image([[5.0, 5.0], [5.0, 5.2]], mask=[False, True])
     assert hits(found, truth) == [False, True]
+
+
+def test_answers_and_truth_of_other_numbers_of_images_are_refused():
+    found, truth = (make_targets(jnp.zeros((n, 2, 2)), jnp.ones((n, 2))) for n in (3, 1))
+    with pytest.raises(DistaxError, match=r"of \(3,\) images .* truth of \(1,\); give both for"):
+        match(found, truth, jnp.array(RADII))
 
 
 def test_the_radius_is_inclusive():

@@ -9,13 +9,14 @@ from safetensors.numpy import load_file, save_file
 from distax import DistaxError
 from distax.scenes import simulate
 from distax.training.checkpoints import load_model
+from distax.training.state import create_model
 from distax.weights import export, read, write
 
 
 @pytest.fixture(scope="module")
 def file(tiny_run, tmp_path_factory):
     path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
-    export(tiny_run, path)
+    export(tiny_run, path, half=True)
     return path
 
 
@@ -30,6 +31,16 @@ def test_what_is_exported_is_the_best_model_to_half_precision(file, tiny_run):
     )
     images, _ = simulate(jax.random.key(0), 4)
     np.testing.assert_allclose(model(images), trained(images), rtol=0.02, atol=0.5)
+
+
+def test_what_half_precision_cannot_hold_is_refused(tiny_config, tmp_path):
+    model, file = create_model(tiny_config), tmp_path / "large.safetensors"
+    model.q_init[...] = model.q_init[...].at[0, 0].set(1e5)
+    with pytest.raises(DistaxError, match=r"array q_init\S* has numbers beyond half precision"):
+        write(model, tiny_config, file, half=True)
+    assert not file.exists()
+    write(model, tiny_config, file)
+    assert float(read(file)[0].q_init[0, 0]) == 1e5
 
 
 def test_a_damaged_file_is_an_error_of_one_line(file, tmp_path):
