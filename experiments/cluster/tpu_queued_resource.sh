@@ -1,26 +1,36 @@
 #!/usr/bin/env bash
 # DISTA-Net on a spot slice of 16 TPU v5e chips, without a cluster of one's own.
 #
-#   PROJECT=… ZONE=us-west4-a BUCKET=… bash experiments/cluster/tpu_queued_resource.sh
+#   PROJECT=… ZONE=us-west4-a BUCKET=… DISTAX=… bash experiments/cluster/tpu_queued_resource.sh
 #
+# DISTAX: where pip finds distax, such as git+https://… of this repository or the URL of a wheel.
 # Waits for the slice, installs distax on its hosts and starts one process on each; they find one
 # another by what Cloud TPU tells them. Start it again after a preemption: the run goes on from the
 # last checkpoint in the bucket.
 set -euo pipefail
+: "${PROJECT:?}" "${ZONE:?}" "${BUCKET:?}" "${DISTAX:?say where pip finds distax, such as git+https://…}"
 name=${NAME:-distax}
 common=(--project "$PROJECT" --zone "$ZONE")
 
-if ! gcloud compute tpus queued-resources describe "$name" "${common[@]}" >/dev/null 2>&1; then
-  gcloud compute tpus queued-resources create "$name" "${common[@]}" --node-id "$name" \
-    --accelerator-type v5litepod-16 --runtime-version v2-alpha-tpuv5-lite --spot
-fi
-until [[ $(gcloud compute tpus queued-resources describe "$name" "${common[@]}" \
-  --format 'value(state.state)') == ACTIVE ]]; do
+state() {
+  gcloud compute tpus queued-resources describe "$name" "${common[@]}" \
+    --format 'value(state.state)' 2>/dev/null || true
+}
+until [[ $(state) == ACTIVE ]]; do
+  case $(state) in
+    "") gcloud compute tpus queued-resources create "$name" "${common[@]}" --node-id "$name" \
+      --accelerator-type v5litepod-16 --runtime-version v2-alpha-tpuv5-lite --spot ;;
+    # A request that was preempted or refused gets nothing any more, but keeps its name.
+    SUSPENDED | FAILED) gcloud compute tpus queued-resources delete "$name" "${common[@]}" \
+      --quiet --force ;;
+  esac
   sleep 30
 done
 
 on_every_host() {
   gcloud compute tpus tpu-vm ssh "$name" "${common[@]}" --worker all --command "$1"
 }
-on_every_host "python3 -m venv distax && distax/bin/pip install --quiet 'jax[tpu]' 'distax[gcs]'"
+# The hosts' own Python may be older than distax takes.
+on_every_host "python3 -m pip install --quiet --user uv && python3 -m uv venv --quiet --python 3.11 distax"
+on_every_host "python3 -m uv pip install --quiet --python distax/bin/python 'jax[tpu]' 'distax[gcs] @ $DISTAX'"
 on_every_host "distax/bin/distax train --distributed --auto-resume --run-dir gs://$BUCKET/dista_c3 --batch-size 1024 --steps 20000 --model.factor 3"
