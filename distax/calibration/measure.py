@@ -55,7 +55,7 @@ def calibrate(
     limits = find_limits(images)
     darkness, dark_source = (None, "") if dark is None else dark_noise(dark, limits.digital)
     transfer = photon_transfer(scenes, limits.white, limits.digital, darkness) if scenes else None
-    noise = noise_level(images)
+    noise = noise_level(images, limits.digital)
     line = transfer or darkness or Line(noise**2, math.inf)
     start = replace(
         Sensor(),

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from distax.errors import DistaxError
+from distax.offgrid.patch import ROUNDING_VARIANCE
 
 FEWEST = 5
 """Isolated sources without which there is no calibration."""
@@ -33,11 +34,14 @@ class Sources:
     crowded: int
 
 
-def noise_level(images: Float[np.ndarray, "N height width"]) -> float:
-    """Standard deviation in counts of the images' pixels without light, roughly."""
+def noise_level(images: Float[np.ndarray, "N height width"], digital: bool) -> float:
+    """Standard deviation in counts of the images' pixels without light, roughly.
+
+    Of a sensor that rounds it is that of the rounding at least.
+    """
     flat = images.reshape(len(images), -1)
     middle, above = np.nanquantile(flat, [0.5, _ABOVE], axis=1)
-    rounding = 1 / 12**0.5
+    rounding = ROUNDING_VARIANCE**0.5 if digital else 0.0
     return max(float(np.median(above - middle)) / _ABOVE_SIGMAS, rounding)
 
 

@@ -19,10 +19,15 @@ def frame(*places, noise=1.0, shape=(40, 50), flux=200.0):
 def test_the_noise_is_seen_beside_sources_and_zeros():
     rng = np.random.default_rng(1)
     images = np.stack([frame((10, 10), (30, 40), noise=3.0)] * 4)
-    assert noise_level(images) == pytest.approx(3.0, rel=0.1)
+    assert noise_level(images, digital=False) == pytest.approx(3.0, rel=0.1)
     cut_off = np.maximum(np.round(rng.normal(0.0, 3.0, (10, 40, 40))), 0)
-    assert noise_level(cut_off) == pytest.approx(3.0, rel=0.25)
-    assert noise_level(np.zeros((2, 9, 9))) == pytest.approx(12**-0.5)
+    assert noise_level(cut_off, digital=True) == pytest.approx(3.0, rel=0.25)
+    assert noise_level(np.zeros((2, 9, 9)), digital=True) == pytest.approx(12**-0.5)
+
+
+def test_real_numbers_may_be_small():
+    images = 1e-6 * np.stack([frame((10, 10), noise=3.0)])
+    assert noise_level(images, digital=False) == pytest.approx(3e-6, rel=0.1)
 
 
 def test_windows_lie_around_each_isolated_source():
