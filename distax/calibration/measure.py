@@ -50,8 +50,12 @@ def calibrate(
         they are small, 11×11 otherwise.
 
     Raises:
-      DistaxError: too few isolated sources, or frames that tell nothing.
+      DistaxError: arrays of other shapes or without known pixels, too few isolated sources, those
+        of several PSFs, or frames that tell nothing.
     """
+    images = _known("images", images)
+    dark = None if dark is None else _known("dark", dark)
+    scenes = [_known("scenes", frames) for frames in scenes]
     limits = find_limits(images)
     darkness, dark_source = (None, "") if dark is None else dark_noise(dark, limits.digital)
     transfer = photon_transfer(scenes, limits.white, limits.digital, darkness) if scenes else None
@@ -103,6 +107,21 @@ def calibrate(
     if not measured_psf:
         _warn(result, elongated, chosen)
     return result
+
+
+def _known(name: str, frames: np.ndarray) -> Float[np.ndarray, "N height width"]:
+    """Images as real numbers, NaN for infinite pixels, without those of which nothing is known."""
+    if np.ndim(frames) != 3 or not np.size(frames):
+        raise DistaxError(
+            f"{name} must have three axes, [number, height, width], and hold pixels; got an array "
+            f"of shape {np.shape(frames)}"
+        )
+    counts = np.asarray(frames, np.result_type(frames, np.float32))
+    counts = np.where(np.isfinite(counts), counts, np.nan)
+    some = ~np.isnan(counts).all(axis=(1, 2))
+    if not some.any():
+        raise DistaxError(f"no pixel of {name} is known: all are NaN or infinite")
+    return counts[some]
 
 
 def _sources(images: Float[np.ndarray, "N height width"], sensor: Sensor, noise: float) -> Sources:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from distax import DistaxError
-from distax.calibration.sources import isolated_sources, noise_level
+from distax.calibration.sources import _alone, isolated_sources, noise_level
 
 SIDE, APART = 7, 6
 
@@ -49,6 +49,14 @@ def test_a_clipped_plateau_is_one_source():
     image = frame((10, 10), flux=1000.0)
     image[9:12, 9:13] = 255.0
     assert len(isolated_sources(image[None], 1.0, APART, SIDE).crops) == 1
+
+
+def test_neighbours_are_those_within_a_distance_along_both_axes():
+    """Against all pairs."""
+    places = np.random.default_rng(3).integers(0, 60, (80, 2))
+    away = np.abs(places[:, None] - places).max(axis=-1)
+    np.testing.assert_array_equal(_alone(places, 5), np.sum(away <= 5, axis=1) == 1)
+    assert _alone(places[:0], 5).shape == (0,)
 
 
 def test_what_is_beyond_the_image_is_nan():
