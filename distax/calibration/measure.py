@@ -104,8 +104,7 @@ def calibrate(
         misfit=chosen.residuals.misfit(chosen.used),
         departures=chosen.residuals.departures(chosen.used),
     )
-    if not measured_psf:
-        _warn(result, elongated, chosen)
+    _warn(result, elongated, chosen.line)
     return result
 
 
@@ -209,23 +208,24 @@ def _size(
     }
 
 
-def _warn(result: Calibration, elongated: bool, fit: JointFit) -> None:
-    """Tell what a user should know before relying on a sensor with a Gaussian PSF."""
+def _warn(result: Calibration, elongated: bool, noise: Line) -> None:
+    """Tell what a user should know before relying on the sensor."""
     lines = []
-    if not result.gaussian:
+    measured = result.sensor.measured_psf is not None
+    if not (result.gaussian or measured):
         worst = max(result.departures, key=lambda ring: abs(ring.share) / ring.share_std)
         lines.append(
             f"the Gaussian PSF does not hold: {worst.inner:g} to {worst.outer:g} px from a source "
             f"each pixel has {100 * worst.share:+.2f}% ± {100 * worst.share_std:.2f}% of its flux "
             "that the Gaussian does not explain; calibrate with a measured PSF"
         )
-    if result.elongated and not elongated:
+    if result.elongated and not (elongated or measured):
         row, column = result.widths
         lines.append(
             f"the PSF is elongated: {row:.4f} px over rows, {column:.4f} px over columns; "
             "calibrate with elongated widths"
         )
-    if fit.line.at_zero < -DOUBTLESS * fit.line.at_zero_std or _offset(fit.line):
+    if noise.at_zero < -DOUBTLESS * noise.at_zero_std or _offset(noise):
         lines.append(
             "the counts have an electronic offset, which carries no shot noise; subtract it from "
             "all images (a mean dark frame) and calibrate again"

@@ -8,8 +8,11 @@ import pytest
 
 from distax import DistaxError, DistaxWarning, Sensor, Unmixer, expose, make_targets, render
 from distax.calibration import calibrate
-from distax.calibration.measure import _known
+from distax.calibration.measure import _known, _warn
+from distax.calibration.noise import Line
+from distax.calibration.quality import Departure
 from distax.metrics import assign
+from distax.psf import MeasuredPsf
 from distax.scenes import PlacementLaw, simulate
 
 SENSOR = Sensor(
@@ -173,3 +176,20 @@ def test_images_without_a_known_pixel_do_not_matter(images):
     stored = _known("images", images[:6].astype(np.uint16))
     np.testing.assert_array_equal(stored, images[:6])
     assert stored.dtype == np.float32
+
+
+@pytest.mark.parametrize("psf", [None, MeasuredPsf.from_samples(np.outer(*2 * [np.hanning(9)]), 2)])
+def test_warnings_are_those_that_matter_for_the_psf(measured, psf):
+    """A measured PSF need not be a round Gaussian; an electronic offset always matters."""
+    odd = replace(
+        measured,
+        sensor=replace(measured.sensor, measured_psf=psf),
+        widths=(0.5, 0.6),
+        departures=[Departure(0.0, 1.0, 0.01, 0.001)],
+    )
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        _warn(odd, elongated=False, noise=Line(-1.0, 0.01))
+    starts = [str(warning.message)[:12] for warning in caught]
+    gaussian = ["the Gaussian", "the PSF is e"] if psf is None else []
+    assert starts == [*gaussian, "the counts h"]

@@ -38,7 +38,7 @@ def test_the_threshold_is_the_inverse(sigma, expected):
 
 
 def test_a_threshold_that_is_none_is_refused():
-    with pytest.raises(DistaxError, match="positive and at most 4.404 in 100 pixels"):
+    with pytest.raises(DistaxError, match=r"positive and at most 4\.404 in 100 pixels"):
         detection_threshold(20.0, 100, 0.5)
 
 
