@@ -41,7 +41,8 @@ class Limits:
 def find_limits(images: Float[np.ndarray, "N height width"]) -> Limits:
     """Rounding if all counts are integers from zero on, clipping if many share the largest one.
 
-    The digitiser is taken to have as many bits as its clipping level says, else 8 or 16.
+    The digitiser is taken to have as many bits as its clipping level says, else 8 or 16, or as
+    many as the largest count needs.
     """
     counts = images[np.isfinite(images)]
     top = float(counts.max())
@@ -52,4 +53,5 @@ def find_limits(images: Float[np.ndarray, "N height width"]) -> Limits:
     if not digital:
         return Limits(bit_depth=None, full_well=clipped)
     known = (bits for bits in _DEPTHS if clipped == 2.0**bits - 1)
-    return Limits(bit_depth=next(known, 8 if top < 256 else 16), full_well=clipped)
+    enough = 8 if top < 256 else max(16, int(top).bit_length())
+    return Limits(bit_depth=next(known, enough), full_well=clipped)

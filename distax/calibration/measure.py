@@ -50,12 +50,16 @@ def calibrate(
         they are small, 11×11 otherwise.
 
     Raises:
-      DistaxError: too few isolated sources, or frames that tell nothing.
+      DistaxError: arrays of other shapes or without known pixels, too few isolated sources, those
+        of several PSFs, or frames that tell nothing.
     """
+    images = _known("images", images)
+    dark = None if dark is None else _known("dark", dark)
+    scenes = [_known("scenes", frames) for frames in scenes]
     limits = find_limits(images)
     darkness, dark_source = (None, "") if dark is None else dark_noise(dark, limits.digital)
     transfer = photon_transfer(scenes, limits.white, limits.digital, darkness) if scenes else None
-    noise = noise_level(images)
+    noise = noise_level(images, limits.digital)
     line = transfer or darkness or Line(noise**2, math.inf)
     start = replace(
         Sensor(),
@@ -100,9 +104,23 @@ def calibrate(
         misfit=chosen.residuals.misfit(chosen.used),
         departures=chosen.residuals.departures(chosen.used),
     )
-    if not measured_psf:
-        _warn(result, elongated, chosen)
+    _warn(result, elongated, chosen.line)
     return result
+
+
+def _known(name: str, frames: np.ndarray) -> Float[np.ndarray, "N height width"]:
+    """Images as real numbers, NaN for infinite pixels, without those of which nothing is known."""
+    if np.ndim(frames) != 3 or not np.size(frames):
+        raise DistaxError(
+            f"{name} must have three axes, [number, height, width], and hold pixels; got an array "
+            f"of shape {np.shape(frames)}"
+        )
+    counts = np.asarray(frames, np.result_type(frames, np.float32))
+    counts = np.where(np.isfinite(counts), counts, np.nan)
+    some = ~np.isnan(counts).all(axis=(1, 2))
+    if not some.any():
+        raise DistaxError(f"no pixel of {name} is known: all are NaN or infinite")
+    return counts[some]
 
 
 def _sources(images: Float[np.ndarray, "N height width"], sensor: Sensor, noise: float) -> Sources:
@@ -190,23 +208,24 @@ def _size(
     }
 
 
-def _warn(result: Calibration, elongated: bool, fit: JointFit) -> None:
-    """Tell what a user should know before relying on a sensor with a Gaussian PSF."""
+def _warn(result: Calibration, elongated: bool, noise: Line) -> None:
+    """Tell what a user should know before relying on the sensor."""
     lines = []
-    if not result.gaussian:
+    measured = result.sensor.measured_psf is not None
+    if not (result.gaussian or measured):
         worst = max(result.departures, key=lambda ring: abs(ring.share) / ring.share_std)
         lines.append(
             f"the Gaussian PSF does not hold: {worst.inner:g} to {worst.outer:g} px from a source "
             f"each pixel has {100 * worst.share:+.2f}% ± {100 * worst.share_std:.2f}% of its flux "
             "that the Gaussian does not explain; calibrate with a measured PSF"
         )
-    if result.elongated and not elongated:
+    if result.elongated and not (elongated or measured):
         row, column = result.widths
         lines.append(
             f"the PSF is elongated: {row:.4f} px over rows, {column:.4f} px over columns; "
             "calibrate with elongated widths"
         )
-    if fit.line.at_zero < -DOUBTLESS * fit.line.at_zero_std or _offset(fit.line):
+    if noise.at_zero < -DOUBTLESS * noise.at_zero_std or _offset(noise):
         lines.append(
             "the counts have an electronic offset, which carries no shot noise; subtract it from "
             "all images (a mean dark frame) and calibrate again"

@@ -21,10 +21,8 @@ from jaxtyping import Bool, Float
 from distax.calibration.noise import Line
 from distax.calibration.psf import OWN, beside_pixels, image_and_slopes
 from distax.calibration.quality import Residuals
-from distax.calibration.rounds import AROUND, JointFit, line_of, with_noise
-from distax.calibration.sources import FEWEST
+from distax.calibration.rounds import AROUND, JointFit, check_shared, line_of, with_noise
 from distax.calibration.waves import Waves
-from distax.errors import DistaxError
 from distax.offgrid.likelihood import censored, image_of
 from distax.offgrid.patch import Patch, cut, window_width
 from distax.psf import MeasuredPsf, Psf
@@ -63,6 +61,9 @@ def measure_psf(
       joint: the fit of a Gaussian.
       crops: what it was fitted to.
       line, noise_known, darkness: as for `rounds.joint_fit`.
+
+    Raises:
+      DistaxError: too few sources share one PSF.
     """
     row_sigma, column_sigma = joint.sigmas.tolist()
     waves = Waves.for_window(window_width(joint.sensor, _WIDE), min(row_sigma, column_sigma))
@@ -77,11 +78,7 @@ def measure_psf(
         samples = waves.samples(amplitudes)
         measured = MeasuredPsf.from_samples(samples, waves.oversampling, error)
         joint, psf = _looked_at(joint, crops, sources.parameters, measured, doubt), measured
-        if joint.used.sum() < FEWEST:
-            raise DistaxError(
-                f"only {joint.used.sum()} of {len(crops)} sources share one PSF; give images of "
-                "brighter sources that are alone, or calibrate with a Gaussian"
-            )
+        check_shared(joint.used)
         if not (doubt or noise_known):
             joint = replace(joint, line=_noise(joint, darkness))
     return measured, joint

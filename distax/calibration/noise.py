@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
+from distax.calibration.sources import noise_level
 from distax.errors import DistaxError
 from distax.offgrid.patch import HALF_STEP, ROUNDING_VARIANCE
 
@@ -19,6 +20,8 @@ _EM_ROUNDS = 300
 _LEAST_VARIANCE = 1e-6
 _CUT_OFF = 0.001
 """Share of pixels reading zero above which dark frames no longer show all their noise."""
+_HOT = 6.0
+"""Standard deviations from most dark pixels' level beyond which a pixel has one of its own."""
 _SIGNIFICANT = 4.0
 """Standard deviations from zero at which a slope counts as shot noise."""
 
@@ -145,8 +148,7 @@ def _variance(counts: Float[np.ndarray, "N pixels"]) -> tuple[Float[np.ndarray, 
 
 def dark_noise(frames: Float[np.ndarray, "N height width"], digital: bool) -> tuple[Line, str]:
     """What frames without light tell: level and variance there, and how they were found."""
-    pixels: Bool[np.ndarray, "height width"] = np.isfinite(frames).all(axis=0)
-    counts = frames[:, pixels].astype(float)
+    counts = frames[:, _without_light(frames, digital)].astype(float)
     if digital and np.mean(counts <= 0) > _CUT_OFF:
         return _cut_off(counts.ravel()), "dark frames, cut off at zero"
     if len(frames) == 1:
@@ -155,6 +157,19 @@ def dark_noise(frames: Float[np.ndarray, "N height width"], digital: bool) -> tu
     variance, freedom = _variance(counts)
     std = variance.mean() * math.sqrt(2 / (freedom * len(variance)))
     return _at(Line(float(variance.mean()), float(std)), counts), "dark frames"
+
+
+def _without_light(
+    frames: Float[np.ndarray, "N height width"], digital: bool
+) -> Bool[np.ndarray, "height width"]:
+    """Pixels that are always known and neither hot nor dead: near the level that most have."""
+    known = np.isfinite(frames).all(axis=0)
+    if not known.any():
+        raise DistaxError("no pixel of the dark frames is always known: all are NaN or infinite")
+    pixel = np.median(frames, axis=0)
+    # Where most pixels read the same count, rounding hides up to one count more.
+    usual = _HOT * noise_level(frames, digital) + (1.0 if digital else 0.0)
+    return known & (np.abs(pixel - np.median(pixel[known])) <= usual)
 
 
 def _at(line: Line, counts: np.ndarray) -> Line:
@@ -183,11 +198,17 @@ def _cut_off(counts: Float[np.ndarray, " N"]) -> Line:
 def _moments(
     low: Float[np.ndarray, " N"], high: Float[np.ndarray, " N"], mean: float, std: float
 ) -> tuple[Float[np.ndarray, " N"], Float[np.ndarray, " N"]]:
-    """Mean and mean square of a Gaussian between two edges, of which the lower may be infinite."""
+    """Mean and mean square of a Gaussian between two edges, of which the lower may be infinite.
+
+    Probabilities are logarithms: a pixel with light of its own lies far out in the tail.
+    """
+    from scipy.special import log_ndtr
+
     near, far = (low - mean) / std, (high - mean) / std
-    cumulative = np.vectorize(lambda z: 0.5 * math.erfc(-z / math.sqrt(2)))
-    share = np.maximum(cumulative(far) - cumulative(near), 1e-300)
-    at_near, at_far = (np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi) for z in (near, far))
-    pull = (at_near - at_far) / share
-    bend = (np.where(np.isinf(near), 0.0, near) * at_near - far * at_far) / share
+    # Mirrored above the mean, where otherwise both would round to one.
+    more, less = np.where(near > 0, (-near, -far), (far, near))
+    share = log_ndtr(more) + np.log1p(-np.exp(log_ndtr(less) - log_ndtr(more)))
+    at_near, at_far = (np.exp(-(z**2) / 2 - share) / math.sqrt(2 * math.pi) for z in (near, far))
+    pull = at_near - at_far
+    bend = np.where(np.isinf(near), 0.0, near) * at_near - far * at_far
     return mean + std * pull, mean**2 + 2 * mean * std * pull + std**2 * (1 + bend)

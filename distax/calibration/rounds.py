@@ -7,15 +7,19 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from distax.calibration.noise import Line, fitted_line
-from distax.calibration.psf import OWN, PsfFit, fit_psf
+from distax.calibration.psf import NARROWEST, OWN, WIDEST, PsfFit, fit_psf
 from distax.calibration.quality import CLEAR, Residuals
-from distax.offgrid.patch import ROUNDING_VARIANCE, Patch, cut, window_width
+from distax.calibration.sources import FEWEST
+from distax.errors import DistaxError
+from distax.offgrid.patch import Patch, cut, window_width
 from distax.scenes import PlacementLaw
 from distax.sensor import Sensor
 
 AROUND = PlacementLaw(cluster=3.0, max_targets=1)
 """A window that is cut for this law holds a source and, around it, the background."""
 _ROUNDS = 6
+_AT_END = 1e-3
+"""Pixels within which a width is at the end of those that are looked for."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,9 @@ def joint_fit(
       darkness: what dark frames tell of it.
       round_psf: whether the PSF has one width, or one over rows and one over columns.
       usable: sources that another fit has not left out; all without it.
+
+    Raises:
+      DistaxError: too few sources share one PSF, or it is narrower or wider than can be told.
     """
     fit, patch, width = each_by_itself(crops, sensor, line)
     sigma = jnp.full_like(fit.parameters[OWN:], typical_sigma(fit))
@@ -103,24 +110,46 @@ def joint_fit(
             shared=True,
             round_psf=round_psf,
         )
+        _check_widths(fit)
         residuals = Residuals(fit, patch, width, sensor, round_psf)
         guess = number == 0 and not noise_known
         used = usable & (residuals.usual() if guess else residuals.explained(used))
+        check_shared(used)
         if not noise_known and number < _ROUNDS - 1:
             line = line_of(residuals, used, darkness)
     return JointFit(residuals=residuals, used=used, line=line, sensor=sensor)
 
 
+def check_shared(used: Bool[np.ndarray, " lanes"]) -> None:
+    """Raise DistaxError where too few sources are left that one PSF holds for."""
+    if used.sum() < FEWEST:
+        raise DistaxError(
+            f"only {used.sum()} of {len(used)} sources share one PSF; give images of brighter "
+            "sources that are alone, all taken by one sensor in one focus"
+        )
+
+
+def _check_widths(fit: PsfFit) -> None:
+    """Raise DistaxError for a shared width at the end of those that are looked for."""
+    for width in np.asarray(fit.parameters[OWN:, 0], float).tolist():
+        if not NARROWEST + _AT_END < width < WIDEST - _AT_END:
+            raise DistaxError(
+                f"the PSF's width cannot be told: the best fit has {width:.2f} px, the end of the "
+                f"widths that are looked for, {NARROWEST:g} to {WIDEST:g} px; give images in which "
+                "sources spread over some pixels, but not over all"
+            )
+
+
 def with_noise(patch: Patch, line: Line, level: np.ndarray) -> Patch:
     """Pixels with the noise of what is expected of them: their own would bias the fit."""
-    variance = line.variance(level) - ROUNDING_VARIANCE
+    variance = line.variance(level) - np.asarray(patch.rounding)
     return replace(patch, variance=jnp.asarray(np.maximum(variance, 0.0), jnp.float32))
 
 
 def _dimmest(line: Line, sensor: Sensor, lanes: int) -> Float[Array, " lanes"]:
     """Backgrounds below which zero pixels would leave the fit free to go anywhere."""
-    variance = float(line.variance(np.array([sensor.background]))[0]) - ROUNDING_VARIANCE
-    return jnp.full(lanes, -sensor.background - CLEAR * max(variance, 0.0) ** 0.5)
+    noise = float(line.variance(np.array([sensor.background]))[0]) ** 0.5
+    return jnp.full(lanes, -sensor.background - CLEAR * noise)
 
 
 def line_of(residuals: Residuals, used: Bool[np.ndarray, " lanes"], darkness: Line | None) -> Line:

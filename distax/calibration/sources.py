@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from distax.errors import DistaxError
+from distax.offgrid.patch import ROUNDING_VARIANCE
 
 FEWEST = 5
 """Isolated sources without which there is no calibration."""
@@ -33,11 +34,14 @@ class Sources:
     crowded: int
 
 
-def noise_level(images: Float[np.ndarray, "N height width"]) -> float:
-    """Standard deviation in counts of the images' pixels without light, roughly."""
+def noise_level(images: Float[np.ndarray, "N height width"], digital: bool) -> float:
+    """Standard deviation in counts of the images' pixels without light, roughly.
+
+    Of a sensor that rounds it is that of the rounding at least.
+    """
     flat = images.reshape(len(images), -1)
     middle, above = np.nanquantile(flat, [0.5, _ABOVE], axis=1)
-    rounding = 1 / 12**0.5
+    rounding = ROUNDING_VARIANCE**0.5 if digital else 0.0
     return max(float(np.median(above - middle)) / _ABOVE_SIGMAS, rounding)
 
 
@@ -84,10 +88,8 @@ def _maxima(
     order = np.argsort(-excess, kind="stable")
     places, excess = places[order], excess[order]
     # Clipped pixels make plateaus: the first of equal maxima stands for all.
-    first = [
-        not (np.abs(places[:k] - place).max(axis=1, initial=0) <= _ALIKE).any()
-        for k, place in enumerate(places)
-    ]
+    first = np.ones(len(places), bool)
+    first[_pairs(places, _ALIKE).max(axis=1)] = False
     return places[first], excess[first]
 
 
@@ -96,5 +98,15 @@ def _windows(pixels: np.ndarray, side: int) -> np.ndarray:
 
 
 def _alone(places: Int[np.ndarray, "M 2"], apart: int) -> Bool[np.ndarray, " M"]:
-    distance = np.abs(places[:, None] - places).max(axis=-1)
-    return np.sum(distance <= apart, axis=1) == 1
+    alone = np.ones(len(places), bool)
+    alone[_pairs(places, apart)] = False
+    return alone
+
+
+def _pairs(places: Int[np.ndarray, "M 2"], apart: int) -> Int[np.ndarray, "pairs 2"]:
+    """Indices of places within a distance along both axes."""
+    from scipy.spatial import cKDTree
+
+    if not len(places):
+        return np.empty((0, 2), int)
+    return cKDTree(places).query_pairs(apart, p=np.inf, output_type="ndarray")

@@ -11,6 +11,8 @@ from jaxtyping import Bool, Float, Int
 from distax.errors import DistaxError
 from distax.psf import Sigma, per_axis, pixel_response
 
+_LOWEST = 1.2
+"""Signal-to-noise ratio above which fewer and fewer blobs are false: t² Q(t) falls from 1.19 on."""
 _LEAST_WEIGHT = 0.25
 """Share of the PSF's power that known pixels must hold for a place to be looked at."""
 
@@ -53,20 +55,21 @@ def detection_threshold(expected: float, pixels: int, sigma: Sigma) -> float:
     """Signal-to-noise ratio at which `false_blobs` is the number expected.
 
     Raises:
-      DistaxError: more are expected than every tenth pixel, or none at all.
+      DistaxError: more are expected than the PSF leaves room for, or none at all.
     """
     from scipy.optimize import brentq
 
-    if not 0 < expected <= pixels / 10:
+    most = false_blobs(_LOWEST, pixels, sigma)
+    if not 0 < expected <= most:
         raise DistaxError(
-            f"false_blobs must be positive and at most a tenth of the frame's {pixels} pixels, "
-            f"got {expected}"
+            f"false_blobs must be positive and at most {most:.4g} in {pixels} pixels with this "
+            f"PSF, got {expected}"
         )
 
     def excess(threshold: float) -> float:
         return math.log(max(false_blobs(threshold, pixels, sigma), 1e-300) / expected)
 
-    return float(brentq(excess, 1.0, 35.0))
+    return float(brentq(excess, _LOWEST, 35.0))
 
 
 def psf_line(sigma: float) -> Float[np.ndarray, " width"]:

@@ -1,6 +1,7 @@
 """From a frame to its targets: background, blobs, windows, fits, one list."""
 
 import math
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -10,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from distax.batching import in_batches
-from distax.errors import DistaxError, check_positive, unknown
+from distax.errors import DistaxError, DistaxWarning, check_positive, unknown
 from distax.frames.background import Background, measure_background
 from distax.frames.bands import Band, bands, read_rows
 from distax.frames.blobs import Blobs, detection_threshold, peaks, psf_line, signal_to_noise
@@ -46,6 +47,8 @@ _PIXELS_AT_ONCE = 2**21
 """Pixels of a band, about."""
 _SMALLEST = 16
 """Pixels along an edge of the smallest frame whose background can be measured."""
+_NOISIER = 1.3
+"""Ratio of measured to stated noise from which on the stated one is doubted."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +66,8 @@ class FrameUnmixer:
     Attributes:
       sensor: sigma, full well, bit depth and gain of the camera; its height, width and background
         are not used. A read noise of zero stands for the noise that is measured in the frame;
-        another is taken for the noise of the background everywhere.
+        another, with the shot noise of the background's level where the gain is known, is taken
+        for the noise of the background everywhere.
       law: what is known of a blob's targets.
       method: "refine", the best least-squares fit, or "posterior", which samples it: see `Unmixer`.
       false_blobs: how many blobs a frame of pure noise has on average; sets the threshold, see
@@ -130,9 +134,17 @@ class FrameUnmixer:
         return window_width(sensor, self.law.placement(sensor))
 
     def _noise_in(self, background: Background, band: Band) -> Float[np.ndarray, "rows width"]:
-        measured = background.noise_in(band)
-        noise = np.full_like(measured, self.sensor.read_noise) if self._noise_known else measured
+        if self._noise_known:
+            return self._stated_noise(background.level_in(band))
+        noise = background.noise_in(band)
         return noise if self.sensor.bit_depth is None else np.maximum(noise, ROUNDING_VARIANCE**0.5)
+
+    def _stated_noise(self, level: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+        """Standard deviation of the background at a level, both in counts, by the sensor."""
+        gain, rounds = self.sensor.electrons_per_count, self.sensor.bit_depth is not None
+        shot = 0 * level if gain is None else np.maximum(level, 0.0) / gain
+        variance = self.sensor.read_noise**2 + shot
+        return np.sqrt(np.maximum(variance, ROUNDING_VARIANCE) if rounds else variance)
 
     @property
     def _noise_known(self) -> bool:
@@ -150,6 +162,21 @@ class FrameUnmixer:
             raise DistaxError(
                 f"the background does not vary (it reads {level:g}), so that nothing tells targets "
                 "from noise: state the read noise or the bit depth"
+            )
+        if self._noise_known:
+            self._doubt(background)
+
+    def _doubt(self, background: Background) -> None:
+        """Warn of a frame that is noisier than its sensor, where noise passes for blobs."""
+        stated = float(np.median(self._stated_noise(background.level)))
+        measured = float(np.median(background.noise))
+        if measured > _NOISIER * stated:
+            warnings.warn(
+                f"the background's noise is {measured:.3g} counts, the sensor's read noise and "
+                f"gain make it {stated:.3g}: expect false blobs, or state a read noise of 0 to use "
+                "the measured one",
+                DistaxWarning,
+                stacklevel=4,
             )
 
     def _search(

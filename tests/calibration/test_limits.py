@@ -14,6 +14,7 @@ LIGHT = RNG.exponential(40.0, (20, 11, 11)) + 5
         (np.minimum(np.round(LIGHT), 120), 8, 120.0, 120),
         (np.minimum(np.round(100 * LIGHT), 4095), 12, 4095.0, 4095),
         (np.minimum(np.round(100 * LIGHT), 5000), 16, 5000.0, 5000),
+        (np.round(1000 * LIGHT[:5]), 19, None, 2**19 - 1),
         (np.round(LIGHT[LIGHT < 250]).reshape(1, 1, -1), 8, None, 255),
         (np.minimum(LIGHT, 90.5), None, 90.5, 90.5),
         (LIGHT, None, None, np.inf),

@@ -8,7 +8,11 @@ import pytest
 
 from distax import DistaxError, DistaxWarning, Sensor, Unmixer, expose, make_targets, render
 from distax.calibration import calibrate
+from distax.calibration.measure import _known, _warn
+from distax.calibration.noise import Line
+from distax.calibration.quality import Departure
 from distax.metrics import assign
+from distax.psf import MeasuredPsf
 from distax.scenes import PlacementLaw, simulate
 
 SENSOR = Sensor(
@@ -149,3 +153,43 @@ def test_too_few_sources_are_refused(images):
         calibrate(images[:4])
     with pytest.raises(DistaxError, match="no isolated source stands out of the noise"):
         calibrate(np.zeros((3, 11, 11), np.float32))
+
+
+def test_what_holds_no_images_is_refused(images):
+    unknown = np.full((6, 11, 11), np.nan, np.float32)
+    for wrong, message in (
+        ({"images": unknown}, "no pixel of images is known"),
+        ({"images": images[:0]}, r"images must have three axes.* shape \(0, 11, 11\)"),
+        ({"images": images, "dark": unknown}, "no pixel of dark is known"),
+        ({"images": images, "scenes": [images[0]]}, r"scenes must have three axes.* \(11, 11\)"),
+    ):
+        with pytest.raises(DistaxError, match=message):
+            calibrate(**wrong)
+
+
+def test_images_without_a_known_pixel_do_not_matter(images):
+    """Nor does whether a pixel that is not known is NaN or infinite, nor how counts are stored."""
+    unknown = np.full((1, 11, 11), np.inf, np.float32)
+    known = _known("images", np.concatenate([images[:6], unknown]))
+    np.testing.assert_array_equal(known, images[:6])
+    assert np.isnan(_known("images", np.float32([[[np.inf, 1.0]]]))).tolist() == [[[True, False]]]
+    stored = _known("images", images[:6].astype(np.uint16))
+    np.testing.assert_array_equal(stored, images[:6])
+    assert stored.dtype == np.float32
+
+
+@pytest.mark.parametrize("psf", [None, MeasuredPsf.from_samples(np.outer(*2 * [np.hanning(9)]), 2)])
+def test_warnings_are_those_that_matter_for_the_psf(measured, psf):
+    """A measured PSF need not be a round Gaussian; an electronic offset always matters."""
+    odd = replace(
+        measured,
+        sensor=replace(measured.sensor, measured_psf=psf),
+        widths=(0.5, 0.6),
+        departures=[Departure(0.0, 1.0, 0.01, 0.001)],
+    )
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        _warn(odd, elongated=False, noise=Line(-1.0, 0.01))
+    starts = [str(warning.message)[:12] for warning in caught]
+    gaussian = ["the Gaussian", "the PSF is e"] if psf is None else []
+    assert starts == [*gaussian, "the counts h"]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from distax import DistaxError, Sensor, expose
-from distax.calibration.noise import dark_noise, fitted_line, photon_transfer
+from distax.calibration.noise import _moments, dark_noise, fitted_line, photon_transfer
 
 SHAPE = (30, 40)
 
@@ -89,8 +89,38 @@ def test_dark_frames_without_noise():
     assert read_noise(line) == 0.0
 
 
+@pytest.mark.parametrize("background", [0.0, 30.0])
+@pytest.mark.parametrize("count", [1, 8])
+def test_hot_pixels_of_dark_frames_do_not_count(background, count):
+    sensor = Sensor(read_noise=1.5, background=background, full_well=None, bit_depth=12)
+    taken = frames(0, count, sensor)
+    line, _ = dark_noise(taken, digital=True)
+    hot = taken.copy()
+    for place, counts in enumerate((40.0, 200.0, 4000.0)):
+        hot[:, place, 7] += counts
+    hot[0, 9, 9] = np.nan
+    found, _ = dark_noise(hot, digital=True)
+    assert read_noise(found) == pytest.approx(read_noise(line), rel=0.01)
+    assert found.dark == pytest.approx(line.dark, abs=0.01)
+
+
+def test_a_gaussian_between_two_edges_far_from_its_mean():
+    """Against the same integrals by quadrature."""
+    low, high = np.array([-np.inf, -2.0, 0.5, 60.0]), np.array([0.5, -1.0, 1.5, 61.0])
+    first, second = _moments(low, high, 0.3, 1.2)
+    for k, (start, stop) in enumerate(zip(np.maximum(low, -40.0), high, strict=True)):
+        edges = np.linspace(start, stop, 100_001)
+        middle = (edges[1:] + edges[:-1]) / 2
+        exponent = -((middle - 0.3) ** 2) / (2 * 1.2**2)
+        weights = np.exp(exponent - exponent.max())
+        assert first[k] == pytest.approx(np.average(middle, weights=weights), rel=1e-6)
+        assert second[k] == pytest.approx(np.average(middle**2, weights=weights), rel=1e-6)
+
+
 def test_what_tells_nothing_is_refused():
     with pytest.raises(DistaxError, match="at least two frames of the same scene"):
         photon_transfer([frames(50, 1, Sensor(read_noise=1.0))], 255.0, digital=True)
     with pytest.raises(DistaxError, match="every pixel of the repeated frames clips"):
         photon_transfer([frames(400, 3, Sensor(read_noise=1.0))], 255.0, digital=True)
+    with pytest.raises(DistaxError, match="no pixel of the dark frames is always known"):
+        dark_noise(np.full((2, *SHAPE), np.nan), digital=False)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from distax import DistaxError
-from distax.calibration.sources import isolated_sources, noise_level
+from distax.calibration.sources import _alone, isolated_sources, noise_level
 
 SIDE, APART = 7, 6
 
@@ -19,10 +19,15 @@ def frame(*places, noise=1.0, shape=(40, 50), flux=200.0):
 def test_the_noise_is_seen_beside_sources_and_zeros():
     rng = np.random.default_rng(1)
     images = np.stack([frame((10, 10), (30, 40), noise=3.0)] * 4)
-    assert noise_level(images) == pytest.approx(3.0, rel=0.1)
+    assert noise_level(images, digital=False) == pytest.approx(3.0, rel=0.1)
     cut_off = np.maximum(np.round(rng.normal(0.0, 3.0, (10, 40, 40))), 0)
-    assert noise_level(cut_off) == pytest.approx(3.0, rel=0.25)
-    assert noise_level(np.zeros((2, 9, 9))) == pytest.approx(12**-0.5)
+    assert noise_level(cut_off, digital=True) == pytest.approx(3.0, rel=0.25)
+    assert noise_level(np.zeros((2, 9, 9)), digital=True) == pytest.approx(12**-0.5)
+
+
+def test_real_numbers_may_be_small():
+    images = 1e-6 * np.stack([frame((10, 10), noise=3.0)])
+    assert noise_level(images, digital=False) == pytest.approx(3e-6, rel=0.1)
 
 
 def test_windows_lie_around_each_isolated_source():
@@ -44,6 +49,14 @@ def test_a_clipped_plateau_is_one_source():
     image = frame((10, 10), flux=1000.0)
     image[9:12, 9:13] = 255.0
     assert len(isolated_sources(image[None], 1.0, APART, SIDE).crops) == 1
+
+
+def test_neighbours_are_those_within_a_distance_along_both_axes():
+    """Against all pairs."""
+    places = np.random.default_rng(3).integers(0, 60, (80, 2))
+    away = np.abs(places[:, None] - places).max(axis=-1)
+    np.testing.assert_array_equal(_alone(places, 5), np.sum(away <= 5, axis=1) == 1)
+    assert _alone(places[:0], 5).shape == (0,)
 
 
 def test_what_is_beyond_the_image_is_nan():

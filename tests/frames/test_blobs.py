@@ -38,8 +38,15 @@ def test_the_threshold_is_the_inverse(sigma, expected):
 
 
 def test_a_threshold_that_is_none_is_refused():
-    with pytest.raises(DistaxError, match="at most a tenth"):
+    with pytest.raises(DistaxError, match=r"positive and at most 4\.404 in 100 pixels"):
         detection_threshold(20.0, 100, 0.5)
+
+
+def test_more_blobs_than_a_wide_psf_leaves_room_for_are_refused():
+    """64×64 pixels hold 36 independent areas of such a PSF."""
+    with pytest.raises(DistaxError, match=r"at most 5\.[0-9]+ in 4096 pixels with this PSF"):
+        detection_threshold(10.0, 4096, 3.0)
+    assert detection_threshold(5.0, 4096, 3.0) == pytest.approx(1.65, abs=0.1)
 
 
 @pytest.mark.parametrize("sigma", [0.7, (0.6, 1.1)])

@@ -1,12 +1,13 @@
 """With at most two targets a blob, whose fits compile fast, in windows of the smallest size."""
 
+import math
 from dataclasses import replace
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from distax import DistaxError, Sensor, make_targets, render
+from distax import DistaxError, DistaxWarning, Sensor, make_targets, render
 from distax.frames import Flag, FrameLaw, FrameUnmixer
 from distax.frames.blobs import detection_threshold
 
@@ -113,8 +114,16 @@ def test_an_empty_frame_has_no_blobs(pixels):
     found = UNMIXER(noise)
     assert len(found.blob) == len(found.blobs.pixel) == 0
     assert found.threshold == detection_threshold(0.01, SHAPE[0] * SHAPE[1], 0.5)
-    known = replace(UNMIXER, sensor=replace(CAMERA, read_noise=0.1))(noise)
+    with pytest.warns(DistaxWarning, match=r"noise is 1\.01 counts, .* make it 0\.1: "):
+        known = replace(UNMIXER, sensor=replace(CAMERA, read_noise=0.1))(noise)
     assert len(known.blobs.pixel) > 100
+
+
+def test_the_shot_noise_of_the_background_makes_no_blobs():
+    """A calibrated sensor states its gain beside its read noise."""
+    noisy = np.random.default_rng(4).normal(1000.0, math.sqrt(2.0**2 + 1000.0), SHAPE)
+    camera = Sensor(full_well=None, bit_depth=None, read_noise=2.0, electrons_per_count=1.0)
+    assert len(replace(UNMIXER, sensor=camera)(noisy).blobs.pixel) == 0
 
 
 def test_known_intensities_decide_the_count():
