@@ -29,10 +29,33 @@ from distax.models import registry
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8)
 
+HERE = Path(__file__).parent
+# Half a minute or more each, the longest first. Files go to the processes in this order, so that
+# none of these is left to one process at the end, when the others have nothing to do.
+LONG = (
+    "models/test_contract.py",
+    "test_docs.py",
+    "test_readme.py",
+    "offgrid/test_posterior.py",
+    "experiments/test_notebooks.py",
+    "frames/test_unmixing.py",
+    "calibration/test_measured.py",
+    "export/test_writing.py",
+    "training/test_processes.py",
+    "evaluation/test_processes.py",
+    "cli/test_resume.py",
+)
+
 hypothesis.settings.register_profile(
     "distax", max_examples=40, deadline=None, derandomize=True, database=None
 )
 hypothesis.settings.load_profile("distax")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    place = {HERE / name: number for number, name in enumerate(LONG)}
+    assert all(path.is_file() for path in place)
+    items.sort(key=lambda item: place.get(item.path, len(place)))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -62,7 +85,7 @@ def one_device() -> Iterator[None]:
 
 @cache
 def _load(name: str) -> dict[str, np.ndarray]:
-    with np.load(Path(__file__).parent / "reference" / f"{name}.npz") as file:
+    with np.load(HERE / "reference" / f"{name}.npz") as file:
         return dict(file)
 
 

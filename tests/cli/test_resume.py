@@ -30,10 +30,11 @@ def terminate():
 
 @pytest.fixture(scope="module", autouse=True)
 def few_at_once():
-    """Portions of sixteen images on a CPU, and few pictures in a report."""
+    """Portions of sixteen images on a CPU, and few pictures in a figure and a report."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(unmixer, "_BATCHES_AT_ONCE", 1)
-        patch.setattr(pictures, "MAX_PICTURES", 3)
+        patch.setattr(pictures, "MAX_ROWS", 2)
+        patch.setattr(pictures, "MAX_PICTURES", 2)
         yield
 
 

@@ -15,13 +15,12 @@ LAW = PlacementLaw()
 
 @pytest.fixture(scope="module")
 def four(simulated, refined):
-    """The images of four targets, their targets, and the least-squares answers."""
+    """24 images of four targets, their targets, and the least-squares answers."""
     images, truth = simulated
-    chosen = np.flatnonzero(np.asarray(truth.count) == 4)
+    chosen = np.flatnonzero(np.asarray(truth.count) == 4)[:24]
+    assert len(chosen) == 24
     assert (np.asarray(refined.count)[chosen] == 4).all()
-    rows = jax.tree.map(lambda leaf: np.asarray(leaf)[chosen], (images, truth, refined))
-    assert len(rows[0]) > 24
-    return rows
+    return jax.tree.map(lambda leaf: np.asarray(leaf)[chosen], (images, truth, refined))
 
 
 def answers(images, fitted):
@@ -47,9 +46,9 @@ def test_its_regions_hold_what_they_should(four, found):
 
 
 def test_an_answer_does_not_depend_on_its_batch_or_place(four, found):
-    images, _, fitted = jax.tree.map(lambda leaf: leaf[19::-1], four)
+    images, _, fitted = jax.tree.map(lambda leaf: leaf[4::-1], four)
     jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a[::-1], b[:20], rtol=1e-4, atol=1e-5),
+        lambda a, b: np.testing.assert_allclose(a[::-1], b[:5], rtol=1e-4, atol=1e-5),
         answers(images, fitted),
         found,
     )
@@ -70,7 +69,7 @@ def test_images_without_targets_are_left_alone(four):
 
 
 def test_where_the_model_does_not_explain_an_image_its_errors_are_wider(four, found):
-    images, _, fitted = jax.tree.map(lambda leaf: leaf[:16], four)
+    images, _, fitted = jax.tree.map(lambda leaf: leaf[:8], four)
     doubted = answers(images, replace(fitted, misfit=np.full_like(fitted.misfit, 10.0)))
-    spread = [np.median(answer.credible_radius[:, :4, 1]) for answer in (doubted, found)]
+    spread = [np.median(answer.credible_radius[:8, :4, 1]) for answer in (doubted, found)]
     assert spread[0] > 1.5 * spread[1]
