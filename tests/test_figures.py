@@ -1,8 +1,10 @@
 import pytest
+from matplotlib.figure import Figure
 from matplotlib.image import imread
 
+from distax import DistaxError
 from distax.evaluation import Evaluation
-from distax.figures import draw_evaluation, evaluation_figure
+from distax.figures import draw_evaluation, evaluation_figure, save_figure
 
 LEVELS = {"0.50": 0.48, "0.90": 0.91, "0.95": 0.955}
 GROUP = {
@@ -33,3 +35,10 @@ def test_a_panel_for_each_thing_that_is_known(stated, tmp_path):
     draw_evaluation(tmp_path / "a.png", result)
     height, width, _ = imread(tmp_path / "a.png").shape
     assert round(width / height) == (3 if stated else 1)
+
+
+@pytest.mark.parametrize("name", ["picture", "picture.xyz", "picture.PNG"])
+def test_a_name_that_tells_no_format_is_refused_and_nothing_is_left(name, tmp_path):
+    with pytest.raises(DistaxError, match=r"no format of pictures.* known are \.png, \.pdf, \.svg"):
+        save_figure(tmp_path / name, Figure())
+    assert not list(tmp_path.iterdir())

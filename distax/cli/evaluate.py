@@ -57,12 +57,14 @@ class Evaluate:
     def run(self) -> None:
         """Evaluate, print the tables, write the JSON and draw the figure."""
         from distax.cli.report import print_by_count, print_evaluation, print_reliability
-        from distax.figures import draw_evaluation
+        from distax.figures import check_figure_path, draw_evaluation
         from distax.files import write_text
 
         if self.frames is not None:
             return self._run_frames(self.frames)
         check_positive(images=self.images)
+        if self.figure:
+            check_figure_path(self.figure)
         if self.dataset and self.sensor:
             raise DistaxError(
                 f"dataset {self.dataset} was taken by CSIST-100K's sensor; give --dataset or "

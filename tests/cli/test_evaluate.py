@@ -86,3 +86,8 @@ def test_an_unknown_dataset_is_an_error(tiny_run):
 def test_a_dataset_and_a_sensor_contradict_each_other():
     with pytest.raises(SystemExit, match="distax: dataset simulated was taken by CSIST-100K's"):
         main(["evaluate", "--dataset", "simulated", "--sensor", "any.toml"])
+
+
+def test_a_figure_that_cannot_be_drawn_is_refused_before_anything_is_scored():
+    with pytest.raises(SystemExit, match=r"distax: a\.xyz: no format of pictures"):
+        main(["evaluate", "--checkpoint", "none", "--figure", "a.xyz"])
