@@ -82,11 +82,12 @@ def draw_image_rows(
     rows = min(len(images), MAX_ROWS)
     rebuilt = np.asarray(noise_free(found, sensor))
     for row, axes in enumerate(figure.subplots(rows, 3, squeeze=False)):
-        top = max(float(np.max(images[row])), 1.0)
+        top = np.max(images[row], initial=1.0, where=np.isfinite(images[row]))
         for ax, picture in zip(axes, (images[row], images[row], rebuilt[row]), strict=True):
             shown = ax.imshow(picture, cmap="gray", vmin=0, vmax=top)
             ax.set(xlabel="column / px", ylabel="row / px")
-        axes[0].set_title(names[row])
+        # A file's name is no mathematics, whatever dollar signs it has.
+        axes[0].set_title(names[row], parse_math=False)
         axes[1].set_title(count_text(found, row))
         axes[2].set_title("image of those targets")
         zoom_on_targets(axes[1], found, truth, row)

@@ -126,7 +126,8 @@ def draw_paths(
 
     figure = Figure(figsize=(6.4, 5.6), layout="constrained")
     ax = figure.subplots()
-    shown = ax.imshow(np.nanmean(frames, axis=0), cmap="gray")
+    # Without the warning that numpy's own mean gives of pixels that are bad in all frames.
+    shown = ax.imshow(np.ma.masked_invalid(frames).mean(axis=0), cmap="gray")
     figure.colorbar(shown, label="mean counts")
     position = np.asarray(found.position)[np.asarray(found.mask)]
     ax.scatter(position[:, 1], position[:, 0], s=4, color="gold", label="found in single frames")
