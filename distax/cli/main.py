@@ -56,7 +56,7 @@ def _spelt_out(argument: str) -> str:
 def _parse(arguments: Sequence[str]) -> Any:
     """The command with its options, from modules that are imported here: it takes seconds."""
     import tyro
-    from tyro.conf import OmitSubcommandPrefixes, subcommand
+    from tyro.conf import AvoidSubcommands, OmitSubcommandPrefixes, subcommand
 
     from distax.cli.build_dataset import BuildDataset
     from distax.cli.cache import default_folder, keep_compiled_programs
@@ -96,5 +96,6 @@ def _parse(arguments: Sequence[str]) -> Any:
             "none."
         ),
         args=arguments,
-        config=(OmitSubcommandPrefixes,),
+        # A measured PSF, which there is or not, would be a pair of subcommands of its own.
+        config=(OmitSubcommandPrefixes, AvoidSubcommands),
     )
