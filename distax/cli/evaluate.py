@@ -123,10 +123,16 @@ class Evaluate:
         import jax
 
         from distax.scenes import simulate
+        from distax.sensor import Sensor
 
         if self.dataset is None:
             return simulate(jax.random.key(self.seed), self.images, sensor, law)
-
+        if sensor != Sensor():
+            raise DistaxError(
+                f"dataset {self.dataset} was taken by CSIST-100K's sensor, {self.checkpoint} was "
+                f"trained for {sensor}; leave the dataset out, and it is scored on new scenes of "
+                "its own sensor"
+            )
         from distax.datasets import csist100k
 
         source = csist100k.open_split(self.dataset, self.split, self.data_dir)
