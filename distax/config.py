@@ -141,6 +141,8 @@ class TrainConfig:
 def from_dict(values: dict[str, Any], where: str) -> TrainConfig:
     """A configuration from plain values; what is absent keeps its default.
 
+    A law whose size is absent is for images of the sensor's size.
+
     Args:
       values: nested dictionaries, as `TrainConfig.to_dict` or a TOML file gives them.
       where: the file they come from, for error messages.
@@ -148,7 +150,16 @@ def from_dict(values: dict[str, Any], where: str) -> TrainConfig:
     Raises:
       DistaxError: an unknown key, a value of another type or out of range.
     """
-    return from_plain(TrainConfig, values, where)
+    return from_plain(TrainConfig, _law_sized(values), where)
+
+
+def _law_sized(values: dict[str, Any]) -> dict[str, Any]:
+    """The values with a law for images of the sensor's size, unless they say another."""
+    sensor, law = values.get("sensor", {}), values.get("law", {})
+    if not isinstance(sensor, dict) or not isinstance(law, dict):
+        return values
+    size = {axis: sensor[axis] for axis in ("height", "width") if axis in sensor}
+    return values | {"law": size | law}
 
 
 def read_toml(path: Path) -> TrainConfig:

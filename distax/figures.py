@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from distax.evaluation import Evaluation
-from distax.files import whole_file
+from distax.files import check_suffix, whole_file
 from distax.overlays import draw_ellipses
 from distax.sensor import Sensor, expose, render
 from distax.targets import Targets
@@ -17,10 +17,28 @@ from distax.targets import Targets
 if TYPE_CHECKING:
     from matplotlib.figure import Figure, FigureBase
 
+FORMATS = (".png", ".pdf", ".svg")
+"""Suffixes of the pictures that can be written."""
 MAX_ROWS = 8
 """Images that are drawn at most."""
 ROW_SIZE = (9.0, 3.1)
 """Width and height in inches of what is drawn of an image."""
+
+
+def check_figure_path(path: Path) -> None:
+    """Raise DistaxError for a suffix that names no format of pictures."""
+    check_suffix(path, "pictures", FORMATS)
+
+
+def save_figure(path: Path, figure: "Figure") -> None:
+    """Write a figure to a .png, .pdf or .svg file, whole or not at all.
+
+    Raises:
+      DistaxError: another suffix, or the file cannot be written.
+    """
+    check_figure_path(path)
+    with whole_file(path) as temporary:
+        figure.savefig(temporary, dpi=120)
 
 
 def draw_unmixing(
@@ -34,7 +52,7 @@ def draw_unmixing(
     """A row an image: the image, the targets found (and the true ones), what they would look like.
 
     Args:
-      path: the picture, in any format matplotlib writes.
+      path: the picture, .png, .pdf or .svg.
       images: at most `MAX_ROWS` are drawn, the first ones.
       found: targets `[N, K]`.
       sensor: for the reconstruction, with its clipping and rounding but no noise.
@@ -42,15 +60,14 @@ def draw_unmixing(
       truth: true targets `[N, M]`, if known.
 
     Raises:
-      DistaxError: the picture cannot be written.
+      DistaxError: another suffix, or the picture cannot be written.
     """
     from matplotlib.figure import Figure
 
     width, height = ROW_SIZE
     figure = Figure(figsize=(width, height * min(len(images), MAX_ROWS)), layout="constrained")
     draw_image_rows(figure, images, found, sensor, names, truth)
-    with whole_file(path) as temporary:
-        figure.savefig(temporary, dpi=120)
+    save_figure(path, figure)
 
 
 def draw_image_rows(
@@ -65,11 +82,12 @@ def draw_image_rows(
     rows = min(len(images), MAX_ROWS)
     rebuilt = np.asarray(noise_free(found, sensor))
     for row, axes in enumerate(figure.subplots(rows, 3, squeeze=False)):
-        top = max(float(np.max(images[row])), 1.0)
+        top = np.max(images[row], initial=1.0, where=np.isfinite(images[row]))
         for ax, picture in zip(axes, (images[row], images[row], rebuilt[row]), strict=True):
             shown = ax.imshow(picture, cmap="gray", vmin=0, vmax=top)
             ax.set(xlabel="column / px", ylabel="row / px")
-        axes[0].set_title(names[row])
+        # A file's name is no mathematics, whatever dollar signs it has.
+        axes[0].set_title(names[row], parse_math=False)
         axes[1].set_title(count_text(found, row))
         axes[2].set_title("image of those targets")
         zoom_on_targets(axes[1], found, truth, row)
@@ -120,14 +138,13 @@ def draw_evaluation(path: Path, result: Evaluation) -> None:
     """Save `evaluation_figure`.
 
     Args:
-      path: the picture, in any format matplotlib writes.
+      path: the picture, .png, .pdf or .svg.
       result: what to draw.
 
     Raises:
-      DistaxError: the picture cannot be written.
+      DistaxError: another suffix, or the picture cannot be written.
     """
-    with whole_file(path) as temporary:
-        evaluation_figure(result).savefig(temporary, dpi=120)
+    save_figure(path, evaluation_figure(result))
 
 
 def evaluation_figure(result: Evaluation) -> "Figure":

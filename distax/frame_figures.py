@@ -9,7 +9,6 @@ import numpy as np
 from jaxtyping import Float
 
 from distax import figures
-from distax.files import whole_file
 from distax.frames import FrameTargets
 from distax.interop.frames import Pixels
 from distax.overlays import draw_ellipses
@@ -84,17 +83,16 @@ def draw_frames(path: Path, pictures: Sequence[FramePicture]) -> None:
     """A row a frame: the frame with the blobs' numbers, and its most crowded blobs from near by.
 
     Args:
-      path: the picture, in any format matplotlib writes.
+      path: the picture, .png, .pdf or .svg.
       pictures: what `picture_of` took.
 
     Raises:
-      DistaxError: the picture cannot be written.
+      DistaxError: another suffix, or the picture cannot be written.
     """
     width, height = ROW_SIZE
     figure = _figure(width, height * len(pictures))
     draw_frame_rows(figure, pictures)
-    with whole_file(path) as temporary:
-        figure.savefig(temporary, dpi=120)
+    figures.save_figure(path, figure)
 
 
 def _figure(width: float, height: float) -> "Figure":
@@ -123,12 +121,12 @@ def draw_frames_and_images(
     """What `draw_frames` draws, and below it what `figures.draw_unmixing` does.
 
     Args:
-      path: the picture, in any format matplotlib writes.
+      path: the picture, .png, .pdf or .svg.
       pictures: of frames.
       images, found, sensor, names: as for `figures.draw_unmixing`.
 
     Raises:
-      DistaxError: the picture cannot be written.
+      DistaxError: another suffix, or the picture cannot be written.
     """
     (width, height), (image_width, image_height) = ROW_SIZE, figures.ROW_SIZE
     heights = height * len(pictures), image_height * min(len(images), figures.MAX_ROWS)
@@ -138,8 +136,7 @@ def draw_frames_and_images(
     widths = image_width, width - image_width
     left = below.subfigures(1, 2, squeeze=False, width_ratios=widths)[0, 0]
     figures.draw_image_rows(left, images, found, sensor, names)
-    with whole_file(path) as temporary:
-        figure.savefig(temporary, dpi=120)
+    figures.save_figure(path, figure)
 
 
 def draw_frame(axes: np.ndarray, picture: FramePicture) -> None:

@@ -39,6 +39,8 @@ def test_grid_experiments_have_the_factor_of_their_name(factor):
         ({"steps": 0}, "steps must be greater than 0, got 0"),
         ({"data": {"feed": "tape"}}, "data.feed: Input should be 'memory' or 'stream'"),
         ({"sensor": {"sigma": -1.0}}, "sensor: sigma must be greater than 0"),
+        ({"sensor": {"height": -1}}, "sensor: height must be greater than 0, got -1"),
+        ({"sensor": {"height": 9}, "law": 3}, "law: Input should be an object"),
         ({"law": {"height": 12}}, "the law places targets in 12×11 px"),
         ({"data": {"dataset": "x"}, "sensor": {"sigma": 0.6}}, "dataset x was taken by CSIST"),
     ],

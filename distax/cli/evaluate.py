@@ -58,12 +58,14 @@ class Evaluate:
     def run(self) -> None:
         """Evaluate, print the tables, write the JSON and draw the figure."""
         from distax.cli.report import print_by_count, print_evaluation, print_reliability
-        from distax.figures import draw_evaluation
+        from distax.figures import check_figure_path, draw_evaluation
         from distax.files import write_text
 
         if self.frames is not None:
             return self._run_frames(self.frames)
         check_positive(images=self.images)
+        if self.figure:
+            check_figure_path(self.figure)
         if self.dataset and self.sensor:
             raise DistaxError(
                 f"dataset {self.dataset} was taken by CSIST-100K's sensor; give --dataset or "
@@ -122,10 +124,16 @@ class Evaluate:
         import jax
 
         from distax.scenes import simulate
+        from distax.sensor import Sensor
 
         if self.dataset is None:
             return simulate(jax.random.key(self.seed), self.images, sensor, law)
-
+        if sensor != Sensor():
+            raise DistaxError(
+                f"dataset {self.dataset} was taken by CSIST-100K's sensor, {self.checkpoint} was "
+                f"trained for {sensor}; leave the dataset out, and it is scored on new scenes of "
+                "its own sensor"
+            )
         from distax.datasets import csist100k
 
         source = csist100k.open_split(self.dataset, self.split, self.data_dir)

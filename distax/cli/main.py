@@ -47,10 +47,16 @@ def _format_warning(
     return f"{filename}:{lineno}: {category.__name__}: {message}\n"
 
 
+def _spelt_out(argument: str) -> str:
+    """An option of `train`, with or without its value, by its full name."""
+    name, equals, value = argument.partition("=")
+    return _SHORT.get(name, name) + equals + value
+
+
 def _parse(arguments: Sequence[str]) -> Any:
     """The command with its options, from modules that are imported here: it takes seconds."""
     import tyro
-    from tyro.conf import OmitSubcommandPrefixes, subcommand
+    from tyro.conf import AvoidSubcommands, OmitSubcommandPrefixes, subcommand
 
     from distax.cli.build_dataset import BuildDataset
     from distax.cli.cache import default_folder, keep_compiled_programs
@@ -66,7 +72,7 @@ def _parse(arguments: Sequence[str]) -> Any:
     keep_compiled_programs()
     train = Train()
     if arguments[:1] == ["train"]:
-        arguments = [_SHORT.get(argument, argument) for argument in arguments]
+        arguments = [_spelt_out(argument) for argument in arguments]
         train = Train.defaults(arguments)
     # A union made at run time: `train` has the defaults that its own options name.
     commands = Union[  # noqa: UP007
@@ -90,5 +96,6 @@ def _parse(arguments: Sequence[str]) -> Any:
             "none."
         ),
         args=arguments,
-        config=(OmitSubcommandPrefixes,),
+        # A measured PSF, which there is or not, would be a pair of subcommands of its own.
+        config=(OmitSubcommandPrefixes, AvoidSubcommands),
     )

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from rich.table import Table
 
 from distax.cli.report import wide_console
-from distax.files import whole_file
+from distax.figures import save_figure
 from distax.sequences import Tracks
 from distax.targets import Targets
 
@@ -120,13 +120,14 @@ def draw_paths(
     """The mean of the frames, what was found in each, and the tracks through it.
 
     Raises:
-      DistaxError: the picture cannot be written.
+      DistaxError: a suffix that names no format of pictures, or it cannot be written.
     """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6.4, 5.6), layout="constrained")
     ax = figure.subplots()
-    shown = ax.imshow(np.nanmean(frames, axis=0), cmap="gray")
+    # Without the warning that numpy's own mean gives of pixels that are bad in all frames.
+    shown = ax.imshow(np.ma.masked_invalid(frames).mean(axis=0), cmap="gray")
     figure.colorbar(shown, label="mean counts")
     position = np.asarray(found.position)[np.asarray(found.mask)]
     ax.scatter(position[:, 1], position[:, 0], s=4, color="gold", label="found in single frames")
@@ -140,5 +141,4 @@ def draw_paths(
         low, high = position.min(axis=0) - 1, position.max(axis=0) + 1
         ax.set(xlim=(low[1], high[1]), ylim=(high[0], low[0]))
     ax.legend(fontsize="small")
-    with whole_file(picture) as temporary:
-        figure.savefig(temporary, dpi=120)
+    save_figure(picture, figure)

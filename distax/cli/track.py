@@ -48,10 +48,13 @@ class Track:
     def run(self) -> None:
         """Unmix the frames, track, print the tracks and write what is asked for."""
         from distax.cli.paths import draw_paths, paths_of, print_table, to_csv, to_json
+        from distax.figures import check_figure_path
         from distax.files import write_text
         from distax.interop.images import read_images
         from distax.sequences import Tracker, track, unmix_sequences
 
+        if self.figure:
+            check_figure_path(self.figure)
         method = self.method or (None if self.checkpoint else "refine")
         unmixer = chosen_unmixer(method, self.checkpoint, self.threshold, self.sensor)
         law = self._law(unmixer.sensor)

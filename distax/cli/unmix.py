@@ -109,12 +109,15 @@ class Unmix:
     def _check(self, files: tuple[Path, ...]) -> None:
         """Refuse what cannot be written before anything is unmixed."""
         from distax.cli.target_table import check_table_path
+        from distax.figures import check_figure_path
         from distax.interop.writing import check_image_path
 
         if not files:
             raise DistaxError("no image files given; name at least one FITS, PNG, TIFF or NPY file")
         if self.table:
             check_table_path(self.table)
+        if self.figure:
+            check_figure_path(self.figure)
         if self.residual:
             check_image_path(self.residual)
             if len(files) > 1:

@@ -1,5 +1,5 @@
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import jax
 import pytest
@@ -9,6 +9,7 @@ from distax.cli.main import main
 from distax.evaluation import evaluate
 from distax.scenes import PlacementLaw, simulate
 from distax.training.checkpoints import load_model
+from distax.weights import write
 
 LAW = PlacementLaw()
 
@@ -86,3 +87,16 @@ def test_an_unknown_dataset_is_an_error(tiny_run):
 def test_a_dataset_and_a_sensor_contradict_each_other():
     with pytest.raises(SystemExit, match="distax: dataset simulated was taken by CSIST-100K's"):
         main(["evaluate", "--dataset", "simulated", "--sensor", "any.toml"])
+
+
+def test_a_dataset_and_a_checkpoint_for_another_sensor_contradict_each_other(tiny_run, tmp_path):
+    model, config = load_model(tiny_run)
+    path = tmp_path / "other.safetensors"
+    write(model, replace(config, sensor=Sensor(sigma=0.6)), path)
+    with pytest.raises(SystemExit, match=r"other.safetensors was trained for Sensor\(.*sigma=0.6"):
+        main(["evaluate", "--checkpoint", str(path), "--dataset", "simulated"])
+
+
+def test_a_figure_that_cannot_be_drawn_is_refused_before_anything_is_scored():
+    with pytest.raises(SystemExit, match=r"distax: a\.xyz: no format of pictures"):
+        main(["evaluate", "--checkpoint", "none", "--figure", "a.xyz"])

@@ -74,6 +74,11 @@ def test_files_that_are_no_sequence_are_refused(tmp_path, make, message):
     assert not (tmp_path / "tracks.json").exists()
 
 
+def test_a_figure_that_cannot_be_drawn_is_refused_before_anything_is_read(tmp_path):
+    with pytest.raises(SystemExit, match=r"distax: a\.xyz: no format of pictures"):
+        main(["track", str(tmp_path / "none.npy"), "--figure", "a.xyz"])
+
+
 def test_motions_beyond_the_frame_are_refused(tmp_path):
     with pytest.raises(SystemExit, match="distax: targets may move"):
         main(["track", str(tmp_path / "frames.npy"), "--speed", "2"])

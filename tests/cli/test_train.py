@@ -9,8 +9,10 @@ import pytest
 from distax import DistaxError, Sensor
 from distax.cli.main import main
 from distax.cli.train import Train
-from distax.config import DataConfig, TrainConfig
+from distax.config import DataConfig, ModelConfig, TrainConfig
 from distax.errors import Terminated
+from distax.interop.sensor_file import write_sensor
+from distax.psf import MeasuredPsf
 from distax.training import checkpoints
 
 TINY = shlex.split(
@@ -33,6 +35,26 @@ def test_a_file_sets_what_options_then_change(tmp_path, monkeypatch):
     monkeypatch.setattr(Train, "run", lambda self: ran.append(self))
     main(["train", "--config", str(tmp_path / "a.toml"), "--steps", "9"])
     assert ran[0].settings == TrainConfig(steps=9, seed=3, sensor=Sensor(sigma=0.6))
+
+
+@pytest.mark.parametrize("said", [["--model", "lista"], ["--model=lista"], ["--model.name=lista"]])
+def test_a_model_is_named_in_short_and_in_full(said, monkeypatch):
+    ran = []
+    monkeypatch.setattr(Train, "run", lambda self: ran.append(self))
+    main(["train", *said])
+    assert ran[0].settings == TrainConfig(model=ModelConfig("lista"))
+
+
+def test_a_measured_psf_comes_from_a_file_and_is_no_subcommand(tmp_path, monkeypatch, capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    assert "measured-psf" not in capsys.readouterr().out
+    sensor = Sensor(measured_psf=MeasuredPsf(2, ((0.1, 1.0, 0.1),), ((0.1, 1.0, 0.0),)))
+    write_sensor(tmp_path / "a.toml", sensor)
+    ran = []
+    monkeypatch.setattr(Train, "run", lambda self: ran.append(self))
+    main(["train", "--config", str(tmp_path / "a.toml"), "--steps", "9"])
+    assert ran[0].settings == TrainConfig(sensor=sensor, steps=9)
 
 
 def test_a_resumed_run_has_its_own_configuration(tiny_run, tiny_config):
