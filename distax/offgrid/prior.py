@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from distax.offgrid.likelihood import relative_noise
 from distax.offgrid.patch import Patch
 from distax.scenes import PlacementLaw, sample
 
@@ -80,6 +81,11 @@ def prior_precision(law: PlacementLaw, count: int) -> Float[Array, " parameters"
     spread = law.cluster / 12
     precision = jnp.array([spread**-2, spread**-2, 12 / intensity_range(law) ** 2])
     return jnp.tile(precision, count)
+
+
+def freedom(patch: Patch, law: PlacementLaw, count: int) -> Float[Array, " D"]:
+    """The law's precisions, weaker where noise leaves scenes more room."""
+    return prior_precision(law, count) / jnp.sqrt(relative_noise(patch))
 
 
 def intensity_range(law: PlacementLaw) -> float:

@@ -6,8 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from distax.offgrid.patch import Patch
+from distax.offgrid.patch import ROUNDING_VARIANCE, Patch
 from distax.offgrid.prior import (
+    freedom,
     host_range,
     intensity_range,
     log_prior,
@@ -142,6 +143,13 @@ def test_precisions_are_in_the_parameters_units():
     wide = np.asarray(prior_precision(replace(LAW, cluster=2.0, max_targets=2), 1))
     np.testing.assert_allclose(precision[0, :2] / wide[:2], 4)
     assert (precision[0, :2] >= 12).all()  # no wider than the square
+
+
+def test_noise_leaves_more_freedom():
+    exact = replace(patch_at((5, 5), 1), rounding=jnp.array([ROUNDING_VARIANCE]))
+    np.testing.assert_allclose(freedom(exact, LAW, 2), prior_precision(LAW, 2))
+    noisy = replace(exact, variance=255 * exact.rounding[None])  # sixteen times the deviation
+    np.testing.assert_allclose(freedom(noisy, LAW, 2), prior_precision(LAW, 2) / 4, rtol=1e-6)
 
 
 def test_equal_intensities_leave_next_to_no_range():
