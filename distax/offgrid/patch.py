@@ -55,7 +55,11 @@ def lanes_last(rows: Patch) -> Patch:
 
 
 def window_width(sensor: Sensor, law: PlacementLaw) -> int:
-    """Odd width in pixels of a window that holds all but 3e-5 of any target's flux."""
+    """Odd width in pixels of a window around the host, for the width of the sensor's Gaussian.
+
+    Along each axis all but 3e-5 of any target's flux lies in it under that Gaussian; a measured PSF
+    may have wings beyond.
+    """
     return 2 * math.ceil(law.cluster / 2 + 4 * max(sensor.sigmas) - 0.5) + 1
 
 
