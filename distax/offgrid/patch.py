@@ -66,7 +66,13 @@ def window_width(sensor: Sensor, law: PlacementLaw) -> int:
 def cut(
     images: Float[Array | np.ndarray, "N height width"], sensor: Sensor, law: PlacementLaw
 ) -> Patch:
-    """The windows around the blobs of raw images; NaN marks pixels to leave out."""
+    """The windows around the blobs of raw images; NaN marks pixels to leave out.
+
+    The variance of shot noise is taken from what each pixel reads, so that pixels which read too
+    little weigh more than those which read too much: with few electrons intensities come out low,
+    by 6 of 235 counts at one electron per count without background, half as much with 20 counts
+    of it.
+    """
     known = jnp.isfinite(images)
     counts = jnp.where(known, images - sensor.background, 0.0)
     origin = jax.vmap(blob_pixel)(counts)
