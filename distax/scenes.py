@@ -1,7 +1,7 @@
 """Random scenes: CSIST-100K's placement law, sampled on the device from a key."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import jax
@@ -14,6 +14,8 @@ from distax.pytree import pytree
 from distax.sensor import Sensor, expose, render
 from distax.targets import Targets, make_targets
 
+RAYLEIGH = 1.22
+"""Rayleigh unit in standard deviations of the PSF."""
 # Scenes that wait for one another to be placed: longer queues waste fewer draws and run less in
 # parallel.
 _QUEUE = 16
@@ -50,7 +52,7 @@ class PlacementLaw:
     min_intensity: float = 220.0
     max_intensity: float = 250.0
     separation: float = 0.52
-    rayleigh_unit: float = 0.61
+    rayleigh_unit: float = RAYLEIGH / 2
     cluster: float = 1.0
     border: int = 1
 
@@ -82,6 +84,11 @@ class PlacementLaw:
     def min_distance(self) -> float:
         """Smallest distance between two targets in pixels."""
         return self.separation * self.rayleigh_unit
+
+    @property
+    def at_origin(self) -> "PlacementLaw":
+        """The same for an image of one pixel, which is then the host: positions are offsets."""
+        return replace(self, height=1, width=1, border=0)
 
 
 @partial(jax.jit, static_argnums=(1, 2))

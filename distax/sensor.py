@@ -31,8 +31,9 @@ class Sensor:
       read_noise: standard deviation of the read noise in counts.
       electrons_per_count: gain that sets the (Poisson) shot noise; None for no shot noise.
       background: level in counts that every pixel receives besides the targets.
-      measured_psf: what stands for the Gaussian, if the PSF is none; sigma then is the width of the
-        Gaussian most like it, from which the sizes of windows and clusters follow.
+      measured_psf: what stands for the Gaussian, if the PSF is none; sigma, which is not derived
+        from it, should then be the width of the Gaussian most like it: the sizes of windows and
+        clusters follow from that.
 
     Raises:
       DistaxError: a size, sigma, full well, bit depth or gain that is not positive, or a negative

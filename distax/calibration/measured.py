@@ -11,39 +11,28 @@ Where the PSF is centred no data can tell: positions agree on average with those
 """
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from distax.calibration.noise import Line
+from distax.calibration.placed import WIDE, Placed, images_of, placed_sources, step_of, windows_of
 from distax.calibration.psf import OWN, beside_pixels, image_and_slopes
 from distax.calibration.quality import Residuals
-from distax.calibration.rounds import AROUND, JointFit, check_shared, line_of, with_noise
+from distax.calibration.rounds import AROUND, JointFit, check_shared, noise_left
+from distax.calibration.shape import About, information_of, pull_of, settled
 from distax.calibration.waves import Waves
-from distax.offgrid.likelihood import censored, image_of
-from distax.offgrid.patch import Patch, cut, window_width
+from distax.offgrid.patch import window_width
 from distax.psf import MeasuredPsf, Psf
-from distax.scenes import PlacementLaw
 
-_WIDE = PlacementLaw(cluster=6.0, max_targets=1)
-"""A window that is cut for this law holds the wings of the PSF."""
 _DOUBTS = (0.05, 0.01, 0.0, 0.0)
 """By what share of itself an expected count may be off, in rounds that make the PSF better."""
 _TURNS = 8
 """Of the PSF and the sources in a round."""
 _STEPS = 3
 """Of the sources in a turn."""
-_MOST = 300
-"""Sources, the brightest, that the PSF is taken from."""
-_AT_ONCE = 16
-"""Sources whose share of the normal equations is in memory."""
-_LARGEST_MOVE = 0.1
-"""Pixels that a source moves in a step, at most."""
-_ALIKE = 0.05
-"""Relative spread of fluxes from which on brighter and fainter sources are told apart."""
 _STILL = 1e-3
 """Pixels that a source moves in a turn when all is nearly found."""
 
@@ -66,233 +55,47 @@ def measure_psf(
       DistaxError: too few sources share one PSF.
     """
     row_sigma, column_sigma = joint.sigmas.tolist()
-    waves = Waves.for_window(window_width(joint.sensor, _WIDE), min(row_sigma, column_sigma))
+    waves = Waves.for_window(window_width(joint.sensor, WIDE), min(row_sigma, column_sigma))
     amplitudes = waves.gaussian(row_sigma, column_sigma)
-    about = _About(amplitudes, waves.precision(row_sigma, column_sigma))
+    about = About(amplitudes, waves.precision(row_sigma, column_sigma))
     psf: Psf = (row_sigma, column_sigma)
     own = np.asarray(joint.residuals.fit.parameters, float)[:OWN]
     joint = _looked_at(replace(joint, line=line), crops, own, psf, _DOUBTS[0])
     for doubt in _DOUBTS:
-        sources = _sources(joint, crops, psf, doubt)
+        sources = placed_sources(joint, crops, psf, doubt)
         amplitudes, sources, error = _turns(sources, amplitudes, about, waves)
         samples = waves.samples(amplitudes)
         measured = MeasuredPsf.from_samples(samples, waves.oversampling, error)
         joint, psf = _looked_at(joint, crops, sources.parameters, measured, doubt), measured
         check_shared(joint.used)
         if not (doubt or noise_known):
-            joint = replace(joint, line=_noise(joint, darkness))
+            joint = replace(joint, line=noise_left(joint, darkness))
     return measured, joint
 
 
-@dataclass(frozen=True)
-class _About:
-    """What is known of a PSF before: the amplitudes' mean, and the resolved ones' precision."""
-
-    mean: Float[np.ndarray, "B B"]
-    precision: Float[np.ndarray, "resolved resolved"]
-
-
-@dataclass(frozen=True)
-class _Sources:
-    """Sources and what their pixels say.
-
-    Attributes:
-      parameters: as the first four of `PsfFit`.
-      patch: windows around them, with the noise that is believed.
-      width: of the windows in pixels.
-      telling: which of them the PSF is taken from.
-    """
-
-    parameters: Float[np.ndarray, "own lanes"]
-    patch: Patch
-    width: int
-    telling: Bool[np.ndarray, " lanes"]
-
-    @property
-    def flux(self) -> Float[np.ndarray, "lanes 1 1"]:
-        """In counts."""
-        return self.parameters[2, :, None, None]
-
-    @property
-    def middle(self) -> Float[np.ndarray, "2"]:
-        """Mean position in the windows, of those that the PSF is taken from."""
-        return self.parameters[:2, self.telling].mean(axis=1)
-
-    def moved(self, way: Float[np.ndarray, "2"]) -> "_Sources":
-        """All of them, by as much."""
-        return self.stepped(np.concatenate([way, np.zeros(OWN - 2)])[:, None])
-
-    def stepped(self, step: Float[np.ndarray, "own #lanes"]) -> "_Sources":
-        """With other parameters."""
-        return replace(self, parameters=self.parameters + step)
-
-    def offsets(self) -> Float[np.ndarray, "2 lanes width"]:
-        """Of the window's rows and columns from each source."""
-        return np.arange(self.width) - self.width // 2 - self.parameters[:2, :, None]
-
-    def left(
-        self, shape: Float[np.ndarray, "lanes width width"]
-    ) -> tuple[Float[np.ndarray, "lanes width width"], Float[np.ndarray, "lanes width width"]]:
-        """Residuals and weights of the pixels, given images of the unit sources."""
-        expected = self.flux * shape + self.parameters[3, :, None, None]
-        lanes_last = jnp.asarray(expected.reshape(len(shape), -1).T, jnp.float32)
-        residual, weight, _ = censored(lanes_last, self.patch)
-        residuals, weights = (np.asarray(part, float).T for part in (residual, weight))
-        return residuals.reshape(shape.shape), weights.reshape(shape.shape)
-
-
-def _sources(
-    joint: JointFit, crops: Float[np.ndarray, "N side side"], psf: Psf, doubt: float
-) -> _Sources:
-    """The sources in windows that hold the PSF's wings."""
-    parameters = np.asarray(joint.residuals.fit.parameters, float)[:OWN]
-    patch, width, _ = _windows(joint, crops, _WIDE, parameters, psf, doubt)
-    brightness = np.where(joint.used, parameters[2], 0.0)
-    dimmest = np.sort(brightness)[-_MOST:][0]
-    return _Sources(parameters, patch, width, joint.used & (brightness >= dimmest))
-
-
-def _windows(
-    joint: JointFit,
-    crops: Float[np.ndarray, "N side side"],
-    law: PlacementLaw,
-    parameters: Float[np.ndarray, "own N"],
-    psf: Psf,
-    doubt: float,
-) -> tuple[Patch, int, Float[np.ndarray, "pixels N"]]:
-    """Windows of a law's size with their noise and doubt, and what is expected in them."""
-    width = window_width(joint.sensor, law)
-    scene = jnp.asarray(parameters[None, :3], jnp.float32)
-    light = np.asarray(image_of(scene, width, psf), float)
-    patch = cut(crops, joint.sensor, law)
-    patch = with_noise(patch, joint.line, light + parameters[3] + joint.sensor.background)
-    doubtful = jnp.asarray((doubt * light) ** 2, jnp.float32)
-    return replace(patch, variance=patch.variance + doubtful), width, light + parameters[3]
-
-
 def _turns(
-    sources: _Sources, amplitudes: Float[np.ndarray, "B B"], about: _About, waves: Waves
-) -> tuple[Float[np.ndarray, "B B"], _Sources, float]:
+    sources: Placed, amplitudes: Float[np.ndarray, "B B"], about: About, waves: Waves
+) -> tuple[Float[np.ndarray, "B B"], Placed, float]:
     """The PSF and the sources after they took turns, and the error left in the PSF's samples."""
     amplitudes, middle = amplitudes.copy(), sources.middle
     moved = math.inf
     for _ in range(_TURNS):
         functions = waves.at(sources.offsets())
-        residual, weight = sources.left(_images(functions, amplitudes))
+        residual, weight = sources.left(images_of(functions, amplitudes))
         # It costs most, and changes little while the sources stay.
         if moved > _STILL:
-            information = _information(sources, functions, weight, waves)
+            information = information_of(sources, functions, weight, waves)
             covariance = np.linalg.inv(information + about.precision)
-        pull = _pull(sources, functions, weight * residual, waves)
+        pull = pull_of(sources, functions, weight * residual, waves)
         pull -= about.precision @ (amplitudes - about.mean)[waves.resolved]
         amplitudes[waves.resolved] += covariance @ pull
         before = sources
-        amplitudes, sources = _settled(amplitudes, sources, waves)
+        amplitudes, sources = settled(amplitudes, sources, waves)
         for _ in range(_STEPS):
-            sources = sources.stepped(_step(sources, amplitudes, waves))
+            sources = sources.stepped(step_of(sources, amplitudes, waves))
         sources = sources.moved(middle - sources.middle)
         moved = np.abs(sources.parameters - before.parameters)[:2, sources.telling].max()
     return amplitudes, sources, waves.spread(covariance)
-
-
-def _settled(
-    amplitudes: Float[np.ndarray, "B B"], sources: _Sources, waves: Waves
-) -> tuple[Float[np.ndarray, "B B"], _Sources]:
-    """The PSF with all its flux, the sources' images as they were.
-
-    What brighter sources have more of around them is the PSF's, not background.
-    """
-    row, column, flux, background = sources.parameters
-    bright, level = (values[sources.telling] for values in (flux, background))
-    away = bright - bright.mean()
-    # Sources of one brightness do not tell.
-    wings = np.mean(away * level) / (np.var(bright) + (_ALIKE * bright.mean()) ** 2)
-    amplitudes = amplitudes.copy()
-    amplitudes[0, 0] += wings
-    total = amplitudes[0, 0] * waves.area
-    parameters = np.stack([row, column, flux * total, background - wings * flux])
-    return amplitudes / total, replace(sources, parameters=parameters)
-
-
-def _images(
-    functions: Iterable[Float[np.ndarray, "lanes width B"]], amplitudes: Float[np.ndarray, "B B"]
-) -> Float[np.ndarray, "lanes width width"]:
-    """Of sources of unit flux, by the functions in their windows' rows and columns."""
-    rows, columns = functions
-    return rows @ amplitudes @ columns.swapaxes(1, 2)
-
-
-def _information(
-    sources: _Sources,
-    functions: Float[np.ndarray, "2 lanes width B"],
-    weight: Float[np.ndarray, "lanes width width"],
-    waves: Waves,
-) -> Float[np.ndarray, "resolved resolved"]:
-    """What pixels of some weight tell of the amplitudes, the sources' parameters known."""
-    root = (np.sqrt(weight) * sources.flux)[sources.telling]
-    rows, columns = functions[:, sources.telling]
-    row, column = np.nonzero(waves.resolved)
-    total = np.zeros((len(row), len(row)))
-    for first in range(0, len(root), _AT_ONCE):
-        some = slice(first, first + _AT_ONCE)
-        products = rows[some, :, None, row] * columns[some, None, :, column]
-        whitened = (root[some, ..., None] * products).reshape(-1, len(row))
-        total += whitened.T @ whitened
-    return total
-
-
-def _pull(
-    sources: _Sources,
-    functions: Float[np.ndarray, "2 lanes width B"],
-    force: Float[np.ndarray, "lanes width width"],
-    waves: Waves,
-) -> Float[np.ndarray, " resolved"]:
-    """Where the pixels would have the amplitudes go, each by its residual times its weight."""
-    rows, columns = functions
-    each = rows.swapaxes(1, 2) @ (sources.flux * force) @ columns
-    return each[sources.telling].sum(axis=0)[waves.resolved]
-
-
-def _step(
-    sources: _Sources, amplitudes: Float[np.ndarray, "B B"], waves: Waves
-) -> Float[np.ndarray, "own lanes"]:
-    """A Gauss–Newton step of every source's parameters."""
-    offsets = sources.offsets()
-    (rows, columns), (down, across) = waves.at(offsets), waves.slope(offsets)
-    shape = _images((rows, columns), amplitudes)
-    residual, weight = sources.left(shape)
-    slopes = np.stack(
-        [
-            -sources.flux * _images((down, columns), amplitudes),
-            -sources.flux * _images((rows, across), amplitudes),
-            shape,
-            np.ones_like(shape),
-        ]
-    )
-    matrix = np.einsum("pnij,nij,qnij->npq", slopes, weight, slopes, optimize=True)
-    vector = np.einsum("pnij,nij->np", slopes, weight * residual)
-    # Of what is no source the pixels may tell nothing.
-    matrix += 1e-9 * (np.eye(OWN) * matrix + np.eye(OWN))
-    step = np.linalg.solve(matrix, vector[..., None])[..., 0].T
-    step[:2] = np.clip(step[:2], -_LARGEST_MOVE, _LARGEST_MOVE)
-    return step
-
-
-def _noise(joint: JointFit, darkness: Line | None) -> Line:
-    """The noise by what is left; of dim pixels first, as bright ones have the PSF's errors too."""
-    if darkness is not None:
-        return line_of(joint.residuals, joint.used, darkness)
-    left = joint.residuals
-    here = left.clear & joint.used & (left.freedom > 0)
-    dim = here & (left.level <= np.median(left.level[here]))
-    # A Gaussian's standard deviation is so many times its median absolute one.
-    spread = 1.4826 * np.median(np.abs(left.residual[dim]) / np.sqrt(left.freedom[dim]))
-    level, number = float(np.median(left.level[dim])), int(dim.sum())
-    at_level = Line(float(spread**2), float(spread**2) * math.sqrt(2 / number), dark=level)
-    line = line_of(left, joint.used, at_level)
-    at_zero = line.at_zero - line.per_count * level
-    # The level cannot have more shot noise than there is noise: such a slope is the PSF's errors.
-    return replace(line, at_zero=at_zero, dark=0.0) if at_zero > 0 else replace(at_level, dark=0.0)
 
 
 def _looked_at(
@@ -306,7 +109,7 @@ def _looked_at(
 
     Sources are used that the noise explains or, while the PSF is in doubt, that are as usual.
     """
-    patch, width, expected = _windows(joint, crops, AROUND, own, psf, doubt)
+    patch, width, expected = windows_of(joint, crops, AROUND, own, psf, doubt)
     parameters = joint.residuals.fit.parameters.at[:OWN].set(own)
     # What the pixels would tell of the parameters is much the same under the Gaussian.
     _, slopes = image_and_slopes(parameters, width)

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from distax.offgrid.algebra import cholesky, solve, solve_lower
+from distax.offgrid.damping import FIRST_DAMPING, damped, next_damping
 from distax.offgrid.likelihood import censored, image_of
 from distax.offgrid.patch import Patch
 from distax.pytree import pytree
@@ -29,7 +30,6 @@ NARROWEST, WIDEST = 0.2, 4.0
 """Standard deviations in pixels between which a PSF is looked for."""
 _REACH = 1.0
 """Pixels along each axis that a source may lie from the middle of its window."""
-_FIRST_DAMPING, _LEAST_DAMPING, _EASE, _TIGHTEN = 1e-2, 1e-7, 0.2, 5.0
 
 
 @pytree
@@ -95,12 +95,12 @@ def fit_psf(
         moved = state.fit.parameters + _step(state, dimmest, widths_step)
         trial = _look(_within(moved, dimmest), patch, width)
         better = pool(trial.deviance - state.fit.deviance) < 0
-        damping = jnp.maximum(state.damping * jnp.where(better, _EASE, _TIGHTEN), _LEAST_DAMPING)
+        damping = next_damping(state.damping, better)
         fit = jax.tree.map(lambda new, old: jnp.where(better, new, old), trial, state.fit)
         return _State(fit=fit, damping=damping), None
 
     first = _look(_within(start, dimmest), patch, width)
-    state = _State(fit=first, damping=jnp.full(start.shape[-1], _FIRST_DAMPING))
+    state = _State(fit=first, damping=jnp.full(start.shape[-1], FIRST_DAMPING))
     return jax.lax.scan(step, state, length=_STEPS)[0].fit
 
 
@@ -155,10 +155,7 @@ def _step(
     held = (fit.parameters <= low) & (fit.vector < 0)
     held |= (fit.parameters >= high) & (fit.vector > 0)
     free = jnp.where(held, 0.0, 1.0).at[OWN:].set(1.0)
-    diagonal = jnp.diagonal(fit.matrix).T
-    matrix = fit.matrix * (free[:, None] * free) + jnp.eye(len(free))[:, :, None] * (
-        state.damping * diagonal + 1.0 - free
-    )
+    matrix = damped(fit.matrix, free, state.damping)
     left, pull, own, crossed = eliminate(matrix, fit.vector * free)
     widths = widths_step(left, pull)
     return jnp.concatenate([own - jnp.sum(crossed * widths, axis=1), widths])

@@ -1,5 +1,6 @@
 """Rounds of fitting the PSF, weighing the noise and leaving out what is not one source."""
 
+import math
 from dataclasses import dataclass, replace
 
 import jax.numpy as jnp
@@ -157,3 +158,20 @@ def line_of(residuals: Residuals, used: Bool[np.ndarray, " lanes"], darkness: Li
     here = residuals.clear & used
     squares = residuals.residual[here] ** 2
     return fitted_line(residuals.level[here], squares, residuals.freedom[here], darkness)
+
+
+def noise_left(joint: JointFit, darkness: Line | None) -> Line:
+    """The noise by what is left; of dim pixels first, as bright ones have the PSF's errors too."""
+    if darkness is not None:
+        return line_of(joint.residuals, joint.used, darkness)
+    left = joint.residuals
+    here = left.clear & joint.used & (left.freedom > 0)
+    dim = here & (left.level <= np.median(left.level[here]))
+    # A Gaussian's standard deviation is so many times its median absolute one.
+    spread = 1.4826 * np.median(np.abs(left.residual[dim]) / np.sqrt(left.freedom[dim]))
+    level, number = float(np.median(left.level[dim])), int(dim.sum())
+    at_level = Line(float(spread**2), float(spread**2) * math.sqrt(2 / number), dark=level)
+    line = line_of(left, joint.used, at_level)
+    at_zero = line.at_zero - line.per_count * level
+    # The level cannot have more shot noise than there is noise: such a slope is the PSF's errors.
+    return replace(line, at_zero=at_zero, dark=0.0) if at_zero > 0 else replace(at_level, dark=0.0)

@@ -6,11 +6,9 @@ import numpy as np
 from jaxtyping import Float
 
 from distax.errors import DistaxError, check_positive
-from distax.scenes import PlacementLaw
+from distax.scenes import RAYLEIGH, PlacementLaw
 from distax.sensor import Sensor
 
-_RAYLEIGH = 1.22
-"""Rayleigh unit in standard deviations of the PSF, as in `PlacementLaw`."""
 _CLUSTER = 4.0
 """Side of the square that holds a blob's targets, in standard deviations of the PSF."""
 _TOP = PlacementLaw().max_intensity
@@ -63,7 +61,7 @@ class FrameLaw:
             min_intensity=_TOP * least / most,
             max_intensity=_TOP,
             separation=self.separation,
-            rayleigh_unit=_RAYLEIGH * max(sensor.sigmas),
+            rayleigh_unit=RAYLEIGH * max(sensor.sigmas),
             cluster=_CLUSTER * max(sensor.sigmas) if self.cluster is None else self.cluster,
             border=0,
         )

@@ -88,7 +88,7 @@ def simulate_frame(
     sensor = replace(sensor, height=scene.height, width=scene.width)
     place_key, cluster_key, star_key, noise_key, bad_key = jax.random.split(threefry(key), 5)
     hosts = _hosts(place_key, scene)
-    clusters = sample(cluster_key, scene.clusters, _at_origin(scene.law))
+    clusters = sample(cluster_key, scene.clusters, scene.law.at_origin)
     position = clusters.position + hosts[: scene.clusters, None]
     offset_key, flux_key = jax.random.split(star_key)
     star = hosts[scene.clusters :] + jax.random.uniform(offset_key, (scene.stars, 2)) - 0.5
@@ -110,11 +110,6 @@ def _hosts(key: PRNGKeyArray, scene: FrameScene) -> Int[Array, "N 2"]:
     corner = jnp.stack([cell // columns, cell % columns], axis=-1) * _SPACING
     margin = _SPACING // 4
     return corner + jax.random.randint(place_key, (number, 2), margin, _SPACING - margin + 1)
-
-
-def _at_origin(law: PlacementLaw) -> PlacementLaw:
-    """The law for an image of one pixel, which is then the host: positions are relative to it."""
-    return replace(law, height=1, width=1, border=0)
 
 
 def _together(

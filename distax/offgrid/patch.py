@@ -55,14 +55,24 @@ def lanes_last(rows: Patch) -> Patch:
 
 
 def window_width(sensor: Sensor, law: PlacementLaw) -> int:
-    """Odd width in pixels of a window that holds all but 3e-5 of any target's flux."""
+    """Odd width in pixels of a window around the host, for the width of the sensor's Gaussian.
+
+    Along each axis all but 3e-5 of any target's flux lies in it under that Gaussian; a measured PSF
+    may have wings beyond.
+    """
     return 2 * math.ceil(law.cluster / 2 + 4 * max(sensor.sigmas) - 0.5) + 1
 
 
 def cut(
     images: Float[Array | np.ndarray, "N height width"], sensor: Sensor, law: PlacementLaw
 ) -> Patch:
-    """The windows around the blobs of raw images; NaN marks pixels to leave out."""
+    """The windows around the blobs of raw images; NaN marks pixels to leave out.
+
+    The variance of shot noise is taken from what each pixel reads, so that pixels which read too
+    little weigh more than those which read too much: with few electrons intensities come out low,
+    by 6 of 235 counts at one electron per count without background, half as much with 20 counts
+    of it.
+    """
     known = jnp.isfinite(images)
     counts = jnp.where(known, images - sensor.background, 0.0)
     origin = jax.vmap(blob_pixel)(counts)

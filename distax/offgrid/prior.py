@@ -27,8 +27,7 @@ def starting_scenes(
     """
     with jax.ensure_compile_time_eval():
         scene_key, host_key = jax.random.split(jax.random.key(0))
-        # In an image of one pixel that pixel is the host: positions are relative to it.
-        around = replace(law, min_targets=count, max_targets=count, height=1, width=1, border=0)
+        around = replace(law.at_origin, min_targets=count, max_targets=count)
         targets = sample(scene_key, size, around)
         stays = jax.random.uniform(host_key, (size,)) >= _NEIGHBOUR_SHARE
         elsewhere = jnp.array([0, 1, 2, 3, 5, 6, 7, 8])[jnp.arange(size) % 8]

@@ -7,13 +7,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from distax.offgrid.algebra import cholesky, solve
+from distax.offgrid.damping import FIRST_DAMPING, damped, next_damping
 from distax.offgrid.likelihood import normal_equations
 from distax.offgrid.patch import Patch
 from distax.psf import Psf
 from distax.pytree import pytree
-
-_FIRST_DAMPING, _LEAST_DAMPING = 1e-2, 1e-7
-_EASE, _TIGHTEN = 0.2, 5.0
 
 
 @pytree
@@ -69,9 +67,8 @@ def fit(
 
     The uniform prior pulls as the Gaussian of the same mean and variance would, so that what the
     image does not determine ends in the middle rather than anywhere. A parameter at a bound that
-    the step would leave is held there. The damping, relative to the matrix's diagonal, falls by a
-    factor of five after a step that lowered the sum of squares and rises by as much after one
-    that did not, which is taken back.
+    the step would leave is held there. The damping falls after a step that lowered the sum of
+    squares and rises after one that did not, which is taken back.
     """
     size, lanes = start.shape[0] * 3, start.shape[-1]
     # Nothing is known yet: the first trial is the start itself, and better than this.
@@ -81,7 +78,7 @@ def fit(
         squares=jnp.full(lanes, jnp.inf),
     )
     state = _State(
-        fit=unknown, vector=jnp.zeros((size, lanes)), damping=jnp.full(lanes, _FIRST_DAMPING)
+        fit=unknown, vector=jnp.zeros((size, lanes)), damping=jnp.full(lanes, FIRST_DAMPING)
     )
 
     def step(state: _State, _: None) -> tuple[_State, None]:
@@ -92,12 +89,12 @@ def fit(
         vector -= (precision * away).reshape(size, -1)
         squares += jnp.sum(precision * away**2, axis=(0, 1))
         better = squares < state.fit.squares
-        damping = state.damping * jnp.where(better, _EASE, _TIGHTEN)
+        damping = next_damping(state.damping, better)
         trial = _State(
             fit=Fit(scene=scene, matrix=matrix, squares=squares), vector=vector, damping=damping
         )
         kept = jax.tree.map(lambda new, old: jnp.where(better, new, old), trial, state)
-        return replace(kept, damping=jnp.maximum(damping, _LEAST_DAMPING)), None
+        return replace(kept, damping=damping), None
 
     return jax.lax.scan(step, state, length=steps + 1)[0].fit
 
@@ -107,9 +104,6 @@ def _trial(state: _State, bounds: Bounds) -> Float[Array, "K 3 lanes"]:
     pull = state.vector.reshape(scene.shape)
     held = ((scene <= bounds.lower) & (pull < 0)) | ((scene >= bounds.upper) & (pull > 0))
     free = jnp.where(held, 0.0, 1.0).reshape(len(matrix), -1)
-    diagonal = jnp.diagonal(matrix).T
-    matrix = matrix * (free[:, None] * free) + jnp.eye(len(matrix))[:, :, None] * (
-        state.damping * diagonal + jnp.where(free > 0, 1e-6, 1.0)
-    )
+    matrix = damped(matrix, free, state.damping, floor=1e-6)
     step = solve(cholesky(jax.lax.optimization_barrier(matrix)), state.vector * free)
     return jnp.clip(scene + step.reshape(scene.shape), bounds.lower, bounds.upper)

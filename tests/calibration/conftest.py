@@ -5,9 +5,13 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from distax import Sensor, Targets, expose, make_targets, render
+from distax.calibration.placed import Placed, images_of
+from distax.calibration.waves import Waves
+from distax.offgrid.patch import Patch
 
 
 @partial(jax.jit, static_argnames=("count", "sensor", "dimmest", "brightest"))
@@ -27,3 +31,28 @@ def isolated(
 def singles() -> Callable[..., tuple[jax.Array, Targets]]:
     """`isolated`, to make images with."""
     return isolated
+
+
+@pytest.fixture(scope="session")
+def waves() -> Waves:
+    return Waves.for_window(9, 0.7)
+
+
+@pytest.fixture(scope="session")
+def sources(waves: Waves) -> Placed:
+    """Six sources under a Gaussian, without noise, the last of which tells nothing of the PSF."""
+    rng = np.random.default_rng(0)
+    place, flux = rng.uniform(-0.5, 0.5, (2, 6)), rng.uniform(1e3, 5e3, 6)
+    level = rng.uniform(0.0, 20.0, 6)
+    offsets = np.arange(9) - 4 - place[:, :, None]
+    shape = images_of(waves.at(offsets), waves.gaussian(0.7, 0.8))
+    counts = jnp.asarray((flux * shape.reshape(6, -1).T) + level, jnp.float32)
+    patch = Patch(
+        counts=counts,
+        lower=counts - 0.5,
+        upper=counts + 0.5,
+        variance=1.0 + counts / 4,
+        rounding=jnp.full(6, 1 / 12),
+        origin=jnp.zeros((2, 6), int),
+    )
+    return Placed(np.stack([*place, flux, level]), patch, 9, np.arange(6) < 5)
