@@ -9,10 +9,16 @@ from tests.interop.test_zoo import ROUNDING, load
 
 
 def run(name, function):
-    """What a function makes of the loaded model and its images, and the original's arrays."""
+    """What a function makes of the loaded model and its images, and the original's arrays.
+
+    The model's output is compared on the way: it takes no more to compile.
+    """
     model, images, arrays = load(name)
     with jax.default_matmul_precision("highest"):
-        return jax.jit(function)(model, images), arrays
+        both = jax.jit(lambda model, images: (model(images), function(model, images)))
+        output, found = both(model, images)
+    assert_close(output, arrays["output"], name)
+    return found, arrays
 
 
 def assert_close(found, expected, name):
