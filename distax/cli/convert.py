@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 class Convert:
     """Turn the original toolkit's checkpoints, runs and safetensors files into one another."""
 
-    source: Annotated[Path, tyro.conf.Positional]
+    source: Annotated[str, tyro.conf.Positional]
     """What to read: a .pth checkpoint of the original toolkit (or an .npz file of its arrays), a
     .safetensors file of distax, or the folder of a run."""
-    target: Annotated[Path, tyro.conf.Positional]
+    target: Annotated[str, tyro.conf.Positional]
     """What to write: a .safetensors file, or a folder for a checkpoint, from which `evaluate`,
     `unmix` and `train --resume` go on."""
     model: str | None = None
@@ -43,12 +43,12 @@ class Convert:
         """Read, check, write; say what was written."""
         from distax.weights import write
 
-        to_file = self.target.suffix == ".safetensors"
+        to_file = Path(self.target).suffix == ".safetensors"
         if not to_file:
             self._check_folder()
         model, config = self._read()
         if to_file:
-            write(model, config, self.target, self.half)
+            write(model, config, Path(self.target), self.half)
         else:
             _save(model, config, self.target)
         print(f"{self.target}: {config.model.name}, {_count(model):,} parameters")
@@ -57,7 +57,7 @@ class Convert:
         from distax.training.checkpoints import holds_run
 
         # A number after a dot is a part of a folder's name, such as runs/rate_0.01.
-        if self.target.suffix[1:2].isalpha():
+        if Path(self.target).suffix[1:2].isalpha():
             raise DistaxError(
                 f"{self.target}: no format of weights that can be written; name a .safetensors "
                 "file, or a folder"
@@ -73,7 +73,8 @@ class Convert:
         from distax.training.checkpoints import load_model
         from distax.weights import read
 
-        if self.source.suffix in (".pth", ".pt", ".npz"):
+        suffix = Path(self.source).suffix
+        if suffix in (".pth", ".pt", ".npz"):
             return self._original()
         for name in ("model", "factor", "phi", "q_init", "options"):
             if getattr(self, name) not in (None, {}):
@@ -81,9 +82,7 @@ class Convert:
                     f"--{name.replace('_', '-')} is for checkpoints of the original toolkit; "
                     "leave it out"
                 )
-        return (
-            read(self.source) if self.source.suffix == ".safetensors" else load_model(self.source)
-        )
+        return read(Path(self.source)) if suffix == ".safetensors" else load_model(self.source)
 
     def _original(self) -> "tuple[Model, TrainConfig]":
         from distax.config import ModelConfig, TrainConfig
@@ -98,7 +97,7 @@ class Convert:
             for name, path in {"phi": self.phi, "q_init": self.q_init}.items()
             if path is not None
         }
-        arrays = grokcso.unwrapped(self.model, grokcso.read_arrays(self.source))
+        arrays = grokcso.unwrapped(self.model, grokcso.read_arrays(Path(self.source)))
         given: dict[str, Any] = matrices | self.options
         factor = 3 if self.factor is None else self.factor
         model = grokcso.load(self.model, arrays, factor=factor, **given)
@@ -106,7 +105,7 @@ class Convert:
         return model, TrainConfig(model=ModelConfig(self.model, factor, options))
 
 
-def _save(model: "Model", config: "TrainConfig", folder: Path) -> None:
+def _save(model: "Model", config: "TrainConfig", folder: str) -> None:
     """A checkpoint to go on from, of a model that has not been trained here."""
     from distax.training import checkpoints
     from distax.training.state import init_state, make_optimizer

@@ -38,7 +38,7 @@ class Quickstart:
     run_dir: Path | None = None
     """Folder for the checkpoint, the log, the sample images and the figure; runs/quickstart without
     it, or runs/quickstart_dista where --checkpoint says dista."""
-    checkpoint: Path | None = None
+    checkpoint: str | None = None
     """Score and draw these instead of training: weights that come with distax, such as dista, or
     what else `evaluate` takes."""
     steps: int = CONFIG.steps
@@ -72,10 +72,8 @@ class Quickstart:
     @property
     def folder(self) -> Path:
         """Where all files go."""
-        name = (
-            "quickstart" if self.checkpoint is None else f"quickstart_{self.checkpoint.stem}"
-        )
-        return self.run_dir or Path("runs") / name
+        which = f"_{Path(self.checkpoint).stem}" if self.checkpoint else ""
+        return self.run_dir or Path(f"runs/quickstart{which}")
 
     def _train(self) -> None:
         from distax.training.loop import train

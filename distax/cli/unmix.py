@@ -33,7 +33,7 @@ class Unmix:
     """How: fast, a network's one pass, without anything else said; posterior, expected hits
     maximised by sampling, a dozen images a second on two CPU cores; refine, the best least-squares
     fit, which frames take without anything else said; grid, the model of --checkpoint."""
-    checkpoint: Path | None = None
+    checkpoint: str | None = None
     """What to use: folder of a run of `train` or `quickstart`, a .safetensors file, weights that
     come with distax, or a solver such as fista."""
     sensor: Path | None = None

@@ -24,5 +24,5 @@ def test_what_png_cannot_hold_comes_as_near_as_it_can(tmp_path):
 
 def test_a_checkpoint_that_is_shown_leaves_the_trained_run_alone():
     assert Quickstart().folder == Path("runs/quickstart")
-    assert Quickstart(checkpoint=Path("dista")).folder == Path("runs/quickstart_dista")
-    assert Quickstart(run_dir=Path("here"), checkpoint=Path("dista")).folder == Path("here")
+    assert Quickstart(checkpoint="dista").folder == Path("runs/quickstart_dista")
+    assert Quickstart(run_dir=Path("here"), checkpoint="dista").folder == Path("here")
