@@ -122,6 +122,8 @@ class Unmix:
 
         if not files:
             raise DistaxError("no image files given; name at least one FITS, PNG, TIFF or NPY file")
+        for path in files:
+            _check_name(path)
         if self.table:
             check_table_path(self.table)
         if self.figure:
@@ -184,3 +186,13 @@ class Unmix:
         if self.json is None:
             how = "name a --json file another time, and --resume can go on"
         return f"stopped: {done}{left}; {how}"
+
+
+def _check_name(path: Path) -> None:
+    """Refuse a name that no output could tell of, for those are UTF-8."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise DistaxError(
+            f"{path}: the name is not UTF-8, as outputs are; rename the file"
+        ) from None

@@ -1,5 +1,6 @@
 import csv
 import json
+import os
 
 import jax
 import numpy as np
@@ -231,6 +232,16 @@ def test_a_law_holds_for_images(tmp_path):
     for other in (["--method", "fast"], ["--checkpoint", "fista"]):
         with pytest.raises(SystemExit, match="knows the law it was trained for only"):
             main([*arguments, *options, *other])
+
+
+def test_a_name_that_is_not_utf_8_is_refused_before_anything_is_unmixed(tmp_path, capsys):
+    name = os.fsdecode(b"bad\xff.npy")
+    with pytest.raises(SystemExit) as stop:
+        main(["unmix", "a.npy", name, "--json", str(tmp_path / "a.json")])
+    assert (
+        stop.value.code == f"distax: {name}: the name is not UTF-8, as outputs are; rename the file"
+    )
+    assert not list(tmp_path.iterdir())
 
 
 def test_no_files_is_an_error(tiny_run):
