@@ -69,7 +69,9 @@ class Train:
 
         run = self.resume or self.run_dir
         go_on = self.resume is not None or (self.auto_resume and holds_run(run))
-        best = train(_found_from_anywhere(self.settings), run, resume=go_on)
+        # What --resume names is as the run has it.
+        settings = self.settings if self.resume else _found_from_anywhere(self.settings)
+        best = train(settings, run, resume=go_on)
         if jax.process_index() == 0:
             print_evaluation(best)
 
