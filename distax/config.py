@@ -21,7 +21,8 @@ class ModelConfig:
         and for models without a grid.
       options: further arguments of the model's constructor, such as stages and channels. On the
         command line: --model.options stages 2, or --model.options.stages 2 where a file sets it.
-      module: a Python file that registers the model, for one that distax does not come with.
+      module: a Python file that registers the model, for one that distax does not come with;
+        `distax train` keeps its whole path in the run.
     """
 
     name: str = "dista"

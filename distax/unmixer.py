@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from os import PathLike
 from pathlib import Path
 
 import jax
@@ -95,13 +96,17 @@ class Unmixer:
 
     @classmethod
     def load(
-        cls, name: str | Path, threshold: float | None = None, sensor: Sensor | None = None
+        cls,
+        name: str | PathLike[str],
+        threshold: float | None = None,
+        sensor: Sensor | None = None,
     ) -> "Unmixer":
         """An unmixer with trained weights, or with a solver that needs none.
 
         Args:
-          name: a name that `distax.weights.names` lists, a safetensors file of distax, a training
-            run's folder for its best model, or a registered model without anything to train.
+          name: a name that `distax.weights.names` lists, a safetensors file of distax, the
+            folder of a training run, also in a bucket, for its best model, or a registered model
+            without anything to train.
           threshold: counts a grid node needs to be reported; without it those of the training's
             evaluations, for weights that come with distax and solvers 50.
           sensor: whose images are to be unmixed; a solver takes any (CSIST-100K's without one),
@@ -122,8 +127,8 @@ class Unmixer:
             model, trained_for = weights.load(str(name))
             law, usual = PlacementLaw(), cls.threshold
         else:
-            read = weights.read if Path(name).suffix == ".safetensors" else load_model
-            model, config = read(Path(name))
+            a_file = Path(name).suffix == ".safetensors"
+            model, config = weights.read(Path(name)) if a_file else load_model(name)
             trained_for, law, usual = config.sensor, config.law, config.threshold
         if sensor not in (None, trained_for):
             raise DistaxError(

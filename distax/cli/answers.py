@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from types import EllipsisType
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from jax import Array
@@ -54,6 +54,10 @@ class FrameTarget(Target):
     dec: float | None
 
 
+def _names(kind: type[Target]) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(kind))
+
+
 _ABOUT_IMAGES = ("trusted", "count_probability", "misfit")
 """What is known of an image as a whole."""
 
@@ -75,17 +79,15 @@ class Answer:
     count_probability: float | None
     misfit: float | None
 
+    columns: ClassVar[tuple[str, ...]] = ("file", "image", *_names(Target), *_ABOUT_IMAGES)
+    """Of `rows`."""
+
     @property
     def rows(self) -> Iterator[dict[str, Any]]:
         """What CSV says of each target, by column."""
         about = {name: getattr(self, name) for name in _ABOUT_IMAGES}
         for target in self.targets:
             yield {"file": self.file, "image": self.image} | asdict(target) | about
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """The columns of `rows`."""
-        return ("file", "image", *_names(Target), *_ABOUT_IMAGES)
 
     @property
     def remarks(self) -> list[dict[str, str]]:
@@ -119,17 +121,15 @@ class FrameAnswer:
     threshold: float
     blobs: int
 
+    columns: ClassVar[tuple[str, ...]] = ("file", "image", *_names(FrameTarget))
+    """Of `rows`."""
+
     @property
     def rows(self) -> Iterator[dict[str, Any]]:
         """What CSV says of each target, by column."""
         for target in self.targets:
             flags = {"flags": " ".join(target.flags)}
             yield {"file": self.file, "image": self.image} | asdict(target) | flags
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """The columns of `rows`."""
-        return ("file", "image", *_names(FrameTarget))
 
     @property
     def remarks(self) -> list[dict[str, str]]:
@@ -141,10 +141,6 @@ def _remark(target: FrameTarget) -> dict[str, str]:
     sky = {"ra / °": target.ra, "dec / °": target.dec}
     on_sky = {name: f"{angle:.6f}" for name, angle in sky.items() if angle is not None}
     return {"blob": str(target.blob)} | on_sky | {"": ", ".join(target.flags)}
-
-
-def _names(kind: type[Target]) -> tuple[str, ...]:
-    return tuple(field.name for field in fields(kind))
 
 
 def answers_for(sources: Sequence[tuple[Path, int]], found: Targets) -> list[Answer]:
@@ -249,9 +245,12 @@ def _with_std(value: float, std: float | None, digits: int) -> str:
 
 
 def to_csv(answers: Sequence[Answer | FrameAnswer]) -> str:
-    """A line a target under a header line; what does not apply to it stays empty."""
+    """A line a target under a header line; what does not apply to it stays empty.
+
+    Without answers the header is that of images.
+    """
     text = io.StringIO()
-    columns = _union(answer.columns for answer in answers)
+    columns = _union(answer.columns for answer in answers or (Answer,))
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(row for answer in answers for row in answer.rows)

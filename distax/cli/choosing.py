@@ -13,7 +13,7 @@ Method = Literal["fast", "posterior", "refine", "grid"]
 
 def chosen_unmixer(
     method: Method | None,
-    checkpoint: Path | None,
+    checkpoint: str | None,
     threshold: float | None,
     sensor_file: Path | None = None,
 ) -> "Unmixer":

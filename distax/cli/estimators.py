@@ -28,7 +28,7 @@ class Estimators:
     """
 
     method: Method | None
-    checkpoint: Path | None
+    checkpoint: str | None
     sensor_file: Path | None
     threshold: float | None
     law: LawOptions
@@ -83,7 +83,7 @@ class Estimators:
         """All that answers depend on besides files and the version, as JSON holds it."""
         about = {
             "method": self.method,
-            "checkpoint": self.checkpoint and str(self.checkpoint),
+            "checkpoint": self.checkpoint,
             "sensor": asdict(self.sensor),
             "threshold": self.threshold,
             "law": asdict(self.law),

@@ -27,7 +27,7 @@ class Evaluate:
     method: Method | None = None
     """What to score: fast, a network's one pass, without anything else said; refine, the best fit;
     posterior; grid, the model of --checkpoint."""
-    checkpoint: Path | None = None
+    checkpoint: str | None = None
     """What to score: folder of a run of `train` or `quickstart`, a .safetensors file, weights that
     come with distax, or a solver such as fista."""
     sensor: Path | None = None
@@ -80,7 +80,7 @@ class Evaluate:
         if self.json:
             about = {
                 "method": unmixer.method,
-                "checkpoint": self.checkpoint and str(self.checkpoint),
+                "checkpoint": self.checkpoint,
                 "sensor": asdict(unmixer.sensor),
                 "data": self.dataset and f"{self.dataset}/{self.split}",
                 "seed": None if self.dataset else self.seed,

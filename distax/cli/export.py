@@ -18,7 +18,7 @@ class Export:
     method: Method | None = None
     """What to write: fast, the network that comes with distax, without anything else said; refine,
     the best least-squares fit; grid, the model of --checkpoint. Posterior cannot be written."""
-    checkpoint: Path | None = None
+    checkpoint: str | None = None
     """What to write: folder of a run of `train` or `quickstart`, a .safetensors file, weights that
     come with distax, or a solver such as fista."""
     sensor: Path | None = None

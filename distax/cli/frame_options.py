@@ -39,7 +39,7 @@ class FrameOptions:
     def unmixer(
         self,
         method: Method | None,
-        checkpoint: Path | None,
+        checkpoint: str | None,
         sensor_file: Path | None = None,
         law: LawOptions = LawOptions(),
     ) -> "FrameUnmixer":

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Annotated, Any, Union
 
-from distax.errors import DistaxError, DistaxWarning, Terminated
+from distax.errors import DistaxError, DistaxWarning, Terminated, first_line
 from distax.interruption import plain_sigint
 
 # Options of `train` that go without the group they belong to.
@@ -26,6 +26,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             command.run()
     except DistaxError as error:
         sys.exit(f"distax: {error}")
+    except ImportError as error:
+        # Such as gcsfs, for which storage is asked as soon as a bucket is named.
+        sys.exit(f"distax: a package is missing ({first_line(error)}); install it and try again")
     except Terminated as error:
         print(f"distax: {error}", file=sys.stderr)
         sys.exit(128 + signal.SIGTERM)

@@ -13,6 +13,7 @@ from distax.cli.answers import Answer, FrameAnswer
 from distax.cli.estimators import Estimators
 from distax.cli.target_table import Means
 from distax.cli.unmix_report import MAX_PICTURES
+from distax.errors import DistaxError
 from distax.figures import MAX_ROWS
 from distax.frame_figures import MAX_FRAMES, picture_of
 from distax.frames import FrameTargets
@@ -85,13 +86,19 @@ class Pictures:
             self.images[source] = pixels, found
 
     def draw(self, estimators: Estimators) -> None:
-        """Draw the figure, if one is asked for and there is anything to show."""
+        """Draw the figure, if one is asked for.
+
+        Raises:
+          DistaxError: there is nothing to show, or it cannot be written.
+        """
         from distax.figures import draw_unmixing
         from distax.frame_figures import draw_frames, draw_frames_and_images
 
         images = self._unmixed(MAX_ROWS)
-        if self.figure is None or not (self.frames or images):
+        if self.figure is None:
             return
+        if not (self.frames or images):
+            raise DistaxError(f"{self.figure}: not drawn: nothing was unmixed that it could show")
         if not images:
             return draw_frames(self.figure, self.frames)
         names = [_title(source) for source in images]

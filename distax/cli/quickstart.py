@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 from distax.config import ModelConfig, OptimizerConfig, TrainConfig
 
 if TYPE_CHECKING:
+    import numpy as np
     from jax import Array
 
     from distax.models import Model
+    from distax.sensor import Sensor
     from distax.targets import Targets
     from distax.unmixer import Unmixer
 
@@ -33,9 +35,10 @@ class Quickstart:
     --checkpoint nothing is trained, and it takes less than a minute.
     """
 
-    run_dir: Path = Path("runs/quickstart")
-    """Folder for the checkpoint, the log, the sample images and the figure."""
-    checkpoint: Path | None = None
+    run_dir: Path | None = None
+    """Folder for the checkpoint, the log, the sample images and the figure; runs/quickstart without
+    it, or runs/quickstart_dista where --checkpoint says dista."""
+    checkpoint: str | None = None
     """Score and draw these instead of training: weights that come with distax, such as dista, or
     what else `evaluate` takes."""
     steps: int = CONFIG.steps
@@ -56,40 +59,56 @@ class Quickstart:
         if self.checkpoint is None:
             self._train()
             print(f"trained in {time.perf_counter() - start:.0f} s; scoring it", flush=True)
-        unmixer = Unmixer.load(self.checkpoint or self.run_dir)
+        unmixer = Unmixer.load(self.checkpoint or self.folder)
         assert unmixer.model is not None
         images, truth = simulate(jax.random.key(1), self.images, unmixer.sensor, unmixer.law)
         result = evaluate(unmixer.model, images, truth, unmixer.sensor)
         print_evaluation(result, _ceiling(unmixer.model, truth) | PUBLISHED)
         self._draw_samples(unmixer, images, truth)
         kept = "" if self.checkpoint else "checkpoint, "
-        print(f"{self.run_dir}: {kept}figure.png, and its images in samples/")
+        print(f"{self.folder}: {kept}figure.png, and its images in samples/")
         print(f"{time.perf_counter() - start:.0f} s in all")
+
+    @property
+    def folder(self) -> Path:
+        """Where all files go."""
+        which = f"_{Path(self.checkpoint).stem}" if self.checkpoint else ""
+        return self.run_dir or Path(f"runs/quickstart{which}")
 
     def _train(self) -> None:
         from distax.training.loop import train
 
         config = replace(CONFIG, steps=self.steps)
-        train(config, self.run_dir, resume=(self.run_dir / "last").is_dir())
+        train(config, self.folder, resume=(self.folder / "last").is_dir())
 
     def _draw_samples(self, unmixer: "Unmixer", images: "Array", truth: "Targets") -> None:
         """A figure of one image for each number of targets, and the images as PNG files."""
         import jax
         import numpy as np
-        from PIL import Image
 
         from distax.figures import draw_unmixing
-        from distax.files import whole_file
 
         counts = np.unique(truth.count)
         chosen = np.array([int(np.argmax(truth.count == count)) for count in counts])
         samples, targets = jax.tree.map(lambda leaf: np.asarray(leaf[chosen]), (images, truth))
         names = [f"{count}_targets.png" for count in counts]
         for name, sample in zip(names, samples, strict=True):
-            with whole_file(self.run_dir / "samples" / name) as path:
-                Image.fromarray(sample.astype(np.uint8)).save(path)
-        figure = self.run_dir / "figure.png"
+            _save_png(self.folder / "samples" / name, sample, unmixer.sensor)
+        figure = self.folder / "figure.png"
         draw_unmixing(figure, samples, unmixer(samples), unmixer.sensor, names, targets)
+
+
+def _save_png(path: Path, image: "np.ndarray", sensor: "Sensor") -> None:
+    """Save an image as PNG, which holds whole counts, of 16 bits where 8 are too few."""
+    import numpy as np
+    from PIL import Image
+
+    from distax.files import whole_file
+
+    counts = np.uint8 if sensor.white <= np.iinfo(np.uint8).max else np.uint16
+    held = np.clip(np.round(image), 0, np.iinfo(counts).max).astype(counts)
+    with whole_file(path) as temporary:
+        Image.fromarray(held).save(temporary)
 
 
 def _ceiling(model: "Model", truth: "Targets") -> dict[str, Sequence[float]]:

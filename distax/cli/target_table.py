@@ -109,7 +109,7 @@ def _table(
 
 def _one_unit(path: Path, answers: Sequence[Answer | FrameAnswer]) -> str:
     """Of all intensities; astropy's name of counts if the files do not say."""
-    units = {getattr(answer, "unit", "") or "ct" for answer in answers}
+    units = {getattr(answer, "unit", "") or "ct" for answer in answers} or {"ct"}
     if len(units) > 1:
         raise DistaxError(
             f"{path}: not written: intensities are in {' and '.join(sorted(units))}, and a column "

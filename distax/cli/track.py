@@ -23,7 +23,7 @@ class Track:
     """How frames are unmixed: refine, the best least-squares fit, unless --checkpoint names a
     model; posterior, better and a hundred times slower; fast, for targets that share a pixel in
     every frame; grid, the model of --checkpoint."""
-    checkpoint: Path | None = None
+    checkpoint: str | None = None
     """What to use: folder of a run of `train` or `quickstart`, a .safetensors file, weights that
     come with distax, or a solver such as fista."""
     threshold: float | None = None

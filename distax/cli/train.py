@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -69,9 +69,22 @@ class Train:
 
         run = self.resume or self.run_dir
         go_on = self.resume is not None or (self.auto_resume and holds_run(run))
-        best = train(self.settings, run, resume=go_on)
+        # What --resume names is as the run has it.
+        settings = self.settings if self.resume else _found_from_anywhere(self.settings)
+        best = train(settings, run, resume=go_on)
         if jax.process_index() == 0:
             print_evaluation(best)
+
+
+def _found_from_anywhere(settings: TrainConfig) -> TrainConfig:
+    """The configuration with the whole path of the file that registers the model, if it has one.
+
+    The run keeps it, and may be used from another folder.
+    """
+    model = settings.model
+    if model.module is None:
+        return settings
+    return replace(settings, model=replace(model, module=str(Path(model.module).resolve())))
 
 
 def _value_of(option: str, arguments: Sequence[str]) -> str | None:

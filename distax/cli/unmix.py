@@ -1,6 +1,9 @@
 """`distax unmix`: the targets in image files."""
 
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -30,7 +33,7 @@ class Unmix:
     """How: fast, a network's one pass, without anything else said; posterior, expected hits
     maximised by sampling, a dozen images a second on two CPU cores; refine, the best least-squares
     fit, which frames take without anything else said; grid, the model of --checkpoint."""
-    checkpoint: Path | None = None
+    checkpoint: str | None = None
     """What to use: folder of a run of `train` or `quickstart`, a .safetensors file, weights that
     come with distax, or a solver such as fista."""
     sensor: Path | None = None
@@ -66,7 +69,8 @@ class Unmix:
         """Unmix every file that can be read; name those that cannot and fail at the end.
 
         Raises:
-          DistaxError: options that do not go together, or some files could not be unmixed.
+          DistaxError: options that do not go together, or some files could not be unmixed or
+            written.
           KeyboardInterrupt, Terminated: stopped; what was found until then is written.
         """
         from distax.interruption import sigterm
@@ -79,9 +83,14 @@ class Unmix:
         except (KeyboardInterrupt, Terminated) as stop:
             self._write(work)
             raise type(stop)(self._stopped(work.record())) from None
-        self._write(work)
+        unwritten = self._write(work)
+        problems = []
         if work.failed:
-            raise DistaxError(f"{len(work.failed)} of {len(work.files)} files could not be unmixed")
+            problems.append(f"{len(work.failed)} of {len(work.files)} files could not be unmixed")
+        if unwritten:
+            problems.append(f"{unwritten} of the files asked for could not be written")
+        if problems:
+            raise DistaxError("; ".join(problems))
 
     def _work(self) -> "Unmixing":
         """What is to be done, and what is done already."""
@@ -114,6 +123,8 @@ class Unmix:
 
         if not files:
             raise DistaxError("no image files given; name at least one FITS, PNG, TIFF or NPY file")
+        for path in files:
+            _check_name(path)
         if self.table:
             check_table_path(self.table)
         if self.figure:
@@ -126,30 +137,44 @@ class Unmix:
                     "by as many commands"
                 )
 
-    def _write(self, work: "Unmixing") -> None:
-        """Print and write what was found."""
+    def _write(self, work: "Unmixing") -> int:
+        """Write and print what was found; name what cannot be written, and count it."""
         import numpy as np
 
-        from distax.cli.answers import Answer, print_table, to_csv
-        from distax.cli.target_table import Means, write_table
-        from distax.files import write_text
+        from distax.cli.answers import Answer, print_table
         from distax.unmixer import warn_of_misfits
 
-        record = work.record()
-        if self.json:
-            record.write(self.json)
-        if not (answers := record.images):
-            return
-        misfits = [answer.misfit for answer in answers if isinstance(answer, Answer)]
+        record, unwritten = work.record(), 0
+        for write in self._outputs(work, record):
+            try:
+                write()
+            except DistaxError as error:
+                print(f"distax: {error}", file=sys.stderr)
+                unwritten += 1
+        misfits = [answer.misfit for answer in record.images if isinstance(answer, Answer)]
         warn_of_misfits(np.array([misfit for misfit in misfits if misfit is not None]))
-        print_table(answers)
+        if record.images:
+            print_table(record.images)
+        return unwritten
+
+    def _outputs(self, work: "Unmixing", record: "Record") -> Iterator[Callable[[], None]]:
+        """What writes each of the files asked for."""
+        from distax.cli.answers import to_csv
+        from distax.cli.target_table import Means, write_table
+        from distax.files import write_text
+
+        answers = record.images
+        if self.json:
+            yield partial(record.write, self.json)
         if self.csv:
-            write_text(self.csv, to_csv(answers))
+            yield partial(write_text, self.csv, to_csv(answers))
         if self.table:
             header = Means.header(map(work.estimators.means, answers))
-            write_table(self.table, answers, header)
-        work.pictures.write_report(answers, work.estimators)
-        work.pictures.draw(work.estimators)
+            yield partial(write_table, self.table, answers, header)
+        if self.report:
+            yield partial(work.pictures.write_report, answers, work.estimators)
+        if self.figure:
+            yield partial(work.pictures.draw, work.estimators)
 
     def _stopped(self, record: "Record") -> str:
         """How far it came, and how to go on."""
@@ -162,3 +187,13 @@ class Unmix:
         if self.json is None:
             how = "name a --json file another time, and --resume can go on"
         return f"stopped: {done}{left}; {how}"
+
+
+def _check_name(path: Path) -> None:
+    """Refuse a name that no output could tell of, for those are UTF-8."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise DistaxError(
+            f"{path}: the name is not UTF-8, as outputs are; rename the file"
+        ) from None

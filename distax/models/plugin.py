@@ -21,7 +21,10 @@ def import_module_file(path: str) -> None:
     if name in sys.modules:
         return
     if file.suffix != ".py" or not file.is_file():
-        raise DistaxError(f"{path}: no such Python file; give the one that registers the model")
+        elsewhere = "" if Path(path).is_absolute() else ", or start distax in the folder it is in"
+        raise DistaxError(
+            f"{path}: no such Python file; put the one that registers the model there{elsewhere}"
+        )
     spec = importlib.util.spec_from_file_location(name, file)
     assert spec is not None
     assert spec.loader is not None

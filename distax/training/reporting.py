@@ -4,6 +4,7 @@ import json
 import sys
 import time
 from contextlib import ExitStack
+from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from etils import epath
 from rich.console import Console
 
 from distax.errors import DistaxError
+from distax.files import write_text
 from distax.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -25,7 +27,7 @@ class Reporter:
     only the screen.
 
     Args:
-      run: the run's folder; the files there are added to.
+      run: the run's folder; the files there are added to, and lose what they say of later steps.
       steps: steps in all.
       start: steps already done.
 
@@ -39,19 +41,20 @@ class Reporter:
         self._lines: IO[str] | None = None
         self._events: SummaryWriter | None = None
         if self._speaks and "://" not in str(run):
-            self._open(run)
+            self._open(Path(run), start)
         self._steps = steps
         self.start_clock(start)
         self._bar = progress_bar("step", Console(), shown=self._speaks and sys.stdout.isatty())
         self._task = self._bar.add_task("", total=steps, completed=start)
 
-    def _open(self, run: epath.Path) -> None:
+    def _open(self, run: Path, start: int) -> None:
         from tensorboardX import SummaryWriter
 
         try:
             run.mkdir(parents=True, exist_ok=True)
+            _drop_lines_after(start, run / "metrics.jsonl")
             self._lines = (run / "metrics.jsonl").open("a", encoding="utf-8")
-            self._events = SummaryWriter(str(run / "tensorboard"))
+            self._events = SummaryWriter(str(run / "tensorboard"), purge_step=start + 1)
         except OSError as error:
             raise DistaxError(f"{run}: cannot be written ({error.strerror})") from error
         self._files.callback(self._lines.close)
@@ -93,3 +96,18 @@ class Reporter:
             self._bar.update(self._task, completed=step, description=text)
         elif self._speaks:
             print(f"step {step}/{self._steps}  {text}", flush=True)
+
+
+def _drop_lines_after(step: int, log: Path) -> None:
+    """Leave only the lines up to a step: a run that crashed later does the later steps again."""
+    if log.exists():
+        lines = log.read_text(encoding="utf-8").splitlines(keepends=True)
+        write_text(log, "".join(line for line in lines if _is_up_to(step, line)))
+
+
+def _is_up_to(step: int, line: str) -> bool:
+    """Whether a line tells of no later step, and is whole: a crash may have left a part of it."""
+    try:
+        return bool(json.loads(line)["step"] <= step)
+    except (ValueError, KeyError, TypeError):
+        return False

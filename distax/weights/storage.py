@@ -6,6 +6,7 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from etils import epath
 from flax import nnx
 
 from distax.config import TrainConfig, from_dict
@@ -17,11 +18,11 @@ from distax.training.checkpoints import check_arrays, load_model
 from distax.training.state import abstract_model
 
 
-def export(run: Path, path: Path, half: bool = False) -> None:
+def export(run: epath.PathLike, path: Path, half: bool = False) -> None:
     """Write the best model of a training run to a safetensors file.
 
     Args:
-      run: the run's folder.
+      run: the run's folder, also in a bucket.
       path: the file.
       half: as for `write`.
 

@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -21,7 +19,7 @@ def test_methods_that_need_no_model(method):
 
 @pytest.mark.parametrize("method", [None, "grid"])
 def test_the_model_of_a_run(method, tiny_run):
-    unmixer = chosen_unmixer(method, tiny_run, 20.0)
+    unmixer = chosen_unmixer(method, str(tiny_run), 20.0)
     assert (unmixer.method, unmixer.threshold) == ("grid", 20.0)
     assert type(unmixer.model).__name__ == "Dista"
 
@@ -36,7 +34,7 @@ def test_the_model_of_a_run(method, tiny_run):
 )
 def test_options_that_contradict_each_other(method, has_checkpoint, message, tiny_run):
     with pytest.raises(DistaxError, match=message):
-        chosen_unmixer(method, tiny_run if has_checkpoint else None, 50.0)
+        chosen_unmixer(method, str(tiny_run) if has_checkpoint else None, 50.0)
 
 
 @pytest.fixture
@@ -58,14 +56,14 @@ def test_the_networks_own_sensor_is_unmixed_by_the_network(tmp_path):
 
 
 def test_a_solver_takes_any_sensor(narrow):
-    unmixer = chosen_unmixer(None, Path("fista"), 50.0, narrow)
+    unmixer = chosen_unmixer(None, "fista", 50.0, narrow)
     assert (unmixer.method, unmixer.sensor) == ("grid", Sensor(height=9, sigma=0.4))
     assert unmixer(np.zeros((1, 9, 11))).mask.shape[0] == 1
 
 
 @pytest.mark.parametrize("method", ["fast", "run"])
 def test_weights_for_another_sensor_are_refused_in_one_line(method, narrow, tiny_run):
-    checkpoint = tiny_run if method == "run" else None
+    checkpoint = str(tiny_run) if method == "run" else None
     with pytest.raises(DistaxError, match=r"trained for Sensor.*, not for Sensor") as error:
         chosen_unmixer("fast" if method == "fast" else None, checkpoint, 50.0, narrow)
     assert "\n" not in str(error.value)

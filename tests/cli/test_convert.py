@@ -102,8 +102,22 @@ def test_a_broken_file_is_named(tmp_path):
         assert str(path) in refused([path, tmp_path / "run", *options])
 
 
-def test_the_model_of_a_run_is_known(tmp_path, tiny_run):
-    assert "leave it out" in refused([tiny_run, tmp_path / "a.safetensors", "--model", "dista"])
+@pytest.mark.parametrize(
+    "option",
+    ["--model=dista", "--factor=3", "--factor=0", "--phi=a.npy", "--q-init=a.npy", "--options a 1"],
+)
+def test_what_a_run_says_itself_cannot_be_said(tmp_path, tiny_run, option):
+    message = refused([tiny_run, tmp_path / "a.safetensors", *option.split()])
+    name = option.replace(" ", "=").partition("=")[0]
+    assert message.endswith(f"{name} is for checkpoints of the original toolkit; leave it out")
+
+
+def test_a_target_is_a_safetensors_file_or_a_folder(tmp_path, tiny_run):
+    assert "w.pth: no format of weights" in refused([tiny_run, tmp_path / "w.pth"])
+    assert "--half is for a .safetensors file" in refused([tiny_run, tmp_path / "w", "--half"])
+    assert not list(tmp_path.iterdir())
+    main(["convert", str(tiny_run), str(tmp_path / "rate_0.01")])
+    assert load_model(tmp_path / "rate_0.01")[1] == load_model(tiny_run)[1]
 
 
 def test_half_precision_halves_the_file(tiny_run, tmp_path):

@@ -65,6 +65,18 @@ def test_errors_are_one_line_and_status_1(capsys, tmp_path):
     assert err.count("\n") == 1
 
 
+def test_a_missing_package_is_named_in_one_line(capsys, monkeypatch):
+    def without_gcsfs(self):
+        raise ImportError("Please install gcsfs to access Google Storage")
+
+    monkeypatch.setattr("distax.cli.evaluate.Evaluate.run", without_gcsfs)
+    assert run(capsys, "evaluate") == (
+        *(1, ""),
+        "distax: a package is missing (Please install gcsfs to access Google Storage); install it "
+        "and try again\n",
+    )
+
+
 def test_an_interrupt_from_the_keyboard_has_its_status(capsys, monkeypatch):
     def interrupted(self):
         raise KeyboardInterrupt

@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 
 from distax import DistaxError, Sensor
+from distax.cli import report
 from distax.cli.main import main
 from distax.cli.train import Train
 from distax.config import DataConfig, ModelConfig, TrainConfig
 from distax.errors import Terminated
 from distax.interop.sensor_file import write_sensor
 from distax.psf import MeasuredPsf
-from distax.training import checkpoints
+from distax.training import checkpoints, loop
 
 TINY = shlex.split(
     "--model.options stages 1 channels 4 hidden 8 --batch-size 8 --log-every 2 --eval-every 3 "
@@ -55,6 +56,30 @@ def test_a_measured_psf_comes_from_a_file_and_is_no_subcommand(tmp_path, monkeyp
     monkeypatch.setattr(Train, "run", lambda self: ran.append(self))
     main(["train", "--config", str(tmp_path / "a.toml"), "--steps", "9"])
     assert ran[0].settings == TrainConfig(sensor=sensor, steps=9)
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """The configurations of runs that `train` would do."""
+    trained = []
+    monkeypatch.setattr(loop, "train", lambda settings, run, resume: trained.append(settings))
+    monkeypatch.setattr(report, "print_evaluation", lambda best: None)
+    return trained
+
+
+@pytest.mark.parametrize("said", ["--model.module=upsampler.py", "--config=upsampler.toml"])
+def test_the_file_of_a_model_is_found_from_anywhere(said, trained, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "upsampler.toml").write_text('[model]\nmodule = "upsampler.py"\n')
+    main(["train", said])
+    assert trained[0].model == ModelConfig(module=str(tmp_path / "upsampler.py"))
+
+
+def test_a_run_that_has_the_file_of_a_model_otherwise_can_be_resumed(trained, monkeypatch):
+    saved = TrainConfig(model=ModelConfig(module="upsampler.py"))
+    monkeypatch.setattr(checkpoints, "read_about", lambda run, which: (saved, None))
+    main(["train", "--resume", "runs/upsampler"])
+    assert trained == [saved]
 
 
 def test_a_resumed_run_has_its_own_configuration(tiny_run, tiny_config):

@@ -1,9 +1,11 @@
 import csv
 import json
+import os
 
 import jax
 import numpy as np
 import pytest
+from astropy.table import Table
 from PIL import Image
 
 from distax import Sensor, Unmixer
@@ -158,6 +160,53 @@ def test_a_bad_file_does_not_stop_the_others_and_fails_the_command(
     assert [a["file"] for a in record["images"]] == [str(one)]
 
 
+def test_without_answers_what_is_written_is_empty_and_no_figure_is_drawn(tmp_path, capsys):
+    paths = {kind: tmp_path / f"a.{kind}" for kind in ("csv", "json", "fits", "html", "png")}
+    options = ("--csv", "--json", "--table", "--report", "--figure")
+    for path in paths.values():
+        path.write_text("of an earlier run")
+    outputs = [f"{option}={path}" for option, path in zip(options, paths.values(), strict=True)]
+    with pytest.raises(SystemExit) as stop:
+        main(["unmix", str(tmp_path / "none.png"), "--checkpoint", "fista", *outputs])
+    assert str(stop.value) == (
+        "distax: 1 of 1 files could not be unmixed; 1 of the files asked for could not be written"
+    )
+    assert f"distax: {paths['png']}: not drawn" in capsys.readouterr().err
+    (header,) = read_csv(paths["csv"])
+    assert header[:3] == ["file", "image", "row"]
+    table = Table.read(paths["fits"])
+    assert (len(table), table.colnames[:3]) == (0, ["file", "image", "row"])
+    assert json.loads(paths["json"].read_text())["images"] == []
+    assert "<dt>Files</dt><dd>0</dd>" in paths["html"].read_text()
+
+
+def test_a_file_that_cannot_be_written_does_not_stop_the_others(tiny_run, files, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    outputs = [f"--json={tmp_path / 'file' / 'a.json'}", f"--table={tmp_path / 'file' / 'a.fits'}"]
+    outputs += [f"--csv={tmp_path / 'a.csv'}", f"--figure={tmp_path / 'a.png'}"]
+    with pytest.raises(SystemExit, match="distax: 2 of the files asked for could not be written"):
+        main(["unmix", str(files[1]), "--checkpoint", str(tiny_run), *outputs])
+    lines = capsys.readouterr().err.splitlines()
+    names = [str(tmp_path / "file" / name) for name in ("a.json", "a.fits")]
+    assert [line.split(": ")[1] for line in lines] == names
+    assert all(": cannot be written (" in line for line in lines)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.csv", "a.png", "file"]
+
+
+def test_a_stopped_run_has_its_status_whatever_cannot_be_written(tmp_path, monkeypatch, capsys):
+    def interrupted(path, extension):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("distax.cli.unmixing.open_frames", interrupted)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SystemExit) as stop:
+        main(["unmix", "a.png", "--checkpoint=fista", f"--csv={tmp_path / 'file' / 'a.csv'}"])
+    assert stop.value.code == 130
+    unwritten, stopped = capsys.readouterr().err.splitlines()
+    assert "a.csv: cannot be written" in unwritten
+    assert stopped.startswith("distax: stopped: 0 of 1 files are finished")
+
+
 def test_a_bad_image_in_a_stack_is_named_and_the_others_are_answered(files, tmp_path, capsys):
     images, _, _ = files
     np.save(tmp_path / "stack.npy", np.stack([images[0], images[1] + 300, images[2]]))
@@ -183,6 +232,16 @@ def test_a_law_holds_for_images(tmp_path):
     for other in (["--method", "fast"], ["--checkpoint", "fista"]):
         with pytest.raises(SystemExit, match="knows the law it was trained for only"):
             main([*arguments, *options, *other])
+
+
+def test_a_name_that_is_not_utf_8_is_refused_before_anything_is_unmixed(tmp_path, capsys):
+    name = os.fsdecode(b"bad\xff.npy")
+    with pytest.raises(SystemExit) as stop:
+        main(["unmix", "a.npy", name, "--json", str(tmp_path / "a.json")])
+    assert (
+        stop.value.code == f"distax: {name}: the name is not UTF-8, as outputs are; rename the file"
+    )
+    assert not list(tmp_path.iterdir())
 
 
 def test_no_files_is_an_error(tiny_run):

@@ -36,8 +36,10 @@ def test_a_file_registers_its_model_once(tmp_path, monkeypatch):
 
 
 def test_what_is_no_python_file_is_named(tmp_path):
-    with pytest.raises(DistaxError, match=r"none\.py: no such Python file"):
+    with pytest.raises(DistaxError, match=r"none\.py: no such Python file; .* model there$"):
         import_module_file(str(tmp_path / "none.py"))
+    with pytest.raises(DistaxError, match=r"none\.py: .* start distax in the folder it is in$"):
+        import_module_file("none.py")
 
 
 def test_a_file_that_fails_is_named_with_the_reason(tmp_path):
