@@ -17,6 +17,12 @@ from distax.keys import threefry
 from distax.psf import MeasuredPsf, Psf, per_axis, profiles, responses
 from distax.targets import Targets
 
+_HALF_STEP = 0.5
+"""Half the digitiser's step in counts."""
+_REAL_HALF_STEP, _REAL_SHARE = 0.05, 0.1
+"""What a sensor that delivers real numbers is taken to know them to: counts, and share of its
+noise; the less of the two."""
+
 
 @dataclass(frozen=True)
 class Sensor:
@@ -79,6 +85,34 @@ class Sensor:
         """The largest count the sensor can deliver (infinite for an ideal one)."""
         digital = math.inf if self.bit_depth is None else 2.0**self.bit_depth - 1
         return min(digital, math.inf if self.full_well is None else self.full_well)
+
+    @property
+    def half_step(self) -> float:
+        """How far in counts a reading may be from what it was before rounding.
+
+        A sensor that keeps reals is taken to know them to a small part of its noise.
+        """
+        if self.bit_depth is not None:
+            return _HALF_STEP
+        shot = self.background / (self.electrons_per_count or math.inf)
+        noise = math.sqrt(self.read_noise**2 + shot)
+        return min(_REAL_HALF_STEP, _REAL_SHARE * noise) if noise > 0 else _REAL_HALF_STEP
+
+    @property
+    def rounding_variance(self) -> float:
+        """Variance in counts² of the rounding error."""
+        return (2 * self.half_step) ** 2 / 12
+
+    def noise_variance(self, level: Float[Array, "*pixels"]) -> Float[Array, "*pixels"]:
+        """Variance in counts² of pixels that expect a level in counts, rounding error aside.
+
+        Args:
+          level: expected counts, the background included.
+        """
+        read = self.read_noise**2
+        if self.electrons_per_count is None:
+            return jnp.full_like(level, read)
+        return read + jnp.maximum(level, 0.0) / self.electrons_per_count
 
     def sampling_matrix(self, factor: int) -> Float[Array, "pixels nodes"]:
         """Φ: the image (row-major pixels) of a unit target at each node of the sub-pixel grid.

@@ -89,9 +89,7 @@ def _noise(
     expected: Float[Array, "*batch height width"], sensor: Sensor
 ) -> Float[Array, "*batch height width"]:
     """Standard deviation of each pixel in counts."""
-    variance = jnp.full_like(expected, sensor.read_noise**2 + (sensor.bit_depth is not None) / 12)
-    if sensor.electrons_per_count is not None:
-        variance += jnp.maximum(expected, 0.0) / sensor.electrons_per_count
+    variance = sensor.noise_variance(expected) + (sensor.bit_depth is not None) / 12
     return jnp.sqrt(jnp.maximum(variance, _DARK_VARIANCE))
 
 

@@ -11,7 +11,7 @@ from distax.errors import check_positive
 from distax.offgrid import solver
 from distax.offgrid.likelihood import image_of, residual_and_weight
 from distax.offgrid.patch import Patch
-from distax.offgrid.prior import host_range, intensity_range, starting_scenes, steps_between
+from distax.offgrid.prior import host_range, intensity_bounds, starting_scenes, steps_between
 from distax.offgrid.solver import Bounds, Fit
 from distax.psf import Psf
 from distax.pytree import pytree
@@ -110,9 +110,8 @@ def bounds_around(start: Float[Array, "K 3 lanes"], patch: Patch, law: Placement
         rows = jnp.stack([*position, jnp.full(position.shape[-1:], intensity)])
         return jnp.broadcast_to(rows, start.shape)
 
-    middle = (law.min_intensity + law.max_intensity) / 2
-    half = intensity_range(law) / 2
-    return Bounds(lower=box(host - reach, middle - half), upper=box(host + reach, middle + half))
+    dimmest, brightest = intensity_bounds(law)
+    return Bounds(lower=box(host - reach, dimmest), upper=box(host + reach, brightest))
 
 
 def _weigh(fit: Fit, bounds: Bounds) -> BestFit:

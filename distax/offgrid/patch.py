@@ -81,10 +81,7 @@ def cut(
     upper = jnp.where(known & (images < sensor.white), counts + half_step, jnp.inf)
     if sensor.bit_depth is not None:
         lower = jnp.where(images <= 0.0, -jnp.inf, lower)
-    variance = jnp.full(counts.shape, sensor.read_noise**2)
-    if sensor.electrons_per_count is not None:
-        level = jnp.maximum(counts + sensor.background, 1.0)
-        variance = variance + level / sensor.electrons_per_count
+    variance = sensor.noise_variance(jnp.maximum(counts + sensor.background, 1.0))
     width = window_width(sensor, law)
 
     def around(pixels: Float[Array, "N height width"], outside: float) -> Float[Array, "pixels N"]:

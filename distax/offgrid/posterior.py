@@ -30,7 +30,8 @@ def posterior(
     """Targets `[N, K]` that maximise the expected number of hits under the posterior.
 
     Images are sampled together with those of the same count, and an answer depends on its image,
-    the seed and the settings alone.
+    the seed and the settings alone. Where the law rules out every scene that comes near to
+    explaining an image, the answer of `fitted` stays and is not to be trusted.
 
     Args:
       images: raw images in counts.
@@ -58,8 +59,10 @@ def posterior_of_windows(
         sample = partial(_sample, noise=noise, sensor=sensor, law=law)
         rows = jax.tree.map(partial(_rows, chosen), (windows, misfit))
         found = in_batches(sample, rows, _images_at_once())
+        sampled = np.isfinite(found.position).all(axis=(1, 2))
         for name in _SAMPLED:
-            getattr(answer, name)[chosen, :count] = getattr(found, name)
+            getattr(answer, name)[chosen[sampled], :count] = getattr(found, name)[sampled]
+        answer.trusted[chosen[~sampled]] = False
     return answer
 
 

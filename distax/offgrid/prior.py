@@ -46,8 +46,8 @@ def log_prior(
     """Logarithm of the law's density up to a constant; -inf where the law rules a scene out."""
     low, high = host_range(scene, patch, law)
     hosts = jnp.prod(jnp.maximum(high - low + 1.0, 0.0), axis=0)
-    intensity = scene[:, 2]
-    allowed = jnp.all((intensity >= law.min_intensity) & (intensity <= law.max_intensity), axis=0)
+    intensity, (dimmest, brightest) = scene[:, 2], intensity_bounds(law)
+    allowed = jnp.all((intensity >= dimmest) & (intensity <= brightest), axis=0)
     for step in steps_between(scene):
         allowed &= jnp.sum(step**2, axis=0) >= law.min_distance**2
     return jnp.where(allowed, jnp.log(hosts), -jnp.inf)
@@ -85,6 +85,12 @@ def prior_precision(law: PlacementLaw, count: int) -> Float[Array, " parameters"
 def freedom(patch: Patch, law: PlacementLaw, count: int) -> Float[Array, " D"]:
     """The law's precisions, weaker where noise leaves scenes more room."""
     return prior_precision(law, count) / jnp.sqrt(relative_noise(patch))
+
+
+def intensity_bounds(law: PlacementLaw) -> tuple[float, float]:
+    """The least and the largest of the law's intensities in counts, `intensity_range` apart."""
+    middle, half = (law.min_intensity + law.max_intensity) / 2, intensity_range(law) / 2
+    return middle - half, middle + half
 
 
 def intensity_range(law: PlacementLaw) -> float:

@@ -100,7 +100,8 @@ def sample_posterior(
 ) -> Float[Array, "K 3 N"]:
     """Equally likely draws from the posterior of the scene in one image (a patch of one lane).
 
-    The number of targets is that which the noise was drawn for.
+    The number of targets is that which the noise was drawn for. The draws are NaN where the law
+    allows none of the first ones.
     """
     particles = noise.proposals.shape[3]
     blurs = relative_noise(patch) * jnp.geomspace(_FIRST_BLUR, _LAST_BLUR, len(noise.resampling))
@@ -123,10 +124,11 @@ def sample_posterior(
         return (scenes, jnp.where(uneven, 0.0, log_weight)), None
 
     drawn, log_density = first_draws(patch, noise.first, blurs[0], law, width, psf)
-    log_posterior = log_prior(drawn, patch, law) + explain(drawn, blurs[0])
-    chosen = resample(log_posterior - log_density, jnp.array(0.5), particles)
+    first_weight = log_prior(drawn, patch, law) + explain(drawn, blurs[0]) - log_density
+    chosen = resample(first_weight, jnp.array(0.5), particles)
     start = (drawn[:, :, chosen], jnp.zeros(particles))
     next_blurs = jnp.append(blurs[1:], blurs[-1])
     steps = (blurs, next_blurs, noise.resampling, noise.proposals, noise.acceptance)
     (scenes, log_weight), _ = jax.lax.scan(level, start, steps)
-    return scenes[:, :, resample(log_weight, jnp.array(0.5), particles)]
+    last = scenes[:, :, resample(log_weight, jnp.array(0.5), particles)]
+    return jnp.where(jnp.any(jnp.isfinite(first_weight)), last, jnp.nan)

@@ -1,12 +1,14 @@
 from dataclasses import replace
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from distax import Sensor
+from distax import Sensor, make_targets, render
 from distax.metrics import CoverageSums, assign, cso_map
 from distax.offgrid.posterior import posterior
+from distax.offgrid.refine import refine
 from distax.offgrid.sampler import Effort
 from distax.scenes import PlacementLaw
 
@@ -73,3 +75,15 @@ def test_where_the_model_does_not_explain_an_image_its_errors_are_wider(four, fo
     doubted = answers(images, replace(fitted, misfit=np.full_like(fitted.misfit, 10.0)))
     spread = [np.median(answer.credible_radius[:8, :4, 1]) for answer in (doubted, found)]
     assert spread[0] > 1.5 * spread[1]
+
+
+def test_where_the_law_rules_every_scene_out_the_fit_stays_and_is_not_trusted():
+    sensor, law = Sensor(height=21, width=21), PlacementLaw(max_targets=1)
+    target = make_targets(jnp.array([[[15.2, 14.9]]]), jnp.array([[235.0]]))
+    image = jnp.round(render(target, sensor))
+    fitted = refine(image, sensor, law)
+    found = posterior(image, fitted, sensor, law, Effort(levels=2, moves=2), 0)
+    np.testing.assert_allclose(found.position, target.position, atol=0.01)
+    assert fitted.trusted.all()
+    assert not found.trusted.any()
+    jax.tree.map(np.testing.assert_array_equal, replace(found, trusted=fitted.trusted), fitted)

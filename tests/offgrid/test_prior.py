@@ -10,6 +10,7 @@ from distax.offgrid.patch import ROUNDING_VARIANCE, Patch
 from distax.offgrid.prior import (
     freedom,
     host_range,
+    intensity_bounds,
     intensity_range,
     log_prior,
     prior_precision,
@@ -154,4 +155,12 @@ def test_noise_leaves_more_freedom():
 
 def test_equal_intensities_leave_next_to_no_range():
     assert intensity_range(LAW) == 30
-    assert 0 < intensity_range(replace(LAW, max_intensity=220.0)) < 1
+    equal = replace(LAW, max_intensity=220.0)
+    assert 0 < intensity_range(equal) < 1
+    scenes = jnp.zeros((1, 3, 3)).at[0, 2].set(jnp.array([220.0, 220.1, 220.2]))
+    allowed = np.isfinite(prior_of(scenes, patch_at((5, 5), 3), equal))
+    np.testing.assert_array_equal(allowed, [True, True, False])
+
+
+def test_the_bounds_of_intensities_are_the_laws():
+    assert intensity_bounds(LAW) == (220, 250)

@@ -88,6 +88,18 @@ def test_draws_keep_the_law(draws):
     assert len(np.unique(draws[0, :, 0])) > EFFORT.particles / 4
 
 
+def test_equal_intensities_leave_the_places_as_free_as_they_are(images):
+    law = PlacementLaw(max_targets=1, min_intensity=236.0, max_intensity=236.0)
+    noise = draw_noise(jax.random.key(0), 1, Effort(levels=3, moves=8))
+    draw = jax.jit(partial(sample_posterior, noise=noise, law=law, width=WIDTH, psf=SENSOR.psf))
+    patch = cut(images[:1], SENSOR, law)
+    row, column, intensity = np.asarray(draw(patch)[0])
+    np.testing.assert_allclose(intensity, 236, atol=0.12)
+    for place, truth in ((row + patch.origin[0], 5.1), (column + patch.origin[1], 4.9)):
+        assert 0.02 < place.std() < 0.1
+        assert abs(place.mean() - truth) < 3 * place.std()
+
+
 def test_four_targets_and_more_get_all_the_moves():
     effort = Effort(moves=9)
     assert [effort.moves_for(count) for count in range(1, 7)] == [5, 5, 5, 9, 9, 9]

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from distax.models.density.view import View
 from distax.psf import responses, slopes
 from distax.pytree import pytree
 from distax.sensor import Sensor
@@ -46,10 +47,41 @@ class Adjusted:
     strain: Float[Array, ""]
 
 
+@pytree
+class Pixels:
+    """What the pixels of one image are worth as witnesses of its targets.
+
+    Attributes:
+      light: `[side, side]`, counts above the background in a window whose first pixel is at (0, 0).
+      weight: `[side, side]`, their inverse variances; zero for those clipped or beyond the image.
+      beyond: weighted sum of squares of the counts outside the window, where there is no target.
+      informative: number of pixels, of all of the image's, that could read less as well as more.
+    """
+
+    light: Float[Array, "*batch side side"]
+    weight: Float[Array, "*batch side side"]
+    beyond: Float[Array, "*batch"]
+    informative: Float[Array, "*batch"]
+
+
+def weigh_pixels(images: Float[Array, "B height width"], view: View, sensor: Sensor) -> Pixels:
+    """The pixels in the views of raw images, and what the others say, by the sensor's noise."""
+    level = view.window + sensor.background
+    variance = sensor.noise_variance(level) + sensor.rounding_variance
+    dark = sensor.noise_variance(jnp.array(sensor.background)) + sensor.rounding_variance
+    told = images < sensor.white
+    if sensor.bit_depth is not None:
+        told &= images > 0
+    return Pixels(
+        light=view.window,
+        weight=jnp.where(view.real & (level < sensor.white), 1 / variance, 0.0),
+        beyond=view.beyond / dark,
+        informative=jnp.maximum(jnp.sum(told, axis=(1, 2), dtype=float), 1.0),
+    )
+
+
 def adjust(
-    light: Float[Array, "height width"],
-    seen: Bool[Array, "height width"],
-    beyond: Float[Array, ""],
+    pixels: Pixels,
     position: Float[Array, "K 2"],
     covariance: Float[Array, "K 2 2"],
     mask: Bool[Array, " K"],
@@ -62,42 +94,20 @@ def adjust(
     Elsewhere a position moves if one step explains the image, and the rest stays as it was.
 
     Args:
-      light: counts without background in a window whose first pixel is at (0, 0).
-      seen: the window's pixels that are in the image and not clipped.
-      beyond: sum of squares of the counts outside the window.
+      pixels: of one image.
       position, covariance, mask: what the network knows.
       sensor: the imaging model.
       law: mean and standard deviation of the intensities in counts.
     """
     mean, spread = law
-    variance = 1 / 12 + sensor.read_noise**2 + jnp.zeros(light.size)
-    if sensor.electrons_per_count is not None:
-        variance += light.ravel() / sensor.electrons_per_count
-    weight = seen.ravel() / variance
-    height, width = light.shape
-    shape, slots = (height, width), len(mask)
-    start = jnp.concatenate([position.ravel(), jnp.full(slots, mean)])
-    prior = _prior_precision(covariance, mask, spread)
-    weak = _prior_precision(_WEAKER * covariance, mask, spread)
-    limit = _LARGEST_MOVE * jnp.repeat(jnp.array([1.0, 1.0, mean]), slots)
-    informative = jnp.maximum(jnp.sum(seen & (light > 0)), 1.0)
+    slots = len(mask)
 
     def misfit(state: Float[Array, " states"]) -> Float[Array, ""]:
-        residual = light.ravel() - _predict(state, mask, shape, sensor)[0]
-        squares = residual**2 @ weight + beyond / jnp.min(variance)
-        return jnp.sqrt(squares / informative)
+        image = _predict(state, mask, len(pixels.light), sensor)[0]
+        squares = (pixels.light.ravel() - image) ** 2 @ pixels.weight.ravel() + pixels.beyond
+        return jnp.sqrt(squares / pixels.informative)
 
-    def step(state: Array, prior: Array) -> tuple[Array, Array]:
-        image, slope = _predict(state, mask, shape, sensor)
-        precision = (slope * weight) @ slope.T + prior
-        gradient = slope @ (weight * (light.ravel() - image)) - prior @ (state - start)
-        move = jnp.linalg.solve(precision, gradient)
-        return state + jnp.clip(move, -limit, limit), precision
-
-    first = step(start, prior)[0]
-    final, precision = jax.lax.fori_loop(
-        1, _STEPS, lambda _, now: step(now[0], weak), (first, prior)
-    )
+    first, final, precision = _most_probable(pixels, position, covariance, mask, sensor, law)
     posterior = jnp.linalg.inv(precision)
     std = jnp.sqrt(jnp.diagonal(posterior))[2 * slots :]
     blocks = posterior[: 2 * slots, : 2 * slots].reshape(slots, 2, slots, 2)
@@ -116,6 +126,37 @@ def adjust(
     )
 
 
+def _most_probable(
+    pixels: Pixels,
+    position: Float[Array, "K 2"],
+    covariance: Float[Array, "K 2 2"],
+    mask: Bool[Array, " K"],
+    sensor: Sensor,
+    law: tuple[float, float],
+) -> tuple[Float[Array, " states"], Float[Array, " states"], Float[Array, "states states"]]:
+    """The state (see `_predict`) after one step and after all, and its precision at the end."""
+    mean, spread = law
+    slots = len(mask)
+    light, weight = pixels.light.ravel(), pixels.weight.ravel()
+    start = jnp.concatenate([position.ravel(), jnp.full(slots, mean)])
+    prior = _prior_precision(covariance, mask, spread)
+    weak = _prior_precision(_WEAKER * covariance, mask, spread)
+    limit = _LARGEST_MOVE * jnp.repeat(jnp.array([1.0, 1.0, mean]), slots)
+
+    def step(state: Array, prior: Array) -> tuple[Array, Array]:
+        image, slope = _predict(state, mask, len(pixels.light), sensor)
+        precision = (slope * weight) @ slope.T + prior
+        gradient = slope @ (weight * (light - image)) - prior @ (state - start)
+        move = jnp.linalg.solve(precision, gradient)
+        return state + jnp.clip(move, -limit, limit), precision
+
+    first = step(start, prior)[0]
+    final, precision = jax.lax.fori_loop(
+        1, _STEPS, lambda _, now: step(now[0], weak), (first, prior)
+    )
+    return first, final, precision
+
+
 def _prior_precision(
     covariance: Float[Array, "K 2 2"], mask: Bool[Array, " K"], spread: float
 ) -> Float[Array, "states states"]:
@@ -127,15 +168,15 @@ def _prior_precision(
 def _predict(
     state: Float[Array, " states"],
     mask: Bool[Array, " K"],
-    shape: tuple[int, int],
+    side: int,
     sensor: Sensor,
 ) -> tuple[Float[Array, " pixels"], Float[Array, "states pixels"]]:
     """The image of a state (positions, then intensities), and its derivatives."""
     slots = len(mask)
     position, intensity = state[: 2 * slots].reshape(slots, 2), state[2 * slots :]
 
-    row, column = responses(position, shape, sensor.psf)
-    row_slope, column_slope = slopes(position, shape, sensor.psf)
+    row, column = responses(position, (side, side), sensor.psf)
+    row_slope, column_slope = slopes(position, (side, side), sensor.psf)
     used = mask.astype(float)
 
     def outer(scale: Array, rows: Array, columns: Array) -> Array:

@@ -6,11 +6,11 @@ from dataclasses import replace
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
 from distax.errors import DistaxError, check_positive
 from distax.models.base import Model
-from distax.models.density.adjustment import adjust
+from distax.models.density.adjustment import Pixels, adjust, weigh_pixels
 from distax.models.density.decision import choose, nearest_mass
 from distax.models.density.nodes import Nodes
 from distax.models.density.summary import (
@@ -164,10 +164,8 @@ class Density(Model):
         light = images - self.sensor.background
         bright = jnp.sum(light, axis=(1, 2)) > self.mean_intensity / 2
         count = jnp.where(bright, jnp.argmax(number, axis=-1) + 1, 0)
-        seen = view.real & (view.window + self.sensor.background < self.sensor.white)
-        found = jax.vmap(self._answer)(
-            place * count[:, None], count, view.window, seen, view.beyond
-        )
+        pixels = weigh_pixels(images, view, self.sensor)
+        found = jax.vmap(self._answer)(place * count[:, None], count, pixels)
         assert found.covariance is not None
         return replace(
             found,
@@ -180,9 +178,7 @@ class Density(Model):
         self,
         mass: Float[Array, " nodes"],
         count: Int[Array, ""],
-        window: Float[Array, "side side"],
-        seen: Bool[Array, "side side"],
-        beyond: Float[Array, ""],
+        pixels: Pixels,
     ) -> Targets:
         """The targets of one window, as offsets from its middle."""
         mask, middle = jnp.arange(self.max_targets) < count, float(self.window // 2)
@@ -190,7 +186,7 @@ class Density(Model):
         share = nearest_mass(mass, self.nodes, position, mask)
         known = covariances(share, self.nodes, position)
         law = self.mean_intensity, self.intensity_spread
-        better = adjust(window, seen, beyond, position + middle, known, mask, self.sensor, law)
+        better = adjust(pixels, position + middle, known, mask, self.sensor, law)
         position, distances = better.position - middle, distance_grid(self.nodes)
         within = jnp.where(
             better.sharp,
@@ -219,14 +215,16 @@ class Density(Model):
     def _look(self, images: Float[Array, "B height width"]) -> View:
         row_sigma, column_sigma = self.sensor.sigmas
         gaussian = self.sensor.measured_psf is None
-        light = jnp.maximum(images - self.sensor.background, 0.0)
         return look(
-            light, self.window, mirror=gaussian, transpose=gaussian and row_sigma == column_sigma
+            images - self.sensor.background,
+            self.window,
+            mirror=gaussian,
+            transpose=gaussian and row_sigma == column_sigma,
         )
 
 
 def _features(windows: Float[Array, "B side side"], clipped: float) -> Float[Array, "B features"]:
     """Counts on three scales, so that one count matters in dim pixels too, and which clipped."""
-    counts = windows.reshape(len(windows), -1)
+    counts = jnp.maximum(windows.reshape(len(windows), -1), 0.0)
     scales = [counts / 128 - 0.5, jnp.sqrt(counts) / 8 - 0.5, jnp.log1p(counts) / 3 - 0.5]
     return jnp.concatenate([*scales, (counts >= clipped).astype(float)], axis=-1)

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from distax.pytree import pytree
-from distax.windows import window
+from distax.windows import blob_pixel, window
 
 
 @pytree
@@ -20,7 +20,8 @@ class View:
     """Windows in a common pose, and the way back.
 
     Attributes:
-      window: `[B, side, side]`, counts; what lies beyond the image's border is zero.
+      window: `[B, side, side]`, counts above the background, some below zero where there is noise;
+        what lies beyond the image's border is zero.
       real: `[B, side, side]`, False beyond the image's border.
       beyond: `[B]`, sum of squares of the counts that are not in the window.
       centre: `[B, 2]`, the image pixel in the middle of the window.
@@ -64,7 +65,9 @@ def look(
     mirror: bool = True,
     transpose: bool = True,
 ) -> View:
-    """The windows of `side` pixels (odd) around the pixels that hold the centroids of flux.
+    """The windows of `side` pixels (odd) around the pixels that hold the centroids of the blobs.
+
+    Of all but the pixels around a blob noise would make a centroid of its own.
 
     Args:
       images: counts above the background.
@@ -77,10 +80,14 @@ def look(
 
 def _look(image: Float[Array, "height width"], side: int, mirror: bool, transpose: bool) -> View:
     rows, columns = map(jnp.arange, image.shape)
-    centre = jnp.round(_centroid(image, rows, columns))
+
+    def around(centre: Array) -> Bool[Array, "height width"]:
+        down, across = jnp.abs(rows - centre[0]), jnp.abs(columns - centre[1])
+        return jnp.maximum(down[:, None], across) <= side // 2
+
+    blob = jnp.where(around(blob_pixel(image)), image, 0.0)
+    centre = jnp.round(_centroid(blob, rows, columns))
     corner = centre.astype(jnp.int32) - side // 2
-    inside = jnp.abs(rows - centre[0])[:, None] <= side // 2
-    inside &= jnp.abs(columns - centre[1]) <= side // 2
 
     def turn(pixels: Array) -> Array:
         pixels = jnp.where(mirrored[0], pixels[::-1], pixels)
@@ -95,7 +102,7 @@ def _look(image: Float[Array, "height width"], side: int, mirror: bool, transpos
     return View(
         window=jnp.where(transposed, seen.T, seen),
         real=jnp.where(transposed, real.T, real),
-        beyond=jnp.sum(jnp.where(inside, 0.0, image**2)),
+        beyond=jnp.sum(jnp.where(around(centre), 0.0, image**2)),
         centre=centre,
         mirrored=mirrored,
         transposed=transposed,
@@ -105,5 +112,6 @@ def _look(image: Float[Array, "height width"], side: int, mirror: bool, transpos
 def _centroid(
     image: Float[Array, "height width"], rows: Array, columns: Array
 ) -> Float[Array, "2"]:
-    flux = jnp.maximum(jnp.sum(image), 1e-6)
-    return jnp.stack([jnp.sum(image, 1) @ rows, jnp.sum(image, 0) @ columns]) / flux
+    light = jnp.maximum(image, 0.0)
+    flux = jnp.maximum(jnp.sum(light), 1e-6)
+    return jnp.stack([jnp.sum(light, 1) @ rows, jnp.sum(light, 0) @ columns]) / flux

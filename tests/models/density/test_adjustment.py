@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from distax import Sensor, expose, make_targets, render
-from distax.models.density.adjustment import _predict, adjust
+from distax.models.density.adjustment import _predict, adjust, weigh_pixels
+from distax.models.density.view import View, look
+from distax.scenes import PlacementLaw, simulate
 
 SENSOR = Sensor(height=7, width=7)
 LAW = (235.0, 8.66)
@@ -22,14 +24,30 @@ def image_of(places=PLACES, fluxes=FLUXES, sensor=SENSOR):
 
 def look_back(image, position, std=0.02, sensor=SENSOR, beyond=0.0):
     covariance = jnp.broadcast_to(std**2 * jnp.eye(2), (3, 2, 2))
-    seen = image < sensor.white
-    return adjust(image, seen, jnp.array(beyond), position, covariance, MASK, sensor, LAW)
+    pixels = seen_whole(image[None], sensor, beyond)
+    return adjust(
+        jax.tree.map(lambda leaf: leaf[0], pixels), position, covariance, MASK, sensor, LAW
+    )
+
+
+def seen_whole(images, sensor, beyond=0.0):
+    """The pixels of images as large as the window, with so much light beyond them."""
+    batch, flag = len(images), jnp.zeros((len(images), 2), bool)
+    view = View(
+        window=images - sensor.background,
+        real=jnp.ones(images.shape, bool),
+        beyond=jnp.full(batch, beyond),
+        centre=jnp.full((batch, 2), 3.0),
+        mirrored=flag,
+        transposed=flag[:, 0],
+    )
+    return weigh_pixels(images, view, sensor)
 
 
 @pytest.mark.parametrize("sensor", [SENSOR, Sensor(height=7, width=7, sigma=(0.45, 0.6))])
 def test_derivatives_agree_with_differences(sensor):
     state = jnp.concatenate([PLACES.ravel(), FLUXES])
-    predict = partial(_predict, mask=MASK, shape=(7, 7), sensor=sensor)
+    predict = partial(_predict, mask=MASK, side=7, sensor=sensor)
     image, slope = predict(state)
     np.testing.assert_allclose(
         image.reshape(7, 7), render(make_targets(PLACES, FLUXES, MASK), sensor), atol=1e-3
@@ -92,3 +110,32 @@ def test_clipped_pixels_say_nothing():
     better = look_back(image, PLACES, sensor=shallow)
     np.testing.assert_allclose(better.position[:2], PLACES[:2], atol=0.02)
     assert float(better.misfit) < 1.5
+
+
+@pytest.mark.parametrize(
+    "sensor",
+    [
+        Sensor(read_noise=3.0, background=50.0, full_well=None, bit_depth=None),
+        Sensor(read_noise=3.0, background=50.0, full_well=None, bit_depth=12),
+        Sensor(background=400.0, electrons_per_count=1.0, full_well=None, bit_depth=12),
+        Sensor(height=24, width=24, read_noise=0.1, full_well=None, bit_depth=None),
+    ],
+)
+def test_the_truth_fits_to_within_the_noise(sensor):
+    law = PlacementLaw(height=sensor.height, width=sensor.width, max_targets=2)
+    images, truth = simulate(jax.random.key(3), 60, sensor, law)
+    view = look(images - sensor.background, 7)
+    covariance = jnp.broadcast_to(0.02**2 * jnp.eye(2), (60, 2, 2, 2))
+    back = partial(adjust, sensor=sensor, law=LAW)
+    pixels = weigh_pixels(images, view, sensor)
+    better = jax.vmap(back)(pixels, view.inward(truth.position) + 3.0, covariance, truth.mask)
+    assert float(jnp.median(better.misfit)) == pytest.approx(0.97, abs=0.08)
+
+
+def test_pixels_outside_the_window_count_as_dark_ones():
+    sensor = Sensor(read_noise=2.0, electrons_per_count=0.5, background=8.0, bit_depth=None)
+    images = jnp.full((1, 11, 11), 8.0).at[0, 5, 5].set(100.0).at[0, 0, 0].set(3.0)
+    pixels = weigh_pixels(images, look(images - 8.0, 7), sensor)
+    np.testing.assert_allclose(pixels.beyond, 5.0**2 / (4 + 8 / 0.5), rtol=1e-3)
+    np.testing.assert_allclose(pixels.informative, 121)
+    np.testing.assert_allclose(pixels.weight[0, 3, 3], 1 / (4 + 100 / 0.5), rtol=1e-3)

@@ -3,8 +3,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from distax import Sensor
 from distax.models.density.view import look
-from distax.scenes import simulate
+from distax.scenes import PlacementLaw, simulate
 
 POSES = [(turns, mirror) for turns in range(4) for mirror in (False, True)]
 
@@ -79,6 +80,24 @@ def test_what_lies_outside_the_window_or_the_image_is_told_apart():
     assert float(view.beyond[0]) == 9
     assert int(view.real.sum()) == 5 * 4
     assert not np.asarray(view.window)[~np.asarray(view.real)].any()
+
+
+@pytest.mark.parametrize("read_noise", [1.0, 3.0])
+def test_noise_does_not_draw_the_window_to_the_middle(read_noise):
+    sensor = Sensor(height=21, width=21, read_noise=read_noise, background=50.0)
+    images, truth = simulate(
+        jax.random.key(1), 100, sensor, PlacementLaw(height=21, width=21, max_targets=1)
+    )
+    centre = look(images - 50, 7).centre
+    np.testing.assert_array_less(np.abs(centre - truth.position[:, 0]), 0.75)
+
+
+def test_without_noise_the_window_is_centred_on_the_centroid_of_all_flux(scenes):
+    images = np.asarray(scenes[0], float)
+    rows, columns = np.indices(images.shape[1:])
+    flux = images.sum(axis=(1, 2))
+    centroid = [(images * axis).sum(axis=(1, 2)) / flux for axis in (rows, columns)]
+    assert np.abs(np.stack(centroid, axis=1) - look(scenes[0], 7).centre).max() <= 0.5 + 1e-5
 
 
 def test_a_dark_image_has_a_window():
