@@ -6,7 +6,8 @@ trains and scores the models that `leaderboard.toml` lists, writes one JSON a mo
 `experiments/results/leaderboard`, and from those the table in README.md and the figure. Models
 that have a JSON are left alone, and a run that was interrupted goes on where it was, so the
 command can be stopped and started at any time. `--models edsr focus` takes only those;
-`--no-train` only makes the table and the figure again.
+`--no-train` only makes the table and the figure again; `--cost` measures what inference costs anew,
+which must be on one machine, and a quiet one, for all of them.
 """
 
 import json
@@ -169,8 +170,8 @@ def limits(protocol: Protocol) -> dict[str, float]:
     return {name: float(cso_map(found, truth).mean) for name, found in answers.items()}
 
 
-def cost(entry: Entry, protocol: Protocol) -> dict[str, float | None]:
-    """Multiply-adds of an image as XLA counts them, and images a second; both of inference.
+def measured_cost(entry: Entry, protocol: Protocol) -> dict[str, Any]:
+    """Multiply-adds of an image as XLA counts them, and images a second here; both of inference.
 
     XLA counts the body of a loop once, so that a solver's number is not known.
     """
@@ -190,6 +191,7 @@ def cost(entry: Entry, protocol: Protocol) -> dict[str, float | None]:
     return {
         "multiply_adds": analysis["flops"] / 2 / batch if entry.learning_rate else None,
         "images_per_second": batch / seconds,
+        "cost_about": about_machine(),
     }
 
 
@@ -197,6 +199,7 @@ def main(
     models: tuple[str, ...] = (),
     folder: Path = Path("runs/leaderboard"),
     no_train: bool = False,
+    cost: bool = False,
 ) -> None:
     """Train, score and measure what has no result yet, then make the table and the figure.
 
@@ -204,6 +207,7 @@ def main(
       models: only these.
       folder: keep the runs there.
       no_train: leave out what has no result yet.
+      cost: measure the costs of inference even where they are known.
     """
     protocol, entries = read_plan()
     chosen = [entry for entry in entries if not models or entry.name in models]
@@ -216,8 +220,11 @@ def main(
             jax.clear_caches()
     for entry in chosen:  # apart from training, so that a shared machine can be quiet for it
         file = RESULTS / f"{entry.name}.json"
-        if not no_train and "multiply_adds" not in (result := json.loads(file.read_text())):
-            _write(file, result | cost(entry, protocol))
+        if not file.exists():
+            continue
+        result = json.loads(file.read_text())
+        if cost or not (no_train or "cost_about" in result):
+            _write(file, result | measured_cost(entry, protocol))
             jax.clear_caches()
     if not LIMITS.exists():
         write_text(LIMITS, json.dumps(limits(protocol), indent=2, ensure_ascii=False) + "\n")

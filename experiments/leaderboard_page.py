@@ -37,8 +37,22 @@ def table(results: Sequence[dict[str, Any]]) -> str:
         for result in ranked
         if (points := below_published(result)) > TOLERANCE
     )
-    rows = _HEAD + "".join(map(row, ranked))
-    return rows + (f"\nPoints below the published score, and why:\n\n{reasons}" if reasons else "")
+    return (
+        _HEAD
+        + "".join(map(row, ranked))
+        + f"\nImages a second are those of inference on {_where_costs_were_measured(results)}.\n"
+        + (f"\nPoints below the published score, and why:\n\n{reasons}" if reasons else "")
+    )
+
+
+def _where_costs_were_measured(results: Sequence[dict[str, Any]]) -> str:
+    """The one machine of all costs, which can be compared nowhere else."""
+    machines = {
+        f"{about['cores']} cores of an {about['processor'].replace('(R)', '')}"
+        for result in results
+        if (about := result.get("cost_about"))
+    }
+    return " and ".join(sorted(machines))
 
 
 def below_published(result: dict[str, Any]) -> float:
