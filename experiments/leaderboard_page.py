@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from distax.evaluation.rows import SCORE_HEADINGS
 from distax.files import whole_file, write_text
 
 # Points of CSO-mAP that a score may be below the published one without a reason.
@@ -16,7 +17,7 @@ _COLOURS = {
 }
 _RANGE_OF_THE_BEST = 42, 53
 _HEAD = (
-    "| model | CSO-mAP | AP-05 | AP-10 | AP-15 | AP-20 | AP-25 | PSNR | SSIM | parameters "
+    f"| model | {' | '.join(SCORE_HEADINGS[1:])} | PSNR | SSIM | parameters "
     "| multiply-adds | images/s | trained on | published |\n"
     "|---|" + "--:|" * 13 + "\n"
 )

@@ -17,6 +17,7 @@ import tyro
 from jaxtyping import Array, Float
 
 import distax
+from distax.evaluation.rows import SCORE_HEADINGS
 from distax.files import whole_file, write_text
 from distax.metrics import RADII, cramer_rao, cso_map
 from distax.offgrid.patch import cut, window_width
@@ -65,8 +66,7 @@ def _score(name: str, found: Targets, truth: Targets) -> Score:
 
 def score_table(results: list[dict[str, Any]]) -> str:
     """Scores in percent."""
-    radii = [f"AP-{round(100 * radius):02d}" for radius in RADII]
-    lines = [f"| | CSO-mAP | {' | '.join(radii)} |", "|---" + "|--:" * 6 + "|"]
+    lines = [f"| | {' | '.join(SCORE_HEADINGS[1:])} |", "|---" + "|--:" * 6 + "|"]
     for row in results:
         values = [row["cso_map"], *row["ap"].values()]
         lines.append(f"| {row['name']} | " + " | ".join(f"{100 * v:.1f}" for v in values) + " |")

@@ -10,10 +10,9 @@ writes tables and figure anew.
 import json
 import sys
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
@@ -21,114 +20,18 @@ import numpy as np
 import tyro
 from benchmarks.measuring import about_machine
 from jaxtyping import Array, Float
+from robustness_page import METHODS, Record, draw, full_table, row
+from robustness_settings import SETTINGS, Hosts, Setting
 
 import distax
 from distax.evaluation import assess
-from distax.files import whole_file, write_text
+from distax.files import write_text
 from distax.metrics import CoverageSums, LocalizationSums, assign
 from distax.scenes import PlacementLaw, sample
-from distax.sensor import Sensor, expose, render
+from distax.sensor import expose, render
 from distax.targets import CREDIBLE_LEVELS, Targets
 
 RESULTS = Path(__file__).parent / "results"
-METHODS = ("refine", "fast", "posterior")
-LEVEL = 0.9
-"""Probability of the regions whose coverage is reported."""
-
-Hosts = Literal["any", "edge", "corner"]
-Record = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Setting:
-    """Conditions under which images are taken.
-
-    Attributes:
-      sensor: what the estimator is told.
-      law: how scenes are made; the estimator is told so too.
-      sigma: the true width of the PSF in pixels; the sensor's where it is None.
-      hosts: which host pixels to keep: any, those at an edge of the image, or its corners.
-    """
-
-    sensor: Sensor = Sensor()
-    law: PlacementLaw = PlacementLaw()
-    sigma: float | None = None
-    hosts: Hosts = "any"
-
-    @property
-    def world(self) -> Sensor:
-        """The sensor that took the images."""
-        return self.sensor if self.sigma is None else replace(self.sensor, sigma=self.sigma)
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """Settings that differ in one thing: a panel row of the figure.
-
-    Attributes:
-      title: what differs.
-      unit: the label of its axis.
-      settings: names of settings by their place on the axis.
-    """
-
-    title: str
-    unit: str
-    settings: Mapping[str, str]
-
-
-BASE = "CSIST-100K"
-_EDGES = PlacementLaw(border=0)
-_TRIPLES = PlacementLaw(max_targets=3)
-
-SETTINGS: dict[str, Setting] = {
-    BASE: Setting(),
-    **{f"read noise {n}": Setting(Sensor(read_noise=float(n))) for n in (1, 2, 5, 10)},
-    **{f"σ truly {100 * e:+.0f}%": Setting(sigma=0.5 * (1 + e)) for e in (-0.1, -0.05, 0.05, 0.1)},
-    **{f"background {n}": Setting(Sensor(background=float(n))) for n in (5, 20)},
-    "no full well, 12 bit": Setting(Sensor(full_well=None, bit_depth=12)),
-    "separation 0.3": Setting(law=PlacementLaw(separation=0.3)),
-    "separation 0.8, up to 4": Setting(law=PlacementLaw(separation=0.8, max_targets=4)),
-    "cluster 1 px, up to 3": Setting(law=_TRIPLES),
-    "cluster 1.5 px, up to 3": Setting(law=replace(_TRIPLES, cluster=1.5)),
-    "cluster 2 px, up to 3": Setting(law=replace(_TRIPLES, cluster=2.0)),
-    "host at an edge": Setting(law=_EDGES, hosts="edge"),
-    "host in a corner": Setting(law=_EDGES, hosts="corner"),
-}
-
-SWEEPS = (
-    Sweep(
-        "Read noise",
-        "standard deviation / counts",
-        {"0": BASE} | {str(n): f"read noise {n}" for n in (1, 2, 5, 10)},
-    ),
-    Sweep(
-        "σ of the PSF, taken to be 0.5 px",
-        "its true value less that / %",
-        {"−10": "σ truly -10%", "−5": "σ truly -5%", "0": BASE}
-        | {"+5": "σ truly +5%", "+10": "σ truly +10%"},
-    ),
-    Sweep("Background", "counts", {"0": BASE, "5": "background 5", "20": "background 20"}),
-    Sweep("Full well", "", {"255 counts, 8 bit": BASE, "none, 12 bit": "no full well, 12 bit"}),
-    Sweep(
-        "Smallest distance",
-        "Rayleigh units (0.61 px)",
-        {
-            "0.3": "separation 0.3",
-            "0.52": BASE,
-            "0.8 (up to 4)": "separation 0.8, up to 4",
-        },
-    ),
-    Sweep(
-        "Side of the square that holds up to 3 targets",
-        "px",
-        {n: f"cluster {n} px, up to 3" for n in ("1", "1.5", "2")},
-    ),
-    Sweep(
-        "Host pixel",
-        "",
-        {"inside": BASE, "at an edge": "host at an edge", "in a corner": "host in a corner"},
-    ),
-)
 
 
 def scenes(setting: Setting, images: int, seed: int) -> Targets:
@@ -188,7 +91,7 @@ def _trusted_part(found: Targets, truth: Targets) -> Record:
         "trusted": float(jnp.mean(found.trusted)),
         "trusted_count_accuracy": float(sums.count_accuracy) if some else None,
         "trusted_rmse": float(sums.rmse) if some and sums.pairs else None,
-        "trusted_coverage": _by_level(coverage) if some else None,
+        "trusted_coverage": _by_level(coverage) if some and sums.pairs else None,
     }
 
 
@@ -243,162 +146,7 @@ def run_missing(
             record |= about_machine()
             # Read anew: another process may have measured other settings meanwhile.
             write_results(path, [*read_results(path), record])
-            print(_row(record), flush=True)
-
-
-HEADER = (
-    "| setting | method | images | CSO-mAP | … by intensity | within 0.05 px | RMSE / px "
-    "| bound / px | count right | in 90% region | trusted | trusted: count right "
-    "| trusted: in 90% region | median misfit |"
-)
-
-
-def full_table(results: Iterable[Record]) -> str:
-    """A row a setting and method; shares in percent."""
-    rows = map(_row, results)
-    return "\n".join([HEADER, "|---" * 2 + "|--:" * 12 + "|", *rows]) + "\n"
-
-
-def _row(record: Record) -> str:
-    level = f"{LEVEL:.2f}"
-    cells = (
-        record["setting"],
-        record["method"],
-        str(record["images"]),
-        percent(record["cso_map_by_score"]),
-        percent(record["cso_map"]),
-        percent((record["within"] or {}).get("0.05")),
-        pixels(record["rmse"]),
-        pixels(record["bound"]),
-        percent(record["count_accuracy"]),
-        percent((record["coverage"] or {}).get(level)),
-        percent(record["trusted"]),
-        percent(record.get("trusted_count_accuracy")),
-        percent((record.get("trusted_coverage") or {}).get(level)),
-        f"{record['median_misfit']:.2f}",
-    )
-    return "| " + " | ".join(cells) + " |"
-
-
-def short_table(results: Sequence[Record]) -> str:
-    """A row a setting, two columns a method: how good, and what its trust is worth."""
-    by = {(r["setting"], r["method"]): r for r in results}
-    methods = [m for m in METHODS if any(method == m for _, method in by)]
-    columns = ["bound / px"]
-    for method in methods:
-        columns += [f"{method}: CSO-mAP; RMSE / px", "trusted; of those in 90% region"]
-    lines = [f"| setting | {' | '.join(columns)} |", "|---" + "|--:" * len(columns) + "|"]
-    for name in SETTINGS:
-        own = [by.get((name, method)) for method in methods]
-        if bounds := [record["bound"] for record in own if record]:
-            cells = [name, pixels(bounds[0]), *(cell for record in own for cell in _pair(record))]
-            lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
-
-
-def _pair(record: Record | None) -> tuple[str, str]:
-    if record is None:
-        return "–", "–"
-    inside = (record.get("trusted_coverage") or {}).get(f"{LEVEL:.2f}")
-    return (
-        f"{percent(record['cso_map_by_score'])}; {pixels(record['rmse'])}",
-        f"{percent(record['trusted'])}; {percent(inside)}",
-    )
-
-
-def percent(share: float | None) -> str:
-    """A share as a table says it."""
-    return "–" if share is None or np.isnan(share) else f"{100 * share:.1f}"
-
-
-def pixels(distance: float | None) -> str:
-    """A distance in pixels as a table says it."""
-    return "–" if distance is None else f"{distance:.4f}"
-
-
-_STYLES = {"refine": "o-", "posterior": "s-", "fast": "^-"}
-
-
-def draw(path: Path, results: Sequence[Record]) -> None:
-    """A row a sweep: scores, errors beside their bound, and what trust is worth."""
-    from matplotlib.figure import Figure
-
-    by = {(r["setting"], r["method"]): r for r in results}
-    figure = Figure(figsize=(14, 3.1 * len(SWEEPS)), layout="constrained")
-    for sweep, axes in zip(SWEEPS, figure.subplots(len(SWEEPS), 3), strict=True):
-        for ax, (label, fill) in zip(axes, _PANELS.items(), strict=True):
-            for line in fill(sweep, by):
-                places = range(len(sweep.settings))
-                ax.plot(places, line.values, line.style, color=line.color, label=line.label)
-            ax.set(xlabel=sweep.unit, ylabel=label)
-            ax.set_xticks(range(len(sweep.settings)), list(sweep.settings))
-            ax.set_xlim(-0.25, len(sweep.settings) - 0.75)
-            ax.set_title(sweep.title, fontsize="medium")
-            ax.grid(alpha=0.3)
-        axes[1].set_ylim(bottom=0)
-        for ax in (axes[0], axes[2]):
-            ax.set_ylim(-3, 103)
-    lines = {line.get_label(): line for ax in figure.axes for line in ax.lines}
-    figure.legend(lines.values(), lines.keys(), loc="outside upper center", ncols=4)
-    with whole_file(path) as temporary:
-        figure.savefig(temporary, dpi=80)
-
-
-@dataclass(frozen=True)
-class Line:
-    """A line of a panel; values are NaN where there are none."""
-
-    label: str
-    values: list[float]
-    style: str
-    color: str
-
-
-_COLORS = {"refine": "tab:blue", "posterior": "tab:red", "fast": "tab:green"}
-Lookup = Mapping[tuple[str, str], Record]
-
-
-def _lines(sweep: Sweep, by: Lookup) -> Iterator[tuple[str, list[Record]]]:
-    """The records of each method along a sweep, empty where there are none."""
-    for method in _STYLES:
-        records = [by.get((name, method), {}) for name in sweep.settings.values()]
-        if any(records):
-            yield method, records
-
-
-def _scores(sweep: Sweep, by: Lookup) -> Iterator[Line]:
-    for method, records in _lines(sweep, by):
-        values = [100 * r.get("cso_map_by_score", np.nan) for r in records]
-        yield Line(method, values, _STYLES[method], _COLORS[method])
-
-
-def _errors(sweep: Sweep, by: Lookup) -> Iterator[Line]:
-    bounds: list[float] = []
-    for method, records in _lines(sweep, by):
-        values = [r.get("rmse") or np.nan for r in records]
-        yield Line(method, values, _STYLES[method], _COLORS[method])
-        now = [r.get("bound") or np.nan for r in records]
-        bounds = [b if np.isnan(a) else a for a, b in zip(now, bounds or now, strict=True)]
-    if bounds:
-        yield Line("Cramér–Rao bound", bounds, "--", "black")
-
-
-def _trust(sweep: Sweep, by: Lookup) -> Iterator[Line]:
-    for method, records in _lines(sweep, by):
-        trusted = [100 * (r.get("trusted") or 0.0) if r else np.nan for r in records]
-        inside = [
-            100 * (r.get("trusted_coverage") or {}).get(f"{LEVEL:.2f}", np.nan) for r in records
-        ]
-        yield Line(method, trusted, _STYLES[method], _COLORS[method])
-        style = _STYLES[method][0] + ":"
-        yield Line(f"{method}: of those trusted, in 90% region", inside, style, _COLORS[method])
-
-
-_PANELS = {
-    "CSO-mAP by score / %": _scores,
-    "RMS position error / px": _errors,
-    "share trusted (full line) / %": _trust,
-}
+            print(row(record), flush=True)
 
 
 def main(

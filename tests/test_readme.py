@@ -164,14 +164,35 @@ def test_the_comparison_table_is_that_of_the_results():
         cells = f"{row['inference']:,.0f} | {row['training']:,.0f} | "
         cells += "– | –" if memory is None else f"{memory / 1e6:,.0f} | {seconds:.0f}"
         assert f"| {row['name']} | {cells} |" in README
-    for key in ("jax", "torch", "date"):
-        assert results[key].partition("+")[0] in README
+    torch = results["torch"].partition("+")[0]
+    made = f"PyTorch {torch} in eager mode, JAX {results['jax']}, {results['date']}"
+    assert f"(`python experiments/benchmarks/compare_torch.py`, {made}; figures" in README
 
 
 def test_the_scores_of_variants_are_those_of_the_results():
     results = json.loads((ROOT / "experiments/results/variants.json").read_text())
-    for row in results["figures"]:
-        assert f"{100 * row['cso_map']:.1f}" in README
+    score = {row["name"]: f"{100 * row['cso_map']:.1f}" for row in results["figures"]}
+    command = f"`python experiments/variants.py --steps {results['steps']}`"
+    assert (
+        f"the quickstart's model after {results['steps']} steps on {results['images']:,} held-out "
+        f"images ({command}, figures in `experiments/results/variants.json`) has CSO-mAP "
+        f"{score['float32, whole image']}; its weights with bfloat16 maps "
+        f"{score['… the same weights, bfloat16 maps']}; trained with bfloat16 maps "
+        f"{score['bfloat16 maps']}; with the window {score['window of 7 pixels']}, in half the time"
+    ) in README
+    seconds = {row["name"]: row["training_seconds"] for row in results["figures"]}
+    assert 0.4 < seconds["window of 7 pixels"] / seconds["float32, whole image"] < 0.6
+
+
+def test_what_a_measured_psf_is_worth_is_that_of_the_results():
+    results = json.loads((ROOT / "experiments/results/measured_psf.json").read_text())
+    error = {name: row["median_error"] for name, row in results["figures"].items()}
+    measured, true = error["measured, 50 sources"], error["the true PSF"]
+    assert (
+        f"pairs of targets are located to {measured:.4f} px (median) with the PSF measured from "
+        f"50 sources, to {true:.4f} px with the true one, and to "
+        f"{error['a Gaussian, 50 sources']:.3f} px with the Gaussian most like it"
+    ) in README
 
 
 def test_what_it_links_to_is_there():

@@ -18,6 +18,7 @@ import tyro
 from measuring import about_machine
 
 import distax
+from distax.evaluation.rows import SCORE_HEADINGS, percent, pixels
 from distax.files import write_text
 from distax.sequences import (
     MotionLaw,
@@ -52,25 +53,28 @@ def measure(
     }
 
 
-def print_table(method: str, figures: dict[str, Any]) -> None:
-    """The figures of a method as Markdown."""
-    radii = list(figures["single"]["ap"])
-    print(
-        f"| {method} | CSO-mAP | " + " | ".join(f"AP-{r[2:]}" for r in radii) + " | right count |"
-    )
-    print("|---|" + "--:|" * (2 + len(radii)))
+def score_table(method: str, figures: dict[str, Any]) -> str:
+    """The detections' scores in percent, as Markdown."""
+    headings = [method, *SCORE_HEADINGS[1:], "right count"]
+    lines = [f"| {' | '.join(headings)} |", "|---" + "|--:" * (len(headings) - 1) + "|"]
     for name, key in {"frames by themselves": "single", "with tracks": "tracked"}.items():
         score = figures[key]
         values = (score["cso_map"], *score["ap"].values(), score["count_accuracy"])
-        print(f"| {name} | " + " | ".join(f"{100 * value:.1f}" for value in values) + " |")
-    print("\n| targets | tracked / % | RMSE / px | median / px | false tracks / % | switches |")
-    print("|---|" + "--:|" * 5)
+        lines.append(f"| {name} | {' | '.join(map(percent, values))} |")
+    return "\n".join(lines) + "\n"
+
+
+def track_table(figures: dict[str, Any]) -> str:
+    """What the tracks follow, by number of true targets, as Markdown."""
+    lines = ["| targets | tracked / % | RMSE / px | median / px | false tracks / % | switches |"]
+    lines.append("|---" + "|--:" * 5 + "|")
     for count, part in [*figures["by_count"].items(), ("all", figures)]:
-        print(
-            f"| {count} | {100 * part['share_tracked']:.1f} | {part['rmse']:.4f} | "
-            f"{part['median_rmse']:.4f} | {100 * part['false_tracks']:.1f} | "
-            f"{part['switches']:.3f} |"
+        errors = f"{pixels(part['rmse'])} | {pixels(part['median_rmse'])}"
+        lines.append(
+            f"| {count} | {percent(part['share_tracked'])} | {errors} | "
+            f"{percent(part['false_tracks'])} | {part['switches']:.3f} |"
         )
+    return "\n".join(lines) + "\n"
 
 
 def main(
@@ -95,7 +99,8 @@ def main(
     for method in methods:
         unmixer = distax.Unmixer(method=method, sensor=sensor, law=law.frame_law)
         figures[method] = measure(unmixer, np.asarray(frames), truth, Tracker.for_law(law))
-        print_table(method, figures[method])
+        print(score_table(method, figures[method]))
+        print(track_table(figures[method]))
     if json_file:
         about = about_machine() | {"seed": seed, "read_noise": read_noise, "law": asdict(law)}
         write_text(json_file, json.dumps(about | {"figures": figures}, indent=2) + "\n")

@@ -15,8 +15,10 @@ def robustness(experiment):
 
 
 def test_a_small_sweep_end_to_end(robustness, monkeypatch, tmp_path, capsys):
+    from robustness_settings import BASE
+
     lonely = robustness.Setting(law=PlacementLaw(max_targets=1))
-    monkeypatch.setattr(robustness, "SETTINGS", {robustness.BASE: lonely})
+    monkeypatch.setattr(robustness, "SETTINGS", {BASE: lonely})
     options = {"images": 3, "json_file": tmp_path / "found.json", "figures": tmp_path}
     robustness.main(methods=("refine",), **options)
 
@@ -26,7 +28,7 @@ def test_a_small_sweep_end_to_end(robustness, monkeypatch, tmp_path, capsys):
     assert 0 < record["rmse"] < 5 * record["bound"] < 0.02
     table = (tmp_path / "robustness.md").read_text()
     cells = [cell.strip() for cell in table.splitlines()[-1].split("|")[1:-1]]
-    assert cells[:6] == [robustness.BASE, "refine", "3", "100.0", "100.0", "100.0"]
+    assert cells[:6] == [BASE, "refine", "3", "100.0", "100.0", "100.0"]
     assert cells[6:8] == [f"{record['rmse']:.4f}", f"{record['bound']:.4f}"]
     assert (tmp_path / "robustness.png").stat().st_size > 10_000
 
@@ -47,13 +49,16 @@ def test_hosts_are_where_they_are_said_to_be(robustness, hosts, borders):
 
 
 def test_every_sweep_names_known_settings(robustness):
-    named = {name for sweep in robustness.SWEEPS for name in sweep.settings.values()}
-    assert named == set(robustness.SETTINGS)
+    from robustness_settings import SETTINGS, SWEEPS
+
+    assert {name for sweep in SWEEPS for name in sweep.settings.values()} == set(SETTINGS)
 
 
 def test_the_tables_of_the_page_are_those_of_the_results(robustness):
+    from robustness_page import full_table, short_table
+
     results = robustness.read_results(ROOT / "experiments/results/robustness.json")
     full = (ROOT / "experiments/results/robustness.md").read_text()
-    assert robustness.full_table(results) == full
+    assert full_table(results) == full
     page = (ROOT / "experiments/off_grid.md").read_text()
-    assert robustness.short_table(results) in page
+    assert short_table(results) in page

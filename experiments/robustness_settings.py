@@ -1,0 +1,102 @@
+"""The conditions of `robustness.py`: what is changed, one thing at a time."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from distax.scenes import PlacementLaw
+from distax.sensor import Sensor
+
+Hosts = Literal["any", "edge", "corner"]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Conditions under which images are taken.
+
+    Attributes:
+      sensor: what the estimator is told.
+      law: how scenes are made; the estimator is told so too.
+      sigma: the true width of the PSF in pixels; the sensor's where it is None.
+      hosts: which host pixels to keep: any, those at an edge of the image, or its corners.
+    """
+
+    sensor: Sensor = Sensor()
+    law: PlacementLaw = PlacementLaw()
+    sigma: float | None = None
+    hosts: Hosts = "any"
+
+    @property
+    def world(self) -> Sensor:
+        """The sensor that took the images."""
+        return self.sensor if self.sigma is None else replace(self.sensor, sigma=self.sigma)
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Settings that differ in one thing: a panel row of the figure.
+
+    Attributes:
+      title: what differs.
+      unit: the label of its axis.
+      settings: names of settings by their place on the axis.
+    """
+
+    title: str
+    unit: str
+    settings: Mapping[str, str]
+
+
+BASE = "CSIST-100K"
+_EDGES = PlacementLaw(border=0)
+_TRIPLES = PlacementLaw(max_targets=3)
+
+SETTINGS: dict[str, Setting] = {
+    BASE: Setting(),
+    **{f"read noise {n}": Setting(Sensor(read_noise=float(n))) for n in (1, 2, 5, 10)},
+    **{f"σ truly {100 * e:+.0f}%": Setting(sigma=0.5 * (1 + e)) for e in (-0.1, -0.05, 0.05, 0.1)},
+    **{f"background {n}": Setting(Sensor(background=float(n))) for n in (5, 20)},
+    "no full well, 12 bit": Setting(Sensor(full_well=None, bit_depth=12)),
+    "separation 0.3": Setting(law=PlacementLaw(separation=0.3)),
+    "separation 0.8, up to 4": Setting(law=PlacementLaw(separation=0.8, max_targets=4)),
+    "cluster 1 px, up to 3": Setting(law=_TRIPLES),
+    "cluster 1.5 px, up to 3": Setting(law=replace(_TRIPLES, cluster=1.5)),
+    "cluster 2 px, up to 3": Setting(law=replace(_TRIPLES, cluster=2.0)),
+    "host at an edge": Setting(law=_EDGES, hosts="edge"),
+    "host in a corner": Setting(law=_EDGES, hosts="corner"),
+}
+
+SWEEPS = (
+    Sweep(
+        "Read noise",
+        "standard deviation / counts",
+        {"0": BASE} | {str(n): f"read noise {n}" for n in (1, 2, 5, 10)},
+    ),
+    Sweep(
+        "σ of the PSF, taken to be 0.5 px",
+        "its true value less that / %",
+        {"−10": "σ truly -10%", "−5": "σ truly -5%", "0": BASE}
+        | {"+5": "σ truly +5%", "+10": "σ truly +10%"},
+    ),
+    Sweep("Background", "counts", {"0": BASE, "5": "background 5", "20": "background 20"}),
+    Sweep("Full well", "", {"255 counts, 8 bit": BASE, "none, 12 bit": "no full well, 12 bit"}),
+    Sweep(
+        "Smallest distance",
+        "Rayleigh units (0.61 px)",
+        {
+            "0.3": "separation 0.3",
+            "0.52": BASE,
+            "0.8 (up to 4)": "separation 0.8, up to 4",
+        },
+    ),
+    Sweep(
+        "Side of the square that holds up to 3 targets",
+        "px",
+        {n: f"cluster {n} px, up to 3" for n in ("1", "1.5", "2")},
+    ),
+    Sweep(
+        "Host pixel",
+        "",
+        {"inside": BASE, "at an edge": "host at an edge", "in a corner": "host in a corner"},
+    ),
+)
