@@ -30,6 +30,14 @@ def test_real_numbers_may_be_small():
     assert noise_level(images, digital=False) == pytest.approx(3e-6, rel=0.1)
 
 
+def test_sources_without_noise_are_found():
+    bare = frame((10, 10), (30, 40), noise=0.0)[None]
+    assert len(isolated_sources(bare, noise_level(bare, digital=False), APART, SIDE).crops) == 2
+    nothing = np.full((1, 20, 20), 3.0, np.float32)
+    with pytest.raises(DistaxError, match="no isolated source stands out"):
+        isolated_sources(nothing, noise_level(nothing, digital=False), APART, SIDE)
+
+
 def test_windows_lie_around_each_isolated_source():
     found = isolated_sources(frame((10, 10), (30, 40))[None], 1.0, APART, SIDE)
     assert found.crops.shape == (2, SIDE, SIDE)
