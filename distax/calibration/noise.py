@@ -12,7 +12,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from distax.errors import DistaxError
-from distax.offgrid.patch import HALF_STEP, ROUNDING_VARIANCE
+from distax.offgrid.patch import ROUNDING_VARIANCE
+from distax.sensor import HALF_STEP
 
 _ROUNDS = 20
 _EM_ROUNDS = 300

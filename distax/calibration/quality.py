@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from distax.calibration.psf import PsfFit, eliminate, freedom
-from distax.offgrid.patch import ROUNDING_VARIANCE, Patch
+from distax.offgrid.patch import Patch
 from distax.sensor import Sensor
 
 _UNLIKELY = 4.0
@@ -57,7 +57,7 @@ class Residuals:
         self.residual, self.weight = np.asarray(fit.residual, float), np.asarray(fit.weight, float)
         self.level = np.asarray(fit.image, float) + sensor.background
         self.freedom = np.asarray(freedom(fit, width), float)
-        noise = np.sqrt(np.asarray(patch.variance, float) + ROUNDING_VARIANCE)
+        noise = np.sqrt(np.asarray(patch.variance + patch.rounding, float))
         self.clear = np.isfinite(patch.lower) & np.isfinite(patch.upper)
         self.clear &= self.level + CLEAR * noise < sensor.white
         if sensor.bit_depth is not None:

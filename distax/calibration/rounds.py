@@ -113,7 +113,7 @@ def joint_fit(
 
 def with_noise(patch: Patch, line: Line, level: np.ndarray) -> Patch:
     """Pixels with the noise of what is expected of them: their own would bias the fit."""
-    variance = line.variance(level) - ROUNDING_VARIANCE
+    variance = line.variance(level) - np.asarray(patch.rounding)
     return replace(patch, variance=jnp.asarray(np.maximum(variance, 0.0), jnp.float32))
 
 
