@@ -160,6 +160,8 @@ def _place(drafts: _Drafts, law: PlacementLaw) -> Float[Array, "N K 2"]:
     unplaced scene of every queue, rather than for all scenes until the last is placed.
     """
     count = len(drafts.mask)
+    if count == 0:
+        return jnp.zeros((0, law.max_targets, 2))
     length = min(_QUEUE, count)
     index = jnp.arange(-(-count // length) * length).reshape(-1, length) % count
     queues = jax.tree.map(lambda leaf: leaf[index], drafts)

@@ -17,7 +17,7 @@ from distax.keys import threefry
 from distax.psf import MeasuredPsf, Psf, per_axis, profiles, responses
 from distax.targets import Targets
 
-_HALF_STEP = 0.5
+HALF_STEP = 0.5
 """Half the digitiser's step in counts."""
 _REAL_HALF_STEP, _REAL_SHARE = 0.05, 0.1
 """What a sensor that delivers real numbers is taken to know them to: counts, and share of its
@@ -93,7 +93,7 @@ class Sensor:
         A sensor that keeps reals is taken to know them to a small part of its noise.
         """
         if self.bit_depth is not None:
-            return _HALF_STEP
+            return HALF_STEP
         shot = self.background / (self.electrons_per_count or math.inf)
         noise = math.sqrt(self.read_noise**2 + shot)
         return min(_REAL_HALF_STEP, _REAL_SHARE * noise) if noise > 0 else _REAL_HALF_STEP

@@ -224,3 +224,9 @@ def test_every_scene_is_the_first_of_its_own_draws_that_keeps_the_distance():
                 pair_distances(np.asarray(places)[None], np.asarray(mask)[None]), default=9
             )
         np.testing.assert_allclose(scenes.place[index], places * mask[:, None], atol=1e-6)
+
+
+def test_no_scenes_are_none():
+    images, targets = simulate(jax.random.key(0), 0)
+    assert images.shape == (0, 11, 11)
+    assert targets.position.shape == (0, 5, 2)

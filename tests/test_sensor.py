@@ -247,3 +247,21 @@ def test_invalid_fields_are_named(field, values):
     for value in values:
         with pytest.raises(DistaxError, match=f"{field} must .* got {value}"):
             Sensor(**{field: value})
+
+
+def test_a_digitiser_rounds_to_whole_counts_and_reals_are_known_far_below_their_noise():
+    assert Sensor().half_step == 0.5
+    assert Sensor().rounding_variance == pytest.approx(1 / 12)
+    for read_noise in (0.01, 0.3, 30.0):
+        real = Sensor(bit_depth=None, read_noise=read_noise)
+        assert 0 < real.rounding_variance < 0.01 * read_noise**2
+    shot = Sensor(bit_depth=None, background=0.02, electrons_per_count=2.0)
+    assert shot.half_step == pytest.approx(0.01)
+    assert 0 < Sensor(bit_depth=None).half_step < 0.1
+
+
+def test_noise_is_read_noise_and_shot_noise_of_what_is_there():
+    level = jnp.array([-3.0, 0.0, 40.0])
+    np.testing.assert_allclose(Sensor(read_noise=3.0).noise_variance(level), 9)
+    shot = Sensor(read_noise=3.0, electrons_per_count=2.0)
+    np.testing.assert_allclose(shot.noise_variance(level), [9, 9, 29])

@@ -13,7 +13,8 @@ from jaxtyping import Bool, Float
 
 from distax.calibration.sources import noise_level
 from distax.errors import DistaxError
-from distax.offgrid.patch import HALF_STEP, ROUNDING_VARIANCE
+from distax.offgrid.patch import ROUNDING_VARIANCE
+from distax.sensor import HALF_STEP
 
 _ROUNDS = 20
 _EM_ROUNDS = 300

@@ -8,10 +8,10 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
 from distax.frames.blobs import psf_line
-from distax.offgrid.patch import HALF_STEP, ROUNDING_VARIANCE, Patch, window_width
+from distax.offgrid.patch import ROUNDING_VARIANCE, Patch, window_width
 from distax.pytree import pytree
 from distax.scenes import PlacementLaw
-from distax.sensor import Sensor
+from distax.sensor import HALF_STEP, Sensor
 
 _REAL_STEP = 0.1
 """What real numbers are taken to be known to, in standard deviations of their noise."""

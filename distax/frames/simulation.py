@@ -1,5 +1,6 @@
 """Simulated frames with their truth: clusters, stars, a gradient, noise and bad pixels."""
 
+import math
 from dataclasses import dataclass, replace
 
 import jax
@@ -7,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from distax.errors import DistaxError, check_positive
+from distax.errors import DistaxError, check_not_negative, check_positive
 from distax.keys import threefry
 from distax.scenes import PlacementLaw, sample
 from distax.sensor import Sensor, expose, render
@@ -33,8 +34,8 @@ class FrameScene:
       bad_pixels: share of pixels that are bad: half of them NaN, half of them hot.
 
     Raises:
-      DistaxError: a size that is not positive, a share beyond 0..1, or more clusters and stars than
-        the frame has room for.
+      DistaxError: a size or a star's intensity that is not positive, a negative number, a share
+        beyond 0..1, or more clusters and stars than the frame has room for.
     """
 
     height: int = 512
@@ -49,13 +50,20 @@ class FrameScene:
     def __post_init__(self) -> None:
         check_positive(height=self.height, width=self.width)
         room = (self.height // _SPACING) * (self.width // _SPACING)
-        if not 0 <= self.clusters + self.stars <= room:
+        check_not_negative(clusters=self.clusters, stars=self.stars)
+        if self.clusters + self.stars > room:
             raise DistaxError(
                 f"a frame of {self.height}×{self.width} px has room for {room} clusters and stars, "
                 f"not for {self.clusters + self.stars}"
             )
         if not 0 <= self.bad_pixels <= 1:
             raise DistaxError(f"bad_pixels must lie between 0 and 1, got {self.bad_pixels}")
+        low, high = self.star_intensity
+        if not 0 < low <= high < math.inf:
+            raise DistaxError(
+                "star_intensity must be two bounds greater than 0, the lower first, got "
+                f"{self.star_intensity}"
+            )
 
 
 FRAME_SENSOR = Sensor(full_well=None, bit_depth=None, read_noise=2.0, background=100.0)

@@ -91,7 +91,7 @@ def promising_starts(
     patch: Patch, count: int, law: PlacementLaw, search: Search, width: int, psf: Psf
 ) -> Float[Array, "K 3 lanes"]:
     """The draws from the prior that fit each image best, all of an image's in a row."""
-    pool, _ = starting_scenes(law, count, search.pool)
+    pool = starting_scenes(law, count, search.pool)
     image = image_of(pool, width, psf)
     residual, weight = residual_and_weight(
         image[:, None], jax.tree.map(lambda leaf: leaf[..., None], patch), 0.0

@@ -96,6 +96,9 @@ def log_likelihood(
     inside = 0.5 * (erfc(near / math.sqrt(2)) - erfc(far / math.sqrt(2)))
     reach = jnp.maximum(near, 1.0)
     asymptote = -0.5 * reach**2 - jnp.log(reach * math.sqrt(2 * math.pi))
+    # Less what lies beyond the farther edge, where the density has fallen by exp(-reach · width).
+    width = jnp.maximum((patch.upper - patch.lower) / deviation, 1e-30)
+    asymptote += jnp.log(-jnp.expm1(-reach * width))
     exact = jnp.log(jnp.maximum(inside, 1e-30))
     return jnp.sum(jnp.where(near < _FAR, exact, asymptote), axis=0)
 

@@ -9,15 +9,11 @@ from jaxtyping import Array, Float, Int
 
 from distax.pytree import pytree
 from distax.scenes import PlacementLaw
-from distax.sensor import Sensor
+from distax.sensor import HALF_STEP, Sensor
 from distax.windows import blob_pixel, window
 
-HALF_STEP = 0.5
-"""Half the digitiser's step in counts."""
 ROUNDING_VARIANCE = (2 * HALF_STEP) ** 2 / 12
 """Variance in counts² of a digitiser's rounding error."""
-_REAL_HALF_STEP = 0.05
-"""What a sensor that delivers real numbers is taken to know them to, in counts."""
 
 
 @pytree
@@ -76,9 +72,8 @@ def cut(
     known = jnp.isfinite(images)
     counts = jnp.where(known, images - sensor.background, 0.0)
     origin = jax.vmap(blob_pixel)(counts)
-    half_step = HALF_STEP if sensor.bit_depth is not None else _REAL_HALF_STEP
-    lower = jnp.where(known, counts - half_step, -jnp.inf)
-    upper = jnp.where(known & (images < sensor.white), counts + half_step, jnp.inf)
+    lower = jnp.where(known, counts - sensor.half_step, -jnp.inf)
+    upper = jnp.where(known & (images < sensor.white), counts + sensor.half_step, jnp.inf)
     if sensor.bit_depth is not None:
         lower = jnp.where(images <= 0.0, -jnp.inf, lower)
     variance = sensor.noise_variance(jnp.maximum(counts + sensor.background, 1.0))
@@ -93,6 +88,6 @@ def cut(
         lower=around(lower, -math.inf),
         upper=around(upper, math.inf),
         variance=around(variance, 0.0),
-        rounding=jnp.full(len(images), ROUNDING_VARIANCE),
+        rounding=jnp.full(len(images), sensor.rounding_variance),
         origin=origin.T,
     )

@@ -16,14 +16,11 @@ _NEIGHBOUR_SHARE = 0.5
 
 
 @lru_cache(maxsize=32)
-def starting_scenes(
-    law: PlacementLaw, count: int, size: int
-) -> tuple[Float[Array, "count 3 size"], Float[Array, " size"]]:
+def starting_scenes(law: PlacementLaw, count: int, size: int) -> Float[Array, "count 3 size"]:
     """Scenes of `count` targets from the prior, the same for every image.
 
     The host is the window's central pixel or, as noise may have shifted the centroid, one of its
-    neighbours; the second array is the logarithm of each scene's weight that makes all nine
-    equally likely.
+    neighbours.
     """
     with jax.ensure_compile_time_eval():
         scene_key, host_key = jax.random.split(jax.random.key(0))
@@ -36,8 +33,7 @@ def starting_scenes(
         scenes = jnp.concatenate(
             [targets.position + offset[:, None], targets.intensity[..., None]], axis=-1
         )
-        share = jnp.where(stays, 1 - _NEIGHBOUR_SHARE, _NEIGHBOUR_SHARE / 8)
-        return jnp.moveaxis(scenes, 0, -1), -jnp.log(9 * share)
+        return jnp.moveaxis(scenes, 0, -1)
 
 
 def log_prior(

@@ -36,11 +36,13 @@ def refine(
 
     Every count from the law's smallest to its largest, and none at all, is fitted to every image.
     Each fit's evidence is its likelihood times the share of the prior that its Gaussian covers;
-    the count with the largest wins. Position errors are the Gaussian's, widened by the misfit
+    the count with the largest wins. Where no pixel around the blob can be read there are none, and
+    the answer is not to be trusted. Position errors are the Gaussian's, widened by the misfit
     where the imaging model does not explain the image.
     """
-    size = min(len(images), inference_batch())
-    filled = jnp.pad(images, [(0, -len(images) % size), (0, 0), (0, 0)])
+    size = max(min(len(images), inference_batch()), 1)
+    missing = max(-(-len(images) // size), 1) * size - len(images)
+    filled = jnp.pad(images, [(0, missing), (0, 0), (0, 0)])
     batches = filled.reshape(-1, size, *images.shape[1:])
 
     def answer(batch: Array) -> Targets:
@@ -59,7 +61,10 @@ def refine_patch(
     fits = [best_fit(patch, count, law, search, width, sensor.psf) for count in counts]
     residual, weight = residual_and_weight(jnp.zeros_like(patch.counts), patch, 0.0)
     nothing = -0.5 * jnp.sum(weight * residual**2, axis=0)
-    evidence = jnp.stack([nothing, *(fit.log_evidence for fit in fits)])
+    # Of pixels that say nothing the prior alone would make as many targets as there may be.
+    told = jnp.any(jnp.isfinite(patch.lower) | jnp.isfinite(patch.upper), axis=0)
+    weighed = (jnp.where(told, fit.log_evidence, -jnp.inf) for fit in fits)
+    evidence = jnp.stack([nothing, *weighed])
     winner = jnp.argmax(evidence, axis=0)
     padded = jax.tree.map(
         lambda *leaves: jnp.stack(leaves), *(_answer(fit, patch, law.max_targets) for fit in fits)
@@ -68,7 +73,9 @@ def refine_patch(
     answer = jax.tree.map(lambda leaf: leaf[best, jnp.arange(len(best))], padded)
     probability = jnp.max(jax.nn.softmax(evidence, axis=0), axis=0)
     misfit = jnp.where(winner == 0, _misfit(-2 * nothing, patch), answer.misfit)
-    return _with_errors(answer, jnp.where(winner == 0, 0, counts.start + best), misfit, probability)
+    found = jnp.where(winner == 0, 0, counts.start + best)
+    ranked = _with_errors(answer, found, misfit, probability)
+    return replace(ranked, trusted=ranked.trusted & told)
 
 
 @pytree

@@ -60,8 +60,18 @@ def test_the_key_alone_decides(simulated):
         ({"clusters": 2000}, "has room for 1280 clusters and stars, not for 2030"),
         ({"bad_pixels": 2.0}, "between 0 and 1"),
         ({"height": 0}, "height must be greater"),
+        ({"clusters": -1}, "clusters must not be negative"),
+        ({"star_intensity": (0.0, 100.0)}, "star_intensity must be two bounds greater than 0"),
+        ({"star_intensity": (100.0, 50.0)}, "star_intensity must be two bounds greater than 0"),
     ],
 )
 def test_what_is_no_scene_is_refused(options, message):
     with pytest.raises(DistaxError, match=message):
         FrameScene(**options)
+
+
+def test_a_frame_may_hold_stars_only():
+    scene = FrameScene(height=64, width=64, clusters=0, stars=3, bad_pixels=0.0)
+    truth = simulate_frame(jax.random.key(0), scene, SENSOR)[1]
+    assert truth.targets.intensity.shape == (3,)
+    assert len(set(truth.group.tolist())) == 3

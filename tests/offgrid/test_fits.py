@@ -8,7 +8,7 @@ import pytest
 
 from distax import DistaxError, Sensor, make_targets, render
 from distax.offgrid.fits import Search, best_fit
-from distax.offgrid.patch import ROUNDING_VARIANCE, cut, window_width
+from distax.offgrid.patch import cut, window_width
 from distax.psf import pixel_response
 from distax.scenes import PlacementLaw
 
@@ -50,7 +50,7 @@ def squares_on_a_grid(image, host):
     power = np.einsum("rcij,rcij->rc", unit, unit)[..., None]
     misfit = np.sum(window**2) - 2 * flux * cross + flux**2 * power
     prior = 12 * (place[:, None, None] ** 2 + place[:, None] ** 2 + ((flux - 235) / 30) ** 2)
-    return misfit / (SENSOR.read_noise**2 + ROUNDING_VARIANCE) + prior, 0.01 * 0.01 * 1.0
+    return misfit / (SENSOR.read_noise**2 + SENSOR.rounding_variance) + prior, 0.01 * 0.01 * 1.0
 
 
 def test_the_evidence_and_the_fit_agree_with_a_fine_grid(images, fits):
@@ -85,7 +85,7 @@ def test_the_covariance_is_the_inverse_of_information_and_prior(fits):
 
     for lane in range(3):
         slopes = np.asarray(jax.jacfwd(model)(scene[0, :, lane]), float)
-        information = slopes.T @ slopes / (SENSOR.read_noise**2 + ROUNDING_VARIANCE)
+        information = slopes.T @ slopes / (SENSOR.read_noise**2 + SENSOR.rounding_variance)
         expected = np.linalg.inv(information + prior)
         unit = np.sqrt(np.outer(np.diag(expected), np.diag(expected)))
         np.testing.assert_allclose(fits[0].covariance[..., lane] / unit, expected / unit, atol=2e-3)

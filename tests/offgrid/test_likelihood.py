@@ -246,3 +246,17 @@ def test_censored_pixels_far_from_their_edge_are_finite():
     np.testing.assert_allclose(weight[:2], 1.0, rtol=2e-2)
     assert np.isfinite(deviance).all()
     assert (weight[2:] < 1e-6).all()
+
+
+@pytest.mark.parametrize("half", [0.05, 0.5, 50.0])
+@pytest.mark.parametrize("side", [-1, 1])
+def test_the_likelihood_agrees_with_logarithms_of_tails_on_both_sides_of_the_asymptote(half, side):
+    away = np.array([6.0, 7.9, 8.1, 9.0, 12.0])
+    deviation = 4.0
+    image = side * (half + deviation * away)
+    lanes = patch_of(np.zeros((1, 5)), -half, half, deviation**2)
+    far = norm.logsf(away + 2 * half / deviation)
+    near = norm.logsf(away)
+    expected = near + np.log(-np.expm1(far - near))
+    stated = likelihood(jnp.float32(image)[None], lanes, 0.0)
+    np.testing.assert_allclose(stated, expected, atol=0.03)

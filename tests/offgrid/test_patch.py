@@ -81,6 +81,7 @@ def test_a_sensor_that_delivers_reals_is_taken_at_its_word():
     assert half.max() < 0.1
     np.testing.assert_allclose((patch.upper + patch.lower) / 2, patch.counts, atol=1e-3)
     assert patch.counts[12, 0] == 1234.5
+    np.testing.assert_allclose(patch.rounding, (2 * half.max()) ** 2 / 12, rtol=1e-2)
 
 
 def test_the_window_is_centred_on_the_pixel_that_holds_a_target():

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -6,7 +8,7 @@ import pytest
 from distax import Sensor, make_targets, render
 from distax.metrics import RADII, assign, cso_map
 from distax.offgrid.refine import refine
-from distax.scenes import PlacementLaw, sample
+from distax.scenes import PlacementLaw, sample, simulate
 from distax.targets import CREDIBLE_LEVELS
 
 IDEAL = Sensor(full_well=None, bit_depth=None)
@@ -178,3 +180,28 @@ def test_the_stated_errors_are_those_made_where_there_is_one_explanation(simulat
     stated = np.sqrt(np.sum(np.asarray(refined.position_std) ** 2, axis=-1))
     ratio = distance[few] / stated[few]
     np.testing.assert_allclose(np.sqrt(np.mean(ratio**2)), 1, atol=0.25)
+
+
+def test_errors_of_real_numbers_are_as_large_as_stated():
+    sensor = replace(IDEAL, read_noise=0.05)
+    law = PlacementLaw(max_targets=1)
+    images, truth = simulate(jax.random.key(3), 64, sensor, law)
+    found = refine(images, sensor, law)
+    surprise = (found.position - truth.position) / found.position_std
+    np.testing.assert_allclose(np.sqrt(np.mean(surprise**2)), 1, atol=0.2)
+    assert abs(np.median(found.misfit) - 1) < 0.1
+
+
+def test_where_no_pixel_is_read_there_is_nothing_to_trust():
+    blind = np.full((2, 11, 11), np.nan, np.float32)
+    blind[:, 10, 10] = 0
+    target = make_targets(jnp.array([[5.0, 5.0]]), jnp.array([235.0]))
+    blind[1, 4:7, 4:7] = render(target, IDEAL)[4:7, 4:7]
+    found = refine(jnp.asarray(blind), IDEAL, PlacementLaw(max_targets=1))
+    np.testing.assert_array_equal(found.count, [0, 1])
+    np.testing.assert_array_equal(found.trusted, [False, True])
+
+
+def test_no_images_have_no_targets():
+    found = refine(jnp.zeros((0, 11, 11)), IDEAL, PlacementLaw(max_targets=1))
+    assert found.position.shape == (0, 1, 2)
