@@ -1,7 +1,9 @@
 """The one exception distax raises for input it cannot use."""
 
 import difflib
+import math
 from collections.abc import Iterable
+from numbers import Integral, Real
 
 
 class DistaxError(ValueError):
@@ -41,3 +43,17 @@ def check_not_negative(**values: float | int) -> None:
     for name, value in values.items():
         if not value >= 0:
             raise DistaxError(f"{name} must not be negative, got {value}")
+
+
+def check_finite(**values: object) -> None:
+    """Raise DistaxError for the first keyword that is no number, NaN or infinite."""
+    for name, value in values.items():
+        if not isinstance(value, Real) or not math.isfinite(value):
+            raise DistaxError(f"{name} must be a finite number, got {value!r}")
+
+
+def check_whole(**values: object) -> None:
+    """Raise DistaxError for the first keyword that is not a whole number."""
+    for name, value in values.items():
+        if not isinstance(value, Integral):
+            raise DistaxError(f"{name} must be a whole number, got {value!r}")

@@ -17,6 +17,9 @@ def disc_probability(
     Such a vector is a point of its one-sigma ellipse, at a uniform angle φ, times a length that is
     Rayleigh distributed: what is left of the integral is the mean over φ of 1 − exp(−r² / 2ℓ(φ)²),
     ℓ being the point's distance from the centre.
+
+    Right to 1e-4 for ellipses up to ten times as long as wide; of thinner ones too few angles meet
+    the disc, and it is off by up to 0.002 at twenty times and 0.01 at a hundred.
     """
     trace = covariance[..., 0, 0] + covariance[..., 1, 1]
     difference = covariance[..., 0, 0] - covariance[..., 1, 1]

@@ -85,7 +85,7 @@ class MeasuredPsf:
           DistaxError: as the class, or samples without flux.
         """
         flux = np.sum(samples) / oversampling**2
-        if not flux > 0:
+        if not 0 < flux < math.inf:
             raise DistaxError("the samples of a PSF hold no flux; give those of a point source")
         rows, power, columns = np.linalg.svd(samples / flux)
         left = np.sqrt(np.cumsum(power[::-1] ** 2)[::-1])

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray
 
-from distax.errors import DistaxError, check_positive
+from distax.errors import DistaxError, check_finite, check_positive, check_whole
 from distax.keys import threefry
 from distax.pytree import pytree
 from distax.sensor import Sensor, expose, render
@@ -41,8 +41,9 @@ class PlacementLaw:
       border: pixels along each edge that are never the host.
 
     Raises:
-      DistaxError: bounds that are reversed or not positive, no pixel left inside the border, or
-        so many targets so far apart that they do not fit the square.
+      DistaxError: numbers that are not finite or not whole where they count, bounds that are
+        reversed or not positive, no pixel left inside the border, or so many targets so far apart
+        that they do not fit the square.
     """
 
     height: int = 11
@@ -57,6 +58,9 @@ class PlacementLaw:
     border: int = 1
 
     def __post_init__(self) -> None:
+        whole = ("height", "width", "min_targets", "max_targets", "border")
+        for name, value in vars(self).items():
+            (check_whole if name in whole else check_finite)(**{name: value})
         check_positive(
             min_targets=self.min_targets,
             min_intensity=self.min_intensity,

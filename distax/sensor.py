@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from distax.errors import DistaxError, check_not_negative, check_positive
+from distax.errors import DistaxError, check_finite, check_not_negative, check_positive, check_whole
 from distax.keys import threefry
 from distax.psf import MeasuredPsf, Psf, per_axis, profiles, responses
 from distax.targets import Targets
@@ -42,8 +42,8 @@ class Sensor:
         clusters follow from that.
 
     Raises:
-      DistaxError: a size, sigma, full well, bit depth or gain that is not positive, or a negative
-        noise or background.
+      DistaxError: a size, sigma, full well, bit depth or gain that is not positive, a negative
+        noise or background, or a background at which every pixel clips.
     """
 
     height: int = 11
@@ -57,13 +57,23 @@ class Sensor:
     measured_psf: MeasuredPsf | None = None
 
     def __post_init__(self) -> None:
+        check_whole(height=self.height, width=self.width)
         check_positive(height=self.height, width=self.width)
+        if isinstance(self.sigma, tuple) and len(self.sigma) != 2:
+            raise DistaxError(f"sigma must be one number or two, got {self.sigma}")
         for sigma in self.sigmas:
+            check_finite(sigma=sigma)
             check_positive(sigma=sigma)
         for name in ("full_well", "bit_depth", "electrons_per_count"):
             if (value := getattr(self, name)) is not None:
                 check_positive(**{name: value})
+        check_finite(read_noise=self.read_noise, background=self.background)
         check_not_negative(read_noise=self.read_noise, background=self.background)
+        if self.background >= self.white:
+            raise DistaxError(
+                f"a background of {self.background} counts leaves no room below the "
+                f"{self.white} at which pixels clip"
+            )
 
     @property
     def shape(self) -> tuple[int, int]:

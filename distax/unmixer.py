@@ -33,6 +33,8 @@ _BATCHES_AT_ONCE = 8
 _USUAL_MISFIT = 1.1
 """Median misfit that no mixture of images comes near while the imaging model holds (0.7 to 1.0,
 by count), and that CSIST-100K's images exceed when σ is off by 2%."""
+_NAMED = 5
+"""Images that a warning names before it counts the rest."""
 _FEW = 16
 """Images whose median misfit says little."""
 
@@ -51,20 +53,22 @@ class Unmixer:
         CSIST-100K's sensor and law, which are the defaults, and "posterior" for others.
       model: a trained model for "grid" or "fast"; without it "fast" loads the one that comes
         with distax.
-      sensor: whose images they are.
-      law: what is known of the scenes, for "refine" and "posterior".
+      sensor: whose images they are; without one the model's, or CSIST-100K's.
+      law: what is known of the scenes, for "refine" and "posterior"; without one CSIST-100K's in
+        images of the sensor's size.
       threshold: counts a grid node needs to be reported, for "grid".
       effort: how hard the sampler works, for "posterior".
       seed: of the sampler's random numbers, for "posterior".
 
     Raises:
-      DistaxError: an unknown method, or a model or a sensor that does not suit it.
+      DistaxError: an unknown method, a model or a sensor that does not suit it, a model for another
+        sensor, or a law for images of another size.
     """
 
     method: str | None = None
     model: Model | None = None
-    sensor: Sensor = Sensor()
-    law: PlacementLaw = PlacementLaw()
+    sensor: Sensor = None  # type: ignore[assignment]  # never None once made
+    law: PlacementLaw = None  # type: ignore[assignment]
     threshold: float = 50.0
     effort: Effort = Effort()
     seed: int = 0
@@ -74,13 +78,31 @@ class Unmixer:
             object.__setattr__(self, "method", self._suitable_method())
         if self.method not in METHODS:
             raise unknown("method", str(self.method), METHODS)
+        if self.sensor is None:
+            object.__setattr__(self, "sensor", self._models_sensor or Sensor())
+        if self.law is None:
+            object.__setattr__(self, "law", law_for(self.sensor))
         if self.method == "fast" and self.model is None:
             object.__setattr__(self, "model", _network_for(self.sensor))
+        self._check_agreement()
+
+    def _check_agreement(self) -> None:
         on_grid = isinstance(self.model, GridModel)
         if not self._fits and (self.method == "grid") != on_grid:
             raise DistaxError(
                 f"the method {self.method} does not suit a model of type "
                 f"{type(self.model).__name__}; load a trained one, or leave the method out"
+            )
+        if self._models_sensor not in (None, self.sensor):
+            raise DistaxError(
+                f"the model is for {self._models_sensor}, not for {self.sensor}; leave the sensor "
+                "out, or make a model for yours"
+            )
+        size = self.law.height, self.law.width
+        if self._fits and size != self.sensor.shape:
+            raise DistaxError(
+                "the law is for images of {}×{} px, the sensor's have {}×{}; leave the law out, or "
+                "give it the sensor's height and width".format(*size, *self.sensor.shape)
             )
 
     @property
@@ -88,10 +110,15 @@ class Unmixer:
         """Whether the imaging model finds the targets rather than a network."""
         return self.method in ("refine", "posterior")
 
+    @property
+    def _models_sensor(self) -> Sensor | None:
+        """Whose images the model takes, where one is used that says."""
+        return None if self._fits else getattr(self.model, "sensor", None)
+
     def _suitable_method(self) -> str:
         if self.model is not None:
             return "grid" if isinstance(self.model, GridModel) else "fast"
-        published = self.sensor == Sensor() and self.law == PlacementLaw()
+        published = self.sensor in (None, Sensor()) and self.law in (None, PlacementLaw())
         return "fast" if published else "posterior"
 
     @classmethod
@@ -122,7 +149,7 @@ class Unmixer:
             sensor = sensor or Sensor()
             solver = create(str(name), sensor=sensor, rngs=parameter_rngs(0))
             threshold = cls.threshold if threshold is None else threshold
-            return cls(model=solver, sensor=sensor, law=law_for(sensor), threshold=threshold)
+            return cls(model=solver, sensor=sensor, threshold=threshold)
         if str(name) in weights.names():
             model, trained_for = weights.load(str(name))
             law, usual = PlacementLaw(), cls.threshold
@@ -146,9 +173,10 @@ class Unmixer:
         """Targets `[N, K]`, those with the highest score first, from raw images in counts.
 
         NaN marks pixels that "refine" and "posterior" leave out. An image that cannot be used is
-        answered with no targets, not to be trusted, and a warning that names it; the others are
-        answered as if it were not there. Another warning is given when most images are not what
-        the imaging model makes: a few targets show that in each image (`trusted`), many hide it.
+        answered with no targets, not to be trusted; a warning names the first of them, and all
+        others are answered as if they were not there. Another warning is given when most images
+        are not what the imaging model makes: a few targets show that in each image (`trusted`),
+        many hide it.
 
         Args:
           images: raw images in counts.
@@ -164,7 +192,9 @@ class Unmixer:
         named = [f"image {index}, {problem}" for index, problem in problems.items()]
         if len(problems) == len(pixels):
             raise DistaxError(f"images: {named[0]}")
-        for line in named:
+        if named:
+            more = [f"and {len(named) - _NAMED} more"] if len(named) > _NAMED else []
+            line = "; ".join(named[:_NAMED] + more)
             warnings.warn(f"not unmixed: {line}", DistaxWarning, stacklevel=2)
         bad = np.isin(np.arange(len(pixels)), list(problems))
         found = self._find(np.where(bad[:, None, None], 0, pixels), advance)

@@ -230,3 +230,19 @@ def test_no_scenes_are_none():
     images, targets = simulate(jax.random.key(0), 0)
     assert images.shape == (0, 11, 11)
     assert targets.position.shape == (0, 5, 2)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"max_intensity": float("nan")}, "max_intensity must be a finite number"),
+        ({"max_targets": 2.5}, "max_targets must be a whole number"),
+        ({"separation": "wide"}, "separation must be a finite number"),
+    ],
+)
+def test_numbers_of_a_law_are_finite_and_counts_whole(options, message):
+    # Set afterwards, as the tests' type checker would let few of them through to the class.
+    law = PlacementLaw()
+    vars(law).update(options)
+    with pytest.raises(DistaxError, match=message):
+        law.__post_init__()

@@ -265,3 +265,24 @@ def test_noise_is_read_noise_and_shot_noise_of_what_is_there():
     np.testing.assert_allclose(Sensor(read_noise=3.0).noise_variance(level), 9)
     shot = Sensor(read_noise=3.0, electrons_per_count=2.0)
     np.testing.assert_allclose(shot.noise_variance(level), [9, 9, 29])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"sigma": float("inf")}, "sigma must be a finite number, got inf"),
+        ({"sigma": [0.5, 0.6]}, r"sigma must be a finite number, got \[0.5, 0.6\]"),
+        ({"sigma": "0.5"}, "sigma must be a finite number, got '0.5'"),
+        ({"sigma": (0.5,)}, "sigma must be one number or two"),
+        ({"sigma": (0.5, 0.5, 0.5)}, "sigma must be one number or two"),
+        ({"height": 11.5}, "height must be a whole number, got 11.5"),
+        ({"background": float("inf")}, "background must be a finite number"),
+        ({"background": 255.0}, "a background of 255.0 counts leaves no room"),
+    ],
+)
+def test_what_is_no_sensor_is_refused(options, message):
+    # Set afterwards, as the tests' type checker would let few of them through to the class.
+    sensor = Sensor()
+    vars(sensor).update(options)
+    with pytest.raises(DistaxError, match=message):
+        sensor.__post_init__()

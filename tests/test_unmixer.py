@@ -6,10 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 from distax import DistaxError, DistaxWarning, Sensor, Unmixer, decode, make_targets
 from distax.metrics import assign
-from distax.models import Model
+from distax.models import Model, create
 from distax.offgrid.posterior import posterior
 from distax.offgrid.refine import refine
 from distax.offgrid.sampler import Effort
@@ -173,14 +174,23 @@ def test_a_bad_image_is_named_and_the_others_are_answered_as_without_it(fitter, 
     broken[2, 3, 4], broken[5] = 300.0, np.nan
     with pytest.warns(DistaxWarning, match="not unmixed") as caught:
         found = fitter(broken)
-    assert [str(warning.message).partition(" is ")[0] for warning in caught] == [
-        "not unmixed: image 2, pixel (3, 4)",
-        "not unmixed: image 5, every pixel",
-    ]
+    (line,) = (str(warning.message) for warning in caught)
+    assert line.startswith("not unmixed: image 2, pixel (3, 4) is ")
+    assert "; image 5, every pixel is " in line
     bad = np.isin(np.arange(8), [2, 5])
     assert not found.mask[bad].any()
     assert not found.trusted[bad].any()
     same(*(jax.tree.map(lambda leaf: np.asarray(leaf)[~bad], one) for one in (found, expected)))
+
+
+def test_of_many_bad_images_the_first_are_named(images):
+    broken = images[:9].copy()
+    broken[:8, 0, 0] = np.nan
+    with pytest.warns(DistaxWarning) as caught:
+        Unmixer(model=Peak())(broken)
+    (line,) = (str(warning.message) for warning in caught)
+    assert line.count("; image ") == 4
+    assert line.endswith("; and 3 more")
 
 
 def test_methods_that_state_no_trust_distrust_bad_images_too(images):
@@ -244,3 +254,19 @@ def test_a_method_without_a_model_that_suits_it_is_refused(method, model):
 def test_a_folder_without_a_run_is_named(tmp_path):
     with pytest.raises(DistaxError, match=f"{tmp_path}/nothing.*no checkpoint there"):
         Unmixer.load(tmp_path / "nothing")
+
+
+def test_the_sensor_is_the_models_and_the_law_the_sensors():
+    sensor = Sensor(sigma=0.9, height=9)
+    unmixer = Unmixer(model=create("fista", sensor=sensor, rngs=nnx.Rngs(0)))
+    assert unmixer.sensor == sensor
+    assert unmixer.law == PlacementLaw(height=9)
+    assert Unmixer(method="refine", sensor=sensor).law == PlacementLaw(height=9)
+
+
+def test_a_model_and_a_law_for_other_images_are_refused():
+    model = create("fista", sensor=Sensor(sigma=0.9), rngs=nnx.Rngs(0))
+    with pytest.raises(DistaxError, match=r"the model is for Sensor\(.*0\.9.*leave the sensor out"):
+        Unmixer(model=model, sensor=Sensor())
+    with pytest.raises(DistaxError, match="images of 11×11 px, the sensor's have 21×21"):
+        Unmixer(method="refine", sensor=Sensor(height=21, width=21), law=PlacementLaw())

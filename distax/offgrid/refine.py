@@ -71,11 +71,9 @@ def refine_patch(
     )
     best = jnp.maximum(winner - 1, 0)
     answer = jax.tree.map(lambda leaf: leaf[best, jnp.arange(len(best))], padded)
-    probability = jnp.max(jax.nn.softmax(evidence, axis=0), axis=0)
+    probability = jnp.where(told, jnp.max(jax.nn.softmax(evidence, axis=0), axis=0), 0.0)
     misfit = jnp.where(winner == 0, _misfit(-2 * nothing, patch), answer.misfit)
-    found = jnp.where(winner == 0, 0, counts.start + best)
-    ranked = _with_errors(answer, found, misfit, probability)
-    return replace(ranked, trusted=ranked.trusted & told)
+    return _with_errors(answer, jnp.where(winner == 0, 0, counts.start + best), misfit, probability)
 
 
 @pytree

@@ -49,4 +49,4 @@ def _cell(value: Any, column: Column) -> str:
         return "<td></td>"
     if isinstance(value, str):
         return f'<td class="text">{escaped(value)}</td>'
-    return f'<td data-value="{value!r}">{value:{column.format}}</td>'
+    return f'<td data-value="{float(value)!r}">{value:{column.format}}</td>'

@@ -45,24 +45,24 @@ class TrackEvaluation:
       tracked: the same frames, given the tracks through all of them.
       share_tracked: share of true targets that a track follows: for at least half of their frames
         within 0.25 px (root mean square), one track for each, as assigned at the smallest sum of
-        distances.
+        distances; None without any.
       rmse: root-mean-square distance in px of those tracks from their targets; None without any.
       median_rmse: median over those tracks of their own root-mean-square distances.
       false_tracks: tracks that follow no target, as a share of all tracks; None without any.
       switches: changes of the track that a target is nearest to, per true target. A target keeps
         its track while it lies within 0.25 px (CLEAR MOT: Bernardin & Stiefelhagen, EURASIP J.
-        Image Video Process. 2008).
+        Image Video Process. 2008); None without any.
     """
 
     sequences: int
     frames: int
     single: FrameScore
     tracked: FrameScore
-    share_tracked: float
+    share_tracked: float | None
     rmse: float | None
     median_rmse: float | None
     false_tracks: float | None
-    switches: float
+    switches: float | None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, for JSON."""
@@ -92,17 +92,17 @@ def assess_tracks(found: Targets, tracks: Tracks, truth: Targets) -> TrackEvalua
     real = jnp.any(truth.mask, axis=1)
     paired = follows >= 0
     squared = jnp.mean(error**2, where=paired)
-    number = int(jnp.sum(tracks.exists))
+    number, true = int(jnp.sum(tracks.exists)), int(jnp.sum(real))
     return TrackEvaluation(
         sequences=shape[0],
         frames=shape[0] * shape[1],
         single=_frame_score(found, truth),
         tracked=_frame_score(tracks.targets, truth),
-        share_tracked=float(jnp.sum(paired) / jnp.sum(real)),
+        share_tracked=float(jnp.sum(paired)) / true if true else None,
         rmse=float(jnp.sqrt(squared)) if paired.any() else None,
         median_rmse=float(jnp.median(error[paired])) if paired.any() else None,
         false_tracks=1 - float(jnp.sum(paired)) / number if number else None,
-        switches=float(jnp.sum(_switches(tracks.targets, truth)) / jnp.sum(real)),
+        switches=float(jnp.sum(_switches(tracks.targets, truth))) / true if true else None,
     )
 
 

@@ -105,3 +105,11 @@ def test_answers_to_other_sequences_are_refused():
     )
     with pytest.raises(DistaxError, match="no sequences"):
         assess_tracks(nothing, no_tracks, nothing)
+
+
+def test_sequences_without_targets_have_no_share_of_them():
+    nothing = np.zeros(TRUE.shape[:-1], bool)
+    empty = targets(TRUE, nothing)
+    evaluation = assess_tracks(empty, tracks(TRUE, nothing), empty)
+    assert evaluation.share_tracked is None
+    assert evaluation.switches is None
