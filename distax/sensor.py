@@ -61,7 +61,7 @@ class Sensor:
         check_positive(height=self.height, width=self.width)
         if isinstance(self.sigma, tuple) and len(self.sigma) != 2:
             raise DistaxError(f"sigma must be one number or two, got {self.sigma}")
-        for sigma in self.sigmas:
+        for sigma in self.sigma if isinstance(self.sigma, tuple) else (self.sigma,):
             check_finite(sigma=sigma)
             check_positive(sigma=sigma)
         for name in ("full_well", "bit_depth", "electrons_per_count"):
