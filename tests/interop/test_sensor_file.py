@@ -56,7 +56,7 @@ def test_what_the_table_leaves_out_is_csist_100ks(tmp_path):
         ("[sensor]\nsigma = 'wide'", "sensor.sigma: Input should be a valid number, or"),
         ("[sensor]\nsigma = [1.0, 1.0, 1.0]", "sensor.sigma: Input should be a valid number, or"),
         ("[sensor]\nsigma = [0.5, -1.0]", "sensor: sigma must be greater than 0, got -1.0"),
-        ("[sensor]\nsigma = nan", "sensor: sigma must be greater than 0, got nan"),
+        ("[sensor]\nsigma = nan", "sensor: sigma must be a finite number, got nan"),
         ("[sensor]\nbackground = 'none'", "sensor.background: Input should be a valid number"),
         ("[sensor.measured_psf]\noversampling = 2", "sensor.measured_psf.rows: is missing"),
         (PSF + "row = 1", "sensor.measured_psf.row: is not a known key; did you mean 'rows'?"),
