@@ -49,7 +49,8 @@ def find_limits(images: Float[np.ndarray, "N height width"]) -> Limits:
     digital = bool((counts == np.round(counts)).all() and counts.min() >= 0)
     near = np.sum((counts < top) & (counts >= top - _BELOW)) / _BELOW if digital else 0.0
     many = np.sum(counts == top) >= _MANY * max(near, 1.0)
-    clipped = top if many and top > 0 else None
+    # The background, which most pixels have, is below what a sensor clips at.
+    clipped = top if many and top > max(float(np.median(counts)), 0.0) else None
     if not digital:
         return Limits(bit_depth=None, full_well=clipped)
     known = (bits for bits in _DEPTHS if clipped == 2.0**bits - 1)

@@ -19,6 +19,7 @@ LIGHT = RNG.exponential(40.0, (20, 11, 11)) + 5
         (np.minimum(LIGHT, 90.5), None, 90.5, 90.5),
         (LIGHT, None, None, np.inf),
         (np.round(LIGHT) - 20, None, None, np.inf),
+        (np.full((5, 11, 11), 2.0), 8, None, 255),
     ],
 )
 def test_rounding_and_clipping_are_seen(counts, bits, well, white):

@@ -55,7 +55,7 @@ def test_a_method_that_comes_with_distax_needs_no_checkpoint(tmp_path, monkeypat
     class Exact:
         """Stands in for the estimators: finds everything in the scenes of seed 7."""
 
-        sensor, law, model = Sensor(), LAW, None
+        sensor, law, model, threshold = Sensor(), LAW, None, 50.0
 
         def __init__(self, method, sensor, law):
             self.method = method
