@@ -155,6 +155,9 @@ def test_the_estimators_table_is_that_of_the_results():
         scores = (figure[key] for key in ("by_score", "ap05", "by_intensity", "count_accuracy"))
         cells = " | ".join(f"{100 * score:.1f}" for score in scores)
         assert f"| {figure['name']} | {figure['images_per_second']:,.0f} | {cells} |" in README
+    (sampled,) = (figure for figure in results["figures"] if figure["name"] == "posterior")
+    scores = f"{100 * sampled['by_score']:.1f} and {100 * sampled['ap05']:.1f}"
+    assert f"({scores} on {results['images']:,} images)" in README
 
 
 def test_the_comparison_table_is_that_of_the_results():
