@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from distax.errors import DistaxError, check_finite, check_not_negative, check_positive, check_whole
 from distax.keys import threefry
+from distax.precision import exact_products
 from distax.psf import MeasuredPsf, Psf, per_axis, profiles, responses
 from distax.targets import Targets
 
@@ -195,9 +196,9 @@ def expose(
     return frames if sensor.bit_depth is None else jnp.maximum(jnp.round(frames), 0.0)
 
 
+@exact_products
 def squared_norm(phi: Float[Array, "pixels nodes"]) -> Float[Array, ""]:
     """‖Φ‖², the largest eigenvalue of ΦΦᵀ: the gradient of ½‖Φx − y‖² changes by no more times
     what x does.
     """
-    with jax.default_matmul_precision("highest"):
-        return jnp.linalg.eigvalsh((phi @ phi.T).astype(float))[-1]
+    return jnp.linalg.eigvalsh((phi @ phi.T).astype(float))[-1]

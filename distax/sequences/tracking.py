@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float, Int
 from distax.errors import DistaxError
 from distax.gaussian import disc_probability
 from distax.metrics import RADII
+from distax.precision import exact_products
 from distax.pytree import pytree
 from distax.sequences.kalman import States, smooth
 from distax.sequences.linking import Detections, Tracker, link, relink
@@ -77,6 +78,7 @@ def unmix_sequences(
 
 
 @partial(jax.jit, static_argnames="tracker")
+@exact_products
 def track(found: Targets, tracker: Tracker = Tracker()) -> Tracks:
     """Tracks through the detections of sequences.
 
@@ -91,8 +93,7 @@ def track(found: Targets, tracker: Tracker = Tracker()) -> Tracks:
     Returns:
       Tracks `[N, T, M]`, M being the tracker's slots.
     """
-    with jax.default_matmul_precision("highest"):
-        return jax.vmap(partial(_track, tracker=tracker))(found)
+    return jax.vmap(partial(_track, tracker=tracker))(found)
 
 
 def _track(found: Targets, tracker: Tracker) -> Tracks:

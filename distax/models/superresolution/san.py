@@ -13,6 +13,7 @@ from distax.models.layers.resampling import Tail
 from distax.models.layers.residual import Gate, ResidualBlock
 from distax.models.layers.sizes import check_multiple, check_side
 from distax.models.registry import register
+from distax.precision import exact_products
 from distax.sensor import Sensor
 
 # How many times fewer channels the non-local attention compares.
@@ -51,19 +52,19 @@ class RegionAttention(nnx.Module):
         return jnp.einsum("bhwkl,bklc->bhwc", attention, value)
 
 
+@exact_products
 def covariance_root(x: Maps) -> Float[Array, "B channels channels"]:
     """Square root of the covariance of the channels over the positions, by Newton and Schulz."""
     rows = x.reshape(len(x), -1, x.shape[-1]).astype(jnp.float32)
     centred = rows - jnp.mean(rows, axis=1, keepdims=True)
     identity = jnp.eye(x.shape[-1], dtype=jnp.float32)
-    with jax.default_matmul_precision("highest"):
-        covariance = jnp.einsum("bpc,bpd->bcd", centred, centred) / rows.shape[1]
-        # The iteration needs eigenvalues of at most 1; the floor is for constant maps.
-        trace = jnp.maximum(jnp.trace(covariance, axis1=1, axis2=2), 1e-12)[:, None, None]
-        root, inverse = covariance / trace, identity
-        for _ in range(_ITERATIONS):
-            step = 1.5 * identity - 0.5 * inverse @ root
-            root, inverse = root @ step, step @ inverse
+    covariance = jnp.einsum("bpc,bpd->bcd", centred, centred) / rows.shape[1]
+    # The iteration needs eigenvalues of at most 1; the floor is for constant maps.
+    trace = jnp.maximum(jnp.trace(covariance, axis1=1, axis2=2), 1e-12)[:, None, None]
+    root, inverse = covariance / trace, identity
+    for _ in range(_ITERATIONS):
+        step = 1.5 * identity - 0.5 * inverse @ root
+        root, inverse = root @ step, step @ inverse
     return root * jnp.sqrt(trace)
 
 

@@ -7,10 +7,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from distax.grid import rasterize
+from distax.precision import exact_products
 from distax.scenes import PlacementLaw, sample
 from distax.sensor import Sensor
 
 
+@exact_products
 def linear_estimator(
     labels: Float[Array, "L nodes"], phi: Float[Array, "pixels nodes"], ridge: float = 1e-4
 ) -> Float[Array, "nodes pixels"]:
@@ -25,11 +27,10 @@ def linear_estimator(
     Returns:
       Q for x₀ = y Qᵀ (DISTA-Net, arXiv 2505.19148, initialisation).
     """
-    with jax.default_matmul_precision("highest"):
-        images = labels @ phi.T
-        gram = images.T @ images
-        gram += ridge * jnp.mean(jnp.diagonal(gram)) * jnp.eye(len(gram))
-        return jax.scipy.linalg.solve(gram, images.T @ labels, assume_a="pos").T
+    images = labels @ phi.T
+    gram = images.T @ images
+    gram += ridge * jnp.mean(jnp.diagonal(gram)) * jnp.eye(len(gram))
+    return jax.scipy.linalg.solve(gram, images.T @ labels, assume_a="pos").T
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2, 3))
