@@ -59,8 +59,7 @@ def _stored(name: str, leaf: Any, half: bool) -> np.ndarray:
     array = np.asarray(leaf)
     if not (half and np.issubdtype(array.dtype, np.floating)):
         return array
-    largest = np.finfo(np.float16).max
-    if np.abs(array, where=np.isfinite(array), out=np.zeros_like(array)).max(initial=0) > largest:
+    if np.abs(array[np.isfinite(array)]).max(initial=0) > np.finfo(np.float16).max:
         raise DistaxError(f"array {name} has numbers beyond half precision; store it in full")
     return array.astype(np.float16)
 
