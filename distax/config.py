@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from distax import settings
 from distax.errors import DistaxError, check_positive
+from distax.grid import THRESHOLD
 from distax.scenes import PlacementLaw
 from distax.sensor import Sensor
 from distax.settings import STRICT, from_plain
@@ -100,7 +101,7 @@ class TrainConfig:
     seed: int = 0
     steps_per_dispatch: int | None = None
     divide_state: bool = False
-    threshold: float = 50.0
+    threshold: float = THRESHOLD
     log_every: int = 100
     eval_every: int = 1250
     eval_images: int = 2000

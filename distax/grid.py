@@ -9,6 +9,9 @@ from distax.psf import pixel_response
 from distax.sensor import Sensor, node_coordinates
 from distax.targets import Targets, make_targets
 
+THRESHOLD = 50.0
+"""Counts a node needs to be reported where nothing else is said, as in the published protocol."""
+
 
 def rasterize(
     targets: Targets, sensor: Sensor, factor: int, blur: float = 0.0
@@ -43,7 +46,7 @@ def rasterize(
 
 def decode(
     grid: Float[Array, "*batch fine_height fine_width"],
-    threshold: float = 50.0,
+    threshold: float = THRESHOLD,
     sensor: Sensor | None = None,
     max_targets: int = 16,
 ) -> Targets:

@@ -15,6 +15,7 @@ from jaxtyping import Array, Float
 from distax.batching import in_batches, inference_batch
 from distax.checks import check_shape, find_problems
 from distax.errors import DistaxError, DistaxWarning, unknown
+from distax.grid import THRESHOLD
 from distax.models import GridModel, Model, create
 from distax.models.registry import solvers
 from distax.models.rngs import parameter_rngs
@@ -69,7 +70,7 @@ class Unmixer:
     model: Model | None = None
     sensor: Sensor = None  # type: ignore[assignment]  # never None once made
     law: PlacementLaw = None  # type: ignore[assignment]
-    threshold: float = 50.0
+    threshold: float = THRESHOLD
     effort: Effort = Effort()
     seed: int = 0
 
@@ -146,13 +147,12 @@ class Unmixer:
         from distax.training.checkpoints import load_model
 
         if str(name) in solvers():
-            sensor = sensor or Sensor()
-            solver = create(str(name), sensor=sensor, rngs=parameter_rngs(0))
-            threshold = cls.threshold if threshold is None else threshold
-            return cls(model=solver, sensor=sensor, threshold=threshold)
-        if str(name) in weights.names():
+            trained_for = sensor or Sensor()
+            model = create(str(name), sensor=trained_for, rngs=parameter_rngs(0))
+            law, usual = law_for(trained_for), THRESHOLD
+        elif str(name) in weights.names():
             model, trained_for = weights.load(str(name))
-            law, usual = PlacementLaw(), cls.threshold
+            law, usual = PlacementLaw(), THRESHOLD
         else:
             a_file = Path(name).suffix == ".safetensors"
             model, config = weights.read(Path(name)) if a_file else load_model(name)

@@ -30,6 +30,7 @@ from distax.batching import inference_batch
 from distax.config import ModelConfig, OptimizerConfig, TrainConfig
 from distax.evaluation import Evaluation, evaluate
 from distax.files import write_text
+from distax.grid import THRESHOLD
 from distax.metrics import cso_map
 from distax.models import GridModel, Model
 from distax.models.layers.basic import parameter_count
@@ -89,7 +90,7 @@ class Entry:
     options: dict[str, Any] = field(default_factory=dict)
     learning_rate: float | None = None
     clip_norm: float | None = None
-    threshold: float = 50.0
+    threshold: float = THRESHOLD
     images: int | None = None
     weights: str | None = None
     published: float | None = None

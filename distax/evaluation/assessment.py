@@ -13,7 +13,7 @@ from distax.errors import DistaxError
 from distax.evaluation.devices import Judge, sum_over_devices
 from distax.evaluation.results import Evaluation
 from distax.evaluation.sums import EvaluationSums, GridQuality
-from distax.grid import decode, rasterize
+from distax.grid import THRESHOLD, decode, rasterize
 from distax.metrics import psnr, ssim
 from distax.models import GridModel, Model
 from distax.scenes import PlacementLaw
@@ -56,7 +56,7 @@ def evaluate(
     images: Float[Array | np.ndarray, "N height width"],
     truth: Targets,
     sensor: Sensor = Sensor(),
-    threshold: float = 50.0,
+    threshold: float = THRESHOLD,
     batch_size: int | None = None,
     law: PlacementLaw | None = None,
     devices: Sequence[jax.Device] | None = None,

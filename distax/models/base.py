@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from distax.grid import decode, rasterize
+from distax.grid import THRESHOLD, decode, rasterize
 from distax.scenes import PlacementLaw
 from distax.sensor import Sensor, check_odd
 from distax.targets import Targets
@@ -87,6 +87,8 @@ class GridModel(Model):
         grids = rasterize(targets, self.sensor, self.factor, self.label_blur)
         return self.objective(images, grids)
 
-    def detect(self, images: Float[Array, "B height width"], threshold: float = 50.0) -> Targets:
+    def detect(
+        self, images: Float[Array, "B height width"], threshold: float = THRESHOLD
+    ) -> Targets:
         """Every grid node whose intensity reaches `threshold` counts, brightest first."""
         return decode(self(images), threshold, self.sensor)
