@@ -68,7 +68,7 @@ def weigh_pixels(images: Float[Array, "B height width"], view: View, sensor: Sen
     """The pixels in the views of raw images, and what the others say, by the sensor's noise."""
     level = view.window + sensor.background
     variance = sensor.noise_variance(level) + sensor.rounding_variance
-    dark = sensor.noise_variance(jnp.array(sensor.background)) + sensor.rounding_variance
+    dark = sensor.noise_variance(jnp.array(sensor.background, float)) + sensor.rounding_variance
     told = images < sensor.white
     if sensor.bit_depth is not None:
         told &= images > 0
