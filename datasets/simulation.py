@@ -11,8 +11,8 @@ import numpy as np
 import tensorflow_datasets as tfds
 from jaxtyping import Array, PRNGKeyArray, UInt8
 
-from distax.errors import DistaxError, check_positive, unknown
-from distax.targets import Targets
+from distax.imaging.targets import Targets
+from distax.runtime.errors import DistaxError, check_positive, unknown
 
 NAME_PATTERN = "simulated_seed<seed>_<train>_<validation>_<test>"
 

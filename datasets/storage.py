@@ -13,8 +13,8 @@ import numpy as np
 import tensorflow_datasets as tfds
 from jaxtyping import Float
 
-from distax.errors import DistaxError
-from distax.targets import Targets
+from distax.imaging.targets import Targets
+from distax.runtime.errors import DistaxError
 
 SPLITS = ("train", "validation", "test")
 CHUNK = 1000

@@ -3,6 +3,8 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from distax.runtime.version import __version__
+
 if TYPE_CHECKING:
     from distax import (
         calibration,
@@ -13,16 +15,14 @@ if TYPE_CHECKING:
         metrics,
         models,
         scenes,
-        sequences,
         weights,
     )
-    from distax.errors import DistaxError, DistaxWarning
-    from distax.grid import decode, rasterize
-    from distax.sensor import Sensor, expose, render
-    from distax.targets import Targets, make_targets
+    from distax.imaging.grid import decode, rasterize
+    from distax.imaging.sensor import Sensor, expose, render
+    from distax.imaging.targets import Targets, make_targets
+    from distax.runtime.errors import DistaxError, DistaxWarning
     from distax.unmixer import Unmixer
 
-__version__ = "0.1.0"
 
 __all__ = [
     "DistaxError",
@@ -30,6 +30,7 @@ __all__ = [
     "Sensor",
     "Targets",
     "Unmixer",
+    "__version__",
     "calibration",
     "decode",
     "evaluation",
@@ -43,21 +44,21 @@ __all__ = [
     "rasterize",
     "render",
     "scenes",
-    "sequences",
+    "tracking",
     "weights",
 ]
 
 _MODULES = {
-    "DistaxError": "errors",
-    "DistaxWarning": "errors",
-    "Sensor": "sensor",
-    "Targets": "targets",
+    "DistaxError": "runtime.errors",
+    "DistaxWarning": "runtime.errors",
+    "Sensor": "imaging.sensor",
+    "Targets": "imaging.targets",
     "Unmixer": "unmixer",
-    "decode": "grid",
-    "expose": "sensor",
-    "make_targets": "targets",
-    "rasterize": "grid",
-    "render": "sensor",
+    "decode": "imaging.grid",
+    "expose": "imaging.sensor",
+    "make_targets": "imaging.targets",
+    "rasterize": "imaging.grid",
+    "render": "imaging.sensor",
 }
 
 

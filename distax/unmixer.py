@@ -2,29 +2,31 @@
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
-from distax.batching import in_batches, inference_batch
-from distax.checks import check_shape, find_problems
-from distax.errors import DistaxError, DistaxWarning, unknown
-from distax.grid import THRESHOLD
+from distax.fitting.posterior import posterior
+from distax.fitting.refine import refine
+from distax.fitting.sampler import Effort
+from distax.imaging.checks import check_shape, find_problems
+from distax.imaging.grid import THRESHOLD
+from distax.imaging.scenes import PlacementLaw
+from distax.imaging.sensor import Sensor
+from distax.imaging.targets import Targets
 from distax.models import GridModel, Model, create
 from distax.models.registry import solvers
 from distax.models.rngs import parameter_rngs
-from distax.offgrid.posterior import posterior
-from distax.offgrid.refine import refine
-from distax.offgrid.sampler import Effort
-from distax.scenes import PlacementLaw
-from distax.sensor import Sensor
-from distax.targets import Targets
+from distax.runtime.batching import in_batches, inference_batch
+from distax.runtime.errors import DistaxError, DistaxWarning, unknown
+from distax.runtime.html import fact_table
 
 METHODS = ("grid", "refine", "posterior", "fast")
 """The ways to find targets."""
@@ -220,9 +222,17 @@ class Unmixer:
 
     def _repr_html_(self) -> str:
         """A table, for notebooks."""
-        from distax.display import unmixer_html
-
-        return unmixer_html(self)
+        facts: dict[str, object] = {"method": self.method}
+        if self.model is not None:
+            facts["model"] = type(self.model).__name__
+        if self.method == "grid":
+            facts["threshold"] = f"{self.threshold:g} counts"
+        facts["sensor"] = _settings(self.sensor)
+        if self.method in ("refine", "posterior"):
+            facts["law"] = _settings(self.law)
+        if self.method == "posterior":
+            facts |= {"effort": _settings(self.effort), "seed": self.seed}
+        return fact_table(facts)
 
     def check(self, images: np.ndarray, name: str = "images") -> dict[int, str]:
         """What keeps each image from being unmixed, by its number; `name` stands in the error.
@@ -308,3 +318,7 @@ def _detect(
         return model.detect(images)
     assert isinstance(model, GridModel)
     return model.detect(images, threshold)
+
+
+def _settings(values: Any) -> str:
+    return ", ".join(f"{name} {value}" for name, value in asdict(values).items())

@@ -26,15 +26,15 @@ from flax import nnx
 from leaderboard_page import draw_scores, insert_table
 
 from distax import Sensor, Targets, Unmixer, decode, rasterize, weights
-from distax.batching import inference_batch
-from distax.config import ModelConfig, OptimizerConfig, TrainConfig
 from distax.evaluation import Evaluation, evaluate
-from distax.files import write_text
-from distax.grid import THRESHOLD
+from distax.imaging.grid import THRESHOLD
+from distax.imaging.scenes import simulate
 from distax.metrics import cso_map
 from distax.models import GridModel, Model
 from distax.models.layers.basic import parameter_count
-from distax.scenes import simulate
+from distax.runtime.batching import inference_batch
+from distax.runtime.files import write_text
+from distax.training.config import ModelConfig, OptimizerConfig, TrainConfig
 from distax.training.state import create_model
 
 HERE = Path(__file__).parent

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from distax.evaluation.rows import SCORE_HEADINGS
-from distax.files import whole_file, write_text
+from distax.runtime.files import whole_file, write_text
 
 # Points of CSO-mAP that a score may be below the published one without a reason.
 TOLERANCE = 1.0

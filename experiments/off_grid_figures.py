@@ -18,13 +18,13 @@ from jaxtyping import Array, Float
 
 import distax
 from distax.evaluation.rows import SCORE_HEADINGS
-from distax.files import whole_file, write_text
+from distax.fitting.patch import cut, window_width
+from distax.fitting.sampler import Effort, draw_noise, sample_posterior
+from distax.imaging.scenes import PlacementLaw, sample, simulate
+from distax.imaging.sensor import Sensor, expose, render
+from distax.imaging.targets import Targets
 from distax.metrics import RADII, cramer_rao, cso_map
-from distax.offgrid.patch import cut, window_width
-from distax.offgrid.sampler import Effort, draw_noise, sample_posterior
-from distax.scenes import PlacementLaw, sample, simulate
-from distax.sensor import Sensor, expose, render
-from distax.targets import Targets
+from distax.runtime.files import whole_file, write_text
 
 BLURS = {3: 0.05, 5: 0.03, 7: 0.02}
 """By grid factor, the blur in pixels of labels whose nodes tell the distance."""

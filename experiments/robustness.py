@@ -25,11 +25,11 @@ from robustness_settings import SETTINGS, Hosts, Setting
 
 import distax
 from distax.evaluation import assess
-from distax.files import write_text
+from distax.imaging.scenes import PlacementLaw, sample
+from distax.imaging.sensor import expose, render
+from distax.imaging.targets import CREDIBLE_LEVELS, Targets
 from distax.metrics import CoverageSums, LocalizationSums, assign
-from distax.scenes import PlacementLaw, sample
-from distax.sensor import expose, render
-from distax.targets import CREDIBLE_LEVELS, Targets
+from distax.runtime.files import write_text
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -9,7 +9,7 @@ import numpy as np
 from robustness_settings import SETTINGS, SWEEPS, Sweep
 
 from distax.evaluation.rows import percent, pixels
-from distax.files import whole_file
+from distax.runtime.files import whole_file
 
 METHODS = ("refine", "fast", "posterior")
 LEVEL = 0.9

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from distax.scenes import PlacementLaw
-from distax.sensor import Sensor
+from distax.imaging.scenes import PlacementLaw
+from distax.imaging.sensor import Sensor
 
 Hosts = Literal["any", "edge", "corner"]
 

@@ -14,7 +14,7 @@ import nbformat
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 
-from distax.files import write_text
+from distax.runtime.files import write_text
 
 TIMEOUT = 600
 """Seconds that a cell may take."""

@@ -17,11 +17,11 @@ from benchmarks.measuring import about_machine, trained_here
 from flax import nnx
 
 from distax.cli.quickstart import CONFIG
-from distax.config import ModelConfig
 from distax.evaluation import Evaluation, evaluate
-from distax.files import write_text
+from distax.imaging.scenes import simulate
 from distax.models import Model
-from distax.scenes import simulate
+from distax.runtime.files import write_text
+from distax.training.config import ModelConfig
 from distax.training.state import abstract_model
 
 VARIANTS: dict[str, dict[str, int | float | str | bool]] = {

@@ -22,9 +22,9 @@ import numpy as np
 import pytest
 
 import distax
-from distax import parallel
-from distax.config import ModelConfig, OptimizerConfig, TrainConfig
 from distax.models import registry
+from distax.runtime import sharding as parallel
+from distax.training.config import ModelConfig, OptimizerConfig, TrainConfig
 
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8)
@@ -36,7 +36,7 @@ LONG = (
     "models/test_contract.py",
     "test_docs.py",
     "test_readme.py",
-    "offgrid/test_posterior.py",
+    "fitting/test_posterior.py",
     "experiments/test_notebooks.py",
     "frames/test_unmixing.py",
     "calibration/test_measured.py",

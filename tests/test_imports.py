@@ -10,7 +10,7 @@ HEAVY = [
 def test_importing_the_core_loads_no_heavy_package():
     code = f"""
 import sys
-import distax, distax.interop.grokcso, distax.interop.frames
+import distax, distax.interop.grokcso, distax.io.frames
 print([name for name in {HEAVY} if name in sys.modules])
 """
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

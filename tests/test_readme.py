@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from distax import Sensor, expose, sequences
+from distax import Sensor, expose, tracking
 from distax.frames.simulation import FrameScene, simulate_frame
-from distax.scenes import PlacementLaw, simulate
+from distax.imaging.scenes import PlacementLaw, simulate
 from distax.unmixer import Unmixer
 from tests.pages import ROOT, blocks, links, run_line
 
@@ -49,8 +49,8 @@ def save_frame():
 
 
 def save_sequence():
-    law = sequences.MotionLaw(placement=PlacementLaw(max_targets=1))
-    np.save("frames.npy", sequences.simulate(jax.random.key(0), 1, law=law)[0][0])
+    law = tracking.MotionLaw(placement=PlacementLaw(max_targets=1))
+    np.save("frames.npy", tracking.simulate(jax.random.key(0), 1, law=law)[0][0])
 
 
 def save_calibration_frames():

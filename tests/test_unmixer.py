@@ -9,12 +9,12 @@ import pytest
 from flax import nnx
 
 from distax import DistaxError, DistaxWarning, Sensor, Unmixer, decode, make_targets
+from distax.fitting.posterior import posterior
+from distax.fitting.refine import refine
+from distax.fitting.sampler import Effort
+from distax.imaging.scenes import PlacementLaw, simulate
 from distax.metrics import assign
 from distax.models import Model, create
-from distax.offgrid.posterior import posterior
-from distax.offgrid.refine import refine
-from distax.offgrid.sampler import Effort
-from distax.scenes import PlacementLaw, simulate
 from distax.training.checkpoints import load_model
 from distax.training.state import create_model
 from distax.weights import export, write

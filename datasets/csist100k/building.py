@@ -7,7 +7,7 @@ from distax.datasets.csist100k.configs import Config, ReleasedConfig, get_config
 from distax.datasets.csist100k.record import record_to_example
 from distax.datasets.csist100k.released import FOLDERS
 from distax.datasets.storage import Dataset, Folder
-from distax.errors import DistaxError
+from distax.runtime.errors import DistaxError
 
 DATASET = Dataset(
     builder=Csist100k,

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from distax.errors import DistaxError
+from distax.runtime.errors import DistaxError
 
 
 def read_png(path: Path, shape: tuple[int, int]) -> UInt8[np.ndarray, "height width"]:

@@ -5,9 +5,9 @@ import tensorflow_datasets as tfds
 from jaxtyping import Float, UInt8
 
 from distax.datasets.storage import Record
-from distax.scenes import PlacementLaw
-from distax.sensor import Sensor
-from distax.targets import Targets
+from distax.imaging.scenes import PlacementLaw
+from distax.imaging.sensor import Sensor
+from distax.imaging.targets import Targets
 
 IMAGE_SHAPE = Sensor().shape
 MAX_TARGETS = PlacementLaw().max_targets

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from distax.datasets.csist100k.png import read_png
 from distax.datasets.csist100k.record import IMAGE_SHAPE, MAX_TARGETS, make_record
 from distax.datasets.storage import Record
-from distax.errors import DistaxError
+from distax.runtime.errors import DistaxError
 
 FOLDERS = {"train": "train", "validation": "val", "test": "test"}
 

@@ -6,7 +6,7 @@ from distax.datasets.csist100k.configs import SimulatedConfig
 from distax.datasets.csist100k.record import make_record
 from distax.datasets.simulation import simulated
 from distax.datasets.storage import Record
-from distax.scenes import simulate
+from distax.imaging.scenes import simulate
 
 BATCH = 1000  # Part of the recipe: another value gives other images.
 

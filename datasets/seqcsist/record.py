@@ -5,9 +5,9 @@ import tensorflow_datasets as tfds
 from jaxtyping import Float, UInt8
 
 from distax.datasets.storage import Record
-from distax.sensor import Sensor
-from distax.sequences import MotionLaw
-from distax.targets import Targets
+from distax.imaging.sensor import Sensor
+from distax.imaging.targets import Targets
+from distax.tracking import MotionLaw
 
 FRAMES = MotionLaw().frames
 MAX_TARGETS = MotionLaw().placement.max_targets

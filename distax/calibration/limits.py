@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from distax.sensor import Sensor
+from distax.imaging.sensor import Sensor
 
 _DEPTHS = (8, 10, 12, 14, 16)
 _MANY = 5

@@ -16,9 +16,9 @@ from distax.calibration.noise import Line, dark_noise, photon_transfer
 from distax.calibration.result import DOUBTLESS, Calibration, Quantity
 from distax.calibration.rounds import AROUND, JointFit, each_by_itself, joint_fit, typical_sigma
 from distax.calibration.sources import FEWEST, Sources, isolated_sources, noise_level
-from distax.errors import DistaxError, DistaxWarning
-from distax.offgrid.patch import ROUNDING_VARIANCE, window_width
-from distax.sensor import Sensor
+from distax.fitting.patch import ROUNDING_VARIANCE, window_width
+from distax.imaging.sensor import Sensor
+from distax.runtime.errors import DistaxError, DistaxWarning
 
 _FIRST_SIGMA = 0.7
 """Width of the PSF in pixels for which the first windows are cut."""

@@ -24,8 +24,8 @@ from distax.calibration.quality import Residuals
 from distax.calibration.rounds import AROUND, JointFit, check_shared, noise_left
 from distax.calibration.shape import About, information_of, pull_of, settled
 from distax.calibration.waves import Waves
-from distax.offgrid.patch import window_width
-from distax.psf import MeasuredPsf, Psf
+from distax.fitting.patch import window_width
+from distax.imaging.psf import MeasuredPsf, Psf
 
 _DOUBTS = (0.05, 0.01, 0.0, 0.0)
 """By what share of itself an expected count may be off, in rounds that make the PSF better."""

@@ -12,9 +12,9 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from distax.calibration.sources import noise_level
-from distax.errors import DistaxError
-from distax.offgrid.patch import ROUNDING_VARIANCE
-from distax.sensor import HALF_STEP
+from distax.fitting.patch import ROUNDING_VARIANCE
+from distax.imaging.sensor import HALF_STEP
+from distax.runtime.errors import DistaxError
 
 _ROUNDS = 20
 _EM_ROUNDS = 300

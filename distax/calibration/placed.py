@@ -10,10 +10,10 @@ from jaxtyping import Bool, Float
 from distax.calibration.psf import OWN
 from distax.calibration.rounds import JointFit, with_noise
 from distax.calibration.waves import Waves
-from distax.offgrid.likelihood import censored, image_of
-from distax.offgrid.patch import Patch, cut, window_width
-from distax.psf import Psf
-from distax.scenes import PlacementLaw
+from distax.fitting.likelihood import censored, image_of
+from distax.fitting.patch import Patch, cut, window_width
+from distax.imaging.psf import Psf
+from distax.imaging.scenes import PlacementLaw
 
 WIDE = PlacementLaw(cluster=6.0, max_targets=1)
 """A window that is cut for this law holds the wings of the PSF."""

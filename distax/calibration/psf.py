@@ -17,11 +17,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from distax.offgrid.algebra import cholesky, solve, solve_lower
-from distax.offgrid.damping import FIRST_DAMPING, damped, next_damping
-from distax.offgrid.likelihood import censored, image_of
-from distax.offgrid.patch import Patch
-from distax.pytree import pytree
+from distax.fitting.algebra import cholesky, solve, solve_lower
+from distax.fitting.damping import FIRST_DAMPING, damped, next_damping
+from distax.fitting.likelihood import censored, image_of
+from distax.fitting.patch import Patch
+from distax.runtime.pytree import pytree
 
 OWN = 4
 """Parameters of a source; the two widths follow."""

@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from distax.calibration.psf import PsfFit, eliminate, freedom
-from distax.offgrid.patch import Patch
-from distax.sensor import Sensor
+from distax.fitting.patch import Patch
+from distax.imaging.sensor import Sensor
 
 _UNLIKELY = 4.0
 """Standard deviations of a Gaussian that what has the same probability of being chance is beyond:

@@ -5,8 +5,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from distax.calibration.quality import Departure
-from distax.psf import MeasuredPsf
-from distax.sensor import Sensor
+from distax.imaging.psf import MeasuredPsf
+from distax.imaging.sensor import Sensor
 
 DOUBTLESS = 4.0
 """Standard deviations beyond which a difference is no chance."""

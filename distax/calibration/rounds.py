@@ -11,10 +11,10 @@ from distax.calibration.noise import Line, fitted_line
 from distax.calibration.psf import NARROWEST, OWN, WIDEST, PsfFit, fit_psf
 from distax.calibration.quality import CLEAR, Residuals
 from distax.calibration.sources import FEWEST
-from distax.errors import DistaxError
-from distax.offgrid.patch import Patch, cut, window_width
-from distax.scenes import PlacementLaw
-from distax.sensor import Sensor
+from distax.fitting.patch import Patch, cut, window_width
+from distax.imaging.scenes import PlacementLaw
+from distax.imaging.sensor import Sensor
+from distax.runtime.errors import DistaxError
 
 AROUND = PlacementLaw(cluster=3.0, max_targets=1)
 """A window that is cut for this law holds a source and, around it, the background."""

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from distax.errors import DistaxError
-from distax.offgrid.patch import ROUNDING_VARIANCE
+from distax.fitting.patch import ROUNDING_VARIANCE
+from distax.runtime.errors import DistaxError
 
 FEWEST = 5
 """Isolated sources without which there is no calibration."""

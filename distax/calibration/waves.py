@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
-from distax.psf import GaussianProfile
+from distax.imaging.psf import GaussianProfile
 
 _FINEST = 4.3
 """Frequency in units of 1/σ beyond which optics pass nothing: less than 1e-4 of a Gaussian."""

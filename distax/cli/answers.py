@@ -14,8 +14,8 @@ from rich.table import Table
 
 from distax.cli.report import wide_console
 from distax.frames import Flag, FrameTargets
-from distax.interop.frames import Frame
-from distax.targets import Targets
+from distax.imaging.targets import Targets
+from distax.io.frames import Frame
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from distax.errors import unknown
+from distax.runtime.errors import unknown
 
 
 @dataclass(frozen=True)

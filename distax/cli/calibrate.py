@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from distax.errors import DistaxError
+from distax.runtime.errors import DistaxError
 
 if TYPE_CHECKING:
     import numpy as np
 
     from distax.calibration import Calibration, Quantity
-    from distax.psf import MeasuredPsf
+    from distax.imaging.psf import MeasuredPsf
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,9 @@ class Calibrate:
     def run(self) -> None:
         """Read, measure, print, write."""
         from distax.calibration import calibrate
-        from distax.files import write_text
-        from distax.interop.images import read_images
-        from distax.interop.sensor_file import write_sensor
+        from distax.io.images import read_images
+        from distax.io.sensor_file import write_sensor
+        from distax.runtime.files import write_text
 
         if not self.files:
             raise DistaxError("no image files given; name at least one PNG, TIFF or NPY file")
@@ -72,7 +72,7 @@ def _stacked(files: tuple[Path, ...]) -> "np.ndarray":
     """The images of all files."""
     import numpy as np
 
-    from distax.interop.images import read_images
+    from distax.io.images import read_images
 
     stacks = {path: read_images(path) for path in dict.fromkeys(files)}
     first = next(iter(stacks))
@@ -118,7 +118,7 @@ def _remark(quantity: "Quantity") -> str:
 def _text(
     value: "int | float | tuple[float, float] | MeasuredPsf | None", style: str = "5g"
 ) -> str:
-    from distax.psf import MeasuredPsf
+    from distax.imaging.psf import MeasuredPsf
 
     if value is None:
         return "–"

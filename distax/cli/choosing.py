@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from distax.errors import DistaxError
+from distax.runtime.errors import DistaxError
 
 if TYPE_CHECKING:
     from distax.unmixer import Unmixer
@@ -25,8 +25,8 @@ def chosen_unmixer(
     Raises:
       DistaxError: they do not go together, or the checkpoint or the sensor cannot be used.
     """
-    from distax.interop.sensor_file import read_sensor
-    from distax.sensor import Sensor
+    from distax.imaging.sensor import Sensor
+    from distax.io.sensor_file import read_sensor
     from distax.unmixer import Unmixer, law_for
 
     sensor = read_sensor(sensor_file) if sensor_file else None

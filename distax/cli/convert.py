@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from distax.errors import DistaxError
+from distax.runtime.errors import DistaxError
 
 if TYPE_CHECKING:
-    from distax.config import TrainConfig
     from distax.models import Model
+    from distax.training.config import TrainConfig
 
 
 @dataclass(frozen=True)
@@ -85,8 +85,8 @@ class Convert:
         return read(Path(self.source)) if suffix == ".safetensors" else load_model(self.source)
 
     def _original(self) -> "tuple[Model, TrainConfig]":
-        from distax.config import ModelConfig, TrainConfig
         from distax.interop import grokcso
+        from distax.training.config import ModelConfig, TrainConfig
 
         if self.model is None:
             raise DistaxError(

@@ -11,8 +11,8 @@ from distax.cli.choosing import Method, chosen_unmixer
 from distax.cli.frame_options import FrameOptions, adapted
 from distax.cli.law_options import LawOptions
 from distax.cli.target_table import Means
-from distax.errors import DistaxError
-from distax.sensor import Sensor
+from distax.imaging.sensor import Sensor
+from distax.runtime.errors import DistaxError
 
 if TYPE_CHECKING:
     from distax.frames import FrameUnmixer
@@ -45,7 +45,7 @@ class Estimators:
     @cached_property
     def sensor(self) -> Sensor:
         """The sensor whose images are no frames."""
-        from distax.interop.sensor_file import read_sensor
+        from distax.io.sensor_file import read_sensor
 
         if not self.law.said:
             return self.of_images.sensor

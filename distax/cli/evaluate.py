@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Literal
 
 from distax.cli.choosing import Method, chosen_unmixer
 from distax.cli.frame_options import FrameOptions
-from distax.errors import DistaxError, check_positive
+from distax.runtime.errors import DistaxError, check_positive
 
 if TYPE_CHECKING:
     import numpy as np
     from jax import Array
 
     from distax.evaluation import Evaluation
-    from distax.scenes import PlacementLaw
-    from distax.sensor import Sensor
-    from distax.targets import Targets
+    from distax.imaging.scenes import PlacementLaw
+    from distax.imaging.sensor import Sensor
+    from distax.imaging.targets import Targets
     from distax.unmixer import Unmixer
 
 
@@ -58,8 +58,8 @@ class Evaluate:
     def run(self) -> None:
         """Evaluate, print the tables, write the JSON and draw the figure."""
         from distax.cli.report import print_by_count, print_evaluation, print_reliability
-        from distax.figures import check_figure_path, draw_evaluation
-        from distax.files import write_text
+        from distax.runtime.files import write_text
+        from distax.viz.figures import check_figure_path, draw_evaluation
 
         if self.frames is not None:
             return self._run_frames(self.frames)
@@ -94,10 +94,10 @@ class Evaluate:
         import jax
 
         from distax.cli.report import print_frame_evaluation
-        from distax.evaluation.frames import assess_frames
-        from distax.files import write_text
+        from distax.frames.scoring import assess_frames
         from distax.frames.simulation import simulate_frame
-        from distax.progress import PatientBar
+        from distax.runtime.files import write_text
+        from distax.runtime.progress import PatientBar
 
         check_positive(frames=frames)
         if self.dataset or self.figure or self.sensor:
@@ -123,8 +123,8 @@ class Evaluate:
         """Images to evaluate on, and their targets."""
         import jax
 
-        from distax.scenes import simulate
-        from distax.sensor import Sensor
+        from distax.imaging.scenes import simulate
+        from distax.imaging.sensor import Sensor
 
         if self.dataset is None:
             return simulate(jax.random.key(self.seed), self.images, sensor, law)
@@ -144,7 +144,7 @@ class Evaluate:
 def _result(unmixer: "Unmixer", images: "np.ndarray | Array", truth: "Targets") -> "Evaluation":
     """How it does; a model's grids are judged too."""
     from distax.evaluation import assess, evaluate
-    from distax.progress import PatientBar
+    from distax.runtime.progress import PatientBar
 
     sensor, law = unmixer.sensor, unmixer.law
     if unmixer.model is None:

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 from distax.cli.choosing import Method
 from distax.cli.law_options import LawOptions
-from distax.errors import DistaxError
+from distax.runtime.errors import DistaxError
 
 if TYPE_CHECKING:
     from distax.frames import FrameUnmixer
-    from distax.sensor import Sensor
+    from distax.imaging.sensor import Sensor
 
 _CAMERA = ("sigma", "full_well", "bit_depth", "read_noise", "electrons_per_count")
 
@@ -65,8 +65,8 @@ class FrameOptions:
         )
 
     def _camera(self, sensor_file: Path | None) -> "Sensor":
-        from distax.interop.sensor_file import read_sensor
-        from distax.sensor import Sensor
+        from distax.imaging.sensor import Sensor
+        from distax.io.sensor_file import read_sensor
 
         if sensor_file is None:
             camera = {name: getattr(self, name) for name in _CAMERA}

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from distax.frames import FrameLaw
-    from distax.scenes import PlacementLaw
-    from distax.sensor import Sensor
+    from distax.imaging.scenes import PlacementLaw
+    from distax.imaging.sensor import Sensor
 
 
 @dataclass(frozen=True)

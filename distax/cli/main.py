@@ -7,8 +7,8 @@ import warnings
 from collections.abc import Sequence
 from typing import Annotated, Any, Union
 
-from distax.errors import DistaxError, DistaxWarning, Terminated, first_line
-from distax.interruption import plain_sigint
+from distax.runtime.errors import DistaxError, DistaxWarning, Terminated, first_line
+from distax.runtime.signals import plain_sigint
 
 # Options of `train` that go without the group they belong to.
 _SHORT = {"--model": "--model.name"}

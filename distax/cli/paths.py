@@ -12,9 +12,9 @@ from jaxtyping import Float
 from rich.table import Table
 
 from distax.cli.report import wide_console
-from distax.figures import save_figure
-from distax.sequences import Tracks
-from distax.targets import Targets
+from distax.imaging.targets import Targets
+from distax.tracking import Tracks
+from distax.viz.figures import save_figure
 
 
 @dataclass(frozen=True)

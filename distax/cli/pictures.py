@@ -13,17 +13,17 @@ from distax.cli.answers import Answer, FrameAnswer
 from distax.cli.estimators import Estimators
 from distax.cli.target_table import Means
 from distax.cli.unmix_report import MAX_PICTURES
-from distax.errors import DistaxError
-from distax.figures import MAX_ROWS
-from distax.frame_figures import MAX_FRAMES, picture_of
 from distax.frames import FrameTargets
 from distax.frames.residual import Residual
-from distax.interop.frames import Pixels
-from distax.targets import Targets
+from distax.imaging.targets import Targets
+from distax.io.frames import Pixels
+from distax.runtime.errors import DistaxError
+from distax.viz.figures import MAX_ROWS
+from distax.viz.frame_figures import MAX_FRAMES, picture_of
 
 if TYPE_CHECKING:
-    from distax.frame_figures import FramePicture
-    from distax.reports import Picture
+    from distax.viz.frame_figures import FramePicture
+    from distax.viz.report import Picture
 
 Source = tuple[Path, int]
 """A file, and the number of an image in it."""
@@ -65,7 +65,7 @@ class Pictures:
         self, source: Source, pixels: Pixels, found: FrameTargets, residual: Residual
     ) -> None:
         """Take what is shown of a frame, if there is room."""
-        from distax.reports import frame_picture
+        from distax.viz.report import frame_picture
 
         if self._in_report:
             shown = (picture_of("", rows, found) for rows in (pixels, residual))
@@ -91,8 +91,8 @@ class Pictures:
         Raises:
           DistaxError: there is nothing to show, or it cannot be written.
         """
-        from distax.figures import draw_unmixing
-        from distax.frame_figures import draw_frames, draw_frames_and_images
+        from distax.viz.figures import draw_unmixing
+        from distax.viz.frame_figures import draw_frames, draw_frames_and_images
 
         images = self._unmixed(MAX_ROWS)
         if self.figure is None:
@@ -110,8 +110,8 @@ class Pictures:
     def write_report(self, answers: Sequence[Answer | FrameAnswer], estimators: Estimators) -> None:
         """Write the report on all answers, if one is asked for."""
         from distax.cli.unmix_report import unmixing_report
-        from distax.files import write_text
-        from distax.reports import image_pictures
+        from distax.runtime.files import write_text
+        from distax.viz.report import image_pictures
 
         if self.report is None:
             return

@@ -6,15 +6,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from distax.config import ModelConfig, OptimizerConfig, TrainConfig
+from distax.training.config import ModelConfig, OptimizerConfig, TrainConfig
 
 if TYPE_CHECKING:
     import numpy as np
     from jax import Array
 
+    from distax.imaging.sensor import Sensor
+    from distax.imaging.targets import Targets
     from distax.models import Model
-    from distax.sensor import Sensor
-    from distax.targets import Targets
     from distax.unmixer import Unmixer
 
 CONFIG = TrainConfig(
@@ -52,7 +52,7 @@ class Quickstart:
 
         from distax.cli.report import PUBLISHED, print_evaluation
         from distax.evaluation import evaluate
-        from distax.scenes import simulate
+        from distax.imaging.scenes import simulate
         from distax.unmixer import Unmixer
 
         start = time.perf_counter()
@@ -86,7 +86,7 @@ class Quickstart:
         import jax
         import numpy as np
 
-        from distax.figures import draw_unmixing
+        from distax.viz.figures import draw_unmixing
 
         counts = np.unique(truth.count)
         chosen = np.array([int(np.argmax(truth.count == count)) for count in counts])
@@ -103,7 +103,7 @@ def _save_png(path: Path, image: "np.ndarray", sensor: "Sensor") -> None:
     import numpy as np
     from PIL import Image
 
-    from distax.files import whole_file
+    from distax.runtime.files import whole_file
 
     counts = np.uint8 if sensor.white <= np.iinfo(np.uint8).max else np.uint16
     held = np.clip(np.round(image), 0, np.iinfo(counts).max).astype(counts)
@@ -114,7 +114,7 @@ def _save_png(path: Path, image: "np.ndarray", sensor: "Sensor") -> None:
 def _ceiling(model: "Model", truth: "Targets") -> dict[str, Sequence[float]]:
     """What the perfect answer on a model's grid scores, if it has one."""
     from distax.evaluation.rows import percentages
-    from distax.grid import decode, rasterize
+    from distax.imaging.grid import decode, rasterize
     from distax.metrics import cso_map
     from distax.models import GridModel
 

@@ -6,11 +6,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from distax import __version__
 from distax.cli.answers import Answer, FrameAnswer
-from distax.errors import DistaxError
-from distax.files import write_text
-from distax.settings import STRICT
+from distax.runtime.errors import DistaxError
+from distax.runtime.files import write_text
+from distax.runtime.settings import STRICT
+from distax.runtime.version import __version__
 
 State = Literal["finished", "failed", "unfinished"]
 """Of a file: all its images have answers, some cannot have one, or there was no time."""

@@ -7,8 +7,8 @@ from rich.console import Console
 from rich.table import Table
 
 from distax.evaluation import Evaluation
-from distax.evaluation.frames import FrameEvaluation
 from distax.evaluation.rows import SCORE_HEADINGS, by_count_rows, percent, pixels, score_rows
+from distax.frames.scoring import FrameEvaluation
 
 # CSO-mAP and AP at the five radii in percent. Scores on simulated images run one or two points
 # above those on the released ones, so the two kinds are labelled.

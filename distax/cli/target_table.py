@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from distax import __version__
 from distax.cli.answers import Answer, FrameAnswer
-from distax.errors import DistaxError, first_line
-from distax.files import check_suffix, whole_file
-from distax.sensor import Sensor
+from distax.imaging.sensor import Sensor
+from distax.runtime.errors import DistaxError, first_line
+from distax.runtime.files import check_suffix, whole_file
+from distax.runtime.version import __version__
 
 if TYPE_CHECKING:
     from astropy.table import MaskedColumn, Table

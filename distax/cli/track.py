@@ -9,8 +9,8 @@ import tyro
 from distax.cli.choosing import Method, chosen_unmixer
 
 if TYPE_CHECKING:
-    from distax.sensor import Sensor
-    from distax.sequences import MotionLaw
+    from distax.imaging.sensor import Sensor
+    from distax.tracking import MotionLaw
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,10 @@ class Track:
     def run(self) -> None:
         """Unmix the frames, track, print the tracks and write what is asked for."""
         from distax.cli.paths import draw_paths, paths_of, print_table, to_csv, to_json
-        from distax.figures import check_figure_path
-        from distax.files import write_text
-        from distax.interop.images import read_images
-        from distax.sequences import Tracker, track, unmix_sequences
+        from distax.io.images import read_images
+        from distax.runtime.files import write_text
+        from distax.tracking import Tracker, track, unmix_sequences
+        from distax.viz.figures import check_figure_path
 
         if self.figure:
             check_figure_path(self.figure)
@@ -73,7 +73,7 @@ class Track:
             draw_paths(self.figure, frames, found, paths)
 
     def _law(self, sensor: "Sensor") -> "MotionLaw":
-        from distax.sequences import MotionLaw
+        from distax.tracking import MotionLaw
         from distax.unmixer import law_for
 
         return MotionLaw(

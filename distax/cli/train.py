@@ -8,9 +8,9 @@ from typing import Annotated
 
 import tyro
 
-from distax.cluster import Cluster, member
-from distax.config import TrainConfig, read_toml
-from distax.errors import DistaxError
+from distax.runtime.errors import DistaxError
+from distax.runtime.processes import Cluster, member
+from distax.training.config import TrainConfig, read_toml
 
 
 @dataclass(frozen=True)

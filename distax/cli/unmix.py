@@ -12,7 +12,7 @@ import tyro
 from distax.cli.choosing import Method
 from distax.cli.frame_options import FrameOptions
 from distax.cli.law_options import LawOptions
-from distax.errors import DistaxError, Terminated
+from distax.runtime.errors import DistaxError, Terminated
 
 if TYPE_CHECKING:
     from distax.cli.record import Record
@@ -73,8 +73,8 @@ class Unmix:
             written.
           KeyboardInterrupt, Terminated: stopped; what was found until then is written.
         """
-        from distax.interruption import sigterm
-        from distax.progress import PatientBar
+        from distax.runtime.progress import PatientBar
+        from distax.runtime.signals import sigterm
 
         work = self._work()
         try:
@@ -118,8 +118,8 @@ class Unmix:
     def _check(self, files: tuple[Path, ...]) -> None:
         """Refuse what cannot be written before anything is unmixed."""
         from distax.cli.target_table import check_table_path
-        from distax.figures import check_figure_path
-        from distax.interop.writing import check_image_path
+        from distax.io.writing import check_image_path
+        from distax.viz.figures import check_figure_path
 
         if not files:
             raise DistaxError("no image files given; name at least one FITS, PNG, TIFF or NPY file")
@@ -161,7 +161,7 @@ class Unmix:
         """What writes each of the files asked for."""
         from distax.cli.answers import to_csv
         from distax.cli.target_table import Means, write_table
-        from distax.files import write_text
+        from distax.runtime.files import write_text
 
         answers = record.images
         if self.json:

@@ -7,7 +7,7 @@ from typing import Any
 
 from distax.cli.answers import Answer, FrameAnswer
 from distax.cli.target_table import rows_of
-from distax.reports import Column, Picture, Section, page
+from distax.viz.report import Column, Picture, Section, page
 
 MAX_PICTURES = 40
 """Images and frames of which a report has pictures; the targets of all are in its tables."""

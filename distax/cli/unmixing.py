@@ -12,9 +12,9 @@ from distax.cli.answers import Answer, FrameAnswer, answer_for_frame, answers_fo
 from distax.cli.estimators import Estimators
 from distax.cli.pictures import Pictures, Source
 from distax.cli.record import Record, State
-from distax.errors import DistaxError, Terminated
-from distax.interop.frames import Frame, open_frames
-from distax.progress import PatientBar
+from distax.io.frames import Frame, open_frames
+from distax.runtime.errors import DistaxError, Terminated
+from distax.runtime.progress import PatientBar
 
 
 @dataclass
@@ -150,7 +150,7 @@ class Unmixing:
 
     def _unmix_frame(self, source: Source, frame: Frame) -> None:
         from distax.frames.residual import Residual
-        from distax.interop.writing import write_image
+        from distax.io.writing import write_image
 
         unmixer = self.estimators.for_frame(frame.clips_at)
         found = unmixer(frame.pixels)

@@ -8,17 +8,17 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
-from distax.batching import inference_batch
-from distax.errors import DistaxError
 from distax.evaluation.devices import Judge, sum_over_devices
 from distax.evaluation.results import Evaluation
 from distax.evaluation.sums import EvaluationSums, GridQuality
-from distax.grid import THRESHOLD, decode, rasterize
+from distax.imaging.grid import THRESHOLD, decode, rasterize
+from distax.imaging.scenes import PlacementLaw
+from distax.imaging.sensor import Sensor
+from distax.imaging.targets import Targets
 from distax.metrics import psnr, ssim
 from distax.models import GridModel, Model
-from distax.scenes import PlacementLaw
-from distax.sensor import Sensor
-from distax.targets import Targets
+from distax.runtime.batching import inference_batch
+from distax.runtime.errors import DistaxError
 
 
 def assess(

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool
 
-from distax.parallel import in_a_row
+from distax.runtime.sharding import in_a_row
 
 Sums = TypeVar("Sums")
 

@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from typing import SupportsFloat
 
-from distax.display import plain_table
 from distax.evaluation.results import Evaluation
 from distax.metrics import RADII
+from distax.runtime.html import plain_table
 
 SCORE_HEADINGS = ("percent", "CSO-mAP", *(f"AP-{round(100 * radius):02d}" for radius in RADII))
 

@@ -10,6 +10,9 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from distax.evaluation.results import Evaluation, GroupResult, Reliability
+from distax.imaging.scenes import PlacementLaw
+from distax.imaging.sensor import Sensor
+from distax.imaging.targets import CREDIBLE_LEVELS, Targets
 from distax.metrics import (
     RADII,
     CoverageSums,
@@ -21,10 +24,7 @@ from distax.metrics import (
     cramer_rao,
     noise_free,
 )
-from distax.pytree import pytree
-from distax.scenes import PlacementLaw
-from distax.sensor import Sensor
-from distax.targets import CREDIBLE_LEVELS, Targets
+from distax.runtime.pytree import pytree
 
 
 @pytree

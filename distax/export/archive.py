@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 from zipfile import ZIP_DEFLATED, BadZipFile, ZipFile, ZipInfo
 
-from distax.errors import DistaxError
-from distax.files import whole_file
+from distax.runtime.errors import DistaxError
+from distax.runtime.files import whole_file
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 """What a method can be exported for, as JAX names it."""

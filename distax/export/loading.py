@@ -10,12 +10,12 @@ import jax.export
 import numpy as np
 from jaxtyping import Array, Float
 
-from distax.batching import in_batches, inference_batch
-from distax.checks import check_shape, find_problems
-from distax.errors import DistaxError
 from distax.export import archive
-from distax.sensor import Sensor
-from distax.settings import from_plain
+from distax.imaging.checks import check_shape, find_problems
+from distax.imaging.sensor import Sensor
+from distax.runtime.batching import in_batches, inference_batch
+from distax.runtime.errors import DistaxError
+from distax.runtime.settings import from_plain
 
 
 @dataclass(frozen=True, eq=False)

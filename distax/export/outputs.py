@@ -4,8 +4,8 @@ from typing import Any
 
 import jax
 
+from distax.imaging.targets import CREDIBLE_LEVELS
 from distax.metrics import RADII
-from distax.targets import CREDIBLE_LEVELS
 
 # Unit and meaning of every array; those of targets are said in full in `Targets`.
 _MEANING = {

@@ -14,10 +14,10 @@ import jax.export
 import jax.numpy as jnp
 import numpy as np
 
-from distax import __version__
-from distax.errors import DistaxError, DistaxWarning, first_line, unknown
 from distax.export import archive
-from distax.pytree import named_leaves
+from distax.runtime.errors import DistaxError, DistaxWarning, first_line, unknown
+from distax.runtime.pytree import named_leaves
+from distax.runtime.version import __version__
 
 if TYPE_CHECKING:
     from distax.models import Model
@@ -59,7 +59,7 @@ def _targets(unmixer: "Unmixer") -> _Function:
     """The outputs of a method that are not None, by name."""
     model = unmixer.model
     if unmixer.method == "refine":
-        from distax.offgrid.refine import refine
+        from distax.fitting.refine import refine
 
         fit = partial(refine, sensor=unmixer.sensor, law=unmixer.law)
         return _image_by_image(lambda images: named_leaves(fit(images)))

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from distax.errors import DistaxError
 from distax.frames.bands import Band, bands, read_rows
-from distax.interop.frames import Pixels
+from distax.io.frames import Pixels
+from distax.runtime.errors import DistaxError
 
 _CLIP = 3.0
 """Standard deviations beyond which a box's pixels are no background."""

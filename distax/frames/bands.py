@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from distax.interop.frames import Pixels
+from distax.io.frames import Pixels
 
 
 @dataclass(frozen=True)

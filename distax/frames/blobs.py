@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from distax.errors import DistaxError
-from distax.psf import Sigma, per_axis, pixel_response
+from distax.imaging.psf import Sigma, per_axis, pixel_response
+from distax.runtime.errors import DistaxError
 
 _LOWEST = 1.2
 """Signal-to-noise ratio above which fewer and fewer blobs are false: t² Q(t) falls from 1.19 on."""

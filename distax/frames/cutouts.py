@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
+from distax.fitting.patch import ROUNDING_VARIANCE, Patch, window_width
 from distax.frames.blobs import psf_line
-from distax.offgrid.patch import ROUNDING_VARIANCE, Patch, window_width
-from distax.pytree import pytree
-from distax.scenes import PlacementLaw
-from distax.sensor import HALF_STEP, Sensor
+from distax.imaging.scenes import PlacementLaw
+from distax.imaging.sensor import HALF_STEP, Sensor
+from distax.runtime.pytree import pytree
 
 _REAL_STEP = 0.1
 """What real numbers are taken to be known to, in standard deviations of their noise."""

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from distax.errors import DistaxError, check_positive
-from distax.scenes import RAYLEIGH, PlacementLaw
-from distax.sensor import Sensor
+from distax.imaging.scenes import RAYLEIGH, PlacementLaw
+from distax.imaging.sensor import Sensor
+from distax.runtime.errors import DistaxError, check_positive
 
 _CLUSTER = 4.0
 """Side of the square that holds a blob's targets, in standard deviations of the PSF."""

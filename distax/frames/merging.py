@@ -8,7 +8,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from distax.frames.cutouts import Cutouts
 from distax.frames.targets import Flag
-from distax.targets import Targets
+from distax.imaging.targets import Targets
 
 _DEGENERATE = 3.0
 """Standard deviations of the distance between two targets below which it says little."""

@@ -9,9 +9,9 @@ from jaxtyping import Float, Int
 
 from distax.frames.bands import Band, read_rows
 from distax.frames.targets import FrameTargets
-from distax.interop.frames import Pixels
-from distax.psf import responses
-from distax.sensor import Sensor
+from distax.imaging.psf import responses
+from distax.imaging.sensor import Sensor
+from distax.io.frames import Pixels
 
 _REACH = 6.0
 """Standard deviations of a Gaussian PSF beyond which a target adds nothing: a billionth of its

@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from distax.errors import DistaxError, check_not_negative, check_positive
-from distax.keys import threefry
-from distax.scenes import PlacementLaw, sample
-from distax.sensor import Sensor, expose, render
-from distax.targets import Targets
+from distax.imaging.scenes import PlacementLaw, sample
+from distax.imaging.sensor import Sensor, expose, render
+from distax.imaging.targets import Targets
+from distax.runtime.errors import DistaxError, check_not_negative, check_positive
+from distax.runtime.numerics import threefry
 
 _SPACING = 16
 """Pixels along the edge of the squares of which each holds at most one cluster or star."""

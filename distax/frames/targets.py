@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 
 from distax.frames.background import Background
 from distax.frames.blobs import Blobs
-from distax.targets import Targets
+from distax.imaging.targets import Targets
 
 
 class Flag(enum.IntFlag):

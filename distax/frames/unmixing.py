@@ -10,8 +10,10 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from distax.batching import in_batches
-from distax.errors import DistaxError, DistaxWarning, check_positive, unknown
+from distax.fitting.patch import ROUNDING_VARIANCE, Patch, lanes_last, rows_first, window_width
+from distax.fitting.posterior import posterior_of_windows
+from distax.fitting.refine import refine_patch
+from distax.fitting.sampler import Effort
 from distax.frames.background import Background, measure_background
 from distax.frames.bands import Band, bands, read_rows
 from distax.frames.blobs import Blobs, detection_threshold, peaks, psf_line, signal_to_noise
@@ -27,14 +29,12 @@ from distax.frames.cutouts import (
 from distax.frames.law import FrameLaw
 from distax.frames.merging import duplicates, flags_of_windows, in_frame, near_degenerate
 from distax.frames.targets import Flag, FrameTargets
-from distax.interop.frames import Pixels
-from distax.offgrid.patch import ROUNDING_VARIANCE, Patch, lanes_last, rows_first, window_width
-from distax.offgrid.posterior import posterior_of_windows
-from distax.offgrid.refine import refine_patch
-from distax.offgrid.sampler import Effort
-from distax.scenes import PlacementLaw
-from distax.sensor import Sensor
-from distax.targets import Targets
+from distax.imaging.scenes import PlacementLaw
+from distax.imaging.sensor import Sensor
+from distax.imaging.targets import Targets
+from distax.io.frames import Pixels
+from distax.runtime.batching import in_batches
+from distax.runtime.errors import DistaxError, DistaxWarning, check_positive, unknown
 
 METHODS = ("refine", "posterior")
 """The ways to unmix a frame's blobs."""

@@ -13,11 +13,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from distax.errors import DistaxError
-from distax.psf import responses, slopes
-from distax.scenes import PlacementLaw
-from distax.sensor import Sensor, render
-from distax.targets import Targets
+from distax.imaging.psf import responses, slopes
+from distax.imaging.scenes import PlacementLaw
+from distax.imaging.sensor import Sensor, render
+from distax.imaging.targets import Targets
+from distax.runtime.errors import DistaxError
 
 # Variance in counts² that pixels without light still have, where there is shot noise alone.
 _DARK_VARIANCE = 1e-6

@@ -7,12 +7,12 @@ outside every region and within no radius. All sums merge by adding.
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from distax.errors import DistaxError
+from distax.imaging.targets import Targets
 from distax.metrics.cso import RADII
 from distax.metrics.exact_sum import ExactSum
 from distax.metrics.localization import Pairing
-from distax.pytree import pytree
-from distax.targets import Targets
+from distax.runtime.errors import DistaxError
+from distax.runtime.pytree import pytree
 
 BINS = 10
 """Equal bins of probability in which hits are counted."""

@@ -12,9 +12,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from distax.imaging.targets import Targets
 from distax.metrics.matching import match
-from distax.pytree import pytree
-from distax.targets import Targets
+from distax.runtime.pytree import pytree
 
 RADII = (0.05, 0.10, 0.15, 0.20, 0.25)
 """Matching radii of the published protocol, in pixels."""

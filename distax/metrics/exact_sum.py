@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from distax.pytree import pytree
+from distax.runtime.pytree import pytree
 
 # A value below 2**24 in digits of eight bits, down to 2**-32.
 _DIGITS, _BITS, _LARGEST = 7, 8, 2.0**24

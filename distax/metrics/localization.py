@@ -4,11 +4,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from distax.imaging.targets import Targets
 from distax.metrics.cso import RADII
 from distax.metrics.exact_sum import ExactSum
 from distax.metrics.matching import best_partners, pair_distances
-from distax.pytree import pytree
-from distax.targets import Targets
+from distax.runtime.pytree import pytree
 
 
 @pytree

@@ -4,8 +4,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
-from distax.errors import DistaxError
-from distax.targets import Targets
+from distax.imaging.targets import Targets
+from distax.runtime.errors import DistaxError
 
 
 def pair_distances(found: Targets, truth: Targets) -> Float[Array, "*batch K M"]:

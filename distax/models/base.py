@@ -7,10 +7,10 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from distax.grid import THRESHOLD, decode, rasterize
-from distax.scenes import PlacementLaw
-from distax.sensor import Sensor, check_odd
-from distax.targets import Targets
+from distax.imaging.grid import THRESHOLD, decode, rasterize
+from distax.imaging.scenes import PlacementLaw
+from distax.imaging.sensor import Sensor, check_odd
+from distax.imaging.targets import Targets
 
 
 class Constant(nnx.Variable):

@@ -4,7 +4,7 @@ import importlib.util
 import sys
 from pathlib import Path
 
-from distax.errors import DistaxError
+from distax.runtime.errors import DistaxError
 
 
 def import_module_file(path: str) -> None:

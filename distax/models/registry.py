@@ -6,11 +6,11 @@ from typing import Any, TypeVar
 
 from flax import nnx
 
-from distax.errors import DistaxError, check_not_negative, unknown
+from distax.imaging.sensor import Sensor
 from distax.models.base import GridModel, Model
 from distax.models.unfolding.initialization import simulated_estimator
 from distax.models.window import Windowed, margin, seen_through
-from distax.sensor import Sensor
+from distax.runtime.errors import DistaxError, check_not_negative, unknown
 
 Class = TypeVar("Class", bound=type[Model])
 

@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from distax.errors import DistaxError
+from distax.imaging.sensor import Sensor
+from distax.imaging.windows import blob_pixel, window
 from distax.models.base import GridModel
-from distax.sensor import Sensor
-from distax.windows import blob_pixel, window
+from distax.runtime.errors import DistaxError
 
 
 class Windowed(GridModel):

@@ -17,12 +17,12 @@ import optax
 from etils import epath
 from jax.sharding import Mesh
 
-from distax.config import TrainConfig, from_dict
-from distax.errors import DistaxError, first_line
 from distax.evaluation import Evaluation
 from distax.models import Model
-from distax.parallel import data_mesh, placed
-from distax.pytree import named_leaves, with_leaves
+from distax.runtime.errors import DistaxError, first_line
+from distax.runtime.pytree import named_leaves, with_leaves
+from distax.runtime.sharding import data_mesh, placed
+from distax.training.config import TrainConfig, from_dict
 from distax.training.state import TrainState, abstract_model, abstract_state, init_state, merge
 
 if TYPE_CHECKING:

@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from distax.config import TrainConfig
-from distax.errors import DistaxError
 from distax.models import GridModel, Model
-from distax.pytree import named_leaves
+from distax.runtime.errors import DistaxError
+from distax.runtime.pytree import named_leaves
+from distax.training.config import TrainConfig
 
 
 def check_trainable(model: Model, config: TrainConfig) -> None:

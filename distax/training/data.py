@@ -5,10 +5,10 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Float, PRNGKeyArray
 
-from distax.config import TrainConfig
-from distax.parallel import shared
-from distax.scenes import simulate
-from distax.targets import Targets
+from distax.imaging.scenes import simulate
+from distax.imaging.targets import Targets
+from distax.runtime.sharding import shared
+from distax.training.config import TrainConfig
 from distax.training.feeds import Feed, MemoryFeed, SimulatedFeed, StreamFeed
 
 

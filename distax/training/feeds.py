@@ -16,11 +16,11 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
-from distax.errors import DistaxError
-from distax.parallel import own_rows, split
-from distax.scenes import PlacementLaw, sample_each, scene_keys
-from distax.sensor import Sensor, expose, render
-from distax.targets import Targets
+from distax.imaging.scenes import PlacementLaw, sample_each, scene_keys
+from distax.imaging.sensor import Sensor, expose, render
+from distax.imaging.targets import Targets
+from distax.runtime.errors import DistaxError
+from distax.runtime.sharding import own_rows, split
 
 Batch = tuple[Float[Array, "B height width"], Targets]
 Batches = tuple[Float[Array, "steps B height width"], Targets]

@@ -6,13 +6,13 @@ import jax
 from etils import epath
 from jax.sharding import Mesh
 
-from distax.config import TrainConfig
-from distax.errors import DistaxError, Terminated
 from distax.evaluation import Evaluation, evaluate
-from distax.interruption import sigterm
-from distax.parallel import check_divisible, data_mesh, on_any_process, whole
+from distax.runtime.errors import DistaxError, Terminated
+from distax.runtime.sharding import check_divisible, data_mesh, on_any_process, whole
+from distax.runtime.signals import sigterm
 from distax.training import checkpoints
 from distax.training.checks import check_trainable
+from distax.training.config import TrainConfig
 from distax.training.data import make_feed, make_held_out
 from distax.training.losses import LossLog
 from distax.training.reporting import Reporter
@@ -32,7 +32,7 @@ def train(
 
     Every number is a function of the configuration: a resumed run ends with the parameters it
     would have had without the interruption. On other devices they differ by rounding. Of several
-    processes (see `distax.cluster`) all call this with the same arguments.
+    processes (see `distax.runtime.processes`) all call this with the same arguments.
 
     Args:
       config: what to train.

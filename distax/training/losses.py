@@ -6,8 +6,8 @@ import jax
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from distax.config import TrainConfig
-from distax.errors import DistaxError
+from distax.runtime.errors import DistaxError
+from distax.training.config import TrainConfig
 from distax.training.reporting import Reporter
 
 

@@ -12,9 +12,9 @@ import jax
 from etils import epath
 from rich.console import Console
 
-from distax.errors import DistaxError
-from distax.files import write_text
-from distax.progress import progress_bar
+from distax.runtime.errors import DistaxError
+from distax.runtime.files import write_text
+from distax.runtime.progress import progress_bar
 
 if TYPE_CHECKING:
     from tensorboardX import SummaryWriter

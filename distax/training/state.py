@@ -12,12 +12,12 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
 from distax import models
-from distax.config import OptimizerConfig, TrainConfig
 from distax.models import Model
 from distax.models.plugin import import_module_file
 from distax.models.rngs import parameter_rngs
-from distax.parallel import placed, state_shardings
-from distax.pytree import pytree
+from distax.runtime.pytree import pytree
+from distax.runtime.sharding import placed, state_shardings
+from distax.training.config import OptimizerConfig, TrainConfig
 from distax.training.feeds import Batch, Batches
 
 

@@ -3,9 +3,9 @@
 import hashlib
 from pathlib import Path
 
-from distax.errors import DistaxError, unknown
+from distax.imaging.sensor import Sensor
 from distax.models import Model
-from distax.sensor import Sensor
+from distax.runtime.errors import DistaxError, unknown
 from distax.weights.storage import export, read, write
 
 __all__ = ["export", "load", "names", "read", "write"]

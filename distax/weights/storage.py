@@ -9,12 +9,12 @@ import numpy as np
 from etils import epath
 from flax import nnx
 
-from distax.config import TrainConfig, from_dict
-from distax.errors import DistaxError
-from distax.files import whole_file
 from distax.models import Model
-from distax.pytree import named_leaves, with_leaves
+from distax.runtime.errors import DistaxError
+from distax.runtime.files import whole_file
+from distax.runtime.pytree import named_leaves, with_leaves
 from distax.training.checkpoints import check_arrays, load_model
+from distax.training.config import TrainConfig, from_dict
 from distax.training.state import abstract_model
 
 

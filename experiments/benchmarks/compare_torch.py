@@ -27,13 +27,13 @@ from flax import nnx
 from measuring import about_machine, fastest
 from torch_dista import TorchDista
 
-from distax.batching import inference_batch
-from distax.config import ModelConfig, TrainConfig
-from distax.files import write_text
-from distax.grid import rasterize
+from distax.imaging.grid import rasterize
+from distax.imaging.scenes import simulate
 from distax.models import Dista
-from distax.parallel import data_mesh
-from distax.scenes import simulate
+from distax.runtime.batching import inference_batch
+from distax.runtime.files import write_text
+from distax.runtime.sharding import data_mesh
+from distax.training.config import ModelConfig, TrainConfig
 from distax.training.state import create_model, initial_state, make_train_steps
 
 

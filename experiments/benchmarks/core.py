@@ -17,10 +17,10 @@ import tyro
 from measuring import about_machine, fastest
 
 import distax
-from distax.config import DataConfig, ModelConfig, TrainConfig
-from distax.files import write_text
-from distax.parallel import data_mesh
-from distax.scenes import simulate
+from distax.imaging.scenes import simulate
+from distax.runtime.files import write_text
+from distax.runtime.sharding import data_mesh
+from distax.training.config import DataConfig, ModelConfig, TrainConfig
 from distax.training.data import make_feed
 from distax.training.state import create_model, initial_state, make_train_steps
 

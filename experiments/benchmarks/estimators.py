@@ -19,10 +19,10 @@ from measuring import about_machine, fastest
 
 import distax
 from distax.evaluation import assess
-from distax.files import write_text
-from distax.offgrid.sampler import QUICK
-from distax.scenes import simulate
-from distax.targets import Targets
+from distax.fitting.sampler import QUICK
+from distax.imaging.scenes import simulate
+from distax.imaging.targets import Targets
+from distax.runtime.files import write_text
 
 _OF_EACH_COUNT = 64
 

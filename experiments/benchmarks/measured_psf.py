@@ -22,11 +22,11 @@ from measuring import about_machine
 
 import distax
 from distax.calibration import calibrate
-from distax.files import write_text
+from distax.imaging.psf import MeasuredPsf
+from distax.imaging.scenes import PlacementLaw, simulate
+from distax.imaging.targets import Targets
 from distax.metrics import assign
-from distax.psf import MeasuredPsf
-from distax.scenes import PlacementLaw, simulate
-from distax.targets import Targets
+from distax.runtime.files import write_text
 
 LAW = PlacementLaw(max_targets=2, cluster=1.5, min_intensity=400.0, max_intensity=600.0)
 OVERSAMPLING, SAMPLES = 4, 49

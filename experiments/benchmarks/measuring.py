@@ -11,9 +11,9 @@ from typing import Any
 import jax
 
 import distax
-from distax.config import TrainConfig
 from distax.models import Model
 from distax.training import checkpoints
+from distax.training.config import TrainConfig
 from distax.training.loop import train
 
 

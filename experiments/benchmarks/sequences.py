@@ -19,8 +19,9 @@ from measuring import about_machine
 
 import distax
 from distax.evaluation.rows import SCORE_HEADINGS, percent, pixels
-from distax.files import write_text
-from distax.sequences import (
+from distax.imaging.targets import Targets
+from distax.runtime.files import write_text
+from distax.tracking import (
     MotionLaw,
     Tracker,
     assess_tracks,
@@ -28,7 +29,6 @@ from distax.sequences import (
     track,
     unmix_sequences,
 )
-from distax.targets import Targets
 
 
 def measure(

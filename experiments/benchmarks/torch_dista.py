@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from distax.models import Dista
 from distax.models.unfolding.dista import Stage as DistaxStage
-from distax.pytree import named_leaves
+from distax.runtime.pytree import named_leaves
 
 
 class Stage(nn.Module):

@@ -11,7 +11,7 @@ import pytest
 from distax import Sensor, Targets, expose, make_targets, render
 from distax.calibration.placed import Placed, images_of
 from distax.calibration.waves import Waves
-from distax.offgrid.patch import Patch
+from distax.fitting.patch import Patch
 
 
 @partial(jax.jit, static_argnames=("count", "sensor", "dimmest", "brightest"))

@@ -11,9 +11,9 @@ from distax.calibration import calibrate
 from distax.calibration.measure import _known, _warn
 from distax.calibration.noise import Line
 from distax.calibration.quality import Departure
+from distax.imaging.psf import MeasuredPsf
+from distax.imaging.scenes import PlacementLaw, simulate
 from distax.metrics import assign
-from distax.psf import MeasuredPsf
-from distax.scenes import PlacementLaw, simulate
 
 SENSOR = Sensor(
     sigma=0.55, read_noise=1.0, electrons_per_count=4.0, background=12.0, full_well=None

@@ -7,9 +7,9 @@ import pytest
 
 from distax import DistaxWarning, Sensor, Unmixer, expose, make_targets, render
 from distax.calibration import calibrate
+from distax.imaging.psf import MeasuredPsf
+from distax.imaging.scenes import PlacementLaw, simulate
 from distax.metrics import assign
-from distax.psf import MeasuredPsf
-from distax.scenes import PlacementLaw, simulate
 
 OVERSAMPLING = 3
 COUNT = 80

@@ -5,7 +5,7 @@ from distax.calibration.placed import images_of, step_of
 
 def test_images_under_the_waves_of_a_gaussian_are_those_of_the_imaging_model(sources, waves):
     """The pixels of the fixture were made by waves: the Gaussian's own integral is the oracle."""
-    from distax.psf import pixel_response
+    from distax.imaging.psf import pixel_response
 
     row, column, flux, level = sources.parameters
     down, across = (

@@ -9,9 +9,9 @@ import pytest
 
 from distax import Sensor, make_targets, render
 from distax.calibration.psf import OWN, eliminate, fit_psf, image_and_slopes
-from distax.offgrid.patch import cut, window_width
-from distax.psf import pixel_response
-from distax.scenes import PlacementLaw
+from distax.fitting.patch import cut, window_width
+from distax.imaging.psf import pixel_response
+from distax.imaging.scenes import PlacementLaw
 
 TRIALS, SOURCES, WIDTH = 60, 10, 11
 LAW = PlacementLaw(cluster=3.0, max_targets=1)

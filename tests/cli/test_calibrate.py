@@ -7,8 +7,8 @@ from distax import Sensor
 from distax.calibration import Calibration, Quantity
 from distax.calibration.quality import Departure
 from distax.cli.main import main
-from distax.interop.sensor_file import read_sensor
-from distax.psf import MeasuredPsf
+from distax.imaging.psf import MeasuredPsf
+from distax.io.sensor_file import read_sensor
 
 SENSOR = Sensor(sigma=(0.5, 0.625), read_noise=1.25)
 

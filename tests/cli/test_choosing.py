@@ -3,7 +3,7 @@ import pytest
 
 from distax import DistaxError, Sensor
 from distax.cli.choosing import chosen_unmixer
-from distax.interop.sensor_file import write_sensor
+from distax.io.sensor_file import write_sensor
 
 
 def test_without_options_it_is_the_network_of_distax():

@@ -7,7 +7,7 @@ import pytest
 from distax import Sensor
 from distax.cli.main import main
 from distax.evaluation import evaluate
-from distax.scenes import PlacementLaw, simulate
+from distax.imaging.scenes import PlacementLaw, simulate
 from distax.training.checkpoints import load_model
 from distax.weights import write
 

@@ -5,7 +5,7 @@ import pytest
 from distax import Unmixer
 from distax.cli.main import main
 from distax.export import load
-from distax.scenes import simulate
+from distax.imaging.scenes import simulate
 
 
 def test_a_run_becomes_a_file_that_answers_as_it_does(tiny_run, tmp_path, capsys):

@@ -5,7 +5,7 @@ import pytest
 
 from distax import Sensor
 from distax.cli.quickstart import Quickstart, _save_png
-from distax.interop.images import read_images
+from distax.io.images import read_images
 
 
 @pytest.mark.parametrize("bits", [8, 12, 16])

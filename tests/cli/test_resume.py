@@ -13,8 +13,8 @@ from PIL import Image
 from distax import unmixer
 from distax.cli import pictures, unmixing
 from distax.cli.main import main
-from distax.interop.frames import open_frames
-from distax.scenes import simulate
+from distax.imaging.scenes import simulate
+from distax.io.frames import open_frames
 
 KINDS = {"json": "json", "csv": "csv", "table": "ecsv", "report": "html", "figure": "png"}
 INTERRUPTED, TERMINATED = 130, 143

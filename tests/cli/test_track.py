@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from distax.cli.main import main
-from distax.scenes import PlacementLaw
-from distax.sequences import MotionLaw, simulate
+from distax.imaging.scenes import PlacementLaw
+from distax.tracking import MotionLaw, simulate
 
 LAW = MotionLaw(placement=PlacementLaw(max_targets=1))
 # A traditional solver of the grid: without weights, and compiled in a moment.

@@ -10,11 +10,11 @@ from distax import DistaxError, Sensor
 from distax.cli import report
 from distax.cli.main import main
 from distax.cli.train import Train
-from distax.config import DataConfig, ModelConfig, TrainConfig
-from distax.errors import Terminated
-from distax.interop.sensor_file import write_sensor
-from distax.psf import MeasuredPsf
+from distax.imaging.psf import MeasuredPsf
+from distax.io.sensor_file import write_sensor
+from distax.runtime.errors import Terminated
 from distax.training import checkpoints, loop
+from distax.training.config import DataConfig, ModelConfig, TrainConfig
 
 TINY = shlex.split(
     "--model.options stages 1 channels 4 hidden 8 --batch-size 8 --log-every 2 --eval-every 3 "

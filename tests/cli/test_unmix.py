@@ -10,7 +10,7 @@ from PIL import Image
 
 from distax import Sensor, Unmixer
 from distax.cli.main import main
-from distax.scenes import PlacementLaw, simulate
+from distax.imaging.scenes import PlacementLaw, simulate
 
 THRESHOLD = "20"
 

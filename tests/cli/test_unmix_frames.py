@@ -13,7 +13,7 @@ from matplotlib.image import imread
 from distax import Sensor, make_targets, render
 from distax.cli.main import main
 from distax.frames import FrameLaw, FrameUnmixer
-from distax.interop.sensor_file import write_sensor
+from distax.io.sensor_file import write_sensor
 
 fits = pytest.importorskip("astropy.io.fits")
 SMALL = ["--law.max-targets", "2", "--law.cluster", "1.0"]

@@ -8,9 +8,9 @@ import pytest
 
 from distax import DistaxError, Sensor, make_targets
 from distax.evaluation import Evaluation, assess, devices
+from distax.imaging.scenes import PlacementLaw, sample
+from distax.imaging.targets import CREDIBLE_LEVELS
 from distax.metrics import RADII, assign, cramer_rao, cso_map
-from distax.scenes import PlacementLaw, sample
-from distax.targets import CREDIBLE_LEVELS
 
 LAW = PlacementLaw()
 IMAGES = 80

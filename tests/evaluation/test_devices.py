@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from distax import DistaxError, Sensor, models, parallel
+from distax import DistaxError, Sensor, models
 from distax.evaluation import devices, evaluate
 from distax.evaluation.devices import Judge, sum_over_devices
-from distax.scenes import PlacementLaw, simulate
+from distax.imaging.scenes import PlacementLaw, simulate
+from distax.runtime import sharding as parallel
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from flax import nnx
 
 from distax import DistaxError, Sensor, decode, make_targets, rasterize
 from distax.evaluation import assess, evaluate
+from distax.imaging.scenes import PlacementLaw, simulate
 from distax.metrics import psnr, ssim
 from distax.models import GridModel, Model
 from distax.models.base import Constant
-from distax.scenes import PlacementLaw, simulate
 
 LAW = PlacementLaw()
 

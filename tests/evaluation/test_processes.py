@@ -9,7 +9,7 @@ from flax import nnx
 
 from distax import Sensor, models
 from distax.evaluation import evaluate
-from distax.scenes import PlacementLaw, simulate
+from distax.imaging.scenes import PlacementLaw, simulate
 
 OPTIONS = {"stages": 1, "channels": 4, "hidden": 8}
 
@@ -24,7 +24,7 @@ def evaluation():
 PROCESS = f"""
 import json, sys
 sys.path.insert(0, {os.path.dirname(__file__)!r})
-from distax.cluster import Cluster, join
+from distax.runtime.processes import Cluster, join
 
 join(Cluster(sys.argv[1], 2, int(sys.argv[2]), timeout=120))
 from test_processes import evaluation

@@ -4,7 +4,7 @@ import jax
 
 from distax import Sensor, scenes
 from distax.evaluation import assess
-from distax.grid import decode, rasterize
+from distax.imaging.grid import decode, rasterize
 
 
 def tables(html):

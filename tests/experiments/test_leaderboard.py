@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from distax import weights
-from distax.config import read_toml
 from distax.models import names
 from distax.models.registry import arguments
+from distax.training.config import read_toml
 
 ROOT = Path(__file__).parents[2]
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from distax.scenes import PlacementLaw
+from distax.imaging.scenes import PlacementLaw
 
 ROOT = Path(__file__).parents[2]
 

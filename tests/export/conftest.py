@@ -6,8 +6,8 @@ from flax import nnx
 
 from distax import Unmixer, make_targets
 from distax.export import export
+from distax.imaging.scenes import simulate
 from distax.models import Model, create
-from distax.scenes import simulate
 
 
 @pytest.fixture(scope="session")

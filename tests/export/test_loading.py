@@ -9,7 +9,7 @@ import pytest
 
 from distax import DistaxError
 from distax.export import archive, export, load
-from distax.pytree import named_leaves
+from distax.runtime.pytree import named_leaves
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def test_a_program_that_jax_cannot_read_is_an_error_of_one_line(tmp_path):
 
 WITHOUT_MODELS = """
 import sys
-for name in ("flax", "optax", "distax.models", "distax.unmixer", "distax.offgrid"):
+for name in ("flax", "optax", "distax.models", "distax.unmixer", "distax.fitting"):
     sys.modules[name] = None
 import numpy as np
 from distax.export import load

@@ -11,9 +11,9 @@ import distax
 from distax import DistaxError, DistaxWarning, Sensor, Targets, Unmixer
 from distax.export import PLATFORMS, export, load
 from distax.export.outputs import _MEANING
+from distax.imaging.scenes import PlacementLaw, simulate
 from distax.models import Density, create, names
-from distax.pytree import named_leaves
-from distax.scenes import PlacementLaw, simulate
+from distax.runtime.pytree import named_leaves
 from tests.models.sizes import SMALL
 
 SENSOR = Sensor(height=9, width=9)

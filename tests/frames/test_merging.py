@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from distax.frames.merging import duplicates, in_frame, near_degenerate
-from distax.targets import Targets
+from distax.imaging.targets import Targets
 
 
 def targets_at(position, score=None, spread=0.01):

@@ -5,7 +5,7 @@ from scipy.spatial import cKDTree
 
 from distax import DistaxError, Sensor, render
 from distax.frames.simulation import FrameScene, simulate_frame
-from distax.scenes import PlacementLaw
+from distax.imaging.scenes import PlacementLaw
 
 SCENE = FrameScene(height=96, width=128, clusters=12, stars=5, gradient=8.0, bad_pixels=1e-3)
 SENSOR = Sensor(full_well=None, bit_depth=None, read_noise=2.0, background=100.0)

@@ -167,7 +167,7 @@ def test_what_cannot_be_set_is_refused(options, message):
 
 
 def test_the_posterior_takes_frames_too(pixels, found):
-    from distax.offgrid.sampler import QUICK
+    from distax.fitting.sampler import QUICK
 
     sampled = replace(UNMIXER, method="posterior", effort=replace(QUICK, levels=2))(pixels)
     assert len(sampled.blob) == len(found.blob)

@@ -8,8 +8,8 @@ import pytest
 from scipy.special import erf
 
 from distax import DistaxError, Sensor, expose, make_targets, render
+from distax.imaging.scenes import PlacementLaw, sample
 from distax.metrics import cramer_rao, noise_free
-from distax.scenes import PlacementLaw, sample
 
 LAW = PlacementLaw()
 bound = jax.jit(cramer_rao, static_argnames=("sensor", "law"))

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from distax import DistaxError, make_targets
+from distax.imaging.targets import CREDIBLE_LEVELS
 from distax.metrics import RADII, CoverageSums, ReliabilitySums, assign
-from distax.targets import CREDIBLE_LEVELS
 
 
 @jax.jit

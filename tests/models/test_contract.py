@@ -11,12 +11,12 @@ import pytest
 from flax import nnx
 
 from distax import Sensor, weights
-from distax.config import ModelConfig, TrainConfig
+from distax.imaging.scenes import PlacementLaw, simulate
 from distax.models import Density, GridModel, create, names, registry
 from distax.models.base import Constant
 from distax.models.layers.basic import parameter_count
-from distax.pytree import named_leaves
-from distax.scenes import PlacementLaw, simulate
+from distax.runtime.pytree import named_leaves
+from distax.training.config import ModelConfig, TrainConfig
 from tests.models.sizes import SMALL
 
 SENSOR = Sensor(height=9, width=9)

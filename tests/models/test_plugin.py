@@ -9,7 +9,7 @@ from distax.models.plugin import import_module_file
 MODEL = """
 from flax import nnx
 from distax.models import GridModel, register
-from distax.sensor import Sensor
+from distax.imaging.sensor import Sensor
 
 
 @register("outsider")

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from distax import Sensor, make_targets, render
+from distax.imaging.scenes import simulate
 from distax.models.window import corners, crop, paste
-from distax.scenes import simulate
 
 
 def naive_crop(image, corner, side):

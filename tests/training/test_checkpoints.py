@@ -12,8 +12,8 @@ import pytest
 from flax import nnx
 
 from distax import DistaxError
-from distax.config import ModelConfig
 from distax.training import checkpoints
+from distax.training.config import ModelConfig
 from distax.training.state import create_model, init_state, make_optimizer
 
 
@@ -120,7 +120,7 @@ from dataclasses import replace
 from pathlib import Path
 import numpy as np
 from distax import DistaxError
-from distax.config import TrainConfig, read_toml
+from distax.training.config import TrainConfig, read_toml
 from distax.training import checkpoints
 
 run = Path(sys.argv[1])

@@ -5,11 +5,11 @@ import pytest
 from flax import nnx
 
 from distax import DistaxError
-from distax.config import ModelConfig
+from distax.imaging.scenes import PlacementLaw
+from distax.imaging.sensor import Sensor
 from distax.models import GridModel, register
-from distax.scenes import PlacementLaw
-from distax.sensor import Sensor
 from distax.training.checks import check_trainable
+from distax.training.config import ModelConfig
 from distax.training.loop import train
 from distax.training.state import abstract_model
 

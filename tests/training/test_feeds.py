@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from distax import DistaxError, Sensor, make_targets
-from distax.parallel import data_mesh, shared, split
-from distax.scenes import PlacementLaw, simulate
+from distax.imaging.scenes import PlacementLaw, simulate
+from distax.runtime.sharding import data_mesh, shared, split
 from distax.training.feeds import MemoryFeed, SimulatedFeed, StreamFeed, epoch_order
 
 SIZE, BATCH = 13, 4

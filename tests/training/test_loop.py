@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from distax import DistaxError
-from distax.config import ModelConfig, OptimizerConfig
-from distax.errors import Terminated
-from distax.parallel import data_mesh
+from distax.runtime.errors import Terminated
+from distax.runtime.sharding import data_mesh
 from distax.training import checkpoints, loop
+from distax.training.config import ModelConfig, OptimizerConfig
 from distax.training.data import make_feed, make_held_out
 from distax.training.loop import train
 
@@ -21,7 +21,7 @@ SCALE = """
 import jax.numpy as jnp
 from flax import nnx
 from distax.models import GridModel, register
-from distax.sensor import Sensor
+from distax.imaging.sensor import Sensor
 
 
 @register("scale")

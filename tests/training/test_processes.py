@@ -15,9 +15,9 @@ import jax
 import numpy as np
 import pytest
 
-from distax.config import OptimizerConfig
-from distax.parallel import data_mesh
+from distax.runtime.sharding import data_mesh
 from distax.training import checkpoints
+from distax.training.config import OptimizerConfig
 from distax.training.loop import train
 
 ENVIRONMENT = os.environ | {"JAX_NUM_CPU_DEVICES": "2", "NPROC": "8"}
@@ -155,7 +155,7 @@ KILLED_WHILE_SAVING = """
 import os, signal, sys, threading
 from dataclasses import replace
 import jax
-from distax.parallel import data_mesh
+from distax.runtime.sharding import data_mesh
 from distax.training import checkpoints
 
 run = sys.argv[1]

@@ -8,10 +8,10 @@ import pytest
 from flax import nnx
 
 from distax import Sensor
-from distax.config import ModelConfig, OptimizerConfig
+from distax.imaging.scenes import PlacementLaw, simulate
 from distax.models.base import Constant
-from distax.parallel import data_mesh
-from distax.scenes import PlacementLaw, simulate
+from distax.runtime.sharding import data_mesh
+from distax.training.config import ModelConfig, OptimizerConfig
 from distax.training.data import make_feed
 from distax.training.state import (
     abstract_model,

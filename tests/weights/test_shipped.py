@@ -8,8 +8,8 @@ from flax import nnx
 
 import distax
 from distax import DistaxError, Sensor, weights
+from distax.imaging.scenes import PlacementLaw, simulate
 from distax.metrics import cso_map
-from distax.scenes import PlacementLaw, simulate
 
 SCENES = 200
 

@@ -8,8 +8,8 @@ import pytest
 
 from distax import Sensor, Unmixer, decode, rasterize, weights
 from distax.evaluation import evaluate
+from distax.imaging.scenes import simulate
 from distax.metrics import cso_map
-from distax.scenes import simulate
 
 SCENES = 500
 CARDS = Path(weights.__file__).parent

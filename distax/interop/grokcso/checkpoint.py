@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from distax.errors import DistaxError, first_line
+from distax.runtime.errors import DistaxError, first_line
 
 
 def read_checkpoint(path: Path) -> dict[str, np.ndarray]:

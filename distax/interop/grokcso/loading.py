@@ -9,7 +9,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 from numpy.typing import ArrayLike
 
-from distax.errors import DistaxError, unknown
+from distax.imaging.sensor import Sensor
 from distax.interop.grokcso.attention import CTNET, EGASR, FENET, HAN, RCAN, SAN
 from distax.interop.grokcso.checkpoint import prefixes
 from distax.interop.grokcso.convolutional import CFGN, EDSR, FOCUS, RDN, SRCNN, SRFBN
@@ -28,7 +28,7 @@ from distax.interop.grokcso.unfolding import (
 from distax.models import GridModel, create
 from distax.models.registry import arguments
 from distax.models.rngs import parameter_rngs
-from distax.sensor import Sensor
+from distax.runtime.errors import DistaxError, unknown
 
 _ORIGINALS: dict[str, Original] = {
     "actnet": ACTNET,

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from distax.errors import DistaxError
 from distax.models import Model
 from distax.models.base import Constant
-from distax.pytree import named_leaves, with_leaves
+from distax.runtime.errors import DistaxError
+from distax.runtime.pytree import named_leaves, with_leaves
 
 Arrays = Mapping[str, np.ndarray]
 Layout = Callable[[np.ndarray], np.ndarray]

@@ -7,12 +7,12 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from distax.errors import check_positive
+from distax.imaging.sensor import Sensor, squared_norm
 from distax.models.base import Constant, GridModel
 from distax.models.layers.transforms import soft_threshold
 from distax.models.registry import register
-from distax.precision import exact_products
-from distax.sensor import Sensor, squared_norm
+from distax.runtime.errors import check_positive
+from distax.runtime.numerics import exact_products
 
 
 @partial(jax.jit, static_argnames=("sparsity", "iterations", "accelerated", "decay"))

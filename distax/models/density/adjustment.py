@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from distax.imaging.psf import responses, slopes
+from distax.imaging.sensor import Sensor
 from distax.models.density.view import View
-from distax.psf import responses, slopes
-from distax.pytree import pytree
-from distax.sensor import Sensor
+from distax.runtime.pytree import pytree
 
 _STEPS = 6
 _LARGEST_MOVE = 0.1  # pixels, and in a step

@@ -8,7 +8,9 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from distax.errors import DistaxError, check_positive
+from distax.imaging.scenes import PlacementLaw
+from distax.imaging.sensor import Sensor
+from distax.imaging.targets import Targets
 from distax.models.base import Model
 from distax.models.density.adjustment import Pixels, adjust, weigh_pixels
 from distax.models.density.decision import choose, nearest_mass
@@ -22,10 +24,8 @@ from distax.models.density.summary import (
 )
 from distax.models.density.view import View, look
 from distax.models.registry import register
-from distax.precision import exact_products
-from distax.scenes import PlacementLaw
-from distax.sensor import Sensor
-from distax.targets import Targets
+from distax.runtime.errors import DistaxError, check_positive
+from distax.runtime.numerics import exact_products
 
 # Weight of the number of targets in the objective; it is learned long before the positions.
 _COUNT_WEIGHT = 0.1

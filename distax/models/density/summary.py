@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from distax.gaussian import disc_probability
+from distax.imaging.gaussian import disc_probability
+from distax.imaging.targets import CREDIBLE_LEVELS
 from distax.metrics import RADII
 from distax.models.density.nodes import Nodes
-from distax.targets import CREDIBLE_LEVELS
 
 # Least standard deviation that a density on nodes can tell from none, in node spacings.
 _SHARPEST = 0.1

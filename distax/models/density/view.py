@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from distax.pytree import pytree
-from distax.windows import blob_pixel, window
+from distax.imaging.windows import blob_pixel, window
+from distax.runtime.pytree import pytree
 
 
 @pytree

@@ -1,7 +1,7 @@
 """Which sizes of layers and images can work together."""
 
-from distax.errors import DistaxError
-from distax.sensor import Sensor
+from distax.imaging.sensor import Sensor
+from distax.runtime.errors import DistaxError
 
 
 def check_multiple(of: int, **values: int) -> None:

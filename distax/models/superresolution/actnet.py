@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from distax.errors import check_positive
+from distax.imaging.sensor import Sensor
 from distax.models.base import GridModel
 from distax.models.layers.basic import Affine, Conv, Maps, layer_norm
 from distax.models.layers.resampling import Tail, pixel_shuffle, pixel_unshuffle
@@ -17,7 +17,7 @@ from distax.models.layers.residual import ResidualBlock, ResidualGroup
 from distax.models.layers.sizes import check_multiple, check_side
 from distax.models.layers.transformer import FeedForward
 from distax.models.registry import register
-from distax.sensor import Sensor
+from distax.runtime.errors import check_positive
 
 Tokens = Float[Array, "B rows columns features"]
 

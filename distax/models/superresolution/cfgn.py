@@ -7,13 +7,13 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from distax.errors import check_positive
+from distax.imaging.sensor import Sensor
 from distax.models.base import GridModel
 from distax.models.layers.basic import Affine, Conv, Maps
 from distax.models.layers.resampling import SubPixel
 from distax.models.layers.sizes import check_multiple
 from distax.models.registry import register
-from distax.sensor import Sensor
+from distax.runtime.errors import check_positive
 
 # How many times fewer numbers the channel attention squeezes its channels to.
 _REDUCTION = 8

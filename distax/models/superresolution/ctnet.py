@@ -5,14 +5,14 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from distax.errors import check_positive
+from distax.imaging.sensor import Sensor
 from distax.models.base import GridModel
 from distax.models.layers.basic import Affine, Conv, Maps
 from distax.models.layers.pooling import average_pool, max_pool, spread
 from distax.models.layers.resampling import resize_bilinear, upsample
 from distax.models.layers.sizes import check_multiple, check_side
 from distax.models.registry import register
-from distax.sensor import Sensor
+from distax.runtime.errors import check_positive
 
 
 class TransformationLayer(nnx.Module):

@@ -6,14 +6,14 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
-from distax.errors import check_positive
+from distax.imaging.sensor import Sensor
 from distax.models.base import GridModel
 from distax.models.layers.basic import Affine, Conv, Maps, batch_norm, layer_norm
 from distax.models.layers.resampling import SubPixel
 from distax.models.layers.sizes import check_multiple
 from distax.models.layers.transformer import FeedForward
 from distax.models.registry import register
-from distax.sensor import Sensor
+from distax.runtime.errors import check_positive
 
 _WINDOW = 16
 _BLOCKS = 6

@@ -6,13 +6,13 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
-from distax.errors import check_positive
+from distax.imaging.sensor import Sensor
 from distax.models.base import GridModel
 from distax.models.layers.basic import Affine, Conv, Maps, PRelu, fan_in_uniform, like
 from distax.models.layers.convolution import conv3x3
 from distax.models.layers.resampling import Tail, upsample
 from distax.models.registry import register
-from distax.sensor import Sensor
+from distax.runtime.errors import check_positive
 
 # Sobel's along the columns and the rows, and the Laplacian.
 _TEMPLATES = np.array(

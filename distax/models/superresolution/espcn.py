@@ -4,12 +4,12 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from distax.imaging.sensor import Sensor
 from distax.models.base import GridModel
 from distax.models.layers.basic import Conv
 from distax.models.layers.resampling import SubPixel
 from distax.models.registry import register
 from distax.models.superresolution.levels import FULL_SCALE
-from distax.sensor import Sensor
 
 
 @register("espcn")

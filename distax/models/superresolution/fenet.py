@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from distax.errors import check_positive
+from distax.imaging.sensor import Sensor
 from distax.models.base import GridModel
 from distax.models.layers.basic import Maps, fan_in_uniform, like
 from distax.models.layers.convolution import convolve
@@ -13,7 +13,7 @@ from distax.models.layers.pooling import average_pool, spread
 from distax.models.layers.resampling import pixel_shuffle, upsample
 from distax.models.layers.sizes import check_multiple, check_side
 from distax.models.registry import register
-from distax.sensor import Sensor
+from distax.runtime.errors import check_positive
 
 # Side of the cells in pixels whose means are the low frequencies.
 _CELL = 4

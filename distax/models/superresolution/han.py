@@ -5,13 +5,13 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from distax.errors import check_positive
+from distax.imaging.sensor import Sensor
 from distax.models.base import GridModel
 from distax.models.layers.basic import Conv, Maps, fan_in_uniform, like
 from distax.models.layers.resampling import Tail
 from distax.models.layers.residual import ResidualGroup
 from distax.models.registry import register
-from distax.sensor import Sensor
+from distax.runtime.errors import check_positive
 
 
 class LayerAttention(nnx.Module):

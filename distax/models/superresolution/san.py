@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from distax.errors import check_positive
+from distax.imaging.sensor import Sensor
 from distax.models.base import GridModel
 from distax.models.layers.basic import Affine, Conv, Maps, like
 from distax.models.layers.pooling import max_pool
@@ -13,8 +13,8 @@ from distax.models.layers.resampling import Tail
 from distax.models.layers.residual import Gate, ResidualBlock
 from distax.models.layers.sizes import check_multiple, check_side
 from distax.models.registry import register
-from distax.precision import exact_products
-from distax.sensor import Sensor
+from distax.runtime.errors import check_positive
+from distax.runtime.numerics import exact_products
 
 # How many times fewer channels the non-local attention compares.
 _REDUCTION = 8

@@ -4,11 +4,11 @@ import jax
 from flax import nnx
 from jaxtyping import Array, Float
 
+from distax.imaging.sensor import Sensor
 from distax.models.base import GridModel
 from distax.models.layers.basic import Conv
 from distax.models.layers.resampling import upsample
 from distax.models.registry import register
-from distax.sensor import Sensor
 
 
 @register("srcnn")

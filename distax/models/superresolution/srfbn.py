@@ -4,14 +4,14 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from distax.errors import check_positive
+from distax.imaging.sensor import Sensor
 from distax.models.base import GridModel
 from distax.models.layers.activated import Merge, activated
 from distax.models.layers.basic import Affine, Conv, Maps
 from distax.models.layers.resampling import ProjectDown, ProjectUp, upsample
 from distax.models.registry import register
 from distax.models.superresolution.levels import FULL_SCALE
-from distax.sensor import Sensor
+from distax.runtime.errors import check_positive
 
 
 class FeedbackBlock(nnx.Module):

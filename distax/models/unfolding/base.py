@@ -4,11 +4,11 @@ from abc import abstractmethod
 
 from jaxtyping import Array, Float
 
-from distax.errors import DistaxError
+from distax.imaging.sensor import Sensor
 from distax.models.base import Constant, GridModel
 from distax.models.unfolding.initialization import simulated_estimator
-from distax.precision import exact_products
-from distax.sensor import Sensor
+from distax.runtime.errors import DistaxError
+from distax.runtime.numerics import exact_products
 
 
 class EstimatingModel(GridModel):

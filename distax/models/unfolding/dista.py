@@ -13,14 +13,14 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from distax.errors import DistaxError, check_positive, unknown
+from distax.imaging.sensor import Sensor
 from distax.models.layers.basic import Affine, Maps, OneMap, fan_in_uniform, like
 from distax.models.layers.convolution import conv3x3, filter3x3, separable3x3
 from distax.models.layers.transforms import TwoConvolutions, soft_threshold
 from distax.models.registry import register
 from distax.models.unfolding.base import UnfoldingModel, gradient_step
-from distax.pytree import pytree
-from distax.sensor import Sensor
+from distax.runtime.errors import DistaxError, check_positive, unknown
+from distax.runtime.pytree import pytree
 
 _PRECISIONS = ("float32", "bfloat16")
 

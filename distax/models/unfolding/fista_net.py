@@ -5,14 +5,14 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from distax.errors import check_positive
+from distax.imaging.sensor import Sensor
 from distax.models.layers.basic import Conv, Maps, OneMap
 from distax.models.layers.residual import ConvPair
 from distax.models.layers.transforms import soft_threshold
 from distax.models.registry import register
 from distax.models.unfolding.base import UnfoldingModel, gradient_step
-from distax.pytree import pytree
-from distax.sensor import Sensor
+from distax.runtime.errors import check_positive
+from distax.runtime.pytree import pytree
 
 
 class Ramp(nnx.Module):

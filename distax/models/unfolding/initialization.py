@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from distax.grid import rasterize
-from distax.precision import exact_products
-from distax.scenes import PlacementLaw, sample
-from distax.sensor import Sensor
+from distax.imaging.grid import rasterize
+from distax.imaging.scenes import PlacementLaw, sample
+from distax.imaging.sensor import Sensor
+from distax.runtime.numerics import exact_products
 
 
 @exact_products

@@ -6,13 +6,13 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from distax.errors import check_positive
+from distax.imaging.sensor import Sensor
 from distax.models.layers.basic import Maps, OneMap, like
 from distax.models.layers.convolution import conv3x3
 from distax.models.layers.transforms import TwoConvolutions, glorot_kernel, soft_threshold
 from distax.models.registry import register
 from distax.models.unfolding.base import UnfoldingModel, gradient_step
-from distax.sensor import Sensor
+from distax.runtime.errors import check_positive
 
 
 class Stage(nnx.Module):

@@ -7,11 +7,11 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from distax.imaging.sensor import squared_norm
 from distax.models.layers.basic import like
 from distax.models.layers.transforms import soft_threshold
 from distax.models.registry import register
 from distax.models.unfolding.layered import LayeredModel
-from distax.sensor import squared_norm
 
 
 class LampLayer(nnx.Module):

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from flax import nnx
 from jaxtyping import Array, Float
 
-from distax.errors import check_positive
+from distax.imaging.sensor import Sensor
 from distax.models.unfolding.base import UnfoldingModel
-from distax.sensor import Sensor
+from distax.runtime.errors import check_positive
 
 
 class LayeredModel(UnfoldingModel):

@@ -11,11 +11,11 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from distax.imaging.sensor import squared_norm
 from distax.models.layers.basic import like
 from distax.models.layers.transforms import soft_threshold
 from distax.models.registry import register
 from distax.models.unfolding.layered import LayeredModel
-from distax.sensor import squared_norm
 
 # How far around the threshold hard thresholding rises in what its gradient is taken of, relative
 # to the threshold. LIHT trains through such a ramp too (HELU, section 3.2), below it only.

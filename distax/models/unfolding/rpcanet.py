@@ -11,11 +11,11 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from distax.errors import check_positive
+from distax.imaging.sensor import Sensor
 from distax.models.layers.basic import Conv, batch_norm
 from distax.models.registry import register
 from distax.models.unfolding.base import EstimatingModel
-from distax.sensor import Sensor
+from distax.runtime.errors import check_positive
 
 OneMap = Float[Array, "B fine_height fine_width 1"]
 Grids = Float[Array, "B fine_height fine_width"]

@@ -10,11 +10,11 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from distax.imaging.sensor import squared_norm
 from distax.models.layers.basic import like
 from distax.models.layers.transforms import soft_threshold
 from distax.models.registry import register
 from distax.models.unfolding.layered import LayeredModel
-from distax.sensor import squared_norm
 
 # Percent of the nodes that a layer trusts beyond the one before, and at most.
 _TRUSTED_STEP, _TRUSTED_MOST = 1.2, 13.0

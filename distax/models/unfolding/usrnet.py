@@ -9,7 +9,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
-from distax.errors import DistaxError, check_positive
+from distax.imaging.sensor import Sensor
 from distax.models.base import GridModel
 from distax.models.layers.basic import Affine, Conv, Maps, fan_in_uniform, like
 from distax.models.layers.resampling import (
@@ -20,7 +20,7 @@ from distax.models.layers.resampling import (
 )
 from distax.models.layers.residual import ResidualBlock
 from distax.models.registry import register
-from distax.sensor import Sensor
+from distax.runtime.errors import DistaxError, check_positive
 
 Grids = Float[Array, "B fine_height fine_width"]
 

@@ -7,7 +7,7 @@ import pytest
 import distax
 from distax.datasets import seqcsist
 from distax.datasets.seqcsist import SimulatedConfig
-from distax.sequences import MotionLaw, simulate
+from distax.tracking import MotionLaw, simulate
 
 NAME = "simulated_seed3_103_2_2"  # the training split spans two batches
 

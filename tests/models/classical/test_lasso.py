@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from distax import Sensor, render
+from distax.imaging.scenes import PlacementLaw, sample
+from distax.imaging.sensor import squared_norm
 from distax.models.classical.lasso import lasso
-from distax.scenes import PlacementLaw, sample
-from distax.sensor import squared_norm
 
 SENSOR = Sensor(height=5, width=5)
 PHI = SENSOR.sampling_matrix(3)

@@ -4,8 +4,8 @@ from flax import nnx
 from scipy.optimize import nnls
 
 from distax import Sensor
+from distax.imaging.scenes import PlacementLaw, simulate
 from distax.models import create
-from distax.scenes import PlacementLaw, simulate
 
 SENSOR = Sensor(height=5, width=5)
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from distax import Sensor, expose, make_targets, render
+from distax.imaging.scenes import PlacementLaw, simulate
 from distax.models.density.adjustment import _predict, adjust, weigh_pixels
 from distax.models.density.view import View, look
-from distax.scenes import PlacementLaw, simulate
 
 SENSOR = Sensor(height=7, width=7)
 LAW = (235.0, 8.66)

@@ -5,8 +5,8 @@ import pytest
 from flax import nnx
 
 from distax import DistaxError, Sensor, make_targets
+from distax.imaging.scenes import simulate
 from distax.models import create
-from distax.scenes import simulate
 
 SIZES = {"width": 16, "blocks": 1, "spacing": 0.1}
 

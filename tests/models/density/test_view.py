@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from distax import Sensor
+from distax.imaging.scenes import PlacementLaw, simulate
 from distax.models.density.view import look
-from distax.scenes import PlacementLaw, simulate
 
 POSES = [(turns, mirror) for turns in range(4) for mirror in (False, True)]
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from distax import Sensor, rasterize, render
+from distax.imaging.scenes import PlacementLaw, sample
 from distax.models.unfolding.initialization import linear_estimator, simulated_estimator
-from distax.scenes import PlacementLaw, sample
 
 SENSOR, FACTOR, RIDGE = Sensor(height=5, width=6), 3, 1e-4
 LAW = PlacementLaw(height=5, width=6)

@@ -1,0 +1,130 @@
+"""The scenes that explain a blob best, for each number of targets, and how many there are."""
+
+import math
+from dataclasses import dataclass, replace
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from distax.fitting import solver
+from distax.fitting.likelihood import image_of, residual_and_weight
+from distax.fitting.patch import Patch
+from distax.fitting.prior import host_range, intensity_bounds, starting_scenes, steps_between
+from distax.fitting.solver import Bounds, Fit
+from distax.imaging.psf import Psf
+from distax.imaging.scenes import PlacementLaw
+from distax.runtime.errors import check_positive
+from distax.runtime.pytree import pytree
+
+_CROWDING_SCALE = 0.03
+"""Pixels by which two fitted targets may come too near at the cost of one unit of χ²."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """How widely the best fit is looked for.
+
+    Attributes:
+      pool: scenes drawn from the prior for each count and square pixel that targets may lie in.
+      starts: the best of them, which fits start from, for each count and such square pixel.
+      steps: damped Gauss–Newton steps of each fit.
+    """
+
+    pool: int = 128
+    starts: int = 4
+    steps: int = 8
+
+    def __post_init__(self) -> None:
+        check_positive(pool=self.pool, starts=self.starts, steps=self.steps)
+
+    def over(self, law: PlacementLaw) -> "Search":
+        """The search with the pool and the starts for all of a law's square."""
+        area = math.ceil(law.cluster**2)
+        return replace(self, pool=area * self.pool, starts=area * self.starts)
+
+
+@pytree
+class BestFit:
+    """The best fit of one count to each image.
+
+    Attributes:
+      scene: `[K, 3, images]`.
+      covariance: `[3K, 3K, images]`, of its parameters to second order, prior included.
+      squares: weighted sum of squares of the fit, the prior's included.
+      log_evidence: logarithm of the image's probability under the count, to second order and up
+        to a constant that all counts share.
+    """
+
+    scene: Float[Array, "K 3 images"]
+    covariance: Float[Array, "D D images"]
+    squares: Float[Array, " images"]
+    log_evidence: Float[Array, " images"]
+
+
+def best_fit(
+    patch: Patch, count: int, law: PlacementLaw, search: Search, width: int, psf: Psf
+) -> BestFit:
+    """Fit scenes of `count` targets to each image, from many starts, and keep the best."""
+    images, search = patch.counts.shape[-1], search.over(law)
+    starts = promising_starts(patch, count, law, search, width, psf)
+    repeated = jax.tree.map(lambda leaf: jnp.repeat(leaf, search.starts, axis=-1), patch)
+    bounds = bounds_around(starts, repeated, law)
+    fits = solver.fit(starts, repeated, bounds, width, psf, search.steps)
+    squares = fits.squares + _crowding(fits.scene, law)
+    winner = jnp.argmin(squares.reshape(images, -1), axis=-1)
+    lane = jnp.arange(images) * search.starts + winner
+    chosen = jax.tree.map(lambda leaf: leaf[..., lane], (fits, bounds))
+    return _weigh(*chosen)
+
+
+def _crowding(scene: Float[Array, "K 3 lanes"], law: PlacementLaw) -> Float[Array, " lanes"]:
+    """What targets nearer to each other than the law allows add to a fit's sum of squares."""
+    total = jnp.zeros(scene.shape[-1:])
+    for step in steps_between(scene):
+        distance = jnp.linalg.norm(step, axis=0)
+        total += (jnp.maximum(law.min_distance - distance, 0.0) / _CROWDING_SCALE) ** 2
+    return total
+
+
+def promising_starts(
+    patch: Patch, count: int, law: PlacementLaw, search: Search, width: int, psf: Psf
+) -> Float[Array, "K 3 lanes"]:
+    """The draws from the prior that fit each image best, all of an image's in a row."""
+    pool = starting_scenes(law, count, search.pool)
+    image = image_of(pool, width, psf)
+    residual, weight = residual_and_weight(
+        image[:, None], jax.tree.map(lambda leaf: leaf[..., None], patch), 0.0
+    )
+    squares = jnp.sum(weight * residual**2, axis=0)
+    _, chosen = jax.lax.top_k(-squares, search.starts)
+    return pool[:, :, chosen.ravel()]
+
+
+def bounds_around(start: Float[Array, "K 3 lanes"], patch: Patch, law: PlacementLaw) -> Bounds:
+    """The square around the start's host, and the law's intensities."""
+    host, _ = host_range(start, patch, law)
+    reach = law.cluster / 2
+
+    def box(position: Array, intensity: float) -> Float[Array, "K 3 lanes"]:
+        rows = jnp.stack([*position, jnp.full(position.shape[-1:], intensity)])
+        return jnp.broadcast_to(rows, start.shape)
+
+    dimmest, brightest = intensity_bounds(law)
+    return Bounds(lower=box(host - reach, dimmest), upper=box(host + reach, brightest))
+
+
+def _weigh(fit: Fit, bounds: Bounds) -> BestFit:
+    count = len(fit.scene)
+    factor = jnp.linalg.cholesky(jnp.moveaxis(fit.matrix, -1, 0))
+    log_determinant = 2 * jnp.sum(jnp.log(jnp.diagonal(factor, axis1=1, axis2=2)), axis=1)
+    log_prior_determinant = jnp.sum(jnp.log(bounds.precision), axis=(0, 1))
+    # Targets are interchangeable: each fit stands for count! equal ones.
+    occam = 0.5 * (log_prior_determinant - log_determinant) + math.lgamma(count + 1)
+    unit = jnp.broadcast_to(jnp.eye(3 * count), factor.shape)
+    return BestFit(
+        scene=fit.scene,
+        covariance=jnp.moveaxis(jax.scipy.linalg.cho_solve((factor, True), unit), 0, -1),
+        squares=fit.squares,
+        log_evidence=jnp.nan_to_num(occam - 0.5 * fit.squares, nan=-jnp.inf, neginf=-jnp.inf),
+    )

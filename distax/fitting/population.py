@@ -1,0 +1,74 @@
+"""The population of scenes that the sampler starts from, and how it is drawn anew."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from distax.fitting import solver
+from distax.fitting.fits import Search, bounds_around, promising_starts
+from distax.fitting.lanes import join, split
+from distax.fitting.likelihood import normal_equations
+from distax.fitting.patch import Patch
+from distax.fitting.prior import freedom
+from distax.imaging.psf import Psf
+from distax.imaging.scenes import PlacementLaw
+
+FIRST_DRAWS = 2048
+"""Draws among which the first population is chosen."""
+_SEARCH = Search(pool=512, starts=128, steps=12)
+
+
+def first_draws(
+    patch: Patch,
+    normal: Float[Array, "D draws"],
+    blur: Float[Array, ""],
+    law: PlacementLaw,
+    width: int,
+    psf: Psf,
+) -> tuple[Float[Array, "K 3 draws"], Float[Array, " draws"]]:
+    """Draws from the Gaussians around many fits, and the logarithm of their density.
+
+    Targets are interchangeable. Each fit has its targets in one order, and draws that leave the
+    order get no weight (an infinite density), or a mode found in two orders would count twice.
+    """
+    size, draws = normal.shape
+    count = size // 3
+    starts = promising_starts(patch, count, law, _SEARCH, width, psf)
+
+    def fit_some(starts: Array) -> Array:
+        bounds = bounds_around(starts, patch, law)
+        return solver.fit(starts, patch, bounds, width, psf, _SEARCH.steps).scene
+
+    fitted = join(jax.lax.map(fit_some, split(starts)))
+    fits = jnp.take_along_axis(fitted, jnp.argsort(_order(fitted), axis=0)[:, None], axis=0)
+    _, matrix, _, _ = normal_equations(fits, patch, blur, width, psf)
+    precision = jnp.moveaxis(matrix, -1, 0) + jnp.diag(freedom(patch, law, count))
+    factor = jnp.linalg.cholesky(precision)
+    centre = fits.reshape(size, -1).T
+    each = normal.reshape(size, len(centre), -1).swapaxes(0, 1)
+    offset = jax.scipy.linalg.solve_triangular(factor, each, lower=True, trans=1)
+    drawn = (centre[:, :, None] + offset).swapaxes(0, 1).reshape(size, draws)
+    away = drawn - centre[:, :, None]
+    squared = jnp.sum((factor.swapaxes(1, 2) @ away) ** 2, axis=1)
+    log_height = jnp.sum(jnp.log(jnp.diagonal(factor, axis1=1, axis2=2)), axis=1)
+    log_density = jax.nn.logsumexp(log_height[:, None] - 0.5 * squared, axis=0)
+    scenes = drawn.reshape(count, 3, draws)
+    ordered = jnp.all(jnp.diff(_order(scenes), axis=0) >= 0, axis=0)
+    return scenes, jnp.where(ordered, log_density, jnp.inf)
+
+
+def _order(scenes: Float[Array, "K 3 lanes"]) -> Float[Array, "K lanes"]:
+    """What targets are ordered by: their place along a direction that favours neither axis."""
+    return scenes[:, 0] + 0.6 * scenes[:, 1]
+
+
+def effective_size(log_weight: Float[Array, " N"]) -> Float[Array, ""]:
+    """Of how many equal weights the weights are worth."""
+    return 1.0 / jnp.sum(jax.nn.softmax(log_weight) ** 2)
+
+
+def resample(log_weight: Float[Array, " M"], offset: Float[Array, ""], size: int) -> Array:
+    """Systematic resampling: indices of `size` draws."""
+    edges = jnp.cumsum(jax.nn.softmax(log_weight))
+    draws = (offset + jnp.arange(size)) / size
+    return jnp.minimum(jnp.searchsorted(edges, draws), len(log_weight) - 1)

@@ -1,0 +1,1 @@
+"""The physics: PSF, sensor, noise, targets, scenes, motion, the sub-pixel grid."""

@@ -1,0 +1,59 @@
+"""Which images an estimator cannot take, and why."""
+
+import numpy as np
+
+from distax.imaging.sensor import Sensor
+from distax.runtime.errors import DistaxError
+
+
+def check_shape(images: np.ndarray, sensor: Sensor, name: str = "images") -> None:
+    """Refuse images of another size than the sensor's; `name` stands in the error.
+
+    Raises:
+      DistaxError: another size, or not a stack of images.
+    """
+    if images.ndim != 3:
+        raise DistaxError(
+            f"{name}: an array of shape {images.shape}; a stack of images has three axes: number, "
+            "height, width"
+        )
+    if images.shape[-2:] != sensor.shape:
+        raise DistaxError(
+            f"{name}: {images.shape[-2]}×{images.shape[-1]} px, the sensor has "
+            f"{sensor.height}×{sensor.width}; cut that window around each blob"
+        )
+
+
+def find_problems(images: np.ndarray, sensor: Sensor, missing_allowed: bool) -> dict[int, str]:
+    """What is wrong with each image that the sensor cannot have delivered, by its number.
+
+    Args:
+      images: a stack of images in counts.
+      sensor: whose they should be.
+      missing_allowed: NaN marks pixels to leave out; without it every pixel has to be known.
+    """
+    missing = np.isnan(images) if missing_allowed else np.zeros(images.shape, bool)
+    unreadable = ~np.isfinite(images) & ~missing
+    outside = np.isfinite(images) & (images > sensor.white)
+    if sensor.bit_depth is not None:
+        outside |= images < 0
+    blank = np.asarray(missing.all(axis=(1, 2)))
+    problems = {}
+    for index in np.flatnonzero((unreadable | outside).any(axis=(1, 2)) | blank).tolist():
+        if blank[index]:
+            problems[index] = "every pixel is NaN; there is nothing to fit"
+        elif unreadable[index].any():
+            value = "infinite" if missing_allowed else "NaN or infinite; replace bad pixels first"
+            problems[index] = f"{_first(unreadable[index])} is {value}"
+        else:
+            problems[index] = (
+                f"{_first(outside[index])} is {images[index][outside[index]][0]:g}, outside the "
+                f"0..{sensor.white:g} counts of the sensor; scale to that range or describe your "
+                "own sensor"
+            )
+    return problems
+
+
+def _first(bad: np.ndarray) -> str:
+    row, column = (int(index) for index in np.argwhere(bad)[0])
+    return f"pixel ({row}, {column})"

@@ -1,0 +1,86 @@
+"""The sub-pixel grid: targets written onto it, and read off it."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from distax.imaging.psf import pixel_response
+from distax.imaging.sensor import Sensor, node_coordinates
+from distax.imaging.targets import Targets, make_targets
+from distax.runtime.errors import DistaxError, check_not_negative
+
+THRESHOLD = 50.0
+"""Counts a node needs to be reported where nothing else is said, as in the published protocol."""
+
+
+def rasterize(
+    targets: Targets, sensor: Sensor, factor: int, blur: float = 0.0
+) -> Float[Array, "*batch fine_height fine_width"]:
+    """Each target's intensity on the node nearest to it, summed where two share a node.
+
+    A target at (r, q) goes to node (round(c·r + (c−1)/2), round(c·q + (c−1)/2)) for factor c;
+    what lies outside the grid is dropped.
+
+    Args:
+      targets: what is written onto the grid.
+      sensor: whose pixels the grid refines.
+      factor: nodes per pixel along each axis, odd.
+      blur: standard deviation in pixels of a Gaussian that each target is spread by before its
+        flux is shared out among the nodes' cells. A node then holds the more of a target the
+        nearer it is, which ranks detections by how near they are to the truth.
+
+    Raises:
+      DistaxError: `factor` is even or not positive, or `blur` is negative.
+    """
+    check_not_negative(blur=blur)
+    shares = []
+    for axis, size in enumerate(sensor.shape):
+        node = factor * (targets.place[..., axis] - node_coordinates(size, factor)[0])
+        if blur:
+            shares.append(pixel_response(node, factor * size, factor * blur))
+        else:
+            nearest = jnp.round(node).astype(jnp.int32)
+            shares.append(jax.nn.one_hot(nearest, factor * size, dtype=targets.intensity.dtype))
+    return jnp.einsum("...k,...ki,...kj->...ij", targets.flux, *shares, precision="highest")
+
+
+def decode(
+    grid: Float[Array, "*batch fine_height fine_width"],
+    threshold: float = THRESHOLD,
+    sensor: Sensor | None = None,
+    max_targets: int = 16,
+) -> Targets:
+    """Targets read off a grid: every node whose intensity reaches the threshold.
+
+    Args:
+      grid: intensity in counts on the sub-pixel grid.
+      threshold: counts a node needs to be reported.
+      sensor: whose pixels the grid refines, CSIST-100K's by default; with the grid's size it
+        gives the factor.
+      max_targets: slots in the result, filled from the brightest node down. A trained model
+        reports a handful; `grid` nodes at or above the threshold beyond this number are left out.
+
+    Returns:
+      Targets `[..., max_targets]`, brightest first, ranked by intensity.
+
+    Raises:
+      DistaxError: the grid's size is not an odd multiple of the sensor's.
+    """
+    sensor = sensor or Sensor()
+    factor = grid.shape[-1] // sensor.width
+    if grid.shape[-2:] != (factor * sensor.height, factor * sensor.width):
+        raise DistaxError(
+            f"a grid of {grid.shape[-2]}×{grid.shape[-1]} nodes does not refine an image of "
+            f"{sensor.height}×{sensor.width} pixels; pass the sensor the grid was made for"
+        )
+    flat = grid.reshape(*grid.shape[:-2], -1)
+    intensity, node = jax.lax.top_k(flat, min(max_targets, flat.shape[-1]))
+    row, column = jnp.divmod(node, grid.shape[-1])
+    position = jnp.stack(
+        [
+            node_coordinates(sensor.height, factor)[row],
+            node_coordinates(sensor.width, factor)[column],
+        ],
+        axis=-1,
+    )
+    return make_targets(position, intensity, mask=intensity >= threshold)

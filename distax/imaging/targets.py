@@ -1,0 +1,155 @@
+"""The one type for a set of point targets: truth, detections and fits alike."""
+
+import math
+from typing import Any, SupportsFloat
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from distax.runtime.html import plain_table
+from distax.runtime.pytree import pytree
+
+CREDIBLE_LEVELS = (0.5, 0.9, 0.95)
+"""Probabilities of the regions that `Targets.credible_radius` describes."""
+
+_LISTED = 5
+"""Images whose targets a notebook lists."""
+
+_HEADINGS = ("image", "row / px", "column / px", "intensity / counts", "score", "trusted")
+
+
+@pytree
+class Targets:
+    """Up to K targets an image, padded to a fixed K so that everything jits and vmaps.
+
+    What follows `score` is filled in by estimators that know it; others leave None.
+
+    Attributes:
+      position: `[..., K, 2]`, row and column in pixels; (0, 0) is the centre of the first pixel.
+      intensity: `[..., K]`, total flux in sensor counts.
+      mask: `[..., K]`, False where a slot is padding.
+      score: `[..., K]`, what detections are ranked by; the intensity unless a method knows better.
+      covariance: `[..., K, 2, 2]`, of the position in px².
+      intensity_std: `[..., K]`, standard deviation of the intensity in counts.
+      hit_probability: `[..., K, R]`, that the target lies within each of `metrics.RADII`.
+      credible_radius: `[..., K, L]`, distance from the position in pixels within which the target
+        lies with each probability of `CREDIBLE_LEVELS`.
+      count_probability: `[...]`, that the image has the reported number of targets.
+      misfit: `[...]`, root-mean-square residual of the fitted pixels in units of what noise and
+        rounding explain; about 1 when the imaging model holds.
+      trusted: `[...]`, False where the answer should not be relied upon.
+    """
+
+    position: Float[Array | np.ndarray, "*batch K 2"]
+    intensity: Float[Array | np.ndarray, "*batch K"]
+    mask: Bool[Array | np.ndarray, "*batch K"]
+    score: Float[Array | np.ndarray, "*batch K"]
+    covariance: Float[Array | np.ndarray, "*batch K 2 2"] | None = None
+    intensity_std: Float[Array | np.ndarray, "*batch K"] | None = None
+    hit_probability: Float[Array | np.ndarray, "*batch K R"] | None = None
+    credible_radius: Float[Array | np.ndarray, "*batch K L"] | None = None
+    count_probability: Float[Array | np.ndarray, "*batch"] | None = None
+    misfit: Float[Array | np.ndarray, "*batch"] | None = None
+    trusted: Bool[Array | np.ndarray, "*batch"] | None = None
+
+    @property
+    def count(self) -> Int[Array, "*batch"]:
+        """Number of targets in each image."""
+        return jnp.sum(self.mask, axis=-1)
+
+    @property
+    def position_std(self) -> Float[Array, "*batch K 2"] | None:
+        """Standard deviation of row and column in pixels, where the covariance is known."""
+        if self.covariance is None:
+            return None
+        return jnp.sqrt(jnp.diagonal(self.covariance, axis1=-2, axis2=-1))
+
+    @property
+    def flux(self) -> Float[Array, "*batch K"]:
+        """Intensity with padding set to zero."""
+        return jnp.where(self.mask, self.intensity, 0.0)
+
+    @property
+    def place(self) -> Float[Array, "*batch K 2"]:
+        """Position with padding set to zero, so that whatever padding holds does no harm."""
+        return jnp.where(self.mask[..., None], self.position, 0.0)
+
+    def _repr_html_(self) -> str | None:
+        """A table, for notebooks."""
+        return _html(self)
+
+
+def make_targets(
+    position: Float[Array, "*batch K 2"],
+    intensity: Float[Array, "*batch K"],
+    mask: Bool[Array, "*batch K"] | None = None,
+    score: Float[Array, "*batch K"] | None = None,
+) -> Targets:
+    """Targets from arrays; without `mask` every slot is one, without `score` intensity ranks."""
+    if mask is None:
+        mask = jnp.ones(jnp.shape(intensity), dtype=bool)
+    return Targets(
+        position=position,
+        intensity=intensity,
+        mask=mask,
+        score=intensity if score is None else score,
+    )
+
+
+def _html(targets: Targets) -> str | None:
+    """The targets of the first images, a row each; None where there are no numbers to show.
+
+    With several batch axes images are numbered as they lie in memory. “–” is what the estimator
+    does not say.
+    """
+    leaves = jax.tree.leaves(targets)
+    if not leaves or not all(map(_is_concrete, leaves)):
+        return None
+    arrays = jax.tree.map(np.asarray, targets)
+    batch = arrays.mask.shape[:-1]
+    images = math.prod(batch)
+    flat = jax.tree.map(lambda leaf: leaf.reshape(images, *leaf.shape[len(batch) :]), arrays)
+    listed = range(min(images, _LISTED))
+    rows = [row for image in listed for row in _target_rows(image, _one(flat, image))]
+    summary = f"{_counted(images, 'image')}, {_counted(int(flat.mask.sum()), 'target')}"
+    if images > _LISTED:
+        summary += f"; the first {_LISTED} images:"
+    return f"<p>{summary}</p>{plain_table(_HEADINGS, rows)}"
+
+
+def _is_concrete(leaf: Any) -> bool:
+    """Whether a leaf holds numbers: those of a function being traced or shaped do not."""
+    return isinstance(leaf, np.ndarray | jax.Array) and not isinstance(leaf, jax.core.Tracer)
+
+
+def _one(targets: Targets, image: int) -> Targets:
+    return jax.tree.map(lambda leaf: leaf[image, ...], targets)
+
+
+def _target_rows(image: int, targets: Targets) -> list[list[object]]:
+    """A row for each target of one image, or one that says that there is none."""
+    trusted = "–" if targets.trusted is None else "yes" if targets.trusted else "no"
+    slots = np.flatnonzero(targets.mask)
+    if not len(slots):
+        return [[image, "no target", "", "", "", trusted]]
+    deviation = targets.position_std
+    rows: list[list[object]] = []
+    for slot in slots:
+        deviations = (None, None) if deviation is None else deviation[slot]
+        spread = None if targets.intensity_std is None else targets.intensity_std[slot]
+        place = zip(targets.position[slot], deviations, strict=True)
+        cells = [_measured(value, error, 3) for value, error in place]
+        cells += [_measured(targets.intensity[slot], spread, 1), f"{targets.score[slot]:.3g}"]
+        rows.append([image, *cells, trusted])
+    return rows
+
+
+def _measured(value: SupportsFloat, deviation: SupportsFloat | None, digits: int) -> str:
+    error = "" if deviation is None else f" ± {float(deviation):.{digits}f}"
+    return f"{float(value):.{digits}f}{error}"
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

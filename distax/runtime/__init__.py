@@ -1,0 +1,1 @@
+"""How programs run: errors, files, settings, batches, devices, processes."""

@@ -1,0 +1,95 @@
+"""Typed, frozen dataclasses from TOML files and from plain values."""
+
+import dataclasses
+import difflib
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+from distax.runtime.errors import DistaxError
+
+Settings = TypeVar("Settings")
+
+STRICT = {"extra": "forbid", "strict": True}
+"""For `__pydantic_config__`: no field but those declared, no value of another type."""
+NO_VALUE = "none"
+"""What stands in a sensor's table for a value that there is not: TOML has no null."""
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The plain values in a TOML file; in a table `sensor`, "none" becomes None.
+
+    Raises:
+      DistaxError: no such file, or not TOML.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DistaxError(f"{path}: cannot be read ({error.strerror})") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise DistaxError(f"{path}: not a TOML file ({error})") from error
+    if isinstance(sensor := values.get("sensor"), dict):
+        values["sensor"] = {k: None if v == NO_VALUE else v for k, v in sensor.items()}
+    return values
+
+
+def from_plain(kind: type[Settings], values: dict[str, Any], where: str) -> Settings:
+    """A dataclass from plain values; what is absent keeps its default.
+
+    Args:
+      kind: a dataclass that pydantic reads strictly.
+      values: nested dictionaries, as a TOML file gives them.
+      where: the file they come from, for error messages.
+
+    Raises:
+      DistaxError: an unknown key, a value of another type or out of range.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(kind).validate_json(json.dumps(values))
+    except ValidationError as error:
+        keys, problem = _first_problem(kind, error.errors(), values)
+        raise DistaxError(f"{where}: {'.'.join(keys) or 'configuration'}: {problem}") from None
+
+
+def _first_problem(
+    kind: Any, errors: Sequence[Mapping[str, Any]], values: dict[str, Any]
+) -> tuple[list[str], str]:
+    """The keys that lead to the first value with a problem, and what it is."""
+    first = errors[0]
+    keys = _keys(first["loc"], values)
+    if first["type"] == "missing":
+        return [*map(str, first["loc"])], "is missing"
+    if first["type"] == "unexpected_keyword_argument":
+        return keys, "is not a known key" + _hint(kind, keys)
+    # A value that may be of several types has a problem with each.
+    problems = dict.fromkeys(
+        error["msg"].removeprefix("Value error, ")
+        for error in errors
+        if _keys(error["loc"], values) == keys
+    )
+    return keys, ", or ".join(problems)
+
+
+def _keys(location: tuple[int | str, ...], values: Any) -> list[str]:
+    """The part of pydantic's location that the user wrote, without the kinds it tried there."""
+    keys: list[str] = []
+    for part in location:
+        if not isinstance(values, dict) or part not in values:
+            break
+        keys.append(str(part))
+        values = values[part]
+    return keys
+
+
+def _hint(kind: Any, keys: list[str]) -> str:
+    """The known key that is spelled most like the last of `keys`, or all of few."""
+    for key in keys[:-1]:
+        kind = next(field.type for field in dataclasses.fields(kind) if field.name == key)
+        kind = next(filter(dataclasses.is_dataclass, get_args(kind)), kind)
+    known = [field.name for field in dataclasses.fields(kind)]
+    nearest = difflib.get_close_matches(keys[-1], known, n=1)
+    return f"; did you mean {nearest[0]!r}?" if nearest else f"; known are {', '.join(known)}"

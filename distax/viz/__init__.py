@@ -1,0 +1,1 @@
+"""Figures, notebook tables and the HTML report."""

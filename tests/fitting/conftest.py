@@ -1,0 +1,20 @@
+"""Scenes, and the least-squares answers that several modules' tests look at."""
+
+import jax
+import pytest
+
+from distax import Sensor
+from distax.fitting.refine import refine
+from distax.imaging.scenes import PlacementLaw, simulate
+
+
+@pytest.fixture(scope="session")
+def simulated():
+    """200 images of CSIST-100K's law and sensor, and their targets."""
+    return simulate(jax.random.key(11), 200)
+
+
+@pytest.fixture(scope="session")
+def refined(simulated):
+    """The least-squares answers to them."""
+    return refine(simulated[0], Sensor(), PlacementLaw())

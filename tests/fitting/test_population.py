@@ -1,0 +1,41 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from distax import Sensor
+from distax.fitting.patch import cut, window_width
+from distax.fitting.population import FIRST_DRAWS, effective_size, first_draws, resample
+from distax.imaging.scenes import PlacementLaw
+
+LAW = PlacementLaw()
+
+
+def test_the_effective_size_counts_equal_weights():
+    weights = jnp.log(jnp.array([0.25, 0.25, 0.25, 0.25, 0.0]))
+    np.testing.assert_allclose(effective_size(weights), 4, rtol=1e-6)
+    np.testing.assert_allclose(effective_size(jnp.array([0.0, -200.0])), 1)
+
+
+def test_each_draw_is_taken_as_often_as_its_weight_says_to_within_one():
+    weights = np.random.default_rng(0).dirichlet(np.full(50, 0.3))
+    for offset in (0.0, 0.5, 0.99):
+        index = resample(jnp.log(jnp.float32(weights)) + 7, jnp.array(offset), 200)
+        taken = np.bincount(index, minlength=50)
+        assert taken.sum() == 200
+        assert np.abs(taken - 200 * weights).max() < 1.001
+
+
+def test_first_draws_that_leave_the_order_of_the_targets_get_no_weight(simulated):
+    images, truth = simulated
+    chosen = np.flatnonzero(np.asarray(truth.count) == 2)[:1]
+    patch = cut(images[chosen], Sensor(), LAW)
+    width = window_width(Sensor(), LAW)
+    normal = jax.random.normal(jax.random.key(0), (6, FIRST_DRAWS))
+    draw = jax.jit(first_draws, static_argnums=(3, 4, 5))
+    scenes, log_density = (
+        np.asarray(part, float)
+        for part in draw(patch, normal, jnp.array(1.5), LAW, width, Sensor().psf)
+    )
+    ordered = scenes[1, 0] + 0.6 * scenes[1, 1] >= scenes[0, 0] + 0.6 * scenes[0, 1]
+    np.testing.assert_array_equal(np.isfinite(log_density), ordered)
+    assert ordered.mean() > 0.5

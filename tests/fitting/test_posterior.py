@@ -1,0 +1,89 @@
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from distax import Sensor, make_targets, render
+from distax.fitting.posterior import posterior
+from distax.fitting.refine import refine
+from distax.fitting.sampler import Effort
+from distax.imaging.scenes import PlacementLaw
+from distax.metrics import CoverageSums, assign, cso_map
+
+LAW = PlacementLaw()
+
+
+@pytest.fixture(scope="module")
+def four(simulated, refined):
+    """24 images of four targets, their targets, and the least-squares answers."""
+    images, truth = simulated
+    chosen = np.flatnonzero(np.asarray(truth.count) == 4)[:24]
+    assert len(chosen) == 24
+    assert (np.asarray(refined.count)[chosen] == 4).all()
+    return jax.tree.map(lambda leaf: np.asarray(leaf)[chosen], (images, truth, refined))
+
+
+def answers(images, fitted):
+    return posterior(images, fitted, Sensor(), LAW, Effort(), 0)
+
+
+@pytest.fixture(scope="module")
+def found(four):
+    images, _, fitted = four
+    return answers(images, fitted)
+
+
+def test_it_scores_above_the_best_fit(four, found):
+    _, truth, fitted = four
+    best, fit = (float(cso_map(answer, truth).mean) for answer in (found, fitted))
+    assert best > 0.9
+    assert best > fit + 0.01
+
+
+def test_its_regions_hold_what_they_should(four, found):
+    coverage = CoverageSums.of(found, assign(found, four[1])).coverage
+    np.testing.assert_allclose(coverage, [0.5, 0.9, 0.95], atol=0.12)
+
+
+def test_an_answer_does_not_depend_on_its_batch_or_place(four, found):
+    images, _, fitted = jax.tree.map(lambda leaf: leaf[4::-1], four)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a[::-1], b[:5], rtol=1e-4, atol=1e-5),
+        answers(images, fitted),
+        found,
+    )
+
+
+def test_what_the_sampler_does_not_know_comes_from_the_fit(four, found):
+    _, _, fitted = four
+    for name in ("mask", "count_probability", "misfit", "trusted"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(fitted, name))
+    assert not np.allclose(found.position[:, :4], fitted.position[:, :4])
+    np.testing.assert_array_equal(found.score[:, 4:], 0)
+
+
+def test_images_without_targets_are_left_alone(four):
+    images, _, fitted = four
+    empty = replace(fitted, mask=np.zeros_like(fitted.mask))
+    jax.tree.map(np.testing.assert_array_equal, answers(images, empty), empty)
+
+
+def test_where_the_model_does_not_explain_an_image_its_errors_are_wider(four, found):
+    images, _, fitted = jax.tree.map(lambda leaf: leaf[:8], four)
+    doubted = answers(images, replace(fitted, misfit=np.full_like(fitted.misfit, 10.0)))
+    spread = [np.median(answer.credible_radius[:8, :4, 1]) for answer in (doubted, found)]
+    assert spread[0] > 1.5 * spread[1]
+
+
+def test_where_the_law_rules_every_scene_out_the_fit_stays_and_is_not_trusted():
+    sensor, law = Sensor(height=21, width=21), PlacementLaw(max_targets=1)
+    target = make_targets(jnp.array([[[15.2, 14.9]]]), jnp.array([[235.0]]))
+    image = jnp.round(render(target, sensor))
+    fitted = refine(image, sensor, law)
+    found = posterior(image, fitted, sensor, law, Effort(levels=2, moves=2), 0)
+    np.testing.assert_allclose(found.position, target.position, atol=0.01)
+    assert fitted.trusted.all()
+    assert not found.trusted.any()
+    jax.tree.map(np.testing.assert_array_equal, replace(found, trusted=fitted.trusted), fitted)

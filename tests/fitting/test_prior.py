@@ -1,0 +1,162 @@
+from dataclasses import replace
+from itertools import product
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from distax.fitting.patch import ROUNDING_VARIANCE, Patch
+from distax.fitting.prior import (
+    freedom,
+    host_range,
+    intensity_bounds,
+    intensity_range,
+    log_prior,
+    prior_precision,
+    starting_scenes,
+)
+from distax.imaging.scenes import PlacementLaw
+
+LAW = PlacementLaw()
+SIZE = 4096
+prior_of = jax.jit(log_prior, static_argnums=2)
+
+
+def patch_at(origin, lanes):
+    """A patch of which only the place matters."""
+    pixels = jnp.zeros((1, lanes))
+    at = jnp.broadcast_to(jnp.array(origin, jnp.int32)[:, None], (2, lanes))
+    same = dict.fromkeys(("counts", "lower", "upper", "variance"), pixels)
+    return Patch(**same, rounding=pixels[0], origin=at)
+
+
+@pytest.fixture(scope="module")
+def start():
+    """Scenes of three targets, targets first."""
+    return np.asarray(starting_scenes(LAW, 3, SIZE))
+
+
+def naive_hosts(scene, origin, law):
+    """Pixels whose square holds all targets, by trying each."""
+    places = scene[:, :2] + np.asarray(origin)
+    rows = range(law.border, law.height - law.border)
+    columns = range(law.border, law.width - law.border)
+    return [
+        (row, column)
+        for row, column in product(rows, columns)
+        if np.abs(places - (row, column)).max() <= law.cluster / 2
+    ]
+
+
+def naive_density(scene, origin, law):
+    """Up to a constant: how many hosts could have been drawn, if the scene is allowed."""
+    distances = [
+        np.hypot(*(scene[i, :2] - scene[j, :2])) for i in range(len(scene)) for j in range(i)
+    ]
+    intensity = scene[:, 2]
+    allowed = (
+        min(distances, default=np.inf) >= law.min_distance
+        and intensity.min() >= law.min_intensity
+        and intensity.max() <= law.max_intensity
+    )
+    return len(naive_hosts(scene, origin, law)) if allowed else 0
+
+
+def test_starting_scenes_keep_the_law(start):
+    scenes = start
+    assert scenes.shape == (3, 3, SIZE)
+    intensity = scenes[:, 2]
+    assert intensity.min() >= 220
+    assert intensity.max() <= 250
+    np.testing.assert_allclose(intensity.mean(), 235, atol=0.5)
+    for k, other in ((0, 1), (0, 2), (1, 2)):
+        distance = np.hypot(*(scenes[k, :2] - scenes[other, :2]))
+        assert distance.min() >= LAW.min_distance - 1e-6
+        assert distance.min() < LAW.min_distance + 0.02
+    host = np.round(scenes[:, :2].mean(axis=0))
+    assert np.abs(host).max() == 1
+    assert np.abs(scenes[:, :2] - host).max() <= 0.5 + 1e-6
+
+
+def test_half_of_them_have_a_neighbour_as_host_each_as_often(start):
+    host = np.round(start[:, :2].mean(axis=0)).astype(int)
+    for at in product((-1, 0, 1), repeat=2):
+        share = np.mean((host == np.array(at)[:, None]).all(axis=0))
+        np.testing.assert_allclose(share, 1 / 16 if any(at) else 1 / 2, atol=0.03)
+
+
+def test_they_are_the_same_whoever_asks(start):
+    @jax.jit
+    def inside():
+        return starting_scenes(LAW, 3, SIZE)
+
+    np.testing.assert_array_equal(inside(), start)
+
+
+@pytest.mark.parametrize("cluster", [1.0, 2.0])
+def test_the_log_prior_agrees_with_trying_every_host(cluster):
+    law = PlacementLaw(cluster=cluster, max_targets=2, height=9, border=1)
+    rng = np.random.default_rng(0)
+    lanes = 600
+    place = rng.uniform(-1.2, 1.2, (2, 1, lanes)) + rng.uniform(-0.5, 0.5, (2, 2, lanes))
+    scenes = np.concatenate([place, rng.uniform(219, 251, (2, 1, lanes))], axis=1)
+    scenes = scenes.astype(np.float32).astype(float)
+    allowed = 0
+    for origin in ((4, 5), (1, 9), (0, 10)):
+        expected = [naive_density(scenes[..., n], origin, law) for n in range(lanes)]
+        stated = prior_of(jnp.float32(scenes), patch_at(origin, lanes), law)
+        np.testing.assert_allclose(np.exp(stated), expected, rtol=1e-5)
+        allowed += np.count_nonzero(expected)
+    assert 20 < allowed < 2 * lanes
+
+
+def test_the_host_range_holds_every_host_and_no_other():
+    law = PlacementLaw(cluster=2.0, max_targets=2)
+    rng = np.random.default_rng(1)
+    place = rng.uniform(-1.5, 1.5, (1, 2, 200)) + rng.uniform(-0.8, 0.8, (2, 2, 200))
+    scenes = np.concatenate([place, np.full((2, 1, 200), 230.0)], axis=1)
+    scenes = scenes.astype(np.float32).astype(float)
+    origin = (1, 5)
+    low, high = host_range(jnp.float32(scenes), patch_at(origin, 200), law)
+    for n in range(200):
+        rows, columns = (
+            np.arange(low[axis, n], high[axis, n] + 1).astype(int) + origin[axis] for axis in (0, 1)
+        )
+        assert list(product(rows, columns)) == naive_hosts(scenes[..., n], origin, law)
+
+
+def test_one_patch_serves_many_scenes(start):
+    scenes = jnp.asarray(start)
+    single = prior_of(scenes, patch_at((5, 5), 1), LAW)
+    np.testing.assert_array_equal(single, prior_of(scenes, patch_at((5, 5), SIZE), LAW))
+    assert np.isfinite(single).mean() > 0.95  # but for rounding at the edges
+
+
+def test_precisions_are_in_the_parameters_units():
+    precision = np.asarray(prior_precision(LAW, 2)).reshape(2, 3)
+    np.testing.assert_array_equal(precision[0], precision[1])
+    np.testing.assert_allclose(precision[0, 2], 12 / 30**2)
+    wide = np.asarray(prior_precision(replace(LAW, cluster=2.0, max_targets=2), 1))
+    np.testing.assert_allclose(precision[0, :2] / wide[:2], 4)
+    assert (precision[0, :2] >= 12).all()  # no wider than the square
+
+
+def test_noise_leaves_more_freedom():
+    exact = replace(patch_at((5, 5), 1), rounding=jnp.array([ROUNDING_VARIANCE]))
+    np.testing.assert_allclose(freedom(exact, LAW, 2), prior_precision(LAW, 2))
+    noisy = replace(exact, variance=255 * exact.rounding[None])  # sixteen times the deviation
+    np.testing.assert_allclose(freedom(noisy, LAW, 2), prior_precision(LAW, 2) / 4, rtol=1e-6)
+
+
+def test_equal_intensities_leave_next_to_no_range():
+    assert intensity_range(LAW) == 30
+    equal = replace(LAW, max_intensity=220.0)
+    assert 0 < intensity_range(equal) < 1
+    scenes = jnp.zeros((1, 3, 3)).at[0, 2].set(jnp.array([220.0, 220.1, 220.2]))
+    allowed = np.isfinite(prior_of(scenes, patch_at((5, 5), 3), equal))
+    np.testing.assert_array_equal(allowed, [True, True, False])
+
+
+def test_the_bounds_of_intensities_are_the_laws():
+    assert intensity_bounds(LAW) == (220, 250)

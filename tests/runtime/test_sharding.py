@@ -1,0 +1,77 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from distax import DistaxError
+from distax.runtime.sharding import (
+    check_divisible,
+    copied,
+    data_mesh,
+    on_any_process,
+    own_rows,
+    shared,
+    split,
+    state_shardings,
+    whole,
+)
+
+
+@pytest.fixture(scope="module")
+def mesh():
+    return data_mesh(jax.devices())
+
+
+@pytest.mark.parametrize(
+    ("batch", "nearest"), [(12, "8 or 16"), (9, "8 or 16"), (3, "8"), (65, "64 or 72")]
+)
+def test_a_batch_that_does_not_divide_names_the_nearest_that_do(mesh, batch, nearest):
+    with pytest.raises(DistaxError, match=f"of {batch} .* by 8 devices; .* share is {nearest}$"):
+        check_divisible(batch, mesh)
+
+
+def test_batches_that_divide_pass(mesh):
+    for batch in (8, 64):
+        check_divisible(batch, mesh)
+
+
+def test_devices_stand_in_the_same_order_however_they_are_given(mesh):
+    assert data_mesh(jax.devices()[::-1]) == mesh
+    assert [device.id for device in mesh.devices] == sorted(d.id for d in jax.devices())
+
+
+def test_arrays_are_split_along_their_longest_axis_that_divides(mesh):
+    state = {
+        "long": jnp.zeros((8, 24)),
+        "first": jnp.zeros((16, 3)),
+        "none": jnp.zeros((3, 5)),
+        "number": jnp.zeros(()),
+    }
+    divided = {
+        name: tuple(place.spec) for name, place in state_shardings(state, mesh, True).items()
+    }
+    assert divided == {
+        "long": (None, "data"),
+        "first": ("data",),
+        "none": (),
+        "number": (),
+    }
+    assert set(state_shardings(state, mesh, False).values()) == {copied(mesh)}
+
+
+def test_what_is_split_or_copied_comes_back_whole(mesh):
+    numbers = np.arange(48.0).reshape(6, 8)
+    tree = {
+        "split": jax.device_put(numbers, split(mesh, axis=1)),
+        "copied": shared(numbers, mesh),
+    }
+    assert len(tree["copied"].sharding.device_set) == 8
+    for leaf in whole(tree, mesh).values():
+        assert isinstance(leaf, np.ndarray)
+        np.testing.assert_array_equal(leaf, numbers)
+
+
+def test_one_process_has_all_rows_and_the_only_say(mesh):
+    assert own_rows(16, mesh) == slice(0, 16)
+    assert bool(on_any_process(True, mesh))
+    assert not bool(on_any_process(False, mesh))

@@ -1,0 +1,49 @@
+"""Detections of known targets, without frames: what an estimator would report of them."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from distax import make_targets
+from distax.tracking import sample, track
+
+STD = 0.05
+
+
+def detections(position, seed=0, std=STD, lost=0.0, strangers=0.0):
+    """True positions `[N, T, K, 2]`, shaken, some lost, and a random one added to some frames.
+
+    Slots are shuffled in every frame, as an estimator knows of no identities.
+    """
+    rng = np.random.default_rng(seed)
+    shape = position.shape[:3]
+    shaken = position + std * rng.normal(size=position.shape)
+    mask = ~np.isnan(position[..., 0]) & (rng.uniform(size=shape) >= lost)
+    extra = rng.uniform(0, 10, (*shape[:2], 1, 2))
+    found = np.concatenate([np.nan_to_num(shaken), extra], axis=2)
+    mask = np.concatenate([mask, rng.uniform(size=(*shape[:2], 1)) < strangers], axis=2)
+    order = np.argsort(rng.uniform(size=mask.shape), axis=-1)
+    found = np.take_along_axis(found, order[..., None], axis=2)
+    mask = np.take_along_axis(mask, order, axis=2)
+    targets = make_targets(
+        jnp.asarray(found, jnp.float32), jnp.full(mask.shape, 230.0), jnp.asarray(mask)
+    )
+    covariance = jnp.broadcast_to(jnp.float32(std**2) * jnp.eye(2), (*mask.shape, 2, 2))
+    return replace(targets, covariance=covariance)
+
+
+@pytest.fixture(scope="session")
+def detect():
+    return detections
+
+
+@pytest.fixture(scope="session")
+def simulated():
+    """Sixteen sequences of the default law: detections with misses and strangers, tracks, truth."""
+    truth = jax.tree.map(np.asarray, sample(jax.random.key(11), 16))
+    position = np.where(truth.mask[..., None], truth.position, np.nan)
+    found = detections(position, lost=0.1, strangers=0.2)
+    return found, track(found), truth
