@@ -1,5 +1,5 @@
 """Random scenes: how many targets, where and how bright; see `distax.imaging.scenes`."""
 
-from distax.imaging.scenes import PlacementLaw, sample, simulate
+from distax.imaging.scenes import ScenePrior, sample, simulate
 
-__all__ = ["PlacementLaw", "sample", "simulate"]
+__all__ = ["ScenePrior", "sample", "simulate"]

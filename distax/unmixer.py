@@ -18,7 +18,7 @@ from distax.fitting.refine import refine
 from distax.fitting.sampler import Effort
 from distax.imaging.checks import check_shape, find_problems
 from distax.imaging.grid import THRESHOLD
-from distax.imaging.scenes import PlacementLaw
+from distax.imaging.scenes import ScenePrior
 from distax.imaging.sensor import Sensor
 from distax.imaging.targets import Targets
 from distax.models import GridModel, Model, create
@@ -49,15 +49,15 @@ class Unmixer:
     Attributes:
       method: "fast": a network's answer in one pass, thousands of images a second, for the sensor
         and the kind of scenes it was trained on. "posterior": the answer with the largest
-        expected number of hits under the posterior, for any sensor and law; a dozen images a
+        expected number of hits under the posterior, for any sensor and prior; a dozen images a
         second on two CPU cores. "refine": the best least-squares fit; thousands a second, any
-        sensor and law. "grid": a grid model's output, read off at a threshold. Without one, the
+        sensor and prior. "grid": a grid model's output, read off at a threshold. Without one, the
         best that suits the other arguments: what the model is for; without a model "fast" for
-        CSIST-100K's sensor and law, which are the defaults, and "posterior" for others.
+        CSIST-100K's sensor and prior, which are the defaults, and "posterior" for others.
       model: a trained model for "grid" or "fast"; without it "fast" loads the one that comes
         with distax.
       sensor: whose images they are; without one the model's, or CSIST-100K's.
-      law: what is known of the scenes, for "refine" and "posterior"; without one CSIST-100K's in
+      prior: what is known of the scenes, for "refine" and "posterior"; without one CSIST-100K's in
         images of the sensor's size.
       threshold: counts a grid node needs to be reported, for "grid".
       effort: how hard the sampler works, for "posterior".
@@ -65,13 +65,13 @@ class Unmixer:
 
     Raises:
       DistaxError: an unknown method, a model or a sensor that does not suit it, a model for another
-        sensor, or a law for images of another size.
+        sensor, or a prior for images of another size.
     """
 
     method: str | None = None
     model: Model | None = None
     sensor: Sensor = None  # type: ignore[assignment]  # never None once made
-    law: PlacementLaw = None  # type: ignore[assignment]
+    prior: ScenePrior = None  # type: ignore[assignment]
     threshold: float = THRESHOLD
     effort: Effort = Effort()
     seed: int = 0
@@ -83,8 +83,8 @@ class Unmixer:
             raise unknown("method", str(self.method), METHODS)
         if self.sensor is None:
             object.__setattr__(self, "sensor", self._models_sensor or Sensor())
-        if self.law is None:
-            object.__setattr__(self, "law", law_for(self.sensor))
+        if self.prior is None:
+            object.__setattr__(self, "prior", prior_for(self.sensor))
         if self.method == "fast" and self.model is None:
             object.__setattr__(self, "model", _network_for(self.sensor))
         self._check_agreement()
@@ -101,11 +101,11 @@ class Unmixer:
                 f"the model is for {self._models_sensor}, not for {self.sensor}; leave the sensor "
                 "out, or make a model for yours"
             )
-        size = self.law.height, self.law.width
+        size = self.prior.height, self.prior.width
         if self._fits and size != self.sensor.shape:
             raise DistaxError(
-                "the law is for images of {}×{} px, the sensor's have {}×{}; leave the law out, or "
-                "give it the sensor's height and width".format(*size, *self.sensor.shape)
+                "the prior is for images of {}×{} px, the sensor has {}×{}; leave the prior out, "
+                "or give it the sensor's height and width".format(*size, *self.sensor.shape)
             )
 
     @property
@@ -121,7 +121,7 @@ class Unmixer:
     def _suitable_method(self) -> str:
         if self.model is not None:
             return "grid" if isinstance(self.model, GridModel) else "fast"
-        published = self.sensor in (None, Sensor()) and self.law in (None, PlacementLaw())
+        published = self.sensor in (None, Sensor()) and self.prior in (None, ScenePrior())
         return "fast" if published else "posterior"
 
     @classmethod
@@ -151,21 +151,21 @@ class Unmixer:
         if str(name) in solvers():
             trained_for = sensor or Sensor()
             model = create(str(name), sensor=trained_for, rngs=parameter_rngs(0))
-            law, usual = law_for(trained_for), THRESHOLD
+            prior, usual = prior_for(trained_for), THRESHOLD
         elif str(name) in weights.names():
             model, trained_for = weights.load(str(name))
-            law, usual = PlacementLaw(), THRESHOLD
+            prior, usual = ScenePrior(), THRESHOLD
         else:
             a_file = Path(name).suffix == ".safetensors"
             model, config = weights.read(Path(name)) if a_file else load_model(name)
-            trained_for, law, usual = config.sensor, config.law, config.threshold
+            trained_for, prior, usual = config.sensor, config.prior, config.threshold
         if sensor not in (None, trained_for):
             raise DistaxError(
                 f"{name} was trained for {trained_for}, not for {sensor}; leave the sensor or the "
                 "model out, or train one for your sensor"
             )
         threshold = usual if threshold is None else threshold
-        return cls(model=model, sensor=trained_for, law=law, threshold=threshold)
+        return cls(model=model, sensor=trained_for, prior=prior, threshold=threshold)
 
     def __call__(
         self,
@@ -229,7 +229,7 @@ class Unmixer:
             facts["threshold"] = f"{self.threshold:g} counts"
         facts["sensor"] = _settings(self.sensor)
         if self.method in ("refine", "posterior"):
-            facts["law"] = _settings(self.law)
+            facts["prior"] = _settings(self.prior)
         if self.method == "posterior":
             facts |= {"effort": _settings(self.effort), "seed": self.seed}
         return fact_table(facts)
@@ -258,20 +258,20 @@ class Unmixer:
 
     def _answers(self, images: Float[np.ndarray, "N height width"]) -> Targets:
         if self._fits:
-            fit = partial(refine, sensor=self.sensor, law=self.law)
+            fit = partial(refine, sensor=self.sensor, prior=self.prior)
             fitted = in_batches(fit, images, _BATCHES_AT_ONCE * inference_batch())
             if self.method == "refine":
                 return fitted
-            return posterior(images, fitted, self.sensor, self.law, self.effort, self.seed)
+            return posterior(images, fitted, self.sensor, self.prior, self.effort, self.seed)
         graphdef, state = nnx.split(self.model)
         threshold = self.threshold if self.method == "grid" else None
         detect = partial(_detect, graphdef, state, threshold=threshold)
         return in_batches(detect, images, inference_batch())
 
 
-def law_for(sensor: Sensor) -> PlacementLaw:
-    """CSIST-100K's law in images of a sensor's size."""
-    return PlacementLaw(height=sensor.height, width=sensor.width)
+def prior_for(sensor: Sensor) -> ScenePrior:
+    """CSIST-100K's prior in images of a sensor's size."""
+    return ScenePrior(height=sensor.height, width=sensor.width)
 
 
 def _network_for(sensor: Sensor) -> Model:
@@ -292,7 +292,7 @@ def warn_of_misfits(misfit: np.ndarray) -> None:
         warnings.warn(
             f"the median misfit of {len(misfit)} images is {median:.2f}; where the imaging model "
             "holds it stays below 1, so positions and their uncertainties are in doubt, those "
-            "marked as trusted too: check the sensor's sigma, background, read noise and full well",
+            "marked as trusted too: check sigma, background, read noise and saturation",
             DistaxWarning,
             stacklevel=3,
         )

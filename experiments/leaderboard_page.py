@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from distax.evaluation.rows import SCORE_HEADINGS
-from distax.runtime.files import whole_file, write_text
+from distax.runtime.files import atomic_write, write_text
 
 # Points of CSO-mAP that a score may be below the published one without a reason.
 TOLERANCE = 1.0
@@ -110,7 +110,7 @@ def draw_scores(path: Path, results: Sequence[dict[str, Any]], limits: Mapping[s
     whole.set_ylabel("CSO-mAP in percent, simulated test images")
     whole.legend(loc="lower right")
     best.margins(x=0.15)
-    with whole_file(path) as unfinished:
+    with atomic_write(path) as unfinished:
         figure.savefig(unfinished, dpi=120)
 
 

@@ -20,18 +20,18 @@ import distax
 from distax.evaluation.rows import SCORE_HEADINGS
 from distax.fitting.patch import cut, window_width
 from distax.fitting.sampler import Effort, draw_noise, sample_posterior
-from distax.imaging.scenes import PlacementLaw, sample, simulate
+from distax.imaging.scenes import ScenePrior, sample, simulate
 from distax.imaging.sensor import Sensor, expose, render
 from distax.imaging.targets import Targets
 from distax.metrics import RADII, cramer_rao, cso_map
-from distax.runtime.files import whole_file, write_text
+from distax.runtime.files import atomic_write, write_text
 
 BLURS = {3: 0.05, 5: 0.03, 7: 0.02}
 """By grid factor, the blur in pixels of labels whose nodes tell the distance."""
 METHODS = ("refine", "fast", "posterior")
-FOUR = PlacementLaw(min_targets=4, max_targets=4)
+FOUR = ScenePrior(min_targets=4, max_targets=4)
 CLIPS = Sensor()
-CLIPS_NEVER = Sensor(full_well=None, bit_depth=12)
+CLIPS_NEVER = Sensor(saturation=None, bit_depth=12)
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def draw_ceiling(path: Path, results: list[Score], truth: Targets) -> None:
     right.legend(fontsize="x-small", loc="lower right")
     right.grid(alpha=0.3)
     right.set_title(f"{results[0].images:,} simulated CSIST-100K images")
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         figure.savefig(temporary, dpi=110)
 
 
@@ -145,7 +145,7 @@ def draw_clipping(path: Path, seed: int, index: int, effort: Effort) -> dict[str
         _draw_image(figure, axes[0], np.asarray(image), sensor, title)
         _draw_draws(axes[1], draws_of(image, sensor, effort), truth, covariance)
         axes[1].set_title(f"posterior; bound {bounds[title]:.3f} px")
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         figure.savefig(temporary, dpi=100)
     return bounds
 
@@ -210,7 +210,7 @@ def main(
         output / "clipping.png", scene_seed, scene, Effort(particles=2048, levels=12, moves=24)
     )
     results = scores(images, seed)
-    example = sample(jax.random.key(4), 1, PlacementLaw(min_targets=3, max_targets=3))
+    example = sample(jax.random.key(4), 1, ScenePrior(min_targets=3, max_targets=3))
     draw_ceiling(output / "grid_ceiling.png", results, example)
     numbers = {
         "images": images,

@@ -25,7 +25,7 @@ from robustness_settings import SETTINGS, Hosts, Setting
 
 import distax
 from distax.evaluation import assess
-from distax.imaging.scenes import PlacementLaw, sample
+from distax.imaging.scenes import ScenePrior, sample
 from distax.imaging.sensor import expose, render
 from distax.imaging.targets import CREDIBLE_LEVELS, Targets
 from distax.metrics import CoverageSums, LocalizationSums, assign
@@ -35,19 +35,21 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def scenes(setting: Setting, images: int, seed: int) -> Targets:
-    """The same scenes for all settings of one law, as far as the hosts allow."""
+    """The same scenes for all settings of one prior, as far as the hosts allow."""
     per_host = {"any": 1, "edge": 6, "corner": 60}[setting.hosts]
-    drawn = sample(jax.random.key(seed), per_host * images, setting.law)
-    chosen = np.flatnonzero(_is_host(setting.hosts, drawn, setting.law))[:images]
+    drawn = sample(jax.random.key(seed), per_host * images, setting.prior)
+    chosen = np.flatnonzero(_is_host(setting.hosts, drawn, setting.prior))[:images]
     assert len(chosen) == images
     return jax.tree.map(lambda leaf: leaf[chosen], drawn)
 
 
-def _is_host(hosts: Hosts, targets: Targets, law: PlacementLaw) -> np.ndarray:
+def _is_host(hosts: Hosts, targets: Targets, prior: ScenePrior) -> np.ndarray:
     """Which scenes have their host pixel there: the pixel that their targets lie in."""
     mean = np.sum(targets.place, axis=1) / np.asarray(targets.count)[:, None]
     host = np.round(mean).astype(int)
-    outermost = (host == law.border) | (host == np.array([law.height, law.width]) - 1 - law.border)
+    outermost = (host == prior.border) | (
+        host == np.array([prior.height, prior.width]) - 1 - prior.border
+    )
     wanted = {"any": (0, 1, 2), "edge": (1,), "corner": (2,)}[hosts]
     return np.isin(outermost.sum(axis=1), wanted)
 
@@ -64,9 +66,9 @@ def measure(setting: Setting, method: str, images: int, seed: int) -> Record | N
         if unmixer.sensor.white != setting.sensor.white:
             return None
     else:
-        unmixer = distax.Unmixer(method=method, sensor=setting.sensor, law=setting.law)
+        unmixer = distax.Unmixer(method=method, sensor=setting.sensor, prior=setting.prior)
     found = jax.tree.map(jnp.asarray, unmixer(np.asarray(pixels)))
-    result = assess(found, truth, setting.world, setting.law)
+    result = assess(found, truth, setting.world, setting.prior)
     return {
         "images": images,
         "seed": seed,

@@ -9,7 +9,7 @@ import numpy as np
 from robustness_settings import SETTINGS, SWEEPS, Sweep
 
 from distax.evaluation.rows import percent, pixels
-from distax.runtime.files import whole_file
+from distax.runtime.files import atomic_write
 
 METHODS = ("refine", "fast", "posterior")
 LEVEL = 0.9
@@ -102,7 +102,7 @@ def draw(path: Path, results: Sequence[Record]) -> None:
             ax.set_ylim(-3, 103)
     lines = {line.get_label(): line for ax in figure.axes for line in ax.lines}
     figure.legend(lines.values(), lines.keys(), loc="outside upper center", ncols=4)
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         figure.savefig(temporary, dpi=80)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from distax.imaging.scenes import PlacementLaw
+from distax.imaging.scenes import ScenePrior
 from distax.imaging.sensor import Sensor
 
 Hosts = Literal["any", "edge", "corner"]
@@ -16,13 +16,13 @@ class Setting:
 
     Attributes:
       sensor: what the estimator is told.
-      law: how scenes are made; the estimator is told so too.
+      prior: how scenes are made; the estimator is told so too.
       sigma: the true width of the PSF in pixels; the sensor's where it is None.
       hosts: which host pixels to keep: any, those at an edge of the image, or its corners.
     """
 
     sensor: Sensor = Sensor()
-    law: PlacementLaw = PlacementLaw()
+    prior: ScenePrior = ScenePrior()
     sigma: float | None = None
     hosts: Hosts = "any"
 
@@ -48,22 +48,22 @@ class Sweep:
 
 
 BASE = "CSIST-100K"
-_EDGES = PlacementLaw(border=0)
-_TRIPLES = PlacementLaw(max_targets=3)
+_EDGES = ScenePrior(border=0)
+_TRIPLES = ScenePrior(max_targets=3)
 
 SETTINGS: dict[str, Setting] = {
     BASE: Setting(),
     **{f"read noise {n}": Setting(Sensor(read_noise=float(n))) for n in (1, 2, 5, 10)},
     **{f"σ truly {100 * e:+.0f}%": Setting(sigma=0.5 * (1 + e)) for e in (-0.1, -0.05, 0.05, 0.1)},
     **{f"background {n}": Setting(Sensor(background=float(n))) for n in (5, 20)},
-    "no full well, 12 bit": Setting(Sensor(full_well=None, bit_depth=12)),
-    "separation 0.3": Setting(law=PlacementLaw(separation=0.3)),
-    "separation 0.8, up to 4": Setting(law=PlacementLaw(separation=0.8, max_targets=4)),
-    "cluster 1 px, up to 3": Setting(law=_TRIPLES),
-    "cluster 1.5 px, up to 3": Setting(law=replace(_TRIPLES, cluster=1.5)),
-    "cluster 2 px, up to 3": Setting(law=replace(_TRIPLES, cluster=2.0)),
-    "host at an edge": Setting(law=_EDGES, hosts="edge"),
-    "host in a corner": Setting(law=_EDGES, hosts="corner"),
+    "no saturation, 12 bit": Setting(Sensor(saturation=None, bit_depth=12)),
+    "separation 0.3": Setting(prior=ScenePrior(separation=0.3)),
+    "separation 0.8, up to 4": Setting(prior=ScenePrior(separation=0.8, max_targets=4)),
+    "cluster 1 px, up to 3": Setting(prior=_TRIPLES),
+    "cluster 1.5 px, up to 3": Setting(prior=replace(_TRIPLES, cluster=1.5)),
+    "cluster 2 px, up to 3": Setting(prior=replace(_TRIPLES, cluster=2.0)),
+    "host at an edge": Setting(prior=_EDGES, hosts="edge"),
+    "host in a corner": Setting(prior=_EDGES, hosts="corner"),
 }
 
 SWEEPS = (
@@ -79,7 +79,7 @@ SWEEPS = (
         | {"+5": "σ truly +5%", "+10": "σ truly +10%"},
     ),
     Sweep("Background", "counts", {"0": BASE, "5": "background 5", "20": "background 20"}),
-    Sweep("Full well", "", {"255 counts, 8 bit": BASE, "none, 12 bit": "no full well, 12 bit"}),
+    Sweep("Saturation", "", {"255 counts, 8 bit": BASE, "none, 12 bit": "no saturation, 12 bit"}),
     Sweep(
         "Smallest distance",
         "Rayleigh units (0.61 px)",

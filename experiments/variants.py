@@ -63,7 +63,7 @@ def main(
       steps: training steps of each.
       images: held-out images.
     """
-    data = simulate(jax.random.key(1), images, CONFIG.sensor, CONFIG.law)
+    data = simulate(jax.random.key(1), images, CONFIG.sensor, CONFIG.prior)
 
     def row(name: str, model: Model, seconds: float | None) -> dict[str, object]:
         result: Evaluation = evaluate(model, *data, CONFIG.sensor)

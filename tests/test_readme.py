@@ -12,7 +12,7 @@ from astropy.io import fits
 
 from distax import Sensor, expose, tracking
 from distax.frames.simulation import FrameScene, simulate_frame
-from distax.imaging.scenes import PlacementLaw, simulate
+from distax.imaging.scenes import ScenePrior, simulate
 from distax.unmixer import Unmixer
 from tests.pages import ROOT, blocks, links, run_line
 
@@ -38,7 +38,7 @@ SHORTER = {
     "train --run-dir runs/dista_c3": f"{SMALL} --model.options.stages 1 --model.options.channels 4",
     "evaluate --frames": "--frames 1",
     "evaluate": "--images 20",
-    "unmix frame.fits": "--law.max-targets 2 --law.cluster 1.0",
+    "unmix frame.fits": "--prior.max-targets 2 --prior.cluster 1.0",
     "track": "--checkpoint cfgn --threshold 120",
 }
 
@@ -49,15 +49,15 @@ def save_frame():
 
 
 def save_sequence():
-    law = tracking.MotionLaw(placement=PlacementLaw(max_targets=1))
-    np.save("frames.npy", tracking.simulate(jax.random.key(0), 1, law=law)[0][0])
+    prior = tracking.MotionPrior(placement=ScenePrior(max_targets=1))
+    np.save("frames.npy", tracking.simulate(jax.random.key(0), 1, prior=prior)[0][0])
 
 
 def save_calibration_frames():
-    sensor = Sensor(read_noise=1.0, electrons_per_count=4.0, background=10.0)
-    law = PlacementLaw(max_targets=1)
-    np.save("isolated.npy", simulate(jax.random.key(0), 40, sensor, law)[0])
-    np.save("blobs.npy", simulate(jax.random.key(1), 3, sensor, law)[0])
+    sensor = Sensor(read_noise=1.0, gain=4.0, background=10.0)
+    prior = ScenePrior(max_targets=1)
+    np.save("isolated.npy", simulate(jax.random.key(0), 40, sensor, prior)[0])
+    np.save("blobs.npy", simulate(jax.random.key(1), 3, sensor, prior)[0])
     for name, level in {"dark": 0.0, "flat50": 40.0, "flat150": 140.0}.items():
         light = replace(sensor, background=0.0) if name == "dark" else sensor
         np.save(name, expose(jax.random.key(2), jnp.full((6, 20, 20), level), light))

@@ -12,14 +12,14 @@ from distax import DistaxError, DistaxWarning, Sensor, Unmixer, decode, make_tar
 from distax.fitting.posterior import posterior
 from distax.fitting.refine import refine
 from distax.fitting.sampler import Effort
-from distax.imaging.scenes import PlacementLaw, simulate
+from distax.imaging.scenes import ScenePrior, simulate
 from distax.metrics import assign
 from distax.models import Model, create
 from distax.training.checkpoints import load_model
 from distax.training.state import create_model
 from distax.weights import export, write
 
-SINGLE = PlacementLaw(max_targets=1)
+SINGLE = ScenePrior(max_targets=1)
 SENSOR = Sensor(read_noise=1.0)
 EFFORT = Effort(particles=128, levels=4, moves=3)
 
@@ -43,7 +43,7 @@ def unmixer(tiny_run):
 
 @pytest.fixture(scope="module")
 def images():
-    return np.asarray(simulate(jax.random.key(3), 300, Sensor(), PlacementLaw())[0])
+    return np.asarray(simulate(jax.random.key(3), 300, Sensor(), ScenePrior())[0])
 
 
 @pytest.fixture(scope="module")
@@ -55,12 +55,12 @@ def singles():
 
 @pytest.fixture(scope="module")
 def fitter():
-    return Unmixer(method="refine", sensor=SENSOR, law=SINGLE)
+    return Unmixer(method="refine", sensor=SENSOR, prior=SINGLE)
 
 
 @pytest.fixture(scope="module")
 def sampler():
-    return Unmixer(method="posterior", sensor=SENSOR, law=SINGLE, effort=EFFORT, seed=3)
+    return Unmixer(method="posterior", sensor=SENSOR, prior=SINGLE, effort=EFFORT, seed=3)
 
 
 def same(found, expected, rtol=1e-5):
@@ -165,7 +165,7 @@ def test_progress_is_told_after_every_portion(unmixer, images):
 
 def test_without_a_method_the_best_that_suits_is_taken():
     assert Unmixer(sensor=SENSOR).method == "posterior"
-    assert Unmixer(law=SINGLE).method == "posterior"
+    assert Unmixer(prior=SINGLE).method == "posterior"
 
 
 def test_a_bad_image_is_named_and_the_others_are_answered_as_without_it(fitter, singles):
@@ -260,13 +260,13 @@ def test_the_sensor_is_the_models_and_the_law_the_sensors():
     sensor = Sensor(sigma=0.9, height=9)
     unmixer = Unmixer(model=create("fista", sensor=sensor, rngs=nnx.Rngs(0)))
     assert unmixer.sensor == sensor
-    assert unmixer.law == PlacementLaw(height=9)
-    assert Unmixer(method="refine", sensor=sensor).law == PlacementLaw(height=9)
+    assert unmixer.prior == ScenePrior(height=9)
+    assert Unmixer(method="refine", sensor=sensor).prior == ScenePrior(height=9)
 
 
 def test_a_model_and_a_law_for_other_images_are_refused():
     model = create("fista", sensor=Sensor(sigma=0.9), rngs=nnx.Rngs(0))
     with pytest.raises(DistaxError, match=r"the model is for Sensor\(.*0\.9.*leave the sensor out"):
         Unmixer(model=model, sensor=Sensor())
-    with pytest.raises(DistaxError, match="images of 11×11 px, the sensor's have 21×21"):
-        Unmixer(method="refine", sensor=Sensor(height=21, width=21), law=PlacementLaw())
+    with pytest.raises(DistaxError, match="images of 11×11 px, the sensor has 21×21"):
+        Unmixer(method="refine", sensor=Sensor(height=21, width=21), prior=ScenePrior())

@@ -21,7 +21,7 @@ class Csist100k(ArrayRecordBuilder):
     TensorFlow and at random.
     """
 
-    # To be raised with whatever changes the simulated images: the law, the sensor, the recipe.
+    # To be raised with whatever changes the simulated images: the prior, the sensor, the recipe.
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES: ClassVar = {"1.0.0": "First version."}
     BUILDER_CONFIGS: ClassVar = list(PREDEFINED.values())

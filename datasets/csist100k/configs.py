@@ -9,7 +9,7 @@ from distax.datasets.simulation import SimulatedSizes, find_config
 
 @dataclasses.dataclass(eq=False, kw_only=True)
 class SimulatedConfig(SimulatedSizes):
-    """Images made from the imaging model and CSIST-100K's placement law.
+    """Images made from the imaging model and CSIST-100K's scene prior.
 
     The defaults are the benchmark's sizes.
     """

@@ -5,12 +5,12 @@ import tensorflow_datasets as tfds
 from jaxtyping import Float, UInt8
 
 from distax.datasets.storage import Record
-from distax.imaging.scenes import PlacementLaw
+from distax.imaging.scenes import ScenePrior
 from distax.imaging.sensor import Sensor
 from distax.imaging.targets import Targets
 
 IMAGE_SHAPE = Sensor().shape
-MAX_TARGETS = PlacementLaw().max_targets
+MAX_TARGETS = ScenePrior().max_targets
 
 
 def features() -> tfds.features.FeaturesDict:

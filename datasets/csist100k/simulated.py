@@ -1,4 +1,4 @@
-"""The simulated images: the placement law sampled, rendered and exposed."""
+"""The simulated images: the scene prior sampled, rendered and exposed."""
 
 from collections.abc import Iterator
 

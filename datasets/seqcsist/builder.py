@@ -25,7 +25,7 @@ class SeqCsist(ArrayRecordBuilder):
 
     # As TFDS would write it, seq_csist, the dataset is nowhere called.
     name = "seqcsist"
-    # To be raised with whatever changes the sequences: the law, the sensor, the recipe.
+    # To be raised with whatever changes the sequences: the prior, the sensor, the recipe.
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES: ClassVar = {"1.0.0": "First version."}
     BUILDER_CONFIGS: ClassVar = list(PREDEFINED.values())

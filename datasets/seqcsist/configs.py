@@ -7,7 +7,7 @@ from distax.datasets.simulation import SimulatedSizes, find_config
 
 @dataclasses.dataclass(eq=False, kw_only=True)
 class SimulatedConfig(SimulatedSizes):
-    """Sequences made from the imaging model and the default motion law.
+    """Sequences made from the imaging model and the default motion prior.
 
     The defaults are SeqCSIST's sizes: 70,000, 15,000 and 15,000 frames in sequences of 20.
     """

@@ -7,10 +7,10 @@ from jaxtyping import Float, UInt8
 from distax.datasets.storage import Record
 from distax.imaging.sensor import Sensor
 from distax.imaging.targets import Targets
-from distax.tracking import MotionLaw
+from distax.tracking import MotionPrior
 
-FRAMES = MotionLaw().frames
-MAX_TARGETS = MotionLaw().placement.max_targets
+FRAMES = MotionPrior().frames
+MAX_TARGETS = MotionPrior().placement.max_targets
 
 
 def features() -> tfds.features.FeaturesDict:

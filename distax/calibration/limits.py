@@ -21,11 +21,11 @@ class Limits:
 
     Attributes:
       bit_depth: bits of the digitiser; None for real numbers.
-      full_well: counts at which pixels clip; None where none does.
+      saturation: counts at which pixels clip; None where none does.
     """
 
     bit_depth: int | None
-    full_well: float | None
+    saturation: float | None
 
     @property
     def digital(self) -> bool:
@@ -35,7 +35,7 @@ class Limits:
     @property
     def white(self) -> float:
         """Counts from which a pixel reads as clipped, by what it holds or by the digitiser."""
-        return Sensor(bit_depth=self.bit_depth, full_well=self.full_well).white
+        return Sensor(bit_depth=self.bit_depth, saturation=self.saturation).white
 
 
 def find_limits(images: Float[np.ndarray, "N height width"]) -> Limits:
@@ -52,7 +52,7 @@ def find_limits(images: Float[np.ndarray, "N height width"]) -> Limits:
     # The background, which most pixels have, is below what a sensor clips at.
     clipped = top if many and top > max(float(np.median(counts)), 0.0) else None
     if not digital:
-        return Limits(bit_depth=None, full_well=clipped)
+        return Limits(bit_depth=None, saturation=clipped)
     known = (bits for bits in _DEPTHS if clipped == 2.0**bits - 1)
     enough = 8 if top < 256 else max(16, int(top).bit_length())
-    return Limits(bit_depth=next(known, enough), full_well=clipped)
+    return Limits(bit_depth=next(known, enough), saturation=clipped)

@@ -64,7 +64,7 @@ def calibrate(
     start = replace(
         Sensor(),
         sigma=_FIRST_SIGMA,
-        full_well=limits.full_well,
+        saturation=limits.saturation,
         bit_depth=limits.bit_depth,
         background=max(0.0, float(np.nanmedian(images))),
     )
@@ -159,10 +159,10 @@ def _optics(fit: JointFit, limits: Limits) -> dict[str, Quantity]:
             std=float(background.std() / math.sqrt(number)),
             source=f"around {number} sources",
         ),
-        "full_well": Quantity(
-            value=limits.full_well,
+        "saturation": Quantity(
+            value=limits.saturation,
             std=None,
-            source="assumed: no clipping seen" if limits.full_well is None else "clipped pixels",
+            source="assumed: no clipping seen" if limits.saturation is None else "clipped pixels",
         ),
         "bit_depth": Quantity(
             value=limits.bit_depth,
@@ -188,7 +188,7 @@ def _noise(
             std=line.at_zero_std / (2 * uncertain) if uncertain else 0.0,
             source=dark_source if darkness else of_line,
         ),
-        "electrons_per_count": Quantity(
+        "gain": Quantity(
             value=gain,
             std=line.per_count_std * gain**2 if gain else None,
             source=of_line if gain else f"assumed: no shot noise shows in the {of_line}",

@@ -13,10 +13,10 @@ from distax.calibration.waves import Waves
 from distax.fitting.likelihood import censored, image_of
 from distax.fitting.patch import Patch, cut, window_width
 from distax.imaging.psf import Psf
-from distax.imaging.scenes import PlacementLaw
+from distax.imaging.scenes import ScenePrior
 
-WIDE = PlacementLaw(cluster=6.0, max_targets=1)
-"""A window that is cut for this law holds the wings of the PSF."""
+WIDE = ScenePrior(cluster=6.0, max_targets=1)
+"""A window that is cut for this prior holds the wings of the PSF."""
 _MOST = 300
 """Sources, the brightest, that the PSF is taken from."""
 _LARGEST_MOVE = 0.1
@@ -86,16 +86,16 @@ def placed_sources(
 def windows_of(
     joint: JointFit,
     crops: Float[np.ndarray, "N side side"],
-    law: PlacementLaw,
+    prior: ScenePrior,
     parameters: Float[np.ndarray, "own N"],
     psf: Psf,
     doubt: float,
 ) -> tuple[Patch, int, Float[np.ndarray, "pixels N"]]:
-    """Windows of a law's size with their noise and doubt, and what is expected in them."""
-    width = window_width(joint.sensor, law)
+    """Windows of a prior's size with their noise and doubt, and what is expected in them."""
+    width = window_width(joint.sensor, prior)
     scene = jnp.asarray(parameters[None, :3], jnp.float32)
     light = np.asarray(image_of(scene, width, psf), float)
-    patch = cut(crops, joint.sensor, law)
+    patch = cut(crops, joint.sensor, prior)
     patch = with_noise(patch, joint.line, light + parameters[3] + joint.sensor.background)
     doubtful = jnp.asarray((doubt * light) ** 2, jnp.float32)
     return replace(patch, variance=patch.variance + doubtful), width, light + parameters[3]

@@ -12,12 +12,12 @@ from distax.calibration.psf import NARROWEST, OWN, WIDEST, PsfFit, fit_psf
 from distax.calibration.quality import CLEAR, Residuals
 from distax.calibration.sources import FEWEST
 from distax.fitting.patch import Patch, cut, window_width
-from distax.imaging.scenes import PlacementLaw
+from distax.imaging.scenes import ScenePrior
 from distax.imaging.sensor import Sensor
 from distax.runtime.errors import DistaxError
 
-AROUND = PlacementLaw(cluster=3.0, max_targets=1)
-"""A window that is cut for this law holds a source and, around it, the background."""
+AROUND = ScenePrior(cluster=3.0, max_targets=1)
+"""A window that is cut for this prior holds a source and, around it, the background."""
 _ROUNDS = 6
 _AT_END = 1e-3
 """Pixels within which a width is at the end of those that are looked for."""

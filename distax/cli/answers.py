@@ -103,7 +103,7 @@ class FrameAnswer:
     Attributes:
       height, width: of the frame in pixels.
       unit: of intensities, background and noise, as the file says; empty for counts.
-      clips_at: where its pixels are saturated, if the file says so.
+      saturation: where its pixels are saturated, if the file says so.
       background, noise: of the frame's background, medians over the frame.
       threshold: signal-to-noise ratio above which a peak was taken for a blob.
       blobs: how many there are.
@@ -115,7 +115,7 @@ class FrameAnswer:
     height: int
     width: int
     unit: str
-    clips_at: float | None
+    saturation: float | None
     background: float
     noise: float
     threshold: float
@@ -184,7 +184,7 @@ def answer_for_frame(source: tuple[Path, int], frame: Frame, found: FrameTargets
         height=frame.shape[0],
         width=frame.shape[1],
         unit=frame.unit,
-        clips_at=frame.clips_at,
+        saturation=frame.saturation,
         background=float(np.median(found.background.level)),
         noise=float(np.median(found.background.noise)),
         threshold=found.threshold,

@@ -27,14 +27,14 @@ def chosen_unmixer(
     """
     from distax.imaging.sensor import Sensor
     from distax.io.sensor_file import read_sensor
-    from distax.unmixer import Unmixer, law_for
+    from distax.unmixer import Unmixer, prior_for
 
     sensor = read_sensor(sensor_file) if sensor_file else None
     if checkpoint is None:
         if method == "grid":
             raise DistaxError("the method grid needs a trained model: name one by --checkpoint")
         sensor = sensor or Sensor()
-        return Unmixer(method=method, sensor=sensor, law=law_for(sensor))
+        return Unmixer(method=method, sensor=sensor, prior=prior_for(sensor))
     if method in ("refine", "posterior"):
         raise DistaxError(f"{method} has no model; give --method or --checkpoint, not both")
     unmixer = Unmixer.load(checkpoint, threshold, sensor)

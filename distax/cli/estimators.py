@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from distax.cli.answers import Answer, FrameAnswer
 from distax.cli.choosing import Method, chosen_unmixer
 from distax.cli.frame_options import FrameOptions, adapted
-from distax.cli.law_options import LawOptions
+from distax.cli.prior_options import PriorOptions
 from distax.cli.target_table import Means
 from distax.imaging.sensor import Sensor
 from distax.runtime.errors import DistaxError
@@ -24,22 +24,22 @@ class Estimators:
     """The unmixers that options describe, each made when there is something for it.
 
     Raises:
-      DistaxError: a law for a method that takes none.
+      DistaxError: a prior for a method that takes none.
     """
 
     method: Method | None
     checkpoint: str | None
     sensor_file: Path | None
     threshold: float | None
-    law: LawOptions
+    prior: PriorOptions
     frame: FrameOptions
 
     def __post_init__(self) -> None:
-        if self.law.said and (self.checkpoint or self.method in ("fast", "grid")):
+        if self.prior.said and (self.checkpoint or self.method in ("fast", "grid")):
             what = "a checkpoint" if self.checkpoint else f"the method {self.method}"
             raise DistaxError(
-                f"{what} knows the law it was trained for only: leave the options of --law out, or "
-                "choose the method posterior or refine"
+                f"{what} knows only the prior of its training: leave the options of --prior out, "
+                "or choose the method posterior or refine"
             )
 
     @cached_property
@@ -47,7 +47,7 @@ class Estimators:
         """The sensor whose images are no frames."""
         from distax.io.sensor_file import read_sensor
 
-        if not self.law.said:
+        if not self.prior.said:
             return self.of_images.sensor
         return read_sensor(self.sensor_file) if self.sensor_file else Sensor()
 
@@ -56,24 +56,24 @@ class Estimators:
         """Unmixes images of the sensor's size."""
         from distax.unmixer import Unmixer
 
-        if not self.law.said:
+        if not self.prior.said:
             return chosen_unmixer(self.method, self.checkpoint, self.threshold, self.sensor_file)
-        law = self.law.of_images(self.sensor)
-        return Unmixer(method=self.method, sensor=self.sensor, law=law)
+        prior = self.prior.of_images(self.sensor)
+        return Unmixer(method=self.method, sensor=self.sensor, prior=prior)
 
     @cached_property
     def of_frames(self) -> "FrameUnmixer":
         """Unmixes frames whose file says nothing of its camera."""
-        return self.frame.unmixer(self.method, self.checkpoint, self.sensor_file, self.law)
+        return self.frame.unmixer(self.method, self.checkpoint, self.sensor_file, self.prior)
 
-    def for_frame(self, clips_at: float | None) -> "FrameUnmixer":
+    def for_frame(self, saturation: float | None) -> "FrameUnmixer":
         """Unmixes a frame whose file says where it clips, or not."""
-        return replace(self.of_frames, sensor=adapted(self.of_frames.sensor, clips_at))
+        return replace(self.of_frames, sensor=adapted(self.of_frames.sensor, saturation))
 
     def means(self, answer: Answer | FrameAnswer) -> Means:
         """What an answer was found by."""
         if isinstance(answer, FrameAnswer):
-            unmixer = self.for_frame(answer.clips_at)
+            unmixer = self.for_frame(answer.saturation)
             return Means(unmixer.method, unmixer.sensor, answer.threshold)
         own = self.of_images
         threshold = own.threshold if own.method == "grid" else None
@@ -86,7 +86,7 @@ class Estimators:
             "checkpoint": self.checkpoint,
             "sensor": asdict(self.sensor),
             "threshold": self.threshold,
-            "law": asdict(self.law),
+            "prior": asdict(self.prior),
             "frame": asdict(self.frame),
         }
         plain: dict[str, Any] = json.loads(json.dumps(about))

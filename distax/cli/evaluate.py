@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from jax import Array
 
     from distax.evaluation import Evaluation
-    from distax.imaging.scenes import PlacementLaw
+    from distax.imaging.scenes import ScenePrior
     from distax.imaging.sensor import Sensor
     from distax.imaging.targets import Targets
     from distax.unmixer import Unmixer
@@ -72,7 +72,7 @@ class Evaluate:
                 "--sensor, not both"
             )
         unmixer = chosen_unmixer(self.method, self.checkpoint, self.threshold, self.sensor)
-        images, truth = self._data(unmixer.sensor, unmixer.law)
+        images, truth = self._data(unmixer.sensor, unmixer.prior)
         result = _result(unmixer, images, truth)
         print_evaluation(result, name=str(self.checkpoint or unmixer.method))
         print_by_count(result)
@@ -119,7 +119,7 @@ class Evaluate:
             about = {"method": unmixer.method, "seed": self.seed}
             write_text(self.json, json.dumps(about | result.to_dict(), indent=2) + "\n")
 
-    def _data(self, sensor: "Sensor", law: "PlacementLaw") -> "tuple[np.ndarray | Array, Targets]":
+    def _data(self, sensor: "Sensor", prior: "ScenePrior") -> "tuple[np.ndarray | Array, Targets]":
         """Images to evaluate on, and their targets."""
         import jax
 
@@ -127,7 +127,7 @@ class Evaluate:
         from distax.imaging.sensor import Sensor
 
         if self.dataset is None:
-            return simulate(jax.random.key(self.seed), self.images, sensor, law)
+            return simulate(jax.random.key(self.seed), self.images, sensor, prior)
         if sensor != Sensor():
             raise DistaxError(
                 f"dataset {self.dataset} was taken by CSIST-100K's sensor, {self.checkpoint} was "
@@ -146,9 +146,9 @@ def _result(unmixer: "Unmixer", images: "np.ndarray | Array", truth: "Targets") 
     from distax.evaluation import assess, evaluate
     from distax.runtime.progress import PatientBar
 
-    sensor, law = unmixer.sensor, unmixer.law
+    sensor, prior = unmixer.sensor, unmixer.prior
     if unmixer.model is None:
         with PatientBar("image", len(images)) as progress:
             found = unmixer(images, progress.update)
-        return assess(found, truth, sensor, law)
-    return evaluate(unmixer.model, images, truth, sensor, unmixer.threshold, law=law)
+        return assess(found, truth, sensor, prior)
+    return evaluate(unmixer.model, images, truth, sensor, unmixer.threshold, prior=prior)

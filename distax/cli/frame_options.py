@@ -5,14 +5,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distax.cli.choosing import Method
-from distax.cli.law_options import LawOptions
+from distax.cli.prior_options import PriorOptions
 from distax.runtime.errors import DistaxError
 
 if TYPE_CHECKING:
     from distax.frames import FrameUnmixer
     from distax.imaging.sensor import Sensor
 
-_CAMERA = ("sigma", "full_well", "bit_depth", "read_noise", "electrons_per_count")
+_CAMERA = ("sigma", "saturation", "bit_depth", "read_noise", "gain")
 
 
 @dataclass(frozen=True)
@@ -21,13 +21,13 @@ class FrameOptions:
 
     sigma: float = 0.5
     """Standard deviation of the PSF in pixels."""
-    full_well: float | None = None
+    saturation: float | None = None
     """Counts at which a pixel clips; what a FITS header says (SATURATE) without it."""
     bit_depth: int | None = None
     """Bits of a digitiser that rounds to whole counts."""
     read_noise: float | None = None
     """Noise of the background in counts; measured in the frame without it."""
-    electrons_per_count: float | None = None
+    gain: float | None = None
     """Gain, for the targets' own shot noise."""
     false_blobs: float = 0.01
     """Blobs that noise alone makes in a frame, on average: sets the detection threshold."""
@@ -41,7 +41,7 @@ class FrameOptions:
         method: Method | None,
         checkpoint: str | None,
         sensor_file: Path | None = None,
-        law: LawOptions = LawOptions(),
+        prior: PriorOptions = PriorOptions(),
     ) -> "FrameUnmixer":
         """The unmixer that the options describe, by refine unless another method is named.
 
@@ -58,7 +58,7 @@ class FrameOptions:
             )
         return FrameUnmixer(
             sensor=self._camera(sensor_file),
-            law=law.of_frames(),
+            prior=prior.of_frames(),
             method="refine" if method is None else method,
             false_blobs=self.false_blobs,
             box=self.box,
@@ -80,8 +80,8 @@ class FrameOptions:
         return read_sensor(sensor_file)
 
 
-def adapted(sensor: "Sensor", clips_at: float | None) -> "Sensor":
-    """The camera with what a frame's file says of its full well and the user does not."""
-    if clips_at is None or sensor.full_well is not None:
+def adapted(sensor: "Sensor", saturation: float | None) -> "Sensor":
+    """The camera with what a frame's file says of its saturation and the user does not."""
+    if saturation is None or sensor.saturation is not None:
         return sensor
-    return replace(sensor, full_well=clips_at)
+    return replace(sensor, saturation=saturation)

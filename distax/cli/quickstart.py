@@ -61,7 +61,7 @@ class Quickstart:
             print(f"trained in {time.perf_counter() - start:.0f} s; scoring it", flush=True)
         unmixer = Unmixer.load(self.checkpoint or self.folder)
         assert unmixer.model is not None
-        images, truth = simulate(jax.random.key(1), self.images, unmixer.sensor, unmixer.law)
+        images, truth = simulate(jax.random.key(1), self.images, unmixer.sensor, unmixer.prior)
         result = evaluate(unmixer.model, images, truth, unmixer.sensor)
         print_evaluation(result, _ceiling(unmixer.model, truth) | PUBLISHED)
         self._draw_samples(unmixer, images, truth)
@@ -103,11 +103,11 @@ def _save_png(path: Path, image: "np.ndarray", sensor: "Sensor") -> None:
     import numpy as np
     from PIL import Image
 
-    from distax.runtime.files import whole_file
+    from distax.runtime.files import atomic_write
 
     counts = np.uint8 if sensor.white <= np.iinfo(np.uint8).max else np.uint16
     held = np.clip(np.round(image), 0, np.iinfo(counts).max).astype(counts)
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         Image.fromarray(held).save(temporary)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from distax.cli.answers import Answer, FrameAnswer
 from distax.imaging.sensor import Sensor
 from distax.runtime.errors import DistaxError, first_line
-from distax.runtime.files import check_suffix, whole_file
+from distax.runtime.files import atomic_write, check_suffix
 from distax.runtime.version import __version__
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def write_table(
     """
     check_table_path(path)
     table = _table(path, answers, header)
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         try:
             table.write(temporary, format=FORMATS[path.suffix], overwrite=True)
         except ValueError as error:

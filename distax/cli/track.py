@@ -10,7 +10,7 @@ from distax.cli.choosing import Method, chosen_unmixer
 
 if TYPE_CHECKING:
     from distax.imaging.sensor import Sensor
-    from distax.tracking import MotionLaw
+    from distax.tracking import MotionPrior
 
 
 @dataclass(frozen=True)
@@ -57,13 +57,13 @@ class Track:
             check_figure_path(self.figure)
         method = self.method or (None if self.checkpoint else "refine")
         unmixer = chosen_unmixer(method, self.checkpoint, self.threshold, self.sensor)
-        law = self._law(unmixer.sensor)
+        prior = self._prior(unmixer.sensor)
         if unmixer.model is None:
-            unmixer = replace(unmixer, law=law.frame_law)
+            unmixer = replace(unmixer, prior=prior.frame_prior)
         frames = read_images(self.file)
         unmixer.check(frames, str(self.file))
         found = unmix_sequences(unmixer, frames[None])
-        paths = paths_of(track(found, Tracker.for_law(law)))
+        paths = paths_of(track(found, Tracker.for_prior(prior)))
         print_table(paths)
         if self.json:
             write_text(self.json, to_json(paths))
@@ -72,12 +72,12 @@ class Track:
         if self.figure:
             draw_paths(self.figure, frames, found, paths)
 
-    def _law(self, sensor: "Sensor") -> "MotionLaw":
-        from distax.tracking import MotionLaw
-        from distax.unmixer import law_for
+    def _prior(self, sensor: "Sensor") -> "MotionPrior":
+        from distax.tracking import MotionPrior
+        from distax.unmixer import prior_for
 
-        return MotionLaw(
-            placement=law_for(sensor),
+        return MotionPrior(
+            placement=prior_for(sensor),
             speed=self.speed,
             drift=self.drift,
             acceleration=self.acceleration,

@@ -11,7 +11,7 @@ import tyro
 
 from distax.cli.choosing import Method
 from distax.cli.frame_options import FrameOptions
-from distax.cli.law_options import LawOptions
+from distax.cli.prior_options import PriorOptions
 from distax.runtime.errors import DistaxError, Terminated
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Unmix:
     resume: bool = False
     """Go on with a run that was stopped: answers in the --json file are kept, and files that have
     none or failed are unmixed. Files are told by their names."""
-    law: LawOptions = LawOptions()
+    prior: PriorOptions = PriorOptions()
     """What is known of the targets; for images of the sensor's size posterior is used then, unless
     something else is said."""
     frame: FrameOptions = FrameOptions()
@@ -100,7 +100,7 @@ class Unmix:
         from distax.cli.unmixing import Unmixing
 
         estimators = Estimators(
-            *(self.method, self.checkpoint, self.sensor, self.threshold, self.law, self.frame)
+            *(self.method, self.checkpoint, self.sensor, self.threshold, self.prior, self.frame)
         )
         work = Unmixing(
             estimators=estimators,

@@ -152,7 +152,7 @@ class Unmixing:
         from distax.frames.residual import Residual
         from distax.io.writing import write_image
 
-        unmixer = self.estimators.for_frame(frame.clips_at)
+        unmixer = self.estimators.for_frame(frame.saturation)
         found = unmixer(frame.pixels)
         residual = Residual(frame.pixels, found, unmixer.sensor)
         if self.residual:

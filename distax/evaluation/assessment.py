@@ -12,7 +12,7 @@ from distax.evaluation.devices import Judge, sum_over_devices
 from distax.evaluation.results import Evaluation
 from distax.evaluation.sums import EvaluationSums, GridQuality
 from distax.imaging.grid import THRESHOLD, decode, rasterize
-from distax.imaging.scenes import PlacementLaw
+from distax.imaging.scenes import ScenePrior
 from distax.imaging.sensor import Sensor
 from distax.imaging.targets import Targets
 from distax.metrics import psnr, ssim
@@ -25,7 +25,7 @@ def assess(
     found: Targets,
     truth: Targets,
     sensor: Sensor = Sensor(),
-    law: PlacementLaw | None = None,
+    prior: ScenePrior | None = None,
     devices: Sequence[jax.Device] | None = None,
 ) -> Evaluation:
     """Hold any estimator's answers against the truth.
@@ -34,7 +34,7 @@ def assess(
       found: its answers `[N, K]`.
       truth: the true targets `[N, M]` of the same images.
       sensor: whose images they were, for the Cramér–Rao bound.
-      law: what the estimator knew of such scenes before it saw them, if anything; the bound has
+      prior: what the estimator knew of such scenes before it saw them, if anything; the bound has
         it too.
       devices: which devices share the work, all without it; the result is the same on any. Of
         several processes all make the same call.
@@ -47,7 +47,7 @@ def assess(
         raise DistaxError("there are no images to evaluate on")
     if len(found.mask) != images:
         raise DistaxError(f"{len(found.mask)} answers cannot be held against {images} images")
-    judge = _AnswersJudge(sensor, law)
+    judge = _AnswersJudge(sensor, prior)
     return sum_over_devices(judge, None, (found, truth), 1, devices).value()
 
 
@@ -58,7 +58,7 @@ def evaluate(
     sensor: Sensor = Sensor(),
     threshold: float = THRESHOLD,
     batch_size: int | None = None,
-    law: PlacementLaw | None = None,
+    prior: ScenePrior | None = None,
     devices: Sequence[jax.Device] | None = None,
 ) -> Evaluation:
     """Run a model over images and hold what it finds against the truth.
@@ -73,7 +73,7 @@ def evaluate(
       sensor: whose images they are.
       threshold: counts a grid node needs to become a detection; other models need none.
       batch_size: images a step of inference on each device; what suits it without it.
-      law: as for `assess`.
+      prior: as for `assess`.
       devices: as for `assess`.
 
     Raises:
@@ -83,7 +83,7 @@ def evaluate(
         raise DistaxError("there are no images to evaluate on")
     graphdef, state = nnx.split(model)
     batch = batch_size or inference_batch()
-    judge = _ModelJudge(sensor, law, graphdef, threshold, batch)
+    judge = _ModelJudge(sensor, prior, graphdef, threshold, batch)
     return sum_over_devices(judge, state, (images, truth), batch, devices).value()
 
 
@@ -92,12 +92,12 @@ class _AnswersJudge(Judge[EvaluationSums]):
     """Holds answers against the truth."""
 
     sensor: Sensor
-    law: PlacementLaw | None
+    prior: ScenePrior | None
 
     def __call__(
         self, arrays: None, rows: tuple[Targets, Targets], valid: Bool[Array, " rows"]
     ) -> EvaluationSums:
-        return EvaluationSums.of(*rows, valid, self.sensor, self.law)
+        return EvaluationSums.of(*rows, valid, self.sensor, self.prior)
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class _ModelJudge(Judge[EvaluationSums]):
     """
 
     sensor: Sensor
-    law: PlacementLaw | None
+    prior: ScenePrior | None
     graphdef: nnx.GraphDef[Model]
     threshold: float
     batch: int
@@ -119,7 +119,7 @@ class _ModelJudge(Judge[EvaluationSums]):
         batches = jax.tree.map(lambda leaf: leaf.reshape(-1, self.batch, *leaf.shape[1:]), rows)
         answers = jax.lax.map(lambda batch: self._answer(arrays, *batch), batches)
         found, quality = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), answers)
-        return EvaluationSums.of(found, rows[1], valid, self.sensor, self.law, quality)
+        return EvaluationSums.of(found, rows[1], valid, self.sensor, self.prior, quality)
 
     def _answer(
         self, state: nnx.State, images: Float[Array, "B height width"], truth: Targets

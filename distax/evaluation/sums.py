@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from distax.evaluation.results import Evaluation, GroupResult, Reliability
-from distax.imaging.scenes import PlacementLaw
+from distax.imaging.scenes import ScenePrior
 from distax.imaging.sensor import Sensor
 from distax.imaging.targets import CREDIBLE_LEVELS, Targets
 from distax.metrics import (
@@ -125,12 +125,12 @@ class EvaluationSums:
         truth: Targets,
         valid: Bool[Array, " B"],
         sensor: Sensor,
-        law: PlacementLaw | None,
+        prior: ScenePrior | None,
         quality: GridQuality | None = None,
     ) -> "EvaluationSums":
         """Sums over the valid ones of a batch of images, `[B, K]` against `[B, M]`."""
         pairing = assign(found, truth)
-        bound = None if noise_free(sensor) else _position_variance(truth, sensor, law)
+        bound = None if noise_free(sensor) else _position_variance(truth, sensor, prior)
 
         def group(count: Array) -> GroupSums:
             members = valid & (truth.count == count)
@@ -173,10 +173,10 @@ class EvaluationSums:
 
 
 def _position_variance(
-    truth: Targets, sensor: Sensor, law: PlacementLaw | None
+    truth: Targets, sensor: Sensor, prior: ScenePrior | None
 ) -> Float[Array, "*batch"]:
     """Sum over each image's targets of the bound of the squared distance in px²."""
-    return jnp.einsum("...kaa->...", cramer_rao(truth, sensor, law))
+    return jnp.einsum("...kaa->...", cramer_rao(truth, sensor, prior))
 
 
 def _curves(sums: ReliabilitySums) -> dict[str, Reliability]:

@@ -11,7 +11,7 @@ from typing import Any
 from zipfile import ZIP_DEFLATED, BadZipFile, ZipFile, ZipInfo
 
 from distax.runtime.errors import DistaxError
-from distax.runtime.files import whole_file
+from distax.runtime.files import atomic_write
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 """What a method can be exported for, as JAX names it."""
@@ -28,7 +28,7 @@ def write(path: Path, about: dict[str, Any], program: bytes) -> None:
     """
     description = json.dumps({"format": _FORMAT} | about, indent=2, ensure_ascii=False) + "\n"
     members = {_ABOUT: description.encode(), _PROGRAM: program}
-    with whole_file(path) as unfinished, ZipFile(unfinished, "w") as archive:
+    with atomic_write(path) as unfinished, ZipFile(unfinished, "w") as archive:
         for name, content in members.items():
             archive.writestr(ZipInfo(name), content, compress_type=ZIP_DEFLATED)
 

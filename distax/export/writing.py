@@ -61,7 +61,7 @@ def _targets(unmixer: "Unmixer") -> _Function:
     if unmixer.method == "refine":
         from distax.fitting.refine import refine
 
-        fit = partial(refine, sensor=unmixer.sensor, law=unmixer.law)
+        fit = partial(refine, sensor=unmixer.sensor, prior=unmixer.prior)
         return _image_by_image(lambda images: named_leaves(fit(images)))
     if model is None:
         raise DistaxError(
@@ -149,7 +149,7 @@ def _about(unmixer: "Unmixer", program: jax.export.Exported, grid: bool) -> dict
         "weights_sha256": None if unmixer.model is None else _fingerprint(unmixer.model),
         "threshold": unmixer.threshold if reads_off else None,
         "sensor": asdict(unmixer.sensor),
-        "law": asdict(unmixer.law) if fits else None,
+        "prior": asdict(unmixer.prior) if fits else None,
         "platforms": list(program.platforms),
         "inputs": described({"images": program.in_avals[0]}),
         "outputs": described(outputs),

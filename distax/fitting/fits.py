@@ -13,7 +13,7 @@ from distax.fitting.patch import Patch
 from distax.fitting.prior import host_range, intensity_bounds, starting_scenes, steps_between
 from distax.fitting.solver import Bounds, Fit
 from distax.imaging.psf import Psf
-from distax.imaging.scenes import PlacementLaw
+from distax.imaging.scenes import ScenePrior
 from distax.runtime.errors import check_positive
 from distax.runtime.pytree import pytree
 
@@ -38,9 +38,9 @@ class Search:
     def __post_init__(self) -> None:
         check_positive(pool=self.pool, starts=self.starts, steps=self.steps)
 
-    def over(self, law: PlacementLaw) -> "Search":
-        """The search with the pool and the starts for all of a law's square."""
-        area = math.ceil(law.cluster**2)
+    def over(self, prior: ScenePrior) -> "Search":
+        """The search with the pool and the starts for all of a prior's square."""
+        area = math.ceil(prior.cluster**2)
         return replace(self, pool=area * self.pool, starts=area * self.starts)
 
 
@@ -63,35 +63,35 @@ class BestFit:
 
 
 def best_fit(
-    patch: Patch, count: int, law: PlacementLaw, search: Search, width: int, psf: Psf
+    patch: Patch, count: int, prior: ScenePrior, search: Search, width: int, psf: Psf
 ) -> BestFit:
     """Fit scenes of `count` targets to each image, from many starts, and keep the best."""
-    images, search = patch.counts.shape[-1], search.over(law)
-    starts = promising_starts(patch, count, law, search, width, psf)
+    images, search = patch.counts.shape[-1], search.over(prior)
+    starts = promising_starts(patch, count, prior, search, width, psf)
     repeated = jax.tree.map(lambda leaf: jnp.repeat(leaf, search.starts, axis=-1), patch)
-    bounds = bounds_around(starts, repeated, law)
+    bounds = bounds_around(starts, repeated, prior)
     fits = solver.fit(starts, repeated, bounds, width, psf, search.steps)
-    squares = fits.squares + _crowding(fits.scene, law)
+    squares = fits.squares + _crowding(fits.scene, prior)
     winner = jnp.argmin(squares.reshape(images, -1), axis=-1)
     lane = jnp.arange(images) * search.starts + winner
     chosen = jax.tree.map(lambda leaf: leaf[..., lane], (fits, bounds))
     return _weigh(*chosen)
 
 
-def _crowding(scene: Float[Array, "K 3 lanes"], law: PlacementLaw) -> Float[Array, " lanes"]:
-    """What targets nearer to each other than the law allows add to a fit's sum of squares."""
+def _crowding(scene: Float[Array, "K 3 lanes"], prior: ScenePrior) -> Float[Array, " lanes"]:
+    """What targets nearer to each other than the prior allows add to a fit's sum of squares."""
     total = jnp.zeros(scene.shape[-1:])
     for step in steps_between(scene):
         distance = jnp.linalg.norm(step, axis=0)
-        total += (jnp.maximum(law.min_distance - distance, 0.0) / _CROWDING_SCALE) ** 2
+        total += (jnp.maximum(prior.min_distance - distance, 0.0) / _CROWDING_SCALE) ** 2
     return total
 
 
 def promising_starts(
-    patch: Patch, count: int, law: PlacementLaw, search: Search, width: int, psf: Psf
+    patch: Patch, count: int, prior: ScenePrior, search: Search, width: int, psf: Psf
 ) -> Float[Array, "K 3 lanes"]:
     """The draws from the prior that fit each image best, all of an image's in a row."""
-    pool = starting_scenes(law, count, search.pool)
+    pool = starting_scenes(prior, count, search.pool)
     image = image_of(pool, width, psf)
     residual, weight = residual_and_weight(
         image[:, None], jax.tree.map(lambda leaf: leaf[..., None], patch), 0.0
@@ -101,16 +101,16 @@ def promising_starts(
     return pool[:, :, chosen.ravel()]
 
 
-def bounds_around(start: Float[Array, "K 3 lanes"], patch: Patch, law: PlacementLaw) -> Bounds:
-    """The square around the start's host, and the law's intensities."""
-    host, _ = host_range(start, patch, law)
-    reach = law.cluster / 2
+def bounds_around(start: Float[Array, "K 3 lanes"], patch: Patch, prior: ScenePrior) -> Bounds:
+    """The square around the start's host, and the prior's intensities."""
+    host, _ = host_range(start, patch, prior)
+    reach = prior.cluster / 2
 
     def box(position: Array, intensity: float) -> Float[Array, "K 3 lanes"]:
         rows = jnp.stack([*position, jnp.full(position.shape[-1:], intensity)])
         return jnp.broadcast_to(rows, start.shape)
 
-    dimmest, brightest = intensity_bounds(law)
+    dimmest, brightest = intensity_bounds(prior)
     return Bounds(lower=box(host - reach, dimmest), upper=box(host + reach, brightest))
 
 

@@ -19,7 +19,7 @@ from distax.fitting.likelihood import log_likelihood, normal_equations
 from distax.fitting.patch import Patch
 from distax.fitting.prior import freedom, log_prior
 from distax.imaging.psf import Psf
-from distax.imaging.scenes import PlacementLaw
+from distax.imaging.scenes import ScenePrior
 from distax.runtime.pytree import pytree
 
 _STEP_SIZES = (0.2, 0.5, 0.9)
@@ -31,12 +31,12 @@ def move_all(
     acceptance: Float[Array, "moves N"],
     blur: Float[Array, ""],
     patch: Patch,
-    law: PlacementLaw,
+    prior: ScenePrior,
     width: int,
     psf: Psf,
 ) -> Float[Array, "K 3 N"]:
     """A level's moves, for as many scenes at a time as the cache holds."""
-    look = partial(_look_around, patch=patch, blur=blur, law=law, width=width, psf=psf)
+    look = partial(_look_around, patch=patch, blur=blur, prior=prior, width=width, psf=psf)
     sizes = jnp.resize(jnp.array(_STEP_SIZES), (len(proposals),))
 
     def some(chunk: tuple[Array, Array, Array]) -> Array:
@@ -77,17 +77,17 @@ def _look_around(
     scene: Float[Array, "K 3 lanes"],
     patch: Patch,
     blur: Float[Array, ""],
-    law: PlacementLaw,
+    prior: ScenePrior,
     width: int,
     psf: Psf,
 ) -> _Surroundings:
     image, matrix, vector, _ = normal_equations(scene, patch, blur, width, psf)
-    prior = jnp.diag(freedom(patch, law, len(scene)))[:, :, None]
-    precision = cholesky(jax.lax.optimization_barrier(matrix + prior))
+    weak = jnp.diag(freedom(patch, prior, len(scene)))[:, :, None]
+    precision = cholesky(jax.lax.optimization_barrier(matrix + weak))
     return jax.lax.optimization_barrier(
         _Surroundings(
             scene=scene,
-            log_density=log_likelihood(image, patch, blur) + log_prior(scene, patch, law),
+            log_density=log_likelihood(image, patch, blur) + log_prior(scene, patch, prior),
             newton_step=solve(precision, vector),
             precision=precision,
         )

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from distax.imaging.scenes import PlacementLaw
+from distax.imaging.scenes import ScenePrior
 from distax.imaging.sensor import HALF_STEP, Sensor
 from distax.imaging.windows import blob_pixel, window
 from distax.runtime.pytree import pytree
@@ -50,17 +50,17 @@ def lanes_last(rows: Patch) -> Patch:
     return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, -1), rows)
 
 
-def window_width(sensor: Sensor, law: PlacementLaw) -> int:
+def window_width(sensor: Sensor, prior: ScenePrior) -> int:
     """Odd width in pixels of a window around the host, for the width of the sensor's Gaussian.
 
     Along each axis all but 3e-5 of any target's flux lies in it under that Gaussian; a measured PSF
     may have wings beyond.
     """
-    return 2 * math.ceil(law.cluster / 2 + 4 * max(sensor.sigmas) - 0.5) + 1
+    return 2 * math.ceil(prior.cluster / 2 + 4 * max(sensor.sigmas) - 0.5) + 1
 
 
 def cut(
-    images: Float[Array | np.ndarray, "N height width"], sensor: Sensor, law: PlacementLaw
+    images: Float[Array | np.ndarray, "N height width"], sensor: Sensor, prior: ScenePrior
 ) -> Patch:
     """The windows around the blobs of raw images; NaN marks pixels to leave out.
 
@@ -77,7 +77,7 @@ def cut(
     if sensor.bit_depth is not None:
         lower = jnp.where(images <= 0.0, -jnp.inf, lower)
     variance = sensor.noise_variance(jnp.maximum(counts + sensor.background, 1.0))
-    width = window_width(sensor, law)
+    width = window_width(sensor, prior)
 
     def around(pixels: Float[Array, "N height width"], outside: float) -> Float[Array, "pixels N"]:
         windows = jax.vmap(lambda image, corner: window(image, corner, width, outside))

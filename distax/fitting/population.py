@@ -11,7 +11,7 @@ from distax.fitting.likelihood import normal_equations
 from distax.fitting.patch import Patch
 from distax.fitting.prior import freedom
 from distax.imaging.psf import Psf
-from distax.imaging.scenes import PlacementLaw
+from distax.imaging.scenes import ScenePrior
 
 FIRST_DRAWS = 2048
 """Draws among which the first population is chosen."""
@@ -22,7 +22,7 @@ def first_draws(
     patch: Patch,
     normal: Float[Array, "D draws"],
     blur: Float[Array, ""],
-    law: PlacementLaw,
+    prior: ScenePrior,
     width: int,
     psf: Psf,
 ) -> tuple[Float[Array, "K 3 draws"], Float[Array, " draws"]]:
@@ -33,16 +33,16 @@ def first_draws(
     """
     size, draws = normal.shape
     count = size // 3
-    starts = promising_starts(patch, count, law, _SEARCH, width, psf)
+    starts = promising_starts(patch, count, prior, _SEARCH, width, psf)
 
     def fit_some(starts: Array) -> Array:
-        bounds = bounds_around(starts, patch, law)
+        bounds = bounds_around(starts, patch, prior)
         return solver.fit(starts, patch, bounds, width, psf, _SEARCH.steps).scene
 
     fitted = join(jax.lax.map(fit_some, split(starts)))
     fits = jnp.take_along_axis(fitted, jnp.argsort(_order(fitted), axis=0)[:, None], axis=0)
     _, matrix, _, _ = normal_equations(fits, patch, blur, width, psf)
-    precision = jnp.moveaxis(matrix, -1, 0) + jnp.diag(freedom(patch, law, count))
+    precision = jnp.moveaxis(matrix, -1, 0) + jnp.diag(freedom(patch, prior, count))
     factor = jnp.linalg.cholesky(precision)
     centre = fits.reshape(size, -1).T
     each = normal.reshape(size, len(centre), -1).swapaxes(0, 1)

@@ -12,7 +12,7 @@ from distax.fitting.decision import decide
 from distax.fitting.patch import Patch, cut, lanes_last, rows_first, window_width
 from distax.fitting.refine import TRUSTED_MISFIT
 from distax.fitting.sampler import Effort, Noise, draw_noise, sample_posterior
-from distax.imaging.scenes import PlacementLaw
+from distax.imaging.scenes import ScenePrior
 from distax.imaging.sensor import Sensor
 from distax.imaging.targets import Targets
 from distax.runtime.batching import in_batches, inference_batch
@@ -23,14 +23,14 @@ def posterior(
     images: Float[Array | np.ndarray, "N height width"],
     fitted: Targets,
     sensor: Sensor,
-    law: PlacementLaw,
+    prior: ScenePrior,
     effort: Effort,
     seed: int,
 ) -> Targets:
     """Targets `[N, K]` that maximise the expected number of hits under the posterior.
 
     Images are sampled together with those of the same count, and an answer depends on its image,
-    the seed and the settings alone. Where the law rules out every scene that comes near to
+    the seed and the settings alone. Where the prior rules out every scene that comes near to
     explaining an image, the answer of `fitted` stays and is not to be trusted.
 
     Args:
@@ -38,17 +38,17 @@ def posterior(
       fitted: their targets by `refine`: the counts, and how well the imaging model explains them.
         Where it does not, the noise is taken to be as large as the misfit says.
       sensor: whose images they are.
-      law: the prior.
+      prior: the prior.
       effort: how hard the sampler works.
       seed: of its random numbers.
     """
-    look = partial(_cut, sensor=sensor, law=law)
+    look = partial(_cut, sensor=sensor, prior=prior)
     windows = in_batches(look, np.asarray(images), inference_batch())
-    return posterior_of_windows(windows, fitted, sensor, law, effort, seed)
+    return posterior_of_windows(windows, fitted, sensor, prior, effort, seed)
 
 
 def posterior_of_windows(
-    windows: Patch, fitted: Targets, sensor: Sensor, law: PlacementLaw, effort: Effort, seed: int
+    windows: Patch, fitted: Targets, sensor: Sensor, prior: ScenePrior, effort: Effort, seed: int
 ) -> Targets:
     """What `posterior` does, for windows that are cut already (see `patch.rows_first`)."""
     answer = jax.tree.map(np.array, fitted)
@@ -56,7 +56,7 @@ def posterior_of_windows(
     for count in sorted(set(np.asarray(fitted.count).tolist()) - {0}):
         chosen = np.flatnonzero(np.asarray(fitted.count) == count)
         noise = draw_noise(jax.random.key(seed), count, effort)
-        sample = partial(_sample, noise=noise, sensor=sensor, law=law)
+        sample = partial(_sample, noise=noise, sensor=sensor, prior=prior)
         rows = jax.tree.map(partial(_rows, chosen), (windows, misfit))
         found = in_batches(sample, rows, _images_at_once())
         sampled = np.isfinite(found.position).all(axis=(1, 2))
@@ -75,9 +75,9 @@ def _rows(chosen: np.ndarray, leaf: Array | np.ndarray) -> np.ndarray:
     return np.asarray(leaf)[chosen]
 
 
-@partial(jax.jit, static_argnames=("sensor", "law"))
-def _cut(images: Float[Array, "N height width"], sensor: Sensor, law: PlacementLaw) -> Patch:
-    return rows_first(cut(images, sensor, law))
+@partial(jax.jit, static_argnames=("sensor", "prior"))
+def _cut(images: Float[Array, "N height width"], sensor: Sensor, prior: ScenePrior) -> Patch:
+    return rows_first(cut(images, sensor, prior))
 
 
 _MOVED_TOGETHER = 64
@@ -94,22 +94,22 @@ _SAMPLED = (
 )
 
 
-@partial(jax.jit, static_argnames=("sensor", "law"))
+@partial(jax.jit, static_argnames=("sensor", "prior"))
 @exact_products
 def _sample(
     rows: tuple[Patch, Float[Array, " N"]],
     noise: Noise,
     sensor: Sensor,
-    law: PlacementLaw,
+    prior: ScenePrior,
 ) -> Targets:
     patch, misfit = lanes_last(rows[0]), rows[1]
     excess = jnp.where(misfit > TRUSTED_MISFIT, misfit**2 - 1, 0.0)
     patch = replace(patch, variance=patch.variance + excess * (patch.variance + patch.rounding))
-    width = window_width(sensor, law)
+    width = window_width(sensor, prior)
 
     def one(patch_of_image: Patch) -> Targets:
         single = jax.tree.map(lambda leaf: leaf[..., None], patch_of_image)
-        scenes = sample_posterior(single, noise, law, width, sensor.psf)
+        scenes = sample_posterior(single, noise, prior, width, sensor.psf)
         position = jnp.moveaxis(scenes[:, :2], -1, 0) + single.origin[:, 0]
         return decide(position, scenes[:, 2].T)
 

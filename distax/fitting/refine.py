@@ -11,7 +11,7 @@ from distax.fitting.fits import BestFit, Search, best_fit
 from distax.fitting.likelihood import residual_and_weight
 from distax.fitting.patch import Patch, cut, window_width
 from distax.imaging.gaussian import disc_probability, disc_radius
-from distax.imaging.scenes import PlacementLaw
+from distax.imaging.scenes import ScenePrior
 from distax.imaging.sensor import Sensor
 from distax.imaging.targets import CREDIBLE_LEVELS, Targets
 from distax.metrics import RADII
@@ -25,16 +25,16 @@ TRUSTED_COUNT = 0.9
 """Least probability of a count that is to be relied upon."""
 
 
-@partial(jax.jit, static_argnames=("sensor", "law", "search"))
+@partial(jax.jit, static_argnames=("sensor", "prior", "search"))
 def refine(
     images: Float[Array, "N height width"],
     sensor: Sensor,
-    law: PlacementLaw,
+    prior: ScenePrior,
     search: Search = Search(),
 ) -> Targets:
-    """Targets `[N, K]` by damped least squares, the count by evidence; K is the law's largest.
+    """Targets `[N, K]` by damped least squares, the count by evidence; K is the prior's largest.
 
-    Every count from the law's smallest to its largest, and none at all, is fitted to every image.
+    Every count from the prior's smallest to its largest, and none at all, is fitted to every image.
     Each fit's evidence is its likelihood times the share of the prior that its Gaussian covers;
     the count with the largest wins. Where no pixel around the blob can be read there are none, and
     the answer is not to be trusted. Position errors are the Gaussian's, widened by the misfit
@@ -46,19 +46,19 @@ def refine(
     batches = filled.reshape(-1, size, *images.shape[1:])
 
     def answer(batch: Array) -> Targets:
-        return refine_patch(cut(batch, sensor, law), sensor, law, search)
+        return refine_patch(cut(batch, sensor, prior), sensor, prior, search)
 
     found = jax.lax.map(answer, batches)
     return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[: len(images)], found)
 
 
 def refine_patch(
-    patch: Patch, sensor: Sensor, law: PlacementLaw, search: Search = Search()
+    patch: Patch, sensor: Sensor, prior: ScenePrior, search: Search = Search()
 ) -> Targets:
     """What `refine` does, for windows that are cut already and all at once: Targets `[N, K]`."""
-    width = window_width(sensor, law)
-    counts = range(law.min_targets, law.max_targets + 1)
-    fits = [best_fit(patch, count, law, search, width, sensor.psf) for count in counts]
+    width = window_width(sensor, prior)
+    counts = range(prior.min_targets, prior.max_targets + 1)
+    fits = [best_fit(patch, count, prior, search, width, sensor.psf) for count in counts]
     residual, weight = residual_and_weight(jnp.zeros_like(patch.counts), patch, 0.0)
     nothing = -0.5 * jnp.sum(weight * residual**2, axis=0)
     # Of pixels that say nothing the prior alone would make as many targets as there may be.
@@ -67,7 +67,7 @@ def refine_patch(
     evidence = jnp.stack([nothing, *weighed])
     winner = jnp.argmax(evidence, axis=0)
     padded = jax.tree.map(
-        lambda *leaves: jnp.stack(leaves), *(_answer(fit, patch, law.max_targets) for fit in fits)
+        lambda *leaves: jnp.stack(leaves), *(_answer(fit, patch, prior.max_targets) for fit in fits)
     )
     best = jnp.maximum(winner - 1, 0)
     answer = jax.tree.map(lambda leaf: leaf[best, jnp.arange(len(best))], padded)

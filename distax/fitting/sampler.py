@@ -22,7 +22,7 @@ from distax.fitting.patch import Patch
 from distax.fitting.population import FIRST_DRAWS, effective_size, first_draws, resample
 from distax.fitting.prior import log_prior
 from distax.imaging.psf import Psf
-from distax.imaging.scenes import PlacementLaw
+from distax.imaging.scenes import ScenePrior
 from distax.runtime.errors import DistaxError, check_positive
 from distax.runtime.pytree import pytree
 
@@ -96,16 +96,16 @@ def draw_noise(key: PRNGKeyArray, count: int, effort: Effort) -> Noise:
 
 
 def sample_posterior(
-    patch: Patch, noise: Noise, law: PlacementLaw, width: int, psf: Psf
+    patch: Patch, noise: Noise, prior: ScenePrior, width: int, psf: Psf
 ) -> Float[Array, "K 3 N"]:
     """Equally likely draws from the posterior of the scene in one image (a patch of one lane).
 
-    The number of targets is that which the noise was drawn for. The draws are NaN where the law
+    The number of targets is that which the noise was drawn for. The draws are NaN where the prior
     allows none of the first ones.
     """
     particles = noise.proposals.shape[3]
     blurs = relative_noise(patch) * jnp.geomspace(_FIRST_BLUR, _LAST_BLUR, len(noise.resampling))
-    move = partial(move_all, patch=patch, law=law, width=width, psf=psf)
+    move = partial(move_all, patch=patch, prior=prior, width=width, psf=psf)
 
     def explain(scenes: Array, blur: Array) -> Float[Array, " N"]:
         return log_likelihood(image_of(scenes, width, psf), patch, blur)
@@ -123,8 +123,8 @@ def sample_posterior(
         scenes = scenes[:, :, jnp.where(uneven, drawn, jnp.arange(particles))]
         return (scenes, jnp.where(uneven, 0.0, log_weight)), None
 
-    drawn, log_density = first_draws(patch, noise.first, blurs[0], law, width, psf)
-    first_weight = log_prior(drawn, patch, law) + explain(drawn, blurs[0]) - log_density
+    drawn, log_density = first_draws(patch, noise.first, blurs[0], prior, width, psf)
+    first_weight = log_prior(drawn, patch, prior) + explain(drawn, blurs[0]) - log_density
     chosen = resample(first_weight, jnp.array(0.5), particles)
     start = (drawn[:, :, chosen], jnp.zeros(particles))
     next_blurs = jnp.append(blurs[1:], blurs[-1])

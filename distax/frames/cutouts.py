@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 
 from distax.fitting.patch import ROUNDING_VARIANCE, Patch, window_width
 from distax.frames.blobs import psf_line
-from distax.imaging.scenes import PlacementLaw
+from distax.imaging.scenes import ScenePrior
 from distax.imaging.sensor import HALF_STEP, Sensor
 from distax.runtime.pytree import pytree
 
@@ -132,13 +132,13 @@ def local_level(cutouts: Cutouts, width: int) -> Float[np.ndarray, " B"]:
     return median * np.clip(share, 0.0, 1.0)
 
 
-def blob_flux(cutouts: Cutouts, sensor: Sensor, law: PlacementLaw) -> Float[np.ndarray, " B"]:
+def blob_flux(cutouts: Cutouts, sensor: Sensor, prior: ScenePrior) -> Float[np.ndarray, " B"]:
     """About how many counts each blob emits, also where pixels are bad or clipped.
 
-    The flux of the PSF, widened by targets anywhere in the law's square, that fits the known and
+    The flux of the PSF, widened by targets anywhere in the prior's square, that fits the known and
     unclipped pixels best; one standard deviation of it at least.
     """
-    wide = (math.sqrt(sigma**2 + law.cluster**2 / 12) for sigma in sensor.sigmas)
+    wide = (math.sqrt(sigma**2 + prior.cluster**2 / 12) for sigma in sensor.sigmas)
     side = cutouts.counts.shape[-1]
     shape = np.outer(*(_middle(psf_line(sigma), side) for sigma in wide))
     said = np.isfinite(cutouts.counts) & ~cutouts.clipped
@@ -157,7 +157,7 @@ def _middle(line: np.ndarray, width: int) -> np.ndarray:
 
 
 def patches(
-    cutouts: Cutouts, unit: Float[np.ndarray, " B"], sensor: Sensor, law: PlacementLaw
+    cutouts: Cutouts, unit: Float[np.ndarray, " B"], sensor: Sensor, prior: ScenePrior
 ) -> Patch:
     """What an estimator is given: the windows' middles, one a lane, each in a unit of its own.
 
@@ -165,15 +165,15 @@ def patches(
       cutouts: the windows, their local level subtracted.
       unit: counts that one of the estimator's stands for.
       sensor: its digitiser and shot noise.
-      law: in the estimator's counts, for an image of the windows' size.
+      prior: in the estimator's counts, for an image of the windows' size.
     """
-    core = cutouts.middle(window_width(sensor, law))
+    core = cutouts.middle(window_width(sensor, prior))
     known = np.isfinite(core.counts)
     counts = np.where(known, core.counts, 0.0)
     rounding = 0.0 if sensor.bit_depth is None else ROUNDING_VARIANCE
     variance = core.noise**2
-    if sensor.electrons_per_count is not None:
-        variance = variance + np.maximum(counts, 0.0) / sensor.electrons_per_count
+    if sensor.gain is not None:
+        variance = variance + np.maximum(counts, 0.0) / sensor.gain
     edge = HALF_STEP if rounding else _REAL_STEP * core.noise
 
     def lanes(pixels: np.ndarray) -> jnp.ndarray:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from distax.imaging.scenes import PlacementLaw, sample
+from distax.imaging.scenes import ScenePrior, sample
 from distax.imaging.sensor import Sensor, expose, render
 from distax.imaging.targets import Targets
 from distax.runtime.errors import DistaxError, check_not_negative, check_positive
@@ -26,8 +26,8 @@ class FrameScene:
 
     Attributes:
       height, width: of the frame in pixels.
-      clusters: groups of close targets, each by `law`, at least eight pixels apart.
-      law: their counts, distances and intensities.
+      clusters: groups of close targets, each by `prior`, at least eight pixels apart.
+      prior: their counts, distances and intensities.
       stars: targets that are alone.
       star_intensity: bounds in counts of a star's intensity, uniform in its logarithm.
       gradient: counts by which the background rises from the first corner to the last.
@@ -41,7 +41,7 @@ class FrameScene:
     height: int = 512
     width: int = 640
     clusters: int = 100
-    law: PlacementLaw = PlacementLaw()
+    prior: ScenePrior = ScenePrior()
     stars: int = 30
     star_intensity: tuple[float, float] = (50.0, 5000.0)
     gradient: float = 20.0
@@ -66,7 +66,7 @@ class FrameScene:
             )
 
 
-FRAME_SENSOR = Sensor(full_well=None, bit_depth=None, read_noise=2.0, background=100.0)
+FRAME_SENSOR = Sensor(saturation=None, bit_depth=None, read_noise=2.0, background=100.0)
 """The camera of simulated frames, if no other is named."""
 
 
@@ -96,7 +96,7 @@ def simulate_frame(
     sensor = replace(sensor, height=scene.height, width=scene.width)
     place_key, cluster_key, star_key, noise_key, bad_key = jax.random.split(threefry(key), 5)
     hosts = _hosts(place_key, scene)
-    clusters = sample(cluster_key, scene.clusters, scene.law.at_origin)
+    clusters = sample(cluster_key, scene.clusters, scene.prior.at_origin)
     position = clusters.position + hosts[: scene.clusters, None]
     offset_key, flux_key = jax.random.split(star_key)
     star = hosts[scene.clusters :] + jax.random.uniform(offset_key, (scene.stars, 2)) - 0.5

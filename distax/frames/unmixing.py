@@ -26,10 +26,10 @@ from distax.frames.cutouts import (
     patches,
     without_neighbours,
 )
-from distax.frames.law import FrameLaw
 from distax.frames.merging import duplicates, flags_of_windows, in_frame, near_degenerate
+from distax.frames.prior import FramePrior
 from distax.frames.targets import Flag, FrameTargets
-from distax.imaging.scenes import PlacementLaw
+from distax.imaging.scenes import ScenePrior
 from distax.imaging.sensor import Sensor
 from distax.imaging.targets import Targets
 from distax.io.frames import Pixels
@@ -64,11 +64,11 @@ class FrameUnmixer:
     with the better score is kept.
 
     Attributes:
-      sensor: sigma, full well, bit depth and gain of the camera; its height, width and background
+      sensor: sigma, saturation, bit depth and gain of the camera; its height, width and background
         are not used. A read noise of zero stands for the noise that is measured in the frame;
         another, with the shot noise of the background's level where the gain is known, is taken
         for the noise of the background everywhere.
-      law: what is known of a blob's targets.
+      prior: what is known of a blob's targets.
       method: "refine", the best least-squares fit, or "posterior", which samples it: see `Unmixer`.
       false_blobs: how many blobs a frame of pure noise has on average; sets the threshold, see
         `blobs.false_blobs`.
@@ -81,8 +81,8 @@ class FrameUnmixer:
       DistaxError: an unknown method, or a value out of range.
     """
 
-    sensor: Sensor = Sensor(full_well=None, bit_depth=None)
-    law: FrameLaw = FrameLaw()
+    sensor: Sensor = Sensor(saturation=None, bit_depth=None)
+    prior: FramePrior = FramePrior()
     method: str = "refine"
     false_blobs: float = 0.01
     box: int = 64
@@ -131,7 +131,7 @@ class FrameUnmixer:
 
     def _reach(self, sensor: Sensor) -> int:
         """Width in pixels of what is fitted around a blob."""
-        return window_width(sensor, self.law.placement(sensor))
+        return window_width(sensor, self.prior.placement(sensor))
 
     def _noise_in(self, background: Background, band: Band) -> Float[np.ndarray, "rows width"]:
         if self._noise_known:
@@ -141,7 +141,7 @@ class FrameUnmixer:
 
     def _stated_noise(self, level: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
         """Standard deviation of the background at a level, both in counts, by the sensor."""
-        gain, rounds = self.sensor.electrons_per_count, self.sensor.bit_depth is not None
+        gain, rounds = self.sensor.gain, self.sensor.bit_depth is not None
         shot = 0 * level if gain is None else np.maximum(level, 0.0) / gain
         variance = self.sensor.read_noise**2 + shot
         return np.sqrt(np.maximum(variance, ROUNDING_VARIANCE) if rounds else variance)
@@ -183,8 +183,8 @@ class FrameUnmixer:
         self, pixels: Pixels, background: Background, threshold: float
     ) -> Iterator[Cutouts]:
         """The windows around the blobs of each band."""
-        window, law = self.window, self.law.placement(self.window)
-        reach = max(1, round(law.cluster))
+        window, prior = self.window, self.prior.placement(self.window)
+        reach = max(1, round(prior.cluster))
         margin = len(psf_line(max(window.sigmas))) // 2 + max(reach, window.height // 2)
         rows = self.rows_at_once or max(1, _PIXELS_AT_ONCE // background.shape[1])
         for band in bands(background.shape, rows, margin):
@@ -202,14 +202,14 @@ class FrameUnmixer:
 
     def _unmix(self, cutouts: Cutouts, background: Background, threshold: float) -> FrameTargets:
         window = self.window
-        law, width = self.law.placement(window), self._reach(window)
+        prior, width = self.prior.placement(window), self._reach(window)
         cutouts, taken = without_neighbours(cutouts)
         level = local_level(cutouts, width)
         cutouts = replace(cutouts, counts=cutouts.counts - level[:, None, None])
-        unit = self.law.unit(blob_flux(cutouts, window, law))
-        found = self._fit(patches(cutouts, unit, self.sensor, law), window, law)
+        unit = self.prior.unit(blob_flux(cutouts, window, prior))
+        found = self._fit(patches(cutouts, unit, self.sensor, prior), window, prior)
         targets, blob = in_frame(found, cutouts.corner, unit)
-        kept = np.flatnonzero(~duplicates(targets, blob, law.min_distance))
+        kept = np.flatnonzero(~duplicates(targets, blob, prior.min_distance))
         targets, blob = jax.tree.map(lambda leaf: leaf[kept], (targets, blob))
         of_window = flags_of_windows(cutouts.middle(width), middle(taken, width), found.trusted)
         degenerate = np.where(near_degenerate(targets, blob), int(Flag.NEAR_DEGENERATE), 0)
@@ -225,7 +225,7 @@ class FrameUnmixer:
             threshold=threshold,
         )
 
-    def _fit(self, patch: Patch, window: Sensor, law: PlacementLaw) -> Targets:
+    def _fit(self, patch: Patch, window: Sensor, prior: ScenePrior) -> Targets:
         """The method's answers to windows, in window coordinates and scaled counts."""
         blobs = patch.origin.shape[-1]
         missing = -blobs % _BLOBS_AT_ONCE if blobs else _BLOBS_AT_ONCE
@@ -233,17 +233,17 @@ class FrameUnmixer:
             lambda leaf: np.pad(leaf, [(0, missing)] + [(0, 0)] * (leaf.ndim - 1)),
             rows_first(patch),
         )
-        fit = partial(_refined, sensor=window, law=law)
+        fit = partial(_refined, sensor=window, prior=prior)
         fitted = in_batches(fit, rows, _BLOBS_AT_ONCE)
         rows, fitted = jax.tree.map(lambda leaf: leaf[:blobs], (rows, fitted))
         if self.method == "refine":
             return fitted
-        return posterior_of_windows(rows, fitted, window, law, self.effort, self.seed)
+        return posterior_of_windows(rows, fitted, window, prior, self.effort, self.seed)
 
 
-@partial(jax.jit, static_argnames=("sensor", "law"))
-def _refined(rows: Patch, sensor: Sensor, law: PlacementLaw) -> Targets:
-    return refine_patch(lanes_last(rows), sensor, law)
+@partial(jax.jit, static_argnames=("sensor", "prior"))
+def _refined(rows: Patch, sensor: Sensor, prior: ScenePrior) -> Targets:
+    return refine_patch(lanes_last(rows), sensor, prior)
 
 
 def _checked_shape(pixels: Pixels) -> tuple[int, int]:

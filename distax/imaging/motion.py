@@ -8,19 +8,19 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, PRNGKeyArray
 
-from distax.imaging.scenes import PlacementLaw, sample_each, scene_keys
+from distax.imaging.scenes import ScenePrior, sample_each, scene_keys
 from distax.imaging.sensor import Sensor, expose, render
 from distax.imaging.targets import Targets, make_targets
 from distax.runtime.errors import DistaxError, check_not_negative, check_positive
 
 
 @dataclass(frozen=True)
-class MotionLaw:
+class MotionPrior:
     """How the targets of a sequence move; where they start, `placement` says.
 
     The group has one velocity and one acceleration, and each target a velocity of its own beside
     the group's, all constant and uniform over discs. So targets share a host pixel in the first
-    frame only, and may pass each other: the placement law's separation holds there alone. Of all
+    frame only, and may pass each other: the scene prior's separation holds there alone. Of all
     such motions only those occur in which no target comes nearer to the image's edge than `margin`
     in any frame. Intensities do not change.
 
@@ -41,7 +41,7 @@ class MotionLaw:
         motions so large that a group might have nowhere to go.
     """
 
-    placement: PlacementLaw = field(default_factory=PlacementLaw)
+    placement: ScenePrior = field(default_factory=ScenePrior)
     frames: int = 20
     speed: float = 0.2
     drift: float = 0.02
@@ -52,13 +52,13 @@ class MotionLaw:
         check_positive(frames=self.frames)
         check_not_negative(speed=self.speed, drift=self.drift)
         check_not_negative(acceleration=self.acceleration, margin=self.margin)
-        law = self.placement
-        if self.margin > law.border + (1 - law.cluster) / 2:
+        prior = self.placement
+        if self.margin > prior.border + (1 - prior.cluster) / 2:
             raise DistaxError(
                 f"targets may start nearer than {self.margin} px to the image's edge; lower margin "
-                "or raise the placement law's border"
+                "or raise the scene prior's border"
             )
-        room = min(law.height, law.width) - 2 * self.margin - law.cluster
+        room = min(prior.height, prior.width) - 2 * self.margin - prior.cluster
         if 2 * self.reach > room:
             raise DistaxError(
                 f"targets may move {self.reach:.2f} px in {self.frames} frames, more than half of "
@@ -72,8 +72,8 @@ class MotionLaw:
         return (self.speed + self.drift) * steps + self.acceleration * steps**2 / 2
 
     @property
-    def frame_law(self) -> PlacementLaw:
-        """What is known of a single frame: a placement law that every frame obeys.
+    def frame_prior(self) -> ScenePrior:
+        """What is known of a single frame: a scene prior that every frame obeys.
 
         Its square holds the group wherever it has come to, half a pixel more to each side because
         the group need not be centred on a pixel, and keeps no distance between targets.
@@ -83,19 +83,19 @@ class MotionLaw:
 
 
 @partial(jax.jit, static_argnums=(1, 2))
-def sample(key: PRNGKeyArray, count: int, law: MotionLaw = MotionLaw()) -> Targets:
+def sample(key: PRNGKeyArray, count: int, prior: MotionPrior = MotionPrior()) -> Targets:
     """`count` random sequences, each a function of `key` and its index alone.
 
     Returns:
-      Targets `[count, law.frames, law.placement.max_targets]`; a slot is the same target in every
-      frame.
+      Targets `[count, prior.frames, prior.placement.max_targets]`; a slot is the same target in
+      every frame.
     """
     start_keys, motion_keys = jnp.moveaxis(jax.vmap(jax.random.split)(scene_keys(key, count)), 1, 0)
-    start = sample_each(start_keys, law.placement)
-    path = jax.vmap(partial(_path, law=law))(motion_keys, start)
+    start = sample_each(start_keys, prior.placement)
+    path = jax.vmap(partial(_path, prior=prior))(motion_keys, start)
 
     def through(leaf: Array | np.ndarray) -> Array:
-        return jnp.broadcast_to(leaf[:, None], (count, law.frames, *leaf.shape[1:]))
+        return jnp.broadcast_to(leaf[:, None], (count, prior.frames, *leaf.shape[1:]))
 
     mask = through(start.mask)
     position = jnp.where(mask[..., None], start.position[:, None] + path, 0.0)
@@ -107,24 +107,24 @@ def simulate(
     key: PRNGKeyArray,
     count: int,
     sensor: Sensor = Sensor(),
-    law: MotionLaw = MotionLaw(),
-) -> tuple[Float[Array, "{count} {law.frames} {sensor.height} {sensor.width}"], Targets]:
+    prior: MotionPrior = MotionPrior(),
+) -> tuple[Float[Array, "{count} {prior.frames} {sensor.height} {sensor.width}"], Targets]:
     """`count` random sequences as the sensor delivers them, and their targets."""
     sequence_key, noise_key = jax.random.split(key)
-    targets = sample(sequence_key, count, law)
+    targets = sample(sequence_key, count, prior)
     return expose(noise_key, render(targets, sensor), sensor), targets
 
 
-def _path(key: Key[Array, ""], start: Targets, law: MotionLaw) -> Float[Array, "T K 2"]:
+def _path(key: Key[Array, ""], start: Targets, prior: MotionPrior) -> Float[Array, "T K 2"]:
     """Displacements of one sequence's targets since the first frame, by rejection."""
-    time = jnp.arange(law.frames, dtype=float)[:, None, None]
-    low = law.margin - 0.5
-    high = jnp.array([law.placement.height, law.placement.width]) - 0.5 - law.margin
+    time = jnp.arange(prior.frames, dtype=float)[:, None, None]
+    low = prior.margin - 0.5
+    high = jnp.array([prior.placement.height, prior.placement.width]) - 0.5 - prior.margin
 
     def draw(key: Key[Array, ""]) -> Float[Array, "T K 2"]:
-        group, acceleration, *own = _in_disc(key, 2 + law.placement.max_targets)
-        velocity = law.speed * group + law.drift * jnp.stack(own)
-        return velocity * time + law.acceleration * acceleration * time**2 / 2
+        group, acceleration, *own = _in_disc(key, 2 + prior.placement.max_targets)
+        velocity = prior.speed * group + prior.drift * jnp.stack(own)
+        return velocity * time + prior.acceleration * acceleration * time**2 / 2
 
     def leaves(state: tuple[Array, Array]) -> Array:
         position = start.position + state[1]

@@ -1,4 +1,4 @@
-"""Random scenes: CSIST-100K's placement law, sampled on the device from a key."""
+"""Random scenes: CSIST-100K's scene prior, sampled on the device from a key."""
 
 import math
 from dataclasses import dataclass, replace
@@ -22,7 +22,7 @@ _QUEUE = 16
 
 
 @dataclass(frozen=True)
-class PlacementLaw:
+class ScenePrior:
     """How many targets a scene has, where they lie and how bright they are.
 
     The defaults are CSIST-100K's. The number of targets is uniform between its bounds; all lie
@@ -70,7 +70,7 @@ class PlacementLaw:
         if not (self.separation >= 0 and self.border >= 0):
             raise DistaxError("separation and border must not be negative")
         if self.max_targets < self.min_targets or self.max_intensity < self.min_intensity:
-            raise DistaxError("an upper bound of the placement law lies below its lower bound")
+            raise DistaxError("an upper bound of the scene prior lies below its lower bound")
         if min(self.height, self.width) <= 2 * self.border:
             raise DistaxError(f"a border of {self.border} px leaves no host pixel in the image")
         # The share of pairs that are too close is exact for one pair; pairs are not independent,
@@ -90,19 +90,19 @@ class PlacementLaw:
         return self.separation * self.rayleigh_unit
 
     @property
-    def at_origin(self) -> "PlacementLaw":
+    def at_origin(self) -> "ScenePrior":
         """The same for an image of one pixel, which is then the host: positions are offsets."""
         return replace(self, height=1, width=1, border=0)
 
 
 @partial(jax.jit, static_argnums=(1, 2))
-def sample(key: PRNGKeyArray, count: int, law: PlacementLaw = PlacementLaw()) -> Targets:
+def sample(key: PRNGKeyArray, count: int, prior: ScenePrior = ScenePrior()) -> Targets:
     """`count` random scenes, each a function of `key` and its index alone.
 
     Returns:
-      Targets `[count, law.max_targets]`.
+      Targets `[count, prior.max_targets]`.
     """
-    return sample_each(scene_keys(key, count), law)
+    return sample_each(scene_keys(key, count), prior)
 
 
 def scene_keys(key: PRNGKeyArray, count: int) -> Key[Array, " {count}"]:
@@ -110,10 +110,10 @@ def scene_keys(key: PRNGKeyArray, count: int) -> Key[Array, " {count}"]:
     return jax.random.split(threefry(key), count)
 
 
-def sample_each(keys: Key[Array, " N"], law: PlacementLaw) -> Targets:
-    """A random scene for each key, whatever the others are: Targets `[N, law.max_targets]`."""
-    drafts = jax.vmap(lambda key: _draft(key, law))(keys)
-    position = _place(drafts, law)
+def sample_each(keys: Key[Array, " N"], prior: ScenePrior) -> Targets:
+    """A random scene for each key, whatever the others are: Targets `[N, prior.max_targets]`."""
+    drafts = jax.vmap(lambda key: _draft(key, prior))(keys)
+    position = _place(drafts, prior)
     return make_targets(
         jnp.where(drafts.mask[..., None], position, 0.0),
         jnp.where(drafts.mask, drafts.intensity, 0.0),
@@ -126,11 +126,11 @@ def simulate(
     key: PRNGKeyArray,
     count: int,
     sensor: Sensor = Sensor(),
-    law: PlacementLaw = PlacementLaw(),
+    prior: ScenePrior = ScenePrior(),
 ) -> tuple[Float[Array, "{count} {sensor.height} {sensor.width}"], Targets]:
     """`count` random scenes as the sensor delivers them, and their targets."""
     scene_key, noise_key = jax.random.split(key)
-    targets = sample(scene_key, count, law)
+    targets = sample(scene_key, count, prior)
     return expose(noise_key, render(targets, sensor), sensor), targets
 
 
@@ -144,19 +144,19 @@ class _Drafts:
     intensity: Float[Array, "*batch K"]
 
 
-def _draft(key: PRNGKeyArray, law: PlacementLaw) -> _Drafts:
+def _draft(key: PRNGKeyArray, prior: ScenePrior) -> _Drafts:
     count_key, host_key, place_key, intensity_key = jax.random.split(key, 4)
-    count = jax.random.randint(count_key, (), law.min_targets, law.max_targets + 1)
-    mask = jnp.arange(law.max_targets) < count
-    size = jnp.array([law.height, law.width])
-    host = jax.random.randint(host_key, (2,), law.border, size - law.border)
+    count = jax.random.randint(count_key, (), prior.min_targets, prior.max_targets + 1)
+    mask = jnp.arange(prior.max_targets) < count
+    size = jnp.array([prior.height, prior.width])
+    host = jax.random.randint(host_key, (2,), prior.border, size - prior.border)
     intensity = jax.random.uniform(
-        intensity_key, mask.shape, minval=law.min_intensity, maxval=law.max_intensity
+        intensity_key, mask.shape, minval=prior.min_intensity, maxval=prior.max_intensity
     )
     return _Drafts(place_key=place_key, host=host, mask=mask, intensity=intensity)
 
 
-def _place(drafts: _Drafts, law: PlacementLaw) -> Float[Array, "N K 2"]:
+def _place(drafts: _Drafts, prior: ScenePrior) -> Float[Array, "N K 2"]:
     """Rejection sampling: whole arrangements are drawn until one keeps the distance.
 
     A scene of five targets needs twenty draws on average and some need two hundred, one of one
@@ -165,7 +165,7 @@ def _place(drafts: _Drafts, law: PlacementLaw) -> Float[Array, "N K 2"]:
     """
     count = len(drafts.mask)
     if count == 0:
-        return jnp.zeros((0, law.max_targets, 2))
+        return jnp.zeros((0, prior.max_targets, 2))
     length = min(_QUEUE, count)
     index = jnp.arange(-(-count // length) * length).reshape(-1, length) % count
     queues = jax.tree.map(lambda leaf: leaf[index], drafts)
@@ -181,21 +181,21 @@ def _place(drafts: _Drafts, law: PlacementLaw) -> Float[Array, "N K 2"]:
         head, key, placed = state
         key, draw_key = jnp.moveaxis(jax.vmap(jax.random.split)(key), 1, 0)
         offset = jax.vmap(
-            lambda key: jax.random.uniform(key, (law.max_targets, 2), minval=-0.5, maxval=0.5)
+            lambda key: jax.random.uniform(key, (prior.max_targets, 2), minval=-0.5, maxval=0.5)
         )(draw_key)
-        position = first(queues.host, head)[:, None] + law.cluster * offset
+        position = first(queues.host, head)[:, None] + prior.cluster * offset
         distances = jax.vmap(_pair_distances)(position, first(queues.mask, head))
-        done = jnp.all(distances >= law.min_distance, axis=-1)
+        done = jnp.all(distances >= prior.min_distance, axis=-1)
         # The last arrangement written is the one that keeps the distance.
         placed = placed.at[lanes, head].set(position, mode="drop")
         head += done
         return head, jnp.where(done, first(queues.place_key, head), key), placed
 
     start = jnp.zeros(len(lanes), jnp.int32)
-    placed = jnp.zeros((*index.shape, law.max_targets, 2))
+    placed = jnp.zeros((*index.shape, prior.max_targets, 2))
     state = start, first(queues.place_key, start), placed
     placed = jax.lax.while_loop(unfinished, draw, state)[2]
-    return placed.reshape(-1, law.max_targets, 2)[:count]
+    return placed.reshape(-1, prior.max_targets, 2)[:count]
 
 
 def _pair_distances(

@@ -38,27 +38,27 @@ class Sensor:
       height, width: image size in pixels.
       sigma: standard deviation of the Gaussian PSF in pixels; of an elongated one two, by which
         it spreads over rows and over columns.
-      full_well: counts at which a pixel clips; None if it never does.
+      saturation: counts at which a pixel clips; None if it never does.
       bit_depth: bits of the digitiser, which rounds to 0 .. 2**bit_depth - 1; None keeps reals.
       read_noise: standard deviation of the read noise in counts.
-      electrons_per_count: gain that sets the (Poisson) shot noise; None for no shot noise.
+      gain: gain that sets the (Poisson) shot noise; None for no shot noise.
       background: level in counts that every pixel receives besides the targets.
       measured_psf: what stands for the Gaussian, if the PSF is none; sigma, which is not derived
         from it, should then be the width of the Gaussian most like it: the sizes of windows and
         clusters follow from that.
 
     Raises:
-      DistaxError: a size, sigma, full well, bit depth or gain that is not positive, a negative
+      DistaxError: a size, sigma, saturation, bit depth or gain that is not positive, a negative
         noise or background, or a background at which every pixel clips.
     """
 
     height: int = 11
     width: int = 11
     sigma: float | tuple[float, float] = 0.5
-    full_well: float | None = 255.0
+    saturation: float | None = 255.0
     bit_depth: int | None = 8
     read_noise: float = 0.0
-    electrons_per_count: float | None = None
+    gain: float | None = None
     background: float = 0.0
     measured_psf: MeasuredPsf | None = None
 
@@ -70,7 +70,7 @@ class Sensor:
         for sigma in self.sigma if isinstance(self.sigma, tuple) else (self.sigma,):
             check_finite(sigma=sigma)
             check_positive(sigma=sigma)
-        for name in ("full_well", "bit_depth", "electrons_per_count"):
+        for name in ("saturation", "bit_depth", "gain"):
             if (value := getattr(self, name)) is not None:
                 check_positive(**{name: value})
         check_finite(read_noise=self.read_noise, background=self.background)
@@ -100,7 +100,7 @@ class Sensor:
     def white(self) -> float:
         """The largest count the sensor can deliver (infinite for an ideal one)."""
         digital = math.inf if self.bit_depth is None else 2.0**self.bit_depth - 1
-        return min(digital, math.inf if self.full_well is None else self.full_well)
+        return min(digital, math.inf if self.saturation is None else self.saturation)
 
     @property
     def half_step(self) -> float:
@@ -110,7 +110,7 @@ class Sensor:
         """
         if self.bit_depth is not None:
             return HALF_STEP
-        shot = self.background / (self.electrons_per_count or math.inf)
+        shot = self.background / (self.gain or math.inf)
         noise = math.sqrt(self.read_noise**2 + shot)
         return min(_REAL_HALF_STEP, _REAL_SHARE * noise) if noise > 0 else _REAL_HALF_STEP
 
@@ -126,9 +126,9 @@ class Sensor:
           level: expected counts, the background included.
         """
         read = self.read_noise**2
-        if self.electrons_per_count is None:
+        if self.gain is None:
             return jnp.full_like(level, read)
-        return read + jnp.maximum(level, 0.0) / self.electrons_per_count
+        return read + jnp.maximum(level, 0.0) / self.gain
 
     def sampling_matrix(self, factor: int) -> Float[Array, "pixels nodes"]:
         """Φ: the image (row-major pixels) of a unit target at each node of the sub-pixel grid.
@@ -191,10 +191,10 @@ def expose(
     """
     shot_key, read_key = jax.random.split(key)
     frames = images + sensor.background
-    if sensor.electrons_per_count is not None:
-        rate = jnp.maximum(frames, 0.0) * sensor.electrons_per_count
+    if sensor.gain is not None:
+        rate = jnp.maximum(frames, 0.0) * sensor.gain
         electrons = jax.random.poisson(threefry(shot_key), rate)
-        frames = electrons.astype(images.dtype) / sensor.electrons_per_count
+        frames = electrons.astype(images.dtype) / sensor.gain
     if sensor.read_noise > 0:
         frames += sensor.read_noise * jax.random.normal(read_key, frames.shape, frames.dtype)
     frames = jnp.minimum(frames, sensor.white)

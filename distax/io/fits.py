@@ -35,7 +35,7 @@ def open_fits(path: Path, extension: str | None = None) -> Iterator[Frame]:
             unit=str(hdu.header.get("BUNIT", primary.get("BUNIT", ""))).strip(),
             sky=sky,
             wcs=wcs,
-            clips_at=float(saturation) if isinstance(saturation, int | float) else None,
+            saturation=float(saturation) if isinstance(saturation, int | float) else None,
         )
 
 

@@ -41,14 +41,14 @@ class Frame:
       unit: what the file says its values are in (BUNIT); empty if it does not.
       sky: where on the sky pixels lie; None without celestial coordinates.
       wcs: FITS keywords that say the same.
-      clips_at: value at which a pixel is saturated, if the file says so (SATURATE).
+      saturation: value at which a pixel is saturated, if the file says so (SATURATE).
     """
 
     pixels: Pixels
     unit: str = ""
     sky: Sky | None = None
     wcs: Mapping[str, Any] = field(default_factory=dict)
-    clips_at: float | None = None
+    saturation: float | None = None
 
     @property
     def shape(self) -> tuple[int, int]:

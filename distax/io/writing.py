@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from distax.io.frames import Pixels
-from distax.runtime.files import check_suffix, whole_file
+from distax.runtime.files import atomic_write, check_suffix
 
 SUFFIXES = (".fits", ".npy")
 """Of the formats that can be written."""
@@ -37,7 +37,7 @@ def write_image(
     """
     check_image_path(path)
     write = _write_fits if path.suffix == ".fits" else _write_npy
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         write(temporary, pixels, keywords)
 
 

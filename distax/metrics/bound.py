@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from distax.imaging.psf import responses, slopes
-from distax.imaging.scenes import PlacementLaw
+from distax.imaging.scenes import ScenePrior
 from distax.imaging.sensor import Sensor, render
 from distax.imaging.targets import Targets
 from distax.runtime.errors import DistaxError
@@ -27,11 +27,11 @@ _NARROWEST = 1e-3
 
 def noise_free(sensor: Sensor) -> bool:
     """Whether neither noise nor rounding hides anything, so that there is no bound."""
-    return not (sensor.read_noise or sensor.bit_depth or sensor.electrons_per_count)
+    return not (sensor.read_noise or sensor.bit_depth or sensor.gain)
 
 
 def cramer_rao(
-    targets: Targets, sensor: Sensor, law: PlacementLaw | None = None
+    targets: Targets, sensor: Sensor, prior: ScenePrior | None = None
 ) -> Float[Array, "*batch K 2 2"]:
     """Smallest covariance in px² that an unbiased estimate of each position can have.
 
@@ -43,8 +43,8 @@ def cramer_rao(
     Args:
       targets: the true targets `[..., K]`.
       sensor: the sensor.
-      law: what is known before the image is seen. With it the information of intensities spread
-        over the law's range and positions over its cluster, 12/range² each, is added (van Trees'
+      prior: what is known before the image is seen. With it the information of intensities spread
+        over the prior's range and positions over its cluster, 12/range² each, is added (van Trees'
         bound, at the true parameters instead of on average): without, four targets under a clipped
         pixel have no useful bound.
 
@@ -59,7 +59,7 @@ def cramer_rao(
             "there is no bound for a sensor without noise and rounding; give it a read noise, a "
             "bit depth or a gain"
         )
-    rows = jnp.concatenate([_whitened(targets, sensor), _known_before(targets, law)], axis=-2)
+    rows = jnp.concatenate([_whitened(targets, sensor), _known_before(targets, prior)], axis=-2)
     # J = AᵀA for these rows A. Their QR decomposition spares float32 the squared condition number.
     triangle = jnp.linalg.qr(rows, mode="r")
     identity = jnp.broadcast_to(jnp.eye(triangle.shape[-1]), triangle.shape)
@@ -99,13 +99,13 @@ def _clips_from(sensor: Sensor) -> float:
 
 
 def _known_before(
-    targets: Targets, law: PlacementLaw | None
+    targets: Targets, prior: ScenePrior | None
 ) -> Float[Array, "*batch parameters parameters"]:
-    """Rows that stand for the law; those of padding keep it from making the whole singular."""
+    """Rows that stand for the prior; those of padding keep it from making the whole singular."""
     position = intensity = 0.0
-    if law is not None:
-        position = math.sqrt(12) / law.cluster
-        intensity = math.sqrt(12) / max(law.max_intensity - law.min_intensity, _NARROWEST)
+    if prior is not None:
+        position = math.sqrt(12) / prior.cluster
+        intensity = math.sqrt(12) / max(prior.max_intensity - prior.min_intensity, _NARROWEST)
     relative = intensity * targets.flux
     real = jnp.stack(
         [jnp.full_like(relative, position), jnp.full_like(relative, position), relative], axis=-1

@@ -8,7 +8,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from distax.imaging.grid import THRESHOLD, decode, rasterize
-from distax.imaging.scenes import PlacementLaw
+from distax.imaging.scenes import ScenePrior
 from distax.imaging.sensor import Sensor, check_odd
 from distax.imaging.targets import Targets
 
@@ -38,8 +38,8 @@ class Model(nnx.Module):
     def detect(self, images: Float[Array, "B height width"]) -> Targets:
         """The targets in images in counts."""
 
-    def check_law(self, law: PlacementLaw) -> None:
-        """Raise DistaxError where a law places targets that the model could never report.
+    def check_prior(self, prior: ScenePrior) -> None:
+        """Raise DistaxError where a prior places targets that the model could never report.
 
         A model that takes any scenes, as those on a grid do, leaves this as it is.
         """

@@ -19,7 +19,7 @@ def check_suffix(path: Path, what: str, known: Iterable[str]) -> None:
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """A temporary path to write to, which becomes `path` only if the block succeeds.
 
     Raises:
@@ -43,6 +43,6 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all; see `whole_file`."""
-    with whole_file(path) as temporary:
+    """Write a text file whole or not at all; see `atomic_write`."""
+    with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")

@@ -1,13 +1,13 @@
 """Sequences of frames: simulated, unmixed frame by frame, and tracked through all of them."""
 
-from distax.imaging.motion import MotionLaw, sample, simulate
+from distax.imaging.motion import MotionPrior, sample, simulate
 from distax.tracking.linking import Tracker
 from distax.tracking.scoring import FrameScore, TrackEvaluation, assess_tracks
 from distax.tracking.tracking import Tracks, track, unmix_sequences
 
 __all__ = [
     "FrameScore",
-    "MotionLaw",
+    "MotionPrior",
     "TrackEvaluation",
     "Tracker",
     "Tracks",

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from distax.imaging.motion import MotionLaw
+from distax.imaging.motion import MotionPrior
 from distax.metrics.matching import best_partners
 from distax.runtime.errors import DistaxError, check_not_negative, check_positive
 from distax.runtime.pytree import pytree
@@ -55,13 +55,13 @@ class Tracker:
         check_not_negative(patience=self.patience, rounds=self.rounds)
 
     @classmethod
-    def for_law(cls, law: MotionLaw) -> "Tracker":
-        """What a motion law makes of it: velocities uniform in a disc have half its radius."""
+    def for_prior(cls, prior: MotionPrior) -> "Tracker":
+        """What a motion prior makes of it: velocities uniform in a disc have half its radius."""
         least = cls().acceleration
         return cls(
-            speed=max(law.speed / 2, least),
-            drift=max(law.drift / 2, least),
-            acceleration=max(law.acceleration / 2, least),
+            speed=max(prior.speed / 2, least),
+            drift=max(prior.drift / 2, least),
+            acceleration=max(prior.acceleration / 2, least),
         )
 
     @property

@@ -58,7 +58,7 @@ def unmix_sequences(
     """What an unmixer finds in every frame, each on its own.
 
     Args:
-      unmixer: told of the sensor, and of a law that single frames obey (`MotionLaw.frame_law`).
+      unmixer: made for the sensor and for the prior of single frames (`MotionPrior.frame_prior`).
       frames: raw sequences `[N, T, height, width]` in counts.
 
     Returns:

@@ -33,9 +33,9 @@ def check_trainable(model: Model, config: TrainConfig) -> None:
                 f"the model {name} keeps a random key ({where}), but its answers must be functions "
                 "of the images alone: use rngs in the constructor only, and no dropout"
             )
-    model.check_law(config.law)
-    if isinstance(model, GridModel) and config.threshold >= config.law.max_intensity:
+    model.check_prior(config.prior)
+    if isinstance(model, GridModel) and config.threshold >= config.prior.max_intensity:
         raise DistaxError(
-            f"no target reaches the threshold of {config.threshold:g} counts, as the law's "
-            f"brightest has {config.law.max_intensity:g}; lower the threshold"
+            f"no target reaches the threshold of {config.threshold:g} counts, as the prior's "
+            f"brightest has {config.prior.max_intensity:g}; lower the threshold"
         )

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from distax.imaging.grid import THRESHOLD
-from distax.imaging.scenes import PlacementLaw
+from distax.imaging.scenes import ScenePrior
 from distax.imaging.sensor import Sensor
 from distax.runtime import settings
 from distax.runtime.errors import DistaxError, check_positive
@@ -78,7 +78,7 @@ class TrainConfig:
       seed: seed of the initial parameters, the scenes and their order.
       steps_per_dispatch: steps the devices do before they hear from the host again; None for one
         on CPUs, where XLA's loops are slow, and 50 elsewhere.
-      divide_state: split parameters and the optimiser's state over the devices, which saves
+      shard_state: split parameters and the optimiser's state over the devices, which saves
         memory where a model is large, instead of copying them to each.
       threshold: counts a node of a grid model needs to be reported, in evaluations and, unless
         something else is said, by the trained model.
@@ -95,12 +95,12 @@ class TrainConfig:
     optimizer: OptimizerConfig = OptimizerConfig()
     data: DataConfig = DataConfig()
     sensor: Sensor = Sensor()
-    law: PlacementLaw = PlacementLaw()
+    prior: ScenePrior = ScenePrior()
     steps: int = 312_500
     batch_size: int = 64
     seed: int = 0
     steps_per_dispatch: int | None = None
-    divide_state: bool = False
+    shard_state: bool = False
     threshold: float = THRESHOLD
     log_every: int = 100
     eval_every: int = 1250
@@ -116,10 +116,10 @@ class TrainConfig:
         check_positive(learning_rate=self.optimizer.learning_rate)
         if self.optimizer.clip_norm is not None:
             check_positive(clip_norm=self.optimizer.clip_norm)
-        if (self.law.height, self.law.width) != self.sensor.shape:
+        if (self.prior.height, self.prior.width) != self.sensor.shape:
             raise DistaxError(
-                f"the law places targets in {self.law.height}×{self.law.width} px, the sensor has "
-                f"{self.sensor.height}×{self.sensor.width}; give both the same size"
+                f"the prior is for images of {self.prior.height}×{self.prior.width} px, the sensor "
+                f"has {self.sensor.height}×{self.sensor.width}; give both the same size"
             )
         if self.data.dataset is not None and self.sensor != Sensor():
             raise DistaxError(
@@ -143,7 +143,7 @@ class TrainConfig:
 def from_dict(values: dict[str, Any], where: str) -> TrainConfig:
     """A configuration from plain values; what is absent keeps its default.
 
-    A law whose size is absent is for images of the sensor's size.
+    A prior whose size is absent is for images of the sensor's size.
 
     Args:
       values: nested dictionaries, as `TrainConfig.to_dict` or a TOML file gives them.
@@ -152,16 +152,16 @@ def from_dict(values: dict[str, Any], where: str) -> TrainConfig:
     Raises:
       DistaxError: an unknown key, a value of another type or out of range.
     """
-    return from_plain(TrainConfig, _law_sized(values), where)
+    return from_plain(TrainConfig, _prior_sized(values), where)
 
 
-def _law_sized(values: dict[str, Any]) -> dict[str, Any]:
-    """The values with a law for images of the sensor's size, unless they say another."""
-    sensor, law = values.get("sensor", {}), values.get("law", {})
-    if not isinstance(sensor, dict) or not isinstance(law, dict):
+def _prior_sized(values: dict[str, Any]) -> dict[str, Any]:
+    """The values with a prior for images of the sensor's size, unless they say another."""
+    sensor, prior = values.get("sensor", {}), values.get("prior", {})
+    if not isinstance(sensor, dict) or not isinstance(prior, dict):
         return values
     size = {axis: sensor[axis] for axis in ("height", "width") if axis in sensor}
-    return values | {"law": size | law}
+    return values | {"prior": size | prior}
 
 
 def read_toml(path: Path) -> TrainConfig:

@@ -20,7 +20,7 @@ def make_feed(config: TrainConfig, mesh: Mesh) -> Feed:
     """
     key = _key(config, "batches")
     if config.data.dataset is None:
-        return SimulatedFeed(key, config.batch_size, config.sensor, config.law, mesh)
+        return SimulatedFeed(key, config.batch_size, config.sensor, config.prior, mesh)
 
     from distax.datasets import csist100k
 
@@ -40,7 +40,7 @@ def make_held_out(config: TrainConfig) -> tuple[Float[np.ndarray, "N height widt
     """
     if config.data.dataset is None:
         key = _key(config, "held-out")
-        data = simulate(key, config.eval_images, config.sensor, config.law)
+        data = simulate(key, config.eval_images, config.sensor, config.prior)
     else:
         from distax.datasets import csist100k
 

@@ -16,7 +16,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
-from distax.imaging.scenes import PlacementLaw, sample_each, scene_keys
+from distax.imaging.scenes import ScenePrior, sample_each, scene_keys
 from distax.imaging.sensor import Sensor, expose, render
 from distax.imaging.targets import Targets
 from distax.runtime.errors import DistaxError
@@ -44,30 +44,30 @@ class SimulatedFeed:
     key: PRNGKeyArray
     batch_size: int
     sensor: Sensor
-    law: PlacementLaw
+    prior: ScenePrior
     mesh: Mesh
 
     def batches(self, spans: Sequence[range]) -> Iterator[Batches]:
         """See `Feed`."""
         for span in spans:
             steps = np.arange(span.start, span.stop)
-            yield _simulate(self.key, steps, self.batch_size, self.sensor, self.law, self.mesh)
+            yield _simulate(self.key, steps, self.batch_size, self.sensor, self.prior, self.mesh)
 
 
-@partial(jax.jit, static_argnames=("batch_size", "sensor", "law", "mesh"))
+@partial(jax.jit, static_argnames=("batch_size", "sensor", "prior", "mesh"))
 def _simulate(
     key: PRNGKeyArray,
     steps: Int[Array, " steps"],
     batch_size: int,
     sensor: Sensor,
-    law: PlacementLaw,
+    prior: ScenePrior,
     mesh: Mesh,
 ) -> Batches:
     step_keys = jax.vmap(lambda step: jax.random.split(jax.random.fold_in(key, step)))(steps)
     rows = split(mesh, axis=1)
 
     def place(keys: Key[Array, "steps B"]) -> Targets:
-        targets = sample_each(keys.ravel(), law)
+        targets = sample_each(keys.ravel(), prior)
         return jax.tree.map(lambda leaf: leaf.reshape(*keys.shape, *leaf.shape[1:]), targets)
 
     # Each device places its own scenes: their loop would otherwise wait for all devices each turn.

@@ -99,7 +99,7 @@ def initial_state(config: TrainConfig, mesh: Mesh) -> TrainState:
 
 def abstract_state(config: TrainConfig, mesh: Mesh) -> TrainState:
     """The state's shapes and where it is to lie, at no cost."""
-    return placed(jax.eval_shape(partial(_make_state, config)), mesh, config.divide_state)
+    return placed(jax.eval_shape(partial(_make_state, config)), mesh, config.shard_state)
 
 
 def _make_state(config: TrainConfig) -> TrainState:
@@ -124,7 +124,7 @@ def make_train_steps(
         optimizer=config.optimizer,
         steps=config.steps,
         mesh=mesh,
-        divide_state=config.divide_state,
+        shard_state=config.shard_state,
     )
 
 
@@ -132,7 +132,7 @@ def make_train_steps(
 @partial(
     jax.jit,
     donate_argnames="state",
-    static_argnames=("graphdef", "optimizer", "steps", "mesh", "divide_state"),
+    static_argnames=("graphdef", "optimizer", "steps", "mesh", "shard_state"),
 )
 def _train_steps(
     state: TrainState,
@@ -141,10 +141,10 @@ def _train_steps(
     optimizer: OptimizerConfig,
     steps: int,
     mesh: Mesh,
-    divide_state: bool,
+    shard_state: bool,
 ) -> tuple[TrainState, Float[Array, " steps"]]:
     update = make_optimizer(optimizer, steps).update
-    where = state_shardings(state, mesh, divide_state)
+    where = state_shardings(state, mesh, shard_state)
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Float[Array, ""]]:
         def loss(params: nnx.State) -> tuple[Float[Array, ""], nnx.State]:

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from distax.evaluation import Evaluation
 from distax.imaging.sensor import Sensor, expose, render
 from distax.imaging.targets import Targets
-from distax.runtime.files import check_suffix, whole_file
+from distax.runtime.files import atomic_write, check_suffix
 from distax.viz.overlays import draw_ellipses
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def save_figure(path: Path, figure: "Figure") -> None:
       DistaxError: another suffix, or the file cannot be written.
     """
     check_figure_path(path)
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         figure.savefig(temporary, dpi=120)
 
 
@@ -98,7 +98,7 @@ def noise_free(found: Targets, sensor: Sensor) -> jax.Array:
     """What the sensor delivers for targets `[N, K]`, clipped and rounded but without noise."""
     from dataclasses import replace
 
-    quiet = replace(sensor, read_noise=0.0, electrons_per_count=None)
+    quiet = replace(sensor, read_noise=0.0, gain=None)
     return expose(jax.random.key(0), render(found, quiet), quiet)
 
 

@@ -11,9 +11,9 @@ from distax.weights.storage import export, read, write
 __all__ = ["export", "load", "names", "read", "write"]
 
 _SHA256 = {
-    "cfgn": "52f2f6f4e8f8fbf2528a9e79447ba6a258eaebb24076c1fc315f3c2a5d18b0c5",
-    "density": "5aa97f42fa8132c189e180e9f060bb5b43402f5c021fddc1e981011fc23c09d7",
-    "dista": "0bbcb96ec069b49f3973cd056d6a0b5769c29a6c55a6afb634d289e26930bf1c",
+    "cfgn": "9c9474fa1a544a6a832b4e81c3b943cb47517dbd45bd7c6464e4db427cda6ff9",
+    "density": "712e41c6085789af3cc3e725aeacdcdd7da4576ab8079550462df646ae732d6d",
+    "dista": "95e5899429bc8476051a6646f48644c812cedeac10c029833acf91e154d7ac03",
 }
 
 

@@ -11,7 +11,7 @@ from flax import nnx
 
 from distax.models import Model
 from distax.runtime.errors import DistaxError
-from distax.runtime.files import whole_file
+from distax.runtime.files import atomic_write
 from distax.runtime.pytree import named_leaves, with_leaves
 from distax.training.checkpoints import check_arrays, load_model
 from distax.training.config import TrainConfig, from_dict
@@ -37,7 +37,7 @@ def write(model: Model, config: TrainConfig, path: Path, half: bool = False) -> 
 
     Args:
       model: the model.
-      config: what makes a model of its architecture; sensor and law are what it is for.
+      config: what makes a model of its architecture; sensor and prior are what it is for.
       path: the file.
       half: store half precision, which halves the file and changes a value by a thousandth.
 
@@ -50,7 +50,7 @@ def write(model: Model, config: TrainConfig, path: Path, half: bool = False) -> 
         name: _stored(name, leaf, half) for name, leaf in named_leaves(nnx.state(model)).items()
     }
     content = save(arrays, metadata={"config": json.dumps(config.to_dict())})
-    with whole_file(path) as unfinished:
+    with atomic_write(path) as unfinished:
         unfinished.write_bytes(content)
 
 

@@ -52,7 +52,7 @@ def in_jax(batch: int, **options: Any) -> Candidate:
     config = TrainConfig(batch_size=batch, model=ModelConfig(factor=3, options=options))
     mesh = data_mesh(jax.devices()[:1])
     graphdef, arrays = nnx.split(create_model(config))
-    images, targets = simulate(jax.random.key(1), batch, config.sensor, config.law)
+    images, targets = simulate(jax.random.key(1), batch, config.sensor, config.prior)
 
     @jax.jit
     def infer(arrays: nnx.State, images: jax.Array) -> jax.Array:
@@ -84,7 +84,7 @@ def in_torch(batch: int, compiled: bool) -> Candidate:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     config = TrainConfig(model=ModelConfig(factor=3))
     model = TorchDista(create_model(config)).to(device)
-    images, targets = simulate(jax.random.key(1), batch, config.sensor, config.law)
+    images, targets = simulate(jax.random.key(1), batch, config.sensor, config.prior)
     grids = torch.tensor(np.asarray(rasterize(targets, config.sensor, 3))).to(device)
     images = torch.tensor(np.asarray(images)).to(device)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-4)
@@ -115,7 +115,7 @@ def check_equal() -> None:
     config = TrainConfig(model=ModelConfig(factor=3, options={"stages": 2}))
     model = create_model(config)
     assert isinstance(model, Dista)
-    images, targets = simulate(jax.random.key(2), 4, config.sensor, config.law)
+    images, targets = simulate(jax.random.key(2), 4, config.sensor, config.prior)
     grids = rasterize(targets, config.sensor, 3)
     twin = TorchDista(model)
     ours = np.asarray(model(images))

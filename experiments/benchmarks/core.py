@@ -45,7 +45,7 @@ class Figure:
 def scene_simulation(config: TrainConfig) -> Figure:
     """Scenes and their images."""
     count = 100_000
-    seconds = fastest(lambda: simulate(jax.random.key(1), count, config.sensor, config.law), 2)
+    seconds = fastest(lambda: simulate(jax.random.key(1), count, config.sensor, config.prior), 2)
     return Figure("simulate scenes and images", count, "images", seconds)
 
 
@@ -75,7 +75,7 @@ def from_disk(config: TrainConfig) -> Iterator[Figure]:
 
 def inference(config: TrainConfig) -> Figure:
     """Images to decoded targets."""
-    images, _ = simulate(jax.random.key(1), BATCH, config.sensor, config.law)
+    images, _ = simulate(jax.random.key(1), BATCH, config.sensor, config.prior)
     unmixer = distax.Unmixer(model=create_model(config), sensor=config.sensor)
     return Figure("inference", BATCH, "images", fastest(lambda: unmixer(images), 8))
 
@@ -98,7 +98,7 @@ def training_step(config: TrainConfig) -> Figure:
 def metric(config: TrainConfig) -> Iterator[Figure]:
     """CSO-mAP of 10,000 images at five radii, exactly and by sums."""
     count = 10_000
-    _, truth = simulate(jax.random.key(1), count, config.sensor, config.law)
+    _, truth = simulate(jax.random.key(1), count, config.sensor, config.prior)
     grid = distax.rasterize(truth, config.sensor, config.model.factor)
     found = distax.decode(grid + jax.random.normal(jax.random.key(2), grid.shape))
     by_sums = jax.jit(lambda found, truth: distax.metrics.CsoSums.of(found, truth).value())

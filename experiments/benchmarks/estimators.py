@@ -57,7 +57,7 @@ def measure(name: str, unmixer: distax.Unmixer, images: np.ndarray, truth: Targe
     start = time.perf_counter()
     found = unmixer(images)
     seconds = time.perf_counter() - start
-    result = assess(found, truth, unmixer.sensor, unmixer.law)
+    result = assess(found, truth, unmixer.sensor, unmixer.prior)
     return Figure(
         name=name,
         images=len(images),

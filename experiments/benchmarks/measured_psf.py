@@ -23,12 +23,12 @@ from measuring import about_machine
 import distax
 from distax.calibration import calibrate
 from distax.imaging.psf import MeasuredPsf
-from distax.imaging.scenes import PlacementLaw, simulate
+from distax.imaging.scenes import ScenePrior, simulate
 from distax.imaging.targets import Targets
 from distax.metrics import assign
 from distax.runtime.files import write_text
 
-LAW = PlacementLaw(max_targets=2, cluster=1.5, min_intensity=400.0, max_intensity=600.0)
+LAW = ScenePrior(max_targets=2, cluster=1.5, min_intensity=400.0, max_intensity=600.0)
 OVERSAMPLING, SAMPLES = 4, 49
 
 
@@ -55,7 +55,7 @@ def errors(sensor: distax.Sensor, images: np.ndarray, truth: Targets) -> dict[st
     with warnings.catch_warnings():
         # A wrong PSF is what is measured here.
         warnings.simplefilter("ignore", distax.DistaxWarning)
-        found = distax.Unmixer(method="refine", sensor=sensor, law=LAW)(images)
+        found = distax.Unmixer(method="refine", sensor=sensor, prior=LAW)(images)
     pairing = assign(found, truth)
     partner = np.maximum(pairing.partner, 0)[..., None]
     true = np.take_along_axis(np.asarray(truth.position), partner, axis=1)
@@ -95,7 +95,7 @@ def main(
     """
     psf = lopsided()
     camera = distax.Sensor(
-        full_well=None, bit_depth=16, read_noise=2.0, background=50.0, measured_psf=psf
+        saturation=None, bit_depth=16, read_noise=2.0, background=50.0, measured_psf=psf
     )
     keys = jax.random.split(jax.random.key(seed), 3)
     closed = replace(camera, background=0.0)

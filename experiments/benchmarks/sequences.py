@@ -2,7 +2,7 @@
 
     python experiments/benchmarks/sequences.py --json experiments/results/sequences.json
 
-Simulated sequences of the default motion law, seen by a sensor with read noise, are unmixed frame
+Simulated sequences of the default motion prior, seen by a sensor with read noise, are unmixed frame
 by frame from raw pixels and tracked.
 """
 
@@ -22,7 +22,7 @@ from distax.evaluation.rows import SCORE_HEADINGS, percent, pixels
 from distax.imaging.targets import Targets
 from distax.runtime.files import write_text
 from distax.tracking import (
-    MotionLaw,
+    MotionPrior,
     Tracker,
     assess_tracks,
     simulate,
@@ -93,16 +93,16 @@ def main(
       seed: of the sequences.
       json_file: write the figures there.
     """
-    law, sensor = MotionLaw(), replace(distax.Sensor(), read_noise=read_noise)
-    frames, truth = simulate(jax.random.key(seed), sequences, sensor, law)
+    prior, sensor = MotionPrior(), replace(distax.Sensor(), read_noise=read_noise)
+    frames, truth = simulate(jax.random.key(seed), sequences, sensor, prior)
     figures = {}
     for method in methods:
-        unmixer = distax.Unmixer(method=method, sensor=sensor, law=law.frame_law)
-        figures[method] = measure(unmixer, np.asarray(frames), truth, Tracker.for_law(law))
+        unmixer = distax.Unmixer(method=method, sensor=sensor, prior=prior.frame_prior)
+        figures[method] = measure(unmixer, np.asarray(frames), truth, Tracker.for_prior(prior))
         print(score_table(method, figures[method]))
         print(track_table(figures[method]))
     if json_file:
-        about = about_machine() | {"seed": seed, "read_noise": read_noise, "law": asdict(law)}
+        about = about_machine() | {"seed": seed, "read_noise": read_noise, "prior": asdict(prior)}
         write_text(json_file, json.dumps(about | {"figures": figures}, indent=2) + "\n")
 
 

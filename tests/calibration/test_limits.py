@@ -24,11 +24,11 @@ LIGHT = RNG.exponential(40.0, (20, 11, 11)) + 5
 )
 def test_rounding_and_clipping_are_seen(counts, bits, well, white):
     limits = find_limits(counts.astype(np.float32))
-    assert (limits.bit_depth, limits.full_well) == (bits, well)
+    assert (limits.bit_depth, limits.saturation) == (bits, well)
     assert (limits.digital, limits.white) == (bits is not None, white)
 
 
 def test_pixels_that_are_nan_say_nothing():
     counts = np.round(LIGHT).clip(0, 200).astype(np.float32)
     counts[:, 0] = np.nan
-    assert find_limits(counts).full_well == 200.0
+    assert find_limits(counts).saturation == 200.0

@@ -12,12 +12,10 @@ from distax.calibration.measure import _known, _warn
 from distax.calibration.noise import Line
 from distax.calibration.quality import Departure
 from distax.imaging.psf import MeasuredPsf
-from distax.imaging.scenes import PlacementLaw, simulate
+from distax.imaging.scenes import ScenePrior, simulate
 from distax.metrics import assign
 
-SENSOR = Sensor(
-    sigma=0.55, read_noise=1.0, electrons_per_count=4.0, background=12.0, full_well=None
-)
+SENSOR = Sensor(sigma=0.55, read_noise=1.0, gain=4.0, background=12.0, saturation=None)
 COUNT = 60
 
 
@@ -51,11 +49,11 @@ def test_every_property_is_found_within_its_error(measured):
     assert off(quantities["sigma"], 0.55) < 3
     assert off(quantities["background"], 12.0) < 4
     assert off(quantities["read_noise"], 1.0) < 4
-    assert off(quantities["electrons_per_count"], 4.0) < 4
+    assert off(quantities["gain"], 4.0) < 4
     assert measured.sensor == replace(
         SENSOR,
         **{k: quantities[k].value for k in ("sigma", "background", "read_noise")},
-        electrons_per_count=quantities["electrons_per_count"].value,
+        gain=quantities["gain"].value,
     )
     assert (measured.used, measured.rejected, measured.crowded) == (COUNT, 0, 0)
     assert measured.misfit == pytest.approx(1.0, abs=0.05)
@@ -65,13 +63,11 @@ def test_every_property_is_found_within_its_error(measured):
 
 def test_what_tells_each_value_is_said(measured, images):
     assert measured.quantities["read_noise"].source.startswith("dark frames")
-    assert measured.quantities["electrons_per_count"].source == "photon transfer"
+    assert measured.quantities["gain"].source == "photon transfer"
     alone = calibrate(images).quantities
-    assert {alone[k].source for k in ("read_noise", "electrons_per_count")} == {
-        "residuals of the fit"
-    }
+    assert {alone[k].source for k in ("read_noise", "gain")} == {"residuals of the fit"}
     assert off(alone["sigma"], 0.55) < 3
-    assert off(alone["electrons_per_count"], 4.0) < 4
+    assert off(alone["gain"], 4.0) < 4
 
 
 def test_two_close_sources_are_left_out_and_counted(measured, images, frames):
@@ -88,11 +84,11 @@ def test_two_close_sources_are_left_out_and_counted(measured, images, frames):
 
 
 def test_clipped_sources_give_the_same_width(singles, frames):
-    sensor = replace(SENSOR, full_well=80.0)
+    sensor = replace(SENSOR, saturation=80.0)
     taken = np.asarray(singles(jax.random.key(6), COUNT, sensor)[0])
     result = calibrate(taken, frames[0])
-    assert result.sensor.full_well == 80.0
-    assert result.quantities["full_well"].source == "clipped pixels"
+    assert result.sensor.saturation == 80.0
+    assert result.quantities["saturation"].source == "clipped pixels"
     assert off(result.quantities["sigma"], 0.55) < 3
 
 
@@ -137,11 +133,11 @@ def test_sources_of_a_whole_frame_are_found_and_those_with_neighbours_left_alone
 
 
 def test_a_calibrated_sensor_unmixes_as_well_as_the_true_one(measured):
-    law = PlacementLaw(max_targets=2, cluster=1.5)
-    scenes, targets = simulate(jax.random.key(3), 64, SENSOR, law)
+    prior = ScenePrior(max_targets=2, cluster=1.5)
+    scenes, targets = simulate(jax.random.key(3), 64, SENSOR, prior)
     errors = []
     for sensor in (SENSOR, measured.sensor):
-        found = Unmixer(method="refine", sensor=sensor, law=law)(np.asarray(scenes))
+        found = Unmixer(method="refine", sensor=sensor, prior=prior)(np.asarray(scenes))
         assert np.mean(found.trusted) > 0.8
         pairing = assign(found, targets)
         errors.append(np.median(np.asarray(pairing.distance)[np.asarray(found.mask)]))

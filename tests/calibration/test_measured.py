@@ -8,12 +8,12 @@ import pytest
 from distax import DistaxWarning, Sensor, Unmixer, expose, make_targets, render
 from distax.calibration import calibrate
 from distax.imaging.psf import MeasuredPsf
-from distax.imaging.scenes import PlacementLaw, simulate
+from distax.imaging.scenes import ScenePrior, simulate
 from distax.metrics import assign
 
 OVERSAMPLING = 3
 COUNT = 80
-LAW = PlacementLaw(max_targets=2, cluster=1.5, min_intensity=400.0, max_intensity=600.0)
+LAW = ScenePrior(max_targets=2, cluster=1.5, min_intensity=400.0, max_intensity=600.0)
 
 
 def wide_and_narrow(row, column):
@@ -28,7 +28,7 @@ def sensor():
     psf = MeasuredPsf.from_samples(
         wide_and_narrow(*np.meshgrid(offset, offset, indexing="ij")), OVERSAMPLING
     )
-    return Sensor(full_well=None, bit_depth=16, read_noise=2.0, background=50.0, measured_psf=psf)
+    return Sensor(saturation=None, bit_depth=16, read_noise=2.0, background=50.0, measured_psf=psf)
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,7 @@ def test_nearly_all_sources_are_explained(measured):
 
 def typical_error(sensor, images, truth):
     """Median distance from the true targets in pixels, but for a shift that all have."""
-    found = Unmixer(method="refine", sensor=sensor, law=LAW)(np.asarray(images))
+    found = Unmixer(method="refine", sensor=sensor, prior=LAW)(np.asarray(images))
     pairing = assign(found, truth)
     partner = np.maximum(pairing.partner, 0)[..., None]
     true = np.take_along_axis(np.asarray(truth.position), partner, axis=1)

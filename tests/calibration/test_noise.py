@@ -19,7 +19,7 @@ def read_noise(line):
 
 @pytest.mark.parametrize(("noise", "gain"), [(0.5, 2.0), (1.5, 0.8), (3.0, 6.0)])
 def test_photon_transfer_finds_gain_and_read_noise(noise, gain):
-    sensor = Sensor(read_noise=noise, electrons_per_count=gain, bit_depth=12, full_well=None)
+    sensor = Sensor(read_noise=noise, gain=gain, bit_depth=12, saturation=None)
     scenes = [frames(level, 6, sensor, level) for level in (30, 80, 200)]
     line = photon_transfer(scenes, sensor.white, digital=True)
     assert abs(line.per_count - 1 / gain) < 3 * line.per_count_std
@@ -28,7 +28,7 @@ def test_photon_transfer_finds_gain_and_read_noise(noise, gain):
 
 
 def test_a_scene_of_many_levels_is_enough_and_a_drift_does_no_harm():
-    sensor = Sensor(read_noise=1.0, electrons_per_count=3.0, bit_depth=12, full_well=None)
+    sensor = Sensor(read_noise=1.0, gain=3.0, bit_depth=12, saturation=None)
     scene = jnp.linspace(20, 220, SHAPE[0] * SHAPE[1]).reshape(SHAPE)
     drift = 1 + jnp.linspace(0, 0.1, 20)[:, None, None]
     taken = np.asarray(expose(jax.random.key(1), scene * drift, sensor))
@@ -59,7 +59,7 @@ def test_without_shot_noise_there_is_no_slope():
 
 
 def test_clipped_pixels_are_left_out():
-    sensor = Sensor(read_noise=1.0, electrons_per_count=1.0)
+    sensor = Sensor(read_noise=1.0, gain=1.0)
     scene = jnp.where(jnp.arange(SHAPE[1]) < 5, 400.0, jnp.linspace(20, 120, SHAPE[1]))
     taken = expose(jax.random.key(2), jnp.broadcast_to(scene, (20, *SHAPE)), sensor)
     line = photon_transfer([np.asarray(taken)], sensor.white, digital=True)
@@ -92,7 +92,7 @@ def test_dark_frames_without_noise():
 @pytest.mark.parametrize("background", [0.0, 30.0])
 @pytest.mark.parametrize("count", [1, 8])
 def test_hot_pixels_of_dark_frames_do_not_count(background, count):
-    sensor = Sensor(read_noise=1.5, background=background, full_well=None, bit_depth=12)
+    sensor = Sensor(read_noise=1.5, background=background, saturation=None, bit_depth=12)
     taken = frames(0, count, sensor)
     line, _ = dark_noise(taken, digital=True)
     hot = taken.copy()

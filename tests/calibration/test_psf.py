@@ -11,25 +11,25 @@ from distax import Sensor, make_targets, render
 from distax.calibration.psf import OWN, eliminate, fit_psf, image_and_slopes
 from distax.fitting.patch import cut, window_width
 from distax.imaging.psf import pixel_response
-from distax.imaging.scenes import PlacementLaw
+from distax.imaging.scenes import ScenePrior
 
 TRIALS, SOURCES, WIDTH = 60, 10, 11
-LAW = PlacementLaw(cluster=3.0, max_targets=1)
+LAW = ScenePrior(cluster=3.0, max_targets=1)
 UNCLIPPED = [
     Sensor(sigma=0.4, background=10.0, read_noise=1.0),
-    Sensor(sigma=0.8, background=15.0, read_noise=3.0, electrons_per_count=4.0),
-    Sensor(sigma=(0.5, 0.6), background=10.0, read_noise=1.0, electrons_per_count=8.0),
+    Sensor(sigma=0.8, background=15.0, read_noise=3.0, gain=4.0),
+    Sensor(sigma=(0.5, 0.6), background=10.0, read_noise=1.0, gain=8.0),
 ]
 SENSORS = [
     *UNCLIPPED,
     Sensor(sigma=0.5, read_noise=2.0),
-    Sensor(sigma=0.5, background=20.0, electrons_per_count=2.0, full_well=100.0),
+    Sensor(sigma=0.5, background=20.0, gain=2.0, saturation=100.0),
 ]
 
 
 def noise_of(expected, sensor):
     """The variance of pixels that expect so many counts, rounding left out."""
-    gain = sensor.electrons_per_count
+    gain = sensor.gain
     return sensor.read_noise**2 + (0 * expected if gain is None else expected / gain)
 
 

@@ -11,7 +11,7 @@ from distax.calibration.noise import Line
 from distax.calibration.rounds import AROUND, joint_fit, with_noise
 from distax.fitting.patch import cut
 
-SENSOR = Sensor(sigma=0.6, read_noise=1.0, background=12.0, full_well=None, bit_depth=16)
+SENSOR = Sensor(sigma=0.6, read_noise=1.0, background=12.0, saturation=None, bit_depth=16)
 LINE = Line(1.0 + 1 / 12, 0.01)
 
 

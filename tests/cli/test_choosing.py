@@ -46,7 +46,7 @@ def narrow(tmp_path):
 def test_another_sensor_is_unmixed_by_its_posterior(narrow):
     unmixer = chosen_unmixer(None, None, 50.0, narrow)
     assert (unmixer.method, unmixer.sensor) == ("posterior", Sensor(height=9, sigma=0.4))
-    assert (unmixer.law.height, unmixer.law.width) == (9, 11)
+    assert (unmixer.prior.height, unmixer.prior.width) == (9, 11)
     assert chosen_unmixer("refine", None, 50.0, narrow).method == "refine"
 
 

@@ -32,7 +32,7 @@ MEANS = [Means("refine", Sensor(sigma=(0.5, 0.6)), 5.25), Means("fast", Sensor()
 def frame(unit, *targets):
     return FrameAnswer(
         *("c.fits", 0, targets, 64, 48, unit),
-        **{"clips_at": None, "background": 100.0, "noise": 2.0, "threshold": 5.25, "blobs": 5},
+        **{"saturation": None, "background": 100.0, "noise": 2.0, "threshold": 5.25, "blobs": 5},
     )
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from distax import Sensor, Unmixer
 from distax.cli.main import main
-from distax.imaging.scenes import PlacementLaw, simulate
+from distax.imaging.scenes import ScenePrior, simulate
 
 THRESHOLD = "20"
 
@@ -219,18 +219,18 @@ def test_a_bad_image_in_a_stack_is_named_and_the_others_are_answered(files, tmp_
 
 
 def test_a_law_holds_for_images(tmp_path):
-    law = PlacementLaw(max_targets=1, min_intensity=100.0, max_intensity=150.0)
-    images, truth = simulate(jax.random.key(7), 4, Sensor(), law)
+    prior = ScenePrior(max_targets=1, min_intensity=100.0, max_intensity=150.0)
+    images, truth = simulate(jax.random.key(7), 4, Sensor(), prior)
     np.save(tmp_path / "faint.npy", images)
     arguments = ["unmix", str(tmp_path / "faint.npy"), "--csv", str(tmp_path / "a.csv")]
-    options = ["--law.max-targets=1", "--law.min-intensity=100", "--law.max-intensity=150"]
+    options = ["--prior.max-targets=1", "--prior.min-intensity=100", "--prior.max-intensity=150"]
     main([*arguments, *options, "--method", "refine"])
     rows = read_csv(tmp_path / "a.csv")[1:]
     position, intensity = (np.float32([row[part] for row in rows]) for part in (slice(2, 4), 4))
     np.testing.assert_allclose(position, truth.position[:, 0], atol=0.05)
     np.testing.assert_allclose(intensity, truth.intensity[:, 0], rtol=0.05)
     for other in (["--method", "fast"], ["--checkpoint", "fista"]):
-        with pytest.raises(SystemExit, match="knows the law it was trained for only"):
+        with pytest.raises(SystemExit, match="knows the prior it was trained for only"):
             main([*arguments, *options, *other])
 
 

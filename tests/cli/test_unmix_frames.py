@@ -12,11 +12,11 @@ from matplotlib.image import imread
 
 from distax import Sensor, make_targets, render
 from distax.cli.main import main
-from distax.frames import FrameLaw, FrameUnmixer
+from distax.frames import FramePrior, FrameUnmixer
 from distax.io.sensor_file import write_sensor
 
 fits = pytest.importorskip("astropy.io.fits")
-SMALL = ["--law.max-targets", "2", "--law.cluster", "1.0"]
+SMALL = ["--prior.max-targets", "2", "--prior.cluster", "1.0"]
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +39,8 @@ def file(frame, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def found(frame):
-    sensor = Sensor(full_well=250.0, bit_depth=None)
-    return FrameUnmixer(sensor=sensor, law=FrameLaw(max_targets=2, cluster=1.0))(frame)
+    sensor = Sensor(saturation=250.0, bit_depth=None)
+    return FrameUnmixer(sensor=sensor, prior=FramePrior(max_targets=2, cluster=1.0))(frame)
 
 
 def test_table_csv_json_and_figure_say_what_is_in_the_frame(file, found, tmp_path, capsys):
@@ -164,7 +164,7 @@ def test_frames_and_images_are_answered_side_by_side(file, frame, tmp_path, caps
         (["--checkpoint", "fista"], "a checkpoint unmixes images of its sensor's size only"),
         (["--frame.extension", "SCI"], "no extension 'SCI'"),
         (["--frame.sigma", "0"], "sigma must be greater than 0"),
-        (["--law.min-intensity", "9"], "give both the smallest and the largest intensity"),
+        (["--prior.min-intensity", "9"], "give both the smallest and the largest intensity"),
     ],
 )
 def test_what_frames_cannot_have_is_an_error(file, options, message, capsys):
@@ -174,7 +174,7 @@ def test_what_frames_cannot_have_is_an_error(file, options, message, capsys):
 
 
 def test_a_sensors_file_describes_the_camera(frame, found, tmp_path, capsys):
-    write_sensor(tmp_path / "sensor.toml", Sensor(full_well=250.0, bit_depth=None))
+    write_sensor(tmp_path / "sensor.toml", Sensor(saturation=250.0, bit_depth=None))
     np.save(tmp_path / "frame.npy", frame)
     arguments = ["unmix", str(tmp_path / "frame.npy"), "--sensor", str(tmp_path / "sensor.toml")]
     main([*arguments, *SMALL, "--json", str(tmp_path / "a.json")])
@@ -182,5 +182,5 @@ def test_a_sensors_file_describes_the_camera(frame, found, tmp_path, capsys):
     rows = [target["row"] for target in answer["targets"]]
     np.testing.assert_allclose(rows, found.targets.position[:, 0], atol=1e-3)
     with pytest.raises(SystemExit, match="1 of 1 files could not be unmixed"):
-        main([*arguments, "--frame.full-well", "900"])
-    assert "--sensor and --frame.full-well both describe the camera" in capsys.readouterr().err
+        main([*arguments, "--frame.saturation", "900"])
+    assert "--sensor and --frame.saturation both describe the camera" in capsys.readouterr().err

@@ -8,11 +8,11 @@ import pytest
 
 from distax import DistaxError, Sensor, make_targets
 from distax.evaluation import Evaluation, assess, devices
-from distax.imaging.scenes import PlacementLaw, sample
+from distax.imaging.scenes import ScenePrior, sample
 from distax.imaging.targets import CREDIBLE_LEVELS
 from distax.metrics import RADII, assign, cramer_rao, cso_map
 
-LAW = PlacementLaw()
+LAW = ScenePrior()
 IMAGES = 80
 KEYS = ["0.05", "0.10", "0.15", "0.20", "0.25"]
 

@@ -9,7 +9,7 @@ from flax import nnx
 from distax import DistaxError, Sensor, models
 from distax.evaluation import devices, evaluate
 from distax.evaluation.devices import Judge, sum_over_devices
-from distax.imaging.scenes import PlacementLaw, simulate
+from distax.imaging.scenes import ScenePrior, simulate
 from distax.runtime import sharding as parallel
 
 
@@ -50,7 +50,7 @@ def test_an_evaluation_is_the_same_to_the_last_bit_on_1_2_and_8_devices():
             Sensor(),
             threshold=10.0,
             batch_size=4,
-            law=PlacementLaw(),
+            prior=ScenePrior(),
             devices=jax.devices()[:count],
         )
         for count in (1, 2, 8)

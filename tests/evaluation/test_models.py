@@ -7,12 +7,12 @@ from flax import nnx
 
 from distax import DistaxError, Sensor, decode, make_targets, rasterize
 from distax.evaluation import assess, evaluate
-from distax.imaging.scenes import PlacementLaw, simulate
+from distax.imaging.scenes import ScenePrior, simulate
 from distax.metrics import psnr, ssim
 from distax.models import GridModel, Model
 from distax.models.base import Constant
 
-LAW = PlacementLaw()
+LAW = ScenePrior()
 
 
 class Remembers(GridModel):
@@ -54,7 +54,7 @@ def noisy():
 def test_results_are_those_of_what_it_finds_and_the_quality_of_its_grids(noisy):
     model, grids, images, truth = noisy
     # 30 images in batches of 8: the last batch is padded.
-    result = evaluate(model, images, truth, batch_size=8, law=LAW)
+    result = evaluate(model, images, truth, batch_size=8, prior=LAW)
     labels = rasterize(truth, Sensor(), 3)
     quality = {
         name: pytest.approx(float(jnp.mean(metric(grids, labels))), rel=1e-5)
@@ -67,14 +67,14 @@ def test_results_are_those_of_what_it_finds_and_the_quality_of_its_grids(noisy):
 
 def test_the_two_rankings_of_a_grid_model_are_one(noisy):
     model, _, images, truth = noisy
-    result = evaluate(model, images, truth, batch_size=8, law=LAW)
+    result = evaluate(model, images, truth, batch_size=8, prior=LAW)
     assert (result.cso_map_by_score, result.ap_by_score) == (result.cso_map, result.ap)
     assert result.coverage is result.reliability is None
 
 
 def test_a_model_without_a_grid_has_no_quality_of_one(noisy):
     _, _, images, truth = noisy
-    result = evaluate(OffGrid(), images, truth, batch_size=8, law=LAW)
+    result = evaluate(OffGrid(), images, truth, batch_size=8, prior=LAW)
     expected = assess(OffGrid().detect(images), truth, Sensor(), LAW)
     assert result.psnr is result.ssim is None
     assert result.rmse == pytest.approx(expected.rmse, rel=1e-5)
@@ -84,7 +84,7 @@ def test_a_model_without_a_grid_has_no_quality_of_one(noisy):
 
 def test_the_batch_size_changes_nothing(noisy):
     model, _, images, truth = noisy
-    first, second = (evaluate(model, images, truth, batch_size=size, law=LAW) for size in (8, 30))
+    first, second = (evaluate(model, images, truth, batch_size=size, prior=LAW) for size in (8, 30))
     rounded = {"psnr": 0.0, "ssim": 0.0}
     assert replace(first, **rounded) == replace(second, **rounded)
     assert first.psnr == pytest.approx(second.psnr, rel=1e-6)
@@ -93,7 +93,7 @@ def test_the_batch_size_changes_nothing(noisy):
 
 def test_the_threshold_is_used(noisy):
     model, _, images, truth = noisy
-    assert evaluate(model, images, truth, threshold=1e4, batch_size=8, law=LAW).cso_map == 0.0
+    assert evaluate(model, images, truth, threshold=1e4, batch_size=8, prior=LAW).cso_map == 0.0
 
 
 def test_no_images_is_an_error(noisy):
@@ -106,4 +106,4 @@ def test_the_model_of_this_test_is_found_out_by_wrong_answers(noisy):
     model, grids, images, truth = noisy
     wrong = nnx.clone(model)
     wrong.grids[...] = jnp.roll(grids, 1, axis=0)
-    assert evaluate(wrong, images, truth, batch_size=8, law=LAW).cso_map < 0.01
+    assert evaluate(wrong, images, truth, batch_size=8, prior=LAW).cso_map < 0.01

@@ -9,7 +9,7 @@ from flax import nnx
 
 from distax import Sensor, models
 from distax.evaluation import evaluate
-from distax.imaging.scenes import PlacementLaw, simulate
+from distax.imaging.scenes import ScenePrior, simulate
 
 OPTIONS = {"stages": 1, "channels": 4, "hidden": 8}
 
@@ -17,7 +17,7 @@ OPTIONS = {"stages": 1, "channels": 4, "hidden": 8}
 def evaluation():
     model = models.create("dista", rngs=nnx.Rngs(0), **OPTIONS)
     images, truth = simulate(jax.random.key(0), 37)
-    how = {"threshold": 10.0, "batch_size": 4, "law": PlacementLaw()}
+    how = {"threshold": 10.0, "batch_size": 4, "prior": ScenePrior()}
     return evaluate(model, images, truth, Sensor(), **how).to_dict()
 
 

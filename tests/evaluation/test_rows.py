@@ -14,7 +14,7 @@ def tables(html):
 
 
 def test_a_notebook_shows_scores_and_a_row_for_each_number_of_targets():
-    truth = scenes.sample(jax.random.key(0), 60, scenes.PlacementLaw(max_targets=2))
+    truth = scenes.sample(jax.random.key(0), 60, scenes.ScenePrior(max_targets=2))
     scores, by_count = tables(assess(truth, truth, Sensor())._repr_html_())
     assert scores[0][:3] == ["percent", "CSO-mAP", "AP-05"]
     assert scores[1:] == [["ranked by intensity", *["100.00"] * 6]]

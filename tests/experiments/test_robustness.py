@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from distax.imaging.scenes import PlacementLaw
+from distax.imaging.scenes import ScenePrior
 
 ROOT = Path(__file__).parents[2]
 
@@ -17,7 +17,7 @@ def robustness(experiment):
 def test_a_small_sweep_end_to_end(robustness, monkeypatch, tmp_path, capsys):
     from robustness_settings import BASE
 
-    lonely = robustness.Setting(law=PlacementLaw(max_targets=1))
+    lonely = robustness.Setting(prior=ScenePrior(max_targets=1))
     monkeypatch.setattr(robustness, "SETTINGS", {BASE: lonely})
     options = {"images": 3, "json_file": tmp_path / "found.json", "figures": tmp_path}
     robustness.main(methods=("refine",), **options)
@@ -42,8 +42,8 @@ def test_a_small_sweep_end_to_end(robustness, monkeypatch, tmp_path, capsys):
 
 @pytest.mark.parametrize(("hosts", "borders"), [("edge", 1), ("corner", 2)])
 def test_hosts_are_where_they_are_said_to_be(robustness, hosts, borders):
-    law = PlacementLaw(max_targets=1, border=0)
-    truth = robustness.scenes(robustness.Setting(law=law, hosts=hosts), 8, seed=0)
+    prior = ScenePrior(max_targets=1, border=0)
+    truth = robustness.scenes(robustness.Setting(prior=prior, hosts=hosts), 8, seed=0)
     host = np.round(truth.position[:, 0])
     np.testing.assert_array_equal(((host == 0) | (host == 10)).sum(axis=1), borders)
 

@@ -14,5 +14,5 @@ def test_the_tables_of_the_page_are_those_of_the_results(experiment, monkeypatch
     for method, figures in results["figures"].items():
         assert sequences.score_table(method, figures) in page
         assert sequences.track_table(figures) in page
-        assert f"{figures['sequences']} sequences of {results['law']['frames']} frames" in page
+        assert f"{figures['sequences']} sequences of {results['prior']['frames']} frames" in page
     assert f"read noise of {results['read_noise']:g} counts" in page

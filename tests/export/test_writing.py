@@ -11,13 +11,13 @@ import distax
 from distax import DistaxError, DistaxWarning, Sensor, Targets, Unmixer
 from distax.export import PLATFORMS, export, load
 from distax.export.outputs import _MEANING
-from distax.imaging.scenes import PlacementLaw, simulate
+from distax.imaging.scenes import ScenePrior, simulate
 from distax.models import Density, create, names
 from distax.runtime.pytree import named_leaves
 from tests.models.sizes import SMALL
 
 SENSOR = Sensor(height=9, width=9)
-LAW = PlacementLaw(max_targets=1)
+LAW = ScenePrior(max_targets=1)
 
 
 def assert_same(found, expected, rtol=1e-3):
@@ -48,7 +48,7 @@ def test_the_file_says_what_it_is(unmixer, file):
         "weights_sha256": hashlib.sha256(written).hexdigest(),
         "threshold": unmixer.threshold,
         "sensor": asdict(Sensor()),
-        "law": None,
+        "prior": None,
         "platforms": list(PLATFORMS),
     }
     expected = {"shape": ["batch", 11, 11], "dtype": "float32", "unit": "counts"}
@@ -76,7 +76,7 @@ def test_every_grid_model_can_be_exported_for_every_platform(name, tmp_path):
 def test_an_exported_grid_is_the_models(name, tmp_path):
     """One of each family, with 2 images where it was traced for no number in particular."""
     model, _ = export_grid(name, tmp_path / "a.distax")
-    images, _ = simulate(jax.random.key(1), 2, SENSOR, PlacementLaw(height=9, width=9))
+    images, _ = simulate(jax.random.key(1), 2, SENSOR, ScenePrior(height=9, width=9))
     graph, state = nnx.split(model)
     expected = jax.jit(lambda state, images: nnx.merge(graph, state)(images))(state, images)
     found = load(tmp_path / "a.distax")(images)["grid"]
@@ -88,11 +88,11 @@ def test_the_sizes_are_those_of_every_grid_model():
 
 
 def test_refine_is_exported_with_its_law_and_leaves_missing_pixels_out(tmp_path):
-    unmixer = Unmixer(method="refine", law=LAW)
+    unmixer = Unmixer(method="refine", prior=LAW)
     images = np.array(simulate(jax.random.key(2), 3, Sensor(), LAW)[0])
     images[1, 0, 0] = np.nan
     about = export(unmixer, tmp_path / "a.distax")
-    assert (about["law"], about["model"], about["weights_sha256"]) == (asdict(LAW), None, None)
+    assert (about["prior"], about["model"], about["weights_sha256"]) == (asdict(LAW), None, None)
     found = load(tmp_path / "a.distax")(images)
     assert found["trusted"].all()
     assert_same(found, named_leaves(unmixer(images)), rtol=5e-3)

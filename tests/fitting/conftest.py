@@ -5,16 +5,16 @@ import pytest
 
 from distax import Sensor
 from distax.fitting.refine import refine
-from distax.imaging.scenes import PlacementLaw, simulate
+from distax.imaging.scenes import ScenePrior, simulate
 
 
 @pytest.fixture(scope="session")
 def simulated():
-    """200 images of CSIST-100K's law and sensor, and their targets."""
+    """200 images of CSIST-100K's prior and sensor, and their targets."""
     return simulate(jax.random.key(11), 200)
 
 
 @pytest.fixture(scope="session")
 def refined(simulated):
     """The least-squares answers to them."""
-    return refine(simulated[0], Sensor(), PlacementLaw())
+    return refine(simulated[0], Sensor(), ScenePrior())

@@ -10,10 +10,10 @@ from distax import DistaxError, Sensor, make_targets, render
 from distax.fitting.fits import Search, best_fit
 from distax.fitting.patch import cut, window_width
 from distax.imaging.psf import pixel_response
-from distax.imaging.scenes import PlacementLaw
+from distax.imaging.scenes import ScenePrior
 
-LAW = PlacementLaw(max_targets=2)
-SENSOR = Sensor(full_well=None, bit_depth=None, read_noise=4.0)
+LAW = ScenePrior(max_targets=2)
+SENSOR = Sensor(saturation=None, bit_depth=None, read_noise=4.0)
 WIDTH = window_width(SENSOR, LAW)
 TRUTH = np.array([[5.1, 4.9, 236.0], [3.2, 6.15, 233.0], [7.9, 3.0, 240.0]])
 fit_of = jax.jit(best_fit, static_argnums=(1, 2, 3, 4, 5))
@@ -37,7 +37,7 @@ def fits(images):
 def squares_on_a_grid(image, host):
     """χ² of one target in the window around the host, the prior's included, and the grid's cell.
 
-    The prior is the Gaussian of the mean and the variance of the law's uniform one.
+    The prior is the Gaussian of the mean and the variance of the prior's uniform one.
     """
     place, flux = np.linspace(-0.5, 0.5, 101), np.linspace(190, 280, 91)
     axis = np.asarray(pixel_response(jnp.float32(place + WIDTH // 2), WIDTH, SENSOR.sigma), float)
@@ -77,7 +77,7 @@ def test_the_fit_is_near_the_truth_by_its_own_account(fits):
 def test_the_covariance_is_the_inverse_of_information_and_prior(fits):
     scene = fits[0].scene
     prior = np.diag([12.0, 12.0, 12 / 30**2])
-    window = Sensor(height=WIDTH, width=WIDTH, full_well=None, bit_depth=None)
+    window = Sensor(height=WIDTH, width=WIDTH, saturation=None, bit_depth=None)
 
     def model(one):
         place = one[None, :2] + WIDTH // 2

@@ -20,7 +20,7 @@ from distax.fitting.likelihood import (
 from distax.fitting.patch import ROUNDING_VARIANCE, Patch
 
 WIDTH, SIGMA = 5, 0.6
-WINDOW = Sensor(height=WIDTH, width=WIDTH, sigma=SIGMA, full_well=None, bit_depth=None)
+WINDOW = Sensor(height=WIDTH, width=WIDTH, sigma=SIGMA, saturation=None, bit_depth=None)
 LANES = 4
 INFINITY = float("inf")
 equations = jax.jit(normal_equations, static_argnums=(3, 4))

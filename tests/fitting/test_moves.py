@@ -8,17 +8,19 @@ from distax import Sensor, make_targets, render
 from distax.fitting.moves import move_all
 from distax.fitting.patch import cut, window_width
 from distax.fitting.prior import log_prior
-from distax.imaging.scenes import PlacementLaw
+from distax.imaging.scenes import ScenePrior
 
-LAW = PlacementLaw(max_targets=1)
+LAW = ScenePrior(max_targets=1)
 SENSOR = Sensor(read_noise=5.0)
 
 
-def test_moves_forget_where_they_started_and_keep_the_law():
-    # Alike to either side of the pixel's middle, and bright enough for the law to cut it off.
+def test_moves_forget_where_they_started_and_keep_the_prior():
+    # Alike to either side of the pixel's middle, and bright enough for the prior to cut it off.
     image = render(make_targets(jnp.array([[[5.0, 5.0]]]), jnp.array([[249.0]])), SENSOR)
     patch = cut(jnp.round(image), SENSOR, LAW)
-    move = partial(move_all, patch=patch, law=LAW, width=window_width(SENSOR, LAW), psf=SENSOR.psf)
+    move = partial(
+        move_all, patch=patch, prior=LAW, width=window_width(SENSOR, LAW), psf=SENSOR.psf
+    )
     proposal_key, accept_key = jax.random.split(jax.random.key(0))
     proposals = jax.random.normal(proposal_key, (24, 3, 256))
     acceptance = jnp.log(jax.random.uniform(accept_key, (24, 256)))

@@ -8,22 +8,22 @@ from scipy.stats import norm
 
 from distax import Sensor, make_targets, render
 from distax.fitting.patch import cut, window_width
-from distax.imaging.scenes import PlacementLaw
+from distax.imaging.scenes import ScenePrior
 
-LAW = PlacementLaw()
-IDEAL = Sensor(full_well=None, bit_depth=None)
+LAW = ScenePrior()
+IDEAL = Sensor(saturation=None, bit_depth=None)
 cut_out = jax.jit(cut, static_argnums=(1, 2))
 
 
 def test_the_window_is_as_wide_as_the_larger_width_asks():
-    law = PlacementLaw(max_targets=2)
-    widths = {window_width(Sensor(sigma=sigma), law) for sigma in ((0.4, 0.9), (0.9, 0.4), 0.9)}
+    prior = ScenePrior(max_targets=2)
+    widths = {window_width(Sensor(sigma=sigma), prior) for sigma in ((0.4, 0.9), (0.9, 0.4), 0.9)}
     assert len(widths) == 1
 
 
 @pytest.mark.parametrize(("sigma", "cluster"), [(0.5, 1.0), (0.5, 2.0), (0.8, 1.0), (0.3, 0.6)])
 def test_the_window_holds_the_flux_of_every_target_and_is_no_wider_than_it_must(sigma, cluster):
-    width = window_width(Sensor(sigma=sigma), PlacementLaw(cluster=cluster, max_targets=2))
+    width = window_width(Sensor(sigma=sigma), ScenePrior(cluster=cluster, max_targets=2))
     assert width % 2 == 1
     farthest = cluster / 2
     beyond = norm.sf((width / 2 - farthest) / sigma)
@@ -56,7 +56,7 @@ def test_what_each_kind_of_pixel_says():
     image = np.full((1, 11, 11), 12.0, np.float32)
     image[0, 3, 3] = 20
     image[0, 5, 5], image[0, 5, 6], image[0, 4, 5], image[0, 6, 5] = 255, 0, np.nan, 120
-    sensor = Sensor(background=12.0, read_noise=3.0, electrons_per_count=2.0)
+    sensor = Sensor(background=12.0, read_noise=3.0, gain=2.0)
     patch = jax.tree.map(lambda leaf: np.asarray(leaf)[..., 0], cut_out(image, sensor, LAW))
     np.testing.assert_array_equal(patch.origin, [5, 5])
 

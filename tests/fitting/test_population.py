@@ -5,9 +5,9 @@ import numpy as np
 from distax import Sensor
 from distax.fitting.patch import cut, window_width
 from distax.fitting.population import FIRST_DRAWS, effective_size, first_draws, resample
-from distax.imaging.scenes import PlacementLaw
+from distax.imaging.scenes import ScenePrior
 
-LAW = PlacementLaw()
+LAW = ScenePrior()
 
 
 def test_the_effective_size_counts_equal_weights():

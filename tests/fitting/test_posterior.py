@@ -9,10 +9,10 @@ from distax import Sensor, make_targets, render
 from distax.fitting.posterior import posterior
 from distax.fitting.refine import refine
 from distax.fitting.sampler import Effort
-from distax.imaging.scenes import PlacementLaw
+from distax.imaging.scenes import ScenePrior
 from distax.metrics import CoverageSums, assign, cso_map
 
-LAW = PlacementLaw()
+LAW = ScenePrior()
 
 
 @pytest.fixture(scope="module")
@@ -78,11 +78,11 @@ def test_where_the_model_does_not_explain_an_image_its_errors_are_wider(four, fo
 
 
 def test_where_the_law_rules_every_scene_out_the_fit_stays_and_is_not_trusted():
-    sensor, law = Sensor(height=21, width=21), PlacementLaw(max_targets=1)
+    sensor, prior = Sensor(height=21, width=21), ScenePrior(max_targets=1)
     target = make_targets(jnp.array([[[15.2, 14.9]]]), jnp.array([[235.0]]))
     image = jnp.round(render(target, sensor))
-    fitted = refine(image, sensor, law)
-    found = posterior(image, fitted, sensor, law, Effort(levels=2, moves=2), 0)
+    fitted = refine(image, sensor, prior)
+    found = posterior(image, fitted, sensor, prior, Effort(levels=2, moves=2), 0)
     np.testing.assert_allclose(found.position, target.position, atol=0.01)
     assert fitted.trusted.all()
     assert not found.trusted.any()

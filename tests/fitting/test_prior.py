@@ -16,9 +16,9 @@ from distax.fitting.prior import (
     prior_precision,
     starting_scenes,
 )
-from distax.imaging.scenes import PlacementLaw
+from distax.imaging.scenes import ScenePrior
 
-LAW = PlacementLaw()
+LAW = ScenePrior()
 SIZE = 4096
 prior_of = jax.jit(log_prior, static_argnums=2)
 
@@ -37,33 +37,33 @@ def start():
     return np.asarray(starting_scenes(LAW, 3, SIZE))
 
 
-def naive_hosts(scene, origin, law):
+def naive_hosts(scene, origin, prior):
     """Pixels whose square holds all targets, by trying each."""
     places = scene[:, :2] + np.asarray(origin)
-    rows = range(law.border, law.height - law.border)
-    columns = range(law.border, law.width - law.border)
+    rows = range(prior.border, prior.height - prior.border)
+    columns = range(prior.border, prior.width - prior.border)
     return [
         (row, column)
         for row, column in product(rows, columns)
-        if np.abs(places - (row, column)).max() <= law.cluster / 2
+        if np.abs(places - (row, column)).max() <= prior.cluster / 2
     ]
 
 
-def naive_density(scene, origin, law):
+def naive_density(scene, origin, prior):
     """Up to a constant: how many hosts could have been drawn, if the scene is allowed."""
     distances = [
         np.hypot(*(scene[i, :2] - scene[j, :2])) for i in range(len(scene)) for j in range(i)
     ]
     intensity = scene[:, 2]
     allowed = (
-        min(distances, default=np.inf) >= law.min_distance
-        and intensity.min() >= law.min_intensity
-        and intensity.max() <= law.max_intensity
+        min(distances, default=np.inf) >= prior.min_distance
+        and intensity.min() >= prior.min_intensity
+        and intensity.max() <= prior.max_intensity
     )
-    return len(naive_hosts(scene, origin, law)) if allowed else 0
+    return len(naive_hosts(scene, origin, prior)) if allowed else 0
 
 
-def test_starting_scenes_keep_the_law(start):
+def test_starting_scenes_keep_the_prior(start):
     scenes = start
     assert scenes.shape == (3, 3, SIZE)
     intensity = scenes[:, 2]
@@ -96,7 +96,7 @@ def test_they_are_the_same_whoever_asks(start):
 
 @pytest.mark.parametrize("cluster", [1.0, 2.0])
 def test_the_log_prior_agrees_with_trying_every_host(cluster):
-    law = PlacementLaw(cluster=cluster, max_targets=2, height=9, border=1)
+    prior = ScenePrior(cluster=cluster, max_targets=2, height=9, border=1)
     rng = np.random.default_rng(0)
     lanes = 600
     place = rng.uniform(-1.2, 1.2, (2, 1, lanes)) + rng.uniform(-0.5, 0.5, (2, 2, lanes))
@@ -104,26 +104,26 @@ def test_the_log_prior_agrees_with_trying_every_host(cluster):
     scenes = scenes.astype(np.float32).astype(float)
     allowed = 0
     for origin in ((4, 5), (1, 9), (0, 10)):
-        expected = [naive_density(scenes[..., n], origin, law) for n in range(lanes)]
-        stated = prior_of(jnp.float32(scenes), patch_at(origin, lanes), law)
+        expected = [naive_density(scenes[..., n], origin, prior) for n in range(lanes)]
+        stated = prior_of(jnp.float32(scenes), patch_at(origin, lanes), prior)
         np.testing.assert_allclose(np.exp(stated), expected, rtol=1e-5)
         allowed += np.count_nonzero(expected)
     assert 20 < allowed < 2 * lanes
 
 
 def test_the_host_range_holds_every_host_and_no_other():
-    law = PlacementLaw(cluster=2.0, max_targets=2)
+    prior = ScenePrior(cluster=2.0, max_targets=2)
     rng = np.random.default_rng(1)
     place = rng.uniform(-1.5, 1.5, (1, 2, 200)) + rng.uniform(-0.8, 0.8, (2, 2, 200))
     scenes = np.concatenate([place, np.full((2, 1, 200), 230.0)], axis=1)
     scenes = scenes.astype(np.float32).astype(float)
     origin = (1, 5)
-    low, high = host_range(jnp.float32(scenes), patch_at(origin, 200), law)
+    low, high = host_range(jnp.float32(scenes), patch_at(origin, 200), prior)
     for n in range(200):
         rows, columns = (
             np.arange(low[axis, n], high[axis, n] + 1).astype(int) + origin[axis] for axis in (0, 1)
         )
-        assert list(product(rows, columns)) == naive_hosts(scenes[..., n], origin, law)
+        assert list(product(rows, columns)) == naive_hosts(scenes[..., n], origin, prior)
 
 
 def test_one_patch_serves_many_scenes(start):
@@ -158,5 +158,5 @@ def test_equal_intensities_leave_next_to_no_range():
     np.testing.assert_array_equal(allowed, [True, True, False])
 
 
-def test_the_bounds_of_intensities_are_the_laws():
+def test_the_bounds_of_intensities_are_the_priors():
     assert intensity_bounds(LAW) == (220, 250)

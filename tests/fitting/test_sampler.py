@@ -10,13 +10,13 @@ from distax import DistaxError, Sensor, make_targets, render
 from distax.fitting.patch import cut, window_width
 from distax.fitting.sampler import Effort, draw_noise, sample_posterior
 from distax.imaging.psf import pixel_response
-from distax.imaging.scenes import PlacementLaw
+from distax.imaging.scenes import ScenePrior
 
-LAW = PlacementLaw(max_targets=2)
-SENSOR = Sensor(read_noise=5.0, full_well=90.0)
+LAW = ScenePrior(max_targets=2)
+SENSOR = Sensor(read_noise=5.0, saturation=90.0)
 WIDTH = window_width(SENSOR, LAW)
 EFFORT = Effort(particles=1024, levels=4, moves=12)
-# In the middle of a pixel, and near its corner, where the law cuts the posterior off.
+# In the middle of a pixel, and near its corner, where the prior cuts the posterior off.
 TRUTH = np.array([[5.1, 4.9, 236.0], [3.2, 6.35, 233.0], [6.53, 3.47, 240.0], [8.0, 2.0, 221.0]])
 
 
@@ -32,7 +32,7 @@ def images():
 def draws(images):
     """`[image, draw, 3]` in the image's coordinates."""
     noise = draw_noise(jax.random.key(0), 1, EFFORT)
-    draw = jax.jit(partial(sample_posterior, noise=noise, law=LAW, width=WIDTH, psf=SENSOR.psf))
+    draw = jax.jit(partial(sample_posterior, noise=noise, prior=LAW, width=WIDTH, psf=SENSOR.psf))
     patch = jax.jit(cut, static_argnums=(1, 2))(images, SENSOR, LAW)
     scenes = []
     for lane in range(len(TRUTH)):
@@ -82,17 +82,17 @@ def test_it_agrees_with_exact_integration(images, draws):
         np.testing.assert_allclose(own.std(axis=0) / std, 1, atol=0.15)
 
 
-def test_draws_keep_the_law(draws):
+def test_draws_keep_the_prior(draws):
     assert draws[..., 2].min() >= LAW.min_intensity
     assert draws[..., 2].max() <= LAW.max_intensity
     assert len(np.unique(draws[0, :, 0])) > EFFORT.particles / 4
 
 
 def test_equal_intensities_leave_the_places_as_free_as_they_are(images):
-    law = PlacementLaw(max_targets=1, min_intensity=236.0, max_intensity=236.0)
+    prior = ScenePrior(max_targets=1, min_intensity=236.0, max_intensity=236.0)
     noise = draw_noise(jax.random.key(0), 1, Effort(levels=3, moves=8))
-    draw = jax.jit(partial(sample_posterior, noise=noise, law=law, width=WIDTH, psf=SENSOR.psf))
-    patch = cut(images[:1], SENSOR, law)
+    draw = jax.jit(partial(sample_posterior, noise=noise, prior=prior, width=WIDTH, psf=SENSOR.psf))
+    patch = cut(images[:1], SENSOR, prior)
     row, column, intensity = np.asarray(draw(patch)[0])
     np.testing.assert_allclose(intensity, 236, atol=0.12)
     for place, truth in ((row + patch.origin[0], 5.1), (column + patch.origin[1], 4.9)):

@@ -10,11 +10,11 @@ from distax.fitting.fits import Search, promising_starts
 from distax.fitting.likelihood import normal_equations
 from distax.fitting.patch import cut, window_width
 from distax.fitting.solver import Bounds, fit
-from distax.imaging.scenes import PlacementLaw, sample
+from distax.imaging.scenes import ScenePrior, sample
 from distax.metrics import assign
 
-LAW = PlacementLaw(max_targets=3)
-IDEAL = Sensor(full_well=None, bit_depth=None)
+LAW = ScenePrior(max_targets=3)
+IDEAL = Sensor(saturation=None, bit_depth=None)
 WIDTH = window_width(IDEAL, LAW)
 HOST = (4, 6)
 SCENES = np.array(
@@ -75,14 +75,14 @@ def test_the_truth_is_found_from_near_it(patch, seed):
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_ideal_images_of_one_to_three_targets_give_them_back_to_a_thousandth_of_a_pixel(count):
     """From draws of the prior alone."""
-    law, lanes = replace(LAW, min_targets=count, max_targets=count), 16
+    prior, lanes = replace(LAW, min_targets=count, max_targets=count), 16
     search = Search(starts=8)
-    truth = sample(jax.random.key(count), lanes, law)
-    patch = cut_out(render(truth, IDEAL), IDEAL, law)
+    truth = sample(jax.random.key(count), lanes, prior)
+    patch = cut_out(render(truth, IDEAL), IDEAL, prior)
 
     @jax.jit
     def best(patch):
-        starts = promising_starts(patch, count, law, search, WIDTH, IDEAL.sigma)
+        starts = promising_starts(patch, count, prior, search, WIDTH, IDEAL.sigma)
         repeated = jax.tree.map(lambda leaf: jnp.repeat(leaf, search.starts, axis=-1), patch)
         wide = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf[:1, :, :1], starts.shape), WIDE)
         fits = fit(starts, repeated, wide, WIDTH, IDEAL.sigma, 30)
@@ -139,7 +139,7 @@ def test_a_fit_stays_within_its_bounds_and_ends_where_the_rest_cannot_improve():
 
 def test_a_clipped_pixel_is_a_bound_not_a_value():
     """The truth fits; what the clipped pixels read would pull the intensities down."""
-    sensor = Sensor(full_well=150.0, bit_depth=None)
+    sensor = Sensor(saturation=150.0, bit_depth=None)
     patch = patch_of(SCENES, sensor)
     assert np.isinf(patch.upper[12]).all()
     result = fitted(near(SCENES, 5), patch, WIDE, WIDTH, IDEAL.sigma, 20)

@@ -11,12 +11,12 @@ from distax.frames.cutouts import (
     patches,
     without_neighbours,
 )
-from distax.frames.law import FrameLaw
+from distax.frames.prior import FramePrior
 
 SHAPE = (40, 50)
 SIDE, WIDTH = 11, 7
-SENSOR = Sensor(height=SIDE, width=SIDE, full_well=None, bit_depth=None)
-LAW = FrameLaw().placement(SENSOR)
+SENSOR = Sensor(height=SIDE, width=SIDE, saturation=None, bit_depth=None)
+LAW = FramePrior().placement(SENSOR)
 
 
 def windows_of(counts, pixel, noise=2.0, clipped=None):
@@ -67,13 +67,13 @@ def frame_of(rng, level):
     return level + 2.0 * rng.standard_normal(SHAPE)
 
 
-@pytest.mark.parametrize("clips_at", [np.inf, 120.0])
-def test_a_blobs_flux_is_about_right_also_when_it_clips(clips_at):
+@pytest.mark.parametrize("saturation", [np.inf, 120.0])
+def test_a_blobs_flux_is_about_right_also_when_it_clips(saturation):
     place = jnp.array([[[20.0, 20.2]], [[20.4, 19.7]]])
     frame = Sensor(height=40, width=50)
     for position in place:
         image = np.asarray(render(make_targets(position, jnp.array([500.0])), frame))
-        cutouts = windows_of(np.minimum(image, clips_at), [[20, 20]], clipped=image >= clips_at)
+        cutouts = windows_of(np.minimum(image, saturation), [[20, 20]], clipped=image >= saturation)
         (flux,) = blob_flux(cutouts, SENSOR, LAW)
         assert flux == pytest.approx(500.0, rel=0.6)
 
@@ -82,7 +82,7 @@ def test_a_patch_says_in_its_unit_what_each_pixel_knows():
     rng = np.random.default_rng(1)
     counts = 100 * rng.random(SHAPE)
     counts[20, 20], counts[20, 21] = np.nan, 255.0
-    sensor = Sensor(bit_depth=8, full_well=None, electrons_per_count=5.0)
+    sensor = Sensor(bit_depth=8, saturation=None, gain=5.0)
     cutouts = windows_of(counts, [[20, 20]], clipped=counts == 255)
     patch = patches(cutouts, np.array([4.0]), sensor, LAW)
     around = counts[17:24, 17:24].ravel()

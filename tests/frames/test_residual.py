@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from distax import Sensor, make_targets, render
-from distax.frames import FrameLaw, FrameTargets, FrameUnmixer
+from distax.frames import FramePrior, FrameTargets, FrameUnmixer
 from distax.frames.background import Background
 from distax.frames.blobs import Blobs
 from distax.frames.residual import Residual
 
 SHAPE = (60, 50)
-SENSOR = Sensor(*SHAPE, sigma=(0.6, 0.9), full_well=None, bit_depth=None)
+SENSOR = Sensor(*SHAPE, sigma=(0.6, 0.9), saturation=None, bit_depth=None)
 # Two that overlap, one of each kind of edge, and one in the corner.
 POSITION = np.array([[20.3, 30.2], [20.9, 31.4], [0.2, 11.7], [40.6, 49.3], [59.4, -0.4]])
 INTENSITY = np.array([4000.0, 900.0, 700.0, 500.0, 300.0])
@@ -82,7 +82,7 @@ def test_a_frame_without_targets_loses_its_background_only(residual, found):
 
 
 def test_the_residual_around_the_stars_that_were_found_is_noise():
-    sensor = Sensor(120, 120, full_well=None, bit_depth=None)
+    sensor = Sensor(120, 120, saturation=None, bit_depth=None)
     random = np.random.default_rng(8)
     place = np.stack(np.mgrid[10:120:20, 10:120:20], axis=-1).reshape(-1, 2)
     position = jnp.float32(place + random.uniform(-0.5, 0.5, place.shape))
@@ -90,7 +90,7 @@ def test_the_residual_around_the_stars_that_were_found_is_noise():
     ideal = np.asarray(render(make_targets(position, intensity), sensor))
     noise = NOISE * random.standard_normal(sensor.shape)
     pixels = ideal + 100 + 0.05 * np.arange(120) + noise
-    found = FrameUnmixer(sensor=sensor, law=FrameLaw(max_targets=2, cluster=1.0))(pixels)
+    found = FrameUnmixer(sensor=sensor, prior=FramePrior(max_targets=2, cluster=1.0))(pixels)
     left = Residual(pixels, found, sensor)[:]
 
     def around_stars(image):

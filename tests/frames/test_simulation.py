@@ -5,10 +5,10 @@ from scipy.spatial import cKDTree
 
 from distax import DistaxError, Sensor, render
 from distax.frames.simulation import FrameScene, simulate_frame
-from distax.imaging.scenes import PlacementLaw
+from distax.imaging.scenes import ScenePrior
 
 SCENE = FrameScene(height=96, width=128, clusters=12, stars=5, gradient=8.0, bad_pixels=1e-3)
-SENSOR = Sensor(full_well=None, bit_depth=None, read_noise=2.0, background=100.0)
+SENSOR = Sensor(saturation=None, bit_depth=None, read_noise=2.0, background=100.0)
 
 
 @pytest.fixture(scope="module")
@@ -33,15 +33,15 @@ def test_the_frame_is_its_targets_and_a_background_with_noise(simulated):
 def test_clusters_obey_their_law_and_keep_away_from_others(simulated):
     _, truth = simulated
     position, intensity = truth.targets.position, truth.targets.intensity
-    law = PlacementLaw()
+    prior = ScenePrior()
     assert np.bincount(truth.group)[12:].tolist() == [1] * 5
     for group in range(12):
         members = position[truth.group == group]
-        assert 1 <= len(members) <= law.max_targets
-        assert (np.ptp(members, axis=0) <= law.cluster).all()
-        assert (np.abs(members - np.rint(members.mean(axis=0))) <= law.cluster).all()
+        assert 1 <= len(members) <= prior.max_targets
+        assert (np.ptp(members, axis=0) <= prior.cluster).all()
+        assert (np.abs(members - np.rint(members.mean(axis=0))) <= prior.cluster).all()
         flux = intensity[truth.group == group]
-        assert ((flux >= law.min_intensity) & (flux <= law.max_intensity)).all()
+        assert ((flux >= prior.min_intensity) & (flux <= prior.max_intensity)).all()
     pairs = cKDTree(position).query_pairs(6.0, output_type="ndarray")
     assert (truth.group[pairs[:, 0]] == truth.group[pairs[:, 1]]).all()
     assert (position > 3).all()

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from distax import DistaxError, DistaxWarning, Sensor, make_targets, render
-from distax.frames import Flag, FrameLaw, FrameUnmixer
+from distax.frames import Flag, FramePrior, FrameUnmixer
 from distax.frames.blobs import detection_threshold
 
 SHAPE = (90, 110)
-CAMERA = Sensor(full_well=900.0, bit_depth=None)
-LAW = FrameLaw(max_targets=2, cluster=1.0)
-UNMIXER = FrameUnmixer(sensor=CAMERA, law=LAW)
+CAMERA = Sensor(saturation=900.0, bit_depth=None)
+LAW = FramePrior(max_targets=2, cluster=1.0)
+UNMIXER = FrameUnmixer(sensor=CAMERA, prior=LAW)
 # Row, column, intensity: a star, two close targets, two neighbouring blobs, one at the edge, one
 # that clips.
 TRUTH = np.array(
@@ -37,7 +37,7 @@ def pixels():
     row, column = np.indices(SHAPE)
     noise = 2.0 * np.random.default_rng(5).standard_normal(SHAPE)
     frame = np.asarray(render(targets, sensor)) + 100 + 0.05 * row + 0.02 * column + noise
-    frame = np.minimum(frame, CAMERA.full_well)
+    frame = np.minimum(frame, CAMERA.saturation)
     frame[21, 31] = np.nan
     frame[8:10, 8] = np.inf
     return frame
@@ -88,7 +88,7 @@ def test_bands_change_nothing(pixels, found):
 
 def test_units_and_place_do_not_matter(pixels, found):
     """A frame in other units, in the middle of a larger one, has the same targets in it."""
-    scaled = replace(CAMERA, full_well=900e-6)
+    scaled = replace(CAMERA, saturation=900e-6)
     other = replace(UNMIXER, sensor=scaled)(1e-6 * pixels)
     # Where two counts explain a blob alike, rounding decides how sure the chosen one is.
     assert (other.flags & ~Flag.UNSURE).tolist() == (found.flags & ~Flag.UNSURE).tolist()
@@ -122,7 +122,7 @@ def test_an_empty_frame_has_no_blobs(pixels):
 def test_the_shot_noise_of_the_background_makes_no_blobs():
     """A calibrated sensor states its gain beside its read noise."""
     noisy = np.random.default_rng(4).normal(1000.0, math.sqrt(2.0**2 + 1000.0), SHAPE)
-    camera = Sensor(full_well=None, bit_depth=None, read_noise=2.0, electrons_per_count=1.0)
+    camera = Sensor(saturation=None, bit_depth=None, read_noise=2.0, gain=1.0)
     assert len(replace(UNMIXER, sensor=camera)(noisy).blobs.pixel) == 0
 
 
@@ -133,7 +133,7 @@ def test_known_intensities_decide_the_count():
     ideal = np.asarray(render(targets, Sensor(height=SHAPE[0], width=SHAPE[1])))
     frame = 100 + 12.0 * np.random.default_rng(1).standard_normal(SHAPE) + ideal
     known = replace(LAW, min_intensity=220.0, max_intensity=250.0)
-    counts = [len(replace(UNMIXER, law=law)(frame).blob) for law in (LAW, known)]
+    counts = [len(replace(UNMIXER, prior=prior)(frame).blob) for prior in (LAW, known)]
     assert counts == [1, 2]
 
 
@@ -177,9 +177,9 @@ def test_the_posterior_takes_frames_too(pixels, found):
 
 
 def test_compiled_programs_are_shared_between_frames(pixels, found):
-    """Neither the noise, the full well nor the number of blobs makes anything compile anew."""
+    """Neither the noise, the saturation nor the number of blobs makes anything compile anew."""
     from distax.frames.unmixing import _refined
 
     before = _refined._cache_size()
-    replace(UNMIXER, sensor=replace(CAMERA, full_well=800.0, read_noise=2.0))(pixels[:64, :64])
+    replace(UNMIXER, sensor=replace(CAMERA, saturation=800.0, read_noise=2.0))(pixels[:64, :64])
     assert _refined._cache_size() == before

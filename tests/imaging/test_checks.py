@@ -4,7 +4,7 @@ import pytest
 from distax import DistaxError, Sensor
 from distax.imaging.checks import check_shape, find_problems
 
-REAL = Sensor(full_well=None, bit_depth=None)
+REAL = Sensor(saturation=None, bit_depth=None)
 
 
 def stack(**values):
@@ -68,6 +68,6 @@ def test_an_image_of_nan_alone_has_nothing_to_fit():
 def test_what_counts_as_outside_is_up_to_the_sensor():
     images = stack(image_0=-3.0, image_1=300.0, image_2=5000.0)
     assert list(find_problems(images, Sensor(), True)) == [0, 1, 2]
-    assert list(find_problems(images, Sensor(full_well=None, bit_depth=12), True)) == [0, 2]
-    assert list(find_problems(images, Sensor(full_well=1000.0, bit_depth=None), True)) == [2]
+    assert list(find_problems(images, Sensor(saturation=None, bit_depth=12), True)) == [0, 2]
+    assert list(find_problems(images, Sensor(saturation=1000.0, bit_depth=None), True)) == [2]
     assert find_problems(images, REAL, True) == {}

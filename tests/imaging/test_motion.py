@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distax import DistaxError, Sensor, render
-from distax.imaging.scenes import PlacementLaw
-from distax.tracking import MotionLaw, sample, simulate
+from distax.imaging.scenes import ScenePrior
+from distax.tracking import MotionPrior, sample, simulate
 
-LAW = MotionLaw()
+LAW = MotionPrior()
 SEQUENCES = 300
 
 
@@ -24,7 +24,7 @@ def spread_over(values, mask):
     return np.where(mask[..., None], values, np.nan)
 
 
-def test_the_first_frame_obeys_the_placement_law(truth):
+def test_the_first_frame_obeys_the_placement_prior(truth):
     start = spread_over(truth.position[:, 0], truth.mask[:, 0])
     assert np.nanmax(np.nanmax(start, axis=1) - np.nanmin(start, axis=1)) <= 1.0
     distance = np.linalg.norm(start[:, :, None] - start[:, None], axis=-1)
@@ -61,7 +61,7 @@ def test_a_slot_is_the_same_target_in_every_frame(truth):
 def test_every_frame_obeys_the_law_of_frames(truth):
     """Some pixel's square holds all targets of a frame."""
     position = spread_over(truth.position, truth.mask)
-    reach = LAW.frame_law.cluster / 2
+    reach = LAW.frame_prior.cluster / 2
     lowest = np.ceil(np.nanmax(position, axis=2) - reach)
     highest = np.floor(np.nanmin(position, axis=2) + reach)
     assert np.all(np.maximum(lowest, 0) <= np.minimum(highest, 10))
@@ -77,8 +77,8 @@ def test_a_sequence_depends_on_the_key_and_its_index_alone(truth):
 
 
 def test_accelerated_paths_have_the_same_second_difference():
-    law = replace(LAW, frames=9, speed=0.1, acceleration=0.02)
-    truth = jax.tree.map(np.asarray, sample(jax.random.key(2), 50, law))
+    prior = replace(LAW, frames=9, speed=0.1, acceleration=0.02)
+    truth = jax.tree.map(np.asarray, sample(jax.random.key(2), 50, prior))
     bent = np.diff(spread_over(truth.position, truth.mask), n=2, axis=1)
     size = np.linalg.norm(bent, axis=-1)
     assert 0.015 < np.nanmax(size) <= 0.02 + 1e-5
@@ -89,22 +89,22 @@ def test_accelerated_paths_have_the_same_second_difference():
 @settings(max_examples=5)
 @given(st.floats(0, 0.3), st.floats(0, 0.1), st.floats(0, 0.02), st.floats(0, 1))
 def test_any_law_keeps_its_targets_inside(speed, drift, acceleration, margin):
-    law = MotionLaw(
-        placement=PlacementLaw(height=13, width=16),
+    prior = MotionPrior(
+        placement=ScenePrior(height=13, width=16),
         frames=6,
         speed=speed,
         drift=drift,
         acceleration=acceleration,
         margin=margin,
     )
-    truth = sample(jax.random.key(3), 20, law)
+    truth = sample(jax.random.key(3), 20, prior)
     position = spread_over(truth.position, truth.mask)
     assert np.nanmin(position) >= margin - 0.5 - 1e-5
     assert np.all(np.nanmax(position, axis=(0, 1, 2)) <= np.array([12.5, 15.5]) - margin + 1e-5)
 
 
 def test_frames_are_the_images_of_the_targets():
-    sensor = Sensor(read_noise=2.0, full_well=None, bit_depth=None)
+    sensor = Sensor(read_noise=2.0, saturation=None, bit_depth=None)
     frames, truth = simulate(jax.random.key(4), 20, sensor)
     noise = np.asarray(frames - render(truth, sensor))
     assert frames.shape == (20, 20, 11, 11)
@@ -124,6 +124,6 @@ def test_frames_are_the_images_of_the_targets():
     ],
     ids=str,
 )
-def test_laws_that_cannot_be_drawn_are_refused(fields, message):
+def test_priors_that_cannot_be_drawn_are_refused(fields, message):
     with pytest.raises(DistaxError, match=message):
         replace(LAW, **fields)

@@ -8,7 +8,7 @@ import pytest
 
 from distax import Sensor, Targets, Unmixer
 from distax.fitting.sampler import QUICK
-from distax.imaging.scenes import PlacementLaw, sample
+from distax.imaging.scenes import ScenePrior, sample
 from distax.models import create
 from distax.models.rngs import parameter_rngs
 
@@ -52,8 +52,8 @@ def test_uncertainties_and_trust_stand_beside_what_they_are_of():
 
 
 def test_only_the_first_images_are_listed():
-    law = PlacementLaw(max_targets=1)
-    html = sample(jax.random.key(0), 1234, law)._repr_html_()
+    prior = ScenePrior(max_targets=1)
+    html = sample(jax.random.key(0), 1234, prior)._repr_html_()
     assert "<p>1,234 images, 1,234 targets; the first 5 images:</p>" in html
     assert [row[0] for row in cells(html)[1:]] == ["0", "1", "2", "3", "4"]
 
@@ -82,12 +82,12 @@ def test_targets_without_numbers_have_no_table():
 
 
 def test_an_unmixer_shows_what_its_method_uses():
-    law, sensor = PlacementLaw(max_targets=3), Sensor(read_noise=2.0)
-    facts = dict(cells(Unmixer(sensor=sensor, law=law, effort=QUICK, seed=7)._repr_html_()))
-    assert list(facts) == ["method", "sensor", "law", "effort", "seed"]
+    prior, sensor = ScenePrior(max_targets=3), Sensor(read_noise=2.0)
+    facts = dict(cells(Unmixer(sensor=sensor, prior=prior, effort=QUICK, seed=7)._repr_html_()))
+    assert list(facts) == ["method", "sensor", "prior", "effort", "seed"]
     assert facts["method"] == "posterior"
     assert "read_noise 2.0" in facts["sensor"]
-    assert "max_targets 3" in facts["law"]
+    assert "max_targets 3" in facts["prior"]
     assert facts["effort"] == "particles 128, levels 6, moves 10"
     assert facts["seed"] == "7"
     model = create("nnls", rngs=parameter_rngs(0))

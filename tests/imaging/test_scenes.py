@@ -7,12 +7,12 @@ import pytest
 from scipy import stats
 
 from distax import DistaxError, Sensor, render
-from distax.imaging.scenes import PlacementLaw, sample, simulate
+from distax.imaging.scenes import ScenePrior, sample, simulate
 from distax.runtime.numerics import threefry
 
-LAW = PlacementLaw()
+LAW = ScenePrior()
 SCENES = 20_000
-# Far below any p-value seen by chance; a wrong law gives p-values hundreds of orders lower.
+# Far below any p-value seen by chance; a wrong prior gives p-values hundreds of orders lower.
 UNLIKELY = 1e-4
 
 
@@ -122,7 +122,7 @@ def test_a_scene_depends_on_the_key_and_its_index_alone(scenes):
 
 
 def test_every_field_of_the_law_is_respected():
-    law = PlacementLaw(
+    prior = ScenePrior(
         height=9,
         width=14,
         min_targets=2,
@@ -134,7 +134,7 @@ def test_every_field_of_the_law_is_respected():
         cluster=2.0,
         border=3,
     )
-    scenes = jax.tree.map(np.asarray, sample(jax.random.key(1), 3000, law))
+    scenes = jax.tree.map(np.asarray, sample(jax.random.key(1), 3000, prior))
     position = scenes.position[scenes.mask]
     np.testing.assert_array_equal(np.unique(scenes.mask.sum(axis=1)), [2, 3])
     assert scenes.intensity[scenes.mask].min() >= 10
@@ -172,7 +172,7 @@ def test_every_field_of_the_law_is_respected():
     ],
     ids=str,
 )
-def test_laws_that_cannot_be_drawn_are_refused(fields):
+def test_priors_that_cannot_be_drawn_are_refused(fields):
     with pytest.raises(DistaxError):
         replace(LAW, **fields)
 
@@ -184,8 +184,8 @@ def test_a_law_that_does_not_fit_says_so():
 
 def test_a_crowded_law_of_equal_intensities_can_be_drawn():
     # 0.5% of the proposals are accepted.
-    law = replace(LAW, separation=0.65, min_targets=5, max_intensity=220.0)
-    scenes = jax.tree.map(np.asarray, sample(jax.random.key(3), 8, law))
+    prior = replace(LAW, separation=0.65, min_targets=5, max_intensity=220.0)
+    scenes = jax.tree.map(np.asarray, sample(jax.random.key(3), 8, prior))
     np.testing.assert_array_equal(scenes.mask, True)
     np.testing.assert_array_equal(scenes.intensity, 220.0)
     assert pair_distances(scenes.position, scenes.mask).min() >= 0.3965 - 1e-6
@@ -202,10 +202,8 @@ def test_simulate_delivers_frames_of_the_targets_it_returns():
 
 
 @pytest.mark.parametrize("kind", ["rbg", "unsafe_rbg"])
-def test_keys_of_other_kinds_give_scenes_that_keep_the_law(kind):
-    images, targets = simulate(
-        jax.random.key(0, impl=kind), 200, Sensor(electrons_per_count=2.0), PlacementLaw()
-    )
+def test_keys_of_other_kinds_give_scenes_that_keep_the_prior(kind):
+    images, targets = simulate(jax.random.key(0, impl=kind), 200, Sensor(gain=2.0), ScenePrior())
     assert set(np.unique(targets.count)) == {1, 2, 3, 4, 5}
     assert np.isfinite(images).all()
     assert len({tuple(np.asarray(row).ravel()) for row in targets.intensity}) == 200
@@ -242,7 +240,7 @@ def test_no_scenes_are_none():
 )
 def test_numbers_of_a_law_are_finite_and_counts_whole(options, message):
     # Set afterwards, as the tests' type checker would let few of them through to the class.
-    law = PlacementLaw()
-    vars(law).update(options)
+    prior = ScenePrior()
+    vars(prior).update(options)
     with pytest.raises(DistaxError, match=message):
-        law.__post_init__()
+        prior.__post_init__()

@@ -11,7 +11,7 @@ IMAGING = ["imaging_sigma0.50", "imaging_sigma0.80"]
 # Neither square nor of odd size on both axes: rows and columns cannot be swapped unnoticed.
 OBLONG = Sensor(height=6, width=9, sigma=0.6)
 ELONGATED = Sensor(height=6, width=9, sigma=(0.4, 0.8))
-IDEAL = Sensor(full_well=None, bit_depth=None)
+IDEAL = Sensor(saturation=None, bit_depth=None)
 
 
 @pytest.mark.parametrize("name", IMAGING)
@@ -168,13 +168,13 @@ def test_gradient_in_sigma_agrees_with_finite_differences():
     ("options", "delivered"),
     [
         ({}, [0, 0, 10, 11, 254, 255, 255]),
-        ({"full_well": 200.0}, [0, 0, 10, 11, 200, 200, 200]),
-        ({"full_well": None}, [0, 0, 10, 11, 254, 255, 255]),
+        ({"saturation": 200.0}, [0, 0, 10, 11, 200, 200, 200]),
+        ({"saturation": None}, [0, 0, 10, 11, 254, 255, 255]),
         ({"bit_depth": 3}, [0, 0, 7, 7, 7, 7, 7]),
         ({"bit_depth": 10}, [0, 0, 10, 11, 254, 255, 255]),
-        ({"bit_depth": 10, "full_well": None}, [0, 0, 10, 11, 254, 255, 400]),
+        ({"bit_depth": 10, "saturation": None}, [0, 0, 10, 11, 254, 255, 400]),
         ({"bit_depth": None}, [-3, 0.25, 10.25, 10.75, 254, 254.75, 255]),
-        ({"bit_depth": None, "full_well": None}, [-3, 0.25, 10.25, 10.75, 254, 254.75, 400]),
+        ({"bit_depth": None, "saturation": None}, [-3, 0.25, 10.25, 10.75, 254, 254.75, 400]),
         ({"background": 5.5}, [2, 6, 16, 16, 255, 255, 255]),
     ],
 )
@@ -184,9 +184,9 @@ def test_expose_rounds_and_clips(options, delivered):
     np.testing.assert_array_equal(expose(jax.random.key(0), image, sensor), [delivered])
 
 
-@pytest.mark.parametrize("full_well", [200.25, 200.75])
-def test_a_digitised_count_is_whole_even_at_a_fractional_full_well(full_well):
-    frame = expose(jax.random.key(0), jnp.full((1, 1), 400.0), Sensor(full_well=full_well))
+@pytest.mark.parametrize("saturation", [200.25, 200.75])
+def test_a_digitised_count_is_whole_even_at_a_fractional_full_well(saturation):
+    frame = expose(jax.random.key(0), jnp.full((1, 1), 400.0), Sensor(saturation=saturation))
     assert float(frame[0, 0]) in (200, 201)
 
 
@@ -194,10 +194,10 @@ def test_a_digitised_count_is_whole_even_at_a_fractional_full_well(full_well):
     ("options", "white"),
     [
         ({}, 255),
-        ({"full_well": 100.0}, 100),
+        ({"saturation": 100.0}, 100),
         ({"bit_depth": 4}, 15),
-        ({"full_well": None, "bit_depth": 12}, 4095),
-        ({"full_well": None, "bit_depth": None}, float("inf")),
+        ({"saturation": None, "bit_depth": 12}, 4095),
+        ({"saturation": None, "bit_depth": None}, float("inf")),
     ],
 )
 def test_white_is_the_lower_of_full_well_and_bit_depth(options, white):
@@ -209,14 +209,14 @@ FLAT = jnp.full((200, 200), 100.0)
 
 
 def test_read_noise_has_the_given_deviation():
-    sensor = Sensor(full_well=None, bit_depth=None, read_noise=3.0)
+    sensor = Sensor(saturation=None, bit_depth=None, read_noise=3.0)
     frame = expose(jax.random.key(0), FLAT, sensor)
     np.testing.assert_allclose(jnp.std(frame), 3.0, rtol=0.02)
     np.testing.assert_allclose(jnp.mean(frame), 100.0, atol=0.08)
 
 
 def test_shot_noise_has_variance_mean_over_gain():
-    sensor = Sensor(full_well=None, bit_depth=None, electrons_per_count=4.0, background=20.0)
+    sensor = Sensor(saturation=None, bit_depth=None, gain=4.0, background=20.0)
     frame = expose(jax.random.key(1), FLAT, sensor)
     np.testing.assert_allclose(jnp.var(frame), 120.0 / 4.0, rtol=0.04)
     np.testing.assert_allclose(jnp.mean(frame), 120.0, atol=0.15)
@@ -224,7 +224,7 @@ def test_shot_noise_has_variance_mean_over_gain():
 
 
 def test_noise_is_a_function_of_the_key_alone():
-    noisy = Sensor(read_noise=3.0, electrons_per_count=4.0)
+    noisy = Sensor(read_noise=3.0, gain=4.0)
     first, again, other = (expose(jax.random.key(k), FLAT, noisy) for k in (2, 2, 3))
     np.testing.assert_array_equal(first, again)
     assert np.mean(np.asarray(first) != np.asarray(other)) > 0.8
@@ -236,9 +236,9 @@ def test_noise_is_a_function_of_the_key_alone():
         ("height", [0, -1]),
         ("width", [0, -1]),
         ("sigma", [0.0, -0.5, float("nan")]),
-        ("full_well", [0.0, -1.0, float("nan")]),
+        ("saturation", [0.0, -1.0, float("nan")]),
         ("bit_depth", [0, -8]),
-        ("electrons_per_count", [0.0, -1.0, float("nan")]),
+        ("gain", [0.0, -1.0, float("nan")]),
         ("read_noise", [-1.0]),
         ("background", [-1.0]),
     ],
@@ -255,7 +255,7 @@ def test_a_digitiser_rounds_to_whole_counts_and_reals_are_known_far_below_their_
     for read_noise in (0.01, 0.3, 30.0):
         real = Sensor(bit_depth=None, read_noise=read_noise)
         assert 0 < real.rounding_variance < 0.01 * read_noise**2
-    shot = Sensor(bit_depth=None, background=0.02, electrons_per_count=2.0)
+    shot = Sensor(bit_depth=None, background=0.02, gain=2.0)
     assert shot.half_step == pytest.approx(0.01)
     assert 0 < Sensor(bit_depth=None).half_step < 0.1
 
@@ -263,7 +263,7 @@ def test_a_digitiser_rounds_to_whole_counts_and_reals_are_known_far_below_their_
 def test_noise_is_read_noise_and_shot_noise_of_what_is_there():
     level = jnp.array([-3.0, 0.0, 40.0])
     np.testing.assert_allclose(Sensor(read_noise=3.0).noise_variance(level), 9)
-    shot = Sensor(read_noise=3.0, electrons_per_count=2.0)
+    shot = Sensor(read_noise=3.0, gain=2.0)
     np.testing.assert_allclose(shot.noise_variance(level), [9, 9, 29])
 
 

@@ -79,7 +79,7 @@ def test_the_first_flat_image_is_taken_unless_another_is_named(tmp_path):
 def test_the_header_tells_units_saturation_and_sky(tmp_path):
     header = sky_header(BUNIT=" adu ", SATURATE=60000)
     with open_frames(write(tmp_path / "a.fits", fits.PrimaryHDU(PIXELS, header))) as (frame,):
-        assert (frame.unit, frame.clips_at) == ("adu", 60000.0)
+        assert (frame.unit, frame.saturation) == ("adu", 60000.0)
         ra, dec = frame.sky(np.array([0.0, 2.5]), np.array([0.0, 4.0]))
     # On so small a field the projection is flat to a few billionths of a degree.
     np.testing.assert_allclose(dec, [2.0, 2.005], atol=1e-6)
@@ -88,7 +88,7 @@ def test_the_header_tells_units_saturation_and_sky(tmp_path):
 
 def test_a_frame_without_a_sky_has_none(tmp_path):
     with open_frames(write(tmp_path / "a.fits", fits.PrimaryHDU(PIXELS))) as (frame,):
-        assert (frame.sky, frame.unit, frame.clips_at) == (None, "", None)
+        assert (frame.sky, frame.unit, frame.saturation) == (None, "", None)
     odd = write(tmp_path / "b.fits", fits.PrimaryHDU(PIXELS, sky_header(CUNIT1="m")))
     with (
         pytest.warns(DistaxWarning, match=r"b\.fits: its sky .* left out"),

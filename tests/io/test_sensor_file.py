@@ -4,12 +4,12 @@ from distax import DistaxError, Sensor
 from distax.imaging.psf import MeasuredPsf
 from distax.io.sensor_file import read_sensor, write_sensor
 from distax.training.config import TrainConfig, read_toml
-from distax.unmixer import law_for
+from distax.unmixer import prior_for
 
 SENSORS = [
     Sensor(),
-    Sensor(sigma=(0.5, 0.625), full_well=None, bit_depth=None, electrons_per_count=2.5),
-    Sensor(height=9, width=13, full_well=1000.0, bit_depth=12, read_noise=1 / 3, background=1e-7),
+    Sensor(sigma=(0.5, 0.625), saturation=None, bit_depth=None, gain=2.5),
+    Sensor(height=9, width=13, saturation=1000.0, bit_depth=12, read_noise=1 / 3, background=1e-7),
     Sensor(measured_psf=MeasuredPsf(2, ((0.1, 1 / 3, 1e-9),), ((0.1, 1.0, 0.0),))),
 ]
 PSF = """[sensor.measured_psf]
@@ -34,7 +34,9 @@ def test_a_sensor_survives_its_file(tmp_path, sensor):
 @pytest.mark.parametrize("sensor", SENSORS)
 def test_a_sensor_file_is_a_training_configuration(tmp_path, sensor):
     write_sensor(tmp_path / "sensor.toml", sensor)
-    assert read_toml(tmp_path / "sensor.toml") == TrainConfig(sensor=sensor, law=law_for(sensor))
+    assert read_toml(tmp_path / "sensor.toml") == TrainConfig(
+        sensor=sensor, prior=prior_for(sensor)
+    )
 
 
 def test_what_the_table_leaves_out_is_csist_100ks(tmp_path):

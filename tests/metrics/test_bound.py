@@ -8,11 +8,11 @@ import pytest
 from scipy.special import erf
 
 from distax import DistaxError, Sensor, expose, make_targets, render
-from distax.imaging.scenes import PlacementLaw, sample
+from distax.imaging.scenes import ScenePrior, sample
 from distax.metrics import cramer_rao, noise_free
 
-LAW = PlacementLaw()
-bound = jax.jit(cramer_rao, static_argnames=("sensor", "law"))
+LAW = ScenePrior()
+bound = jax.jit(cramer_rao, static_argnames=("sensor", "prior"))
 
 
 def naive_image(parameters, sensor):
@@ -30,13 +30,13 @@ def naive_image(parameters, sensor):
     return image
 
 
-def naive_bound(parameters, sensor, law=None):
+def naive_bound(parameters, sensor, prior=None):
     """Inverse of the information, with derivatives by differences."""
     flat = parameters.ravel()
     expected = naive_image(parameters, sensor)
     variance = sensor.read_noise**2 + (1 / 12 if sensor.bit_depth else 0)
-    if sensor.electrons_per_count:
-        variance = variance + expected / sensor.electrons_per_count
+    if sensor.gain:
+        variance = variance + expected / sensor.gain
     clear = expected < sensor.white - (0.5 if sensor.bit_depth else 0)
     slopes = []
     for index in range(flat.size):
@@ -48,9 +48,9 @@ def naive_bound(parameters, sensor, law=None):
         slopes.append(((above - below) / 2e-5).ravel())
     slopes = np.array(slopes)
     information = slopes * (clear / variance).ravel() @ slopes.T
-    if law:
-        spread = law.max_intensity - law.min_intensity
-        known = [12 / law.cluster**2, 12 / law.cluster**2, 12 / spread**2]
+    if prior:
+        spread = prior.max_intensity - prior.min_intensity
+        known = [12 / prior.cluster**2, 12 / prior.cluster**2, 12 / spread**2]
         information += np.diag(known * len(parameters))
     covariance = np.linalg.inv(information)
     return np.array([covariance[k : k + 2, k : k + 2] for k in range(0, flat.size, 3)])
@@ -72,8 +72,8 @@ def scene(count, slots=4):
     [
         Sensor(),
         Sensor(read_noise=3.0, background=20.0),
-        Sensor(electrons_per_count=2.0, read_noise=1.0, bit_depth=None),
-        Sensor(sigma=(0.4, 0.7), full_well=None, read_noise=1.0, bit_depth=None),
+        Sensor(gain=2.0, read_noise=1.0, bit_depth=None),
+        Sensor(sigma=(0.4, 0.7), saturation=None, read_noise=1.0, bit_depth=None),
     ],
 )
 def test_it_is_the_inverse_of_the_information_by_differences(count, sensor):
@@ -89,7 +89,7 @@ def test_with_the_law_its_information_is_added(count):
 
 
 def test_the_best_fit_to_noisy_images_spreads_as_the_bound_says():
-    sensor = Sensor(full_well=None, bit_depth=None, read_noise=4.0)
+    sensor = Sensor(saturation=None, bit_depth=None, read_noise=4.0)
     truth = jnp.float32(PARAMETERS[0])
     ideal = jnp.broadcast_to(render(scene(1, slots=1), sensor), (4000, *sensor.shape))
     frames = expose(jax.random.key(0), ideal, sensor)
@@ -123,13 +123,13 @@ def assert_no_smaller(first, second):
 
 @pytest.fixture(scope="module")
 def scenes():
-    return sample(jax.random.key(0), 300, PlacementLaw(min_targets=3, max_targets=3))
+    return sample(jax.random.key(0), 300, ScenePrior(min_targets=3, max_targets=3))
 
 
 def test_clipping_raises_it(scenes):
-    clipped, whole = (bound(scenes, Sensor(full_well=top), LAW) for top in (255.0, None))
-    wide = bound(scenes, Sensor(full_well=None, bit_depth=16), LAW)
-    np.testing.assert_array_equal(clipped, whole)  # 8 bits clip as the full well does
+    clipped, whole = (bound(scenes, Sensor(saturation=top), LAW) for top in (255.0, None))
+    wide = bound(scenes, Sensor(saturation=None, bit_depth=16), LAW)
+    np.testing.assert_array_equal(clipped, whole)  # 8 bits clip as the saturation does
     assert_no_smaller(clipped, wide)
     total = [np.einsum("...kaa->...", covariance) for covariance in (clipped, wide)]
     clips = np.max(render(scenes, Sensor()), axis=(1, 2)) >= 254.5
@@ -142,7 +142,7 @@ def test_noise_and_company_raise_it_and_the_law_lowers_it(scenes):
     assert_no_smaller(bound(scenes, Sensor(read_noise=0.5), LAW), known)
     assert_no_smaller(bound(scenes, Sensor()), known)
     fewer = jax.tree.map(lambda leaf: leaf[:, :2], scenes)
-    unclipped = Sensor(bit_depth=16, full_well=None)
+    unclipped = Sensor(bit_depth=16, saturation=None)
     assert_no_smaller(bound(scenes, unclipped, LAW)[:, :2], bound(fewer, unclipped, LAW))
 
 
@@ -159,9 +159,9 @@ def test_it_moves_with_the_scene(scenes):
 
 def test_padding_changes_nothing_and_is_zero():
     wild = replace(scene(2), position=scene(2).position.at[2:].set(jnp.nan))
-    for law in (None, LAW):
-        result = bound(wild, Sensor(), law)
-        np.testing.assert_allclose(result[:2], bound(scene(2, 2), Sensor(), law), rtol=1e-3)
+    for prior in (None, LAW):
+        result = bound(wild, Sensor(), prior)
+        np.testing.assert_allclose(result[:2], bound(scene(2, 2), Sensor(), prior), rtol=1e-3)
         np.testing.assert_array_equal(result[2:], 0.0)
 
 

@@ -11,7 +11,7 @@ import pytest
 from flax import nnx
 
 from distax import Sensor, weights
-from distax.imaging.scenes import PlacementLaw, simulate
+from distax.imaging.scenes import ScenePrior, simulate
 from distax.models import Density, GridModel, create, names, registry
 from distax.models.base import Constant
 from distax.models.layers.basic import parameter_count
@@ -31,8 +31,8 @@ def build(name):
 
 @cache
 def scenes():
-    law = PlacementLaw(height=9, width=9)
-    return simulate(jax.random.key(1), 3, SENSOR, law)
+    prior = ScenePrior(height=9, width=9)
+    return simulate(jax.random.key(1), 3, SENSOR, prior)
 
 
 @cache
@@ -114,8 +114,8 @@ def test_bfloat16_comes_near(name):
 
 @pytest.mark.parametrize("name", GRID_MODELS)
 def test_written_and_read_it_answers_the_same(name, tmp_path):
-    law = PlacementLaw(height=9, width=9)
-    config = TrainConfig(model=ModelConfig(name, 3, SMALL[name]), sensor=SENSOR, law=law)
+    prior = ScenePrior(height=9, width=9)
+    config = TrainConfig(model=ModelConfig(name, 3, SMALL[name]), sensor=SENSOR, prior=prior)
     weights.write(build(name), config, tmp_path / "model.safetensors")
     model, read = weights.read(tmp_path / "model.safetensors")
     assert read == config

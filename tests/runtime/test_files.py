@@ -3,7 +3,7 @@ import os
 import pytest
 
 from distax import DistaxError
-from distax.runtime.files import whole_file, write_text
+from distax.runtime.files import atomic_write, write_text
 
 
 def test_text_is_written_and_replaced(tmp_path):
@@ -19,7 +19,7 @@ def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(tmp_path):
     path.write_text("old")
 
     def write():
-        with whole_file(path) as temporary:
+        with atomic_write(path) as temporary:
             temporary.write_text("half")
             raise KeyboardInterrupt
 

@@ -12,7 +12,7 @@ from distax import Sensor
 from distax.fitting import posterior
 from distax.fitting.patch import cut, rows_first
 from distax.fitting.sampler import Effort, draw_noise
-from distax.imaging.scenes import PlacementLaw
+from distax.imaging.scenes import ScenePrior
 from distax.models import create
 from distax.models.unfolding.base import gradient_step
 from distax.runtime.numerics import exact_products
@@ -28,10 +28,10 @@ def detect(name, **options):
 
 
 def sample():
-    law, sensor = PlacementLaw(), Sensor()
+    prior, sensor = ScenePrior(), Sensor()
     noise = draw_noise(jax.random.key(0), 2, Effort(levels=1, moves=1))
-    windows = jax.eval_shape(lambda images: rows_first(cut(images, sensor, law)), IMAGES)
-    return lambda rows: posterior._sample(rows, noise, sensor, law), ((windows, jnp.ones(2)),)
+    windows = jax.eval_shape(lambda images: rows_first(cut(images, sensor, prior)), IMAGES)
+    return lambda rows: posterior._sample(rows, noise, sensor, prior), ((windows, jnp.ones(2)),)
 
 
 def descend():

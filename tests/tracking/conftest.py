@@ -42,7 +42,7 @@ def detect():
 
 @pytest.fixture(scope="session")
 def simulated():
-    """Sixteen sequences of the default law: detections with misses and strangers, tracks, truth."""
+    """Sixteen sequences of the default prior: detections with misses and clutter, tracks, truth."""
     truth = jax.tree.map(np.asarray, sample(jax.random.key(11), 16))
     position = np.where(truth.mask[..., None], truth.position, np.nan)
     found = detections(position, lost=0.1, strangers=0.2)

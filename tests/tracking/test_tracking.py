@@ -9,7 +9,7 @@ import pytest
 
 from distax import DistaxError, Sensor, Unmixer
 from distax.metrics import assign, cso_map
-from distax.tracking import MotionLaw, Tracker, track, unmix_sequences
+from distax.tracking import MotionPrior, Tracker, track, unmix_sequences
 
 FRAMES, SEQUENCES = 20, 16
 
@@ -119,9 +119,9 @@ def test_estimators_that_state_no_errors_have_the_trackers(detect):
 
 
 def test_a_tracker_for_a_law_expects_its_velocities():
-    tracker = Tracker.for_law(MotionLaw(speed=0.1, drift=0.04))
+    tracker = Tracker.for_prior(MotionPrior(speed=0.1, drift=0.04))
     assert (tracker.speed, tracker.drift) == (0.05, 0.02)
-    assert Tracker.for_law(MotionLaw()) == Tracker()
+    assert Tracker.for_prior(MotionPrior()) == Tracker()
 
 
 @pytest.mark.parametrize(

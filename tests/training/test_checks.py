@@ -5,7 +5,7 @@ import pytest
 from flax import nnx
 
 from distax import DistaxError
-from distax.imaging.scenes import PlacementLaw
+from distax.imaging.scenes import ScenePrior
 from distax.imaging.sensor import Sensor
 from distax.models import GridModel, register
 from distax.training.checks import check_trainable
@@ -47,22 +47,22 @@ def test_a_model_that_keeps_random_keys_is_refused(tiny_config):
 
 
 @pytest.mark.parametrize(
-    ("law", "message"),
+    ("prior", "message"),
     [
-        (PlacementLaw(max_targets=7, cluster=1.2), "up to 7 targets, the model counts up to 5"),
-        (PlacementLaw(cluster=1.6), r"up to 0.8 px .*nodes reach 0.6 px; give it a larger reach"),
+        (ScenePrior(max_targets=7, cluster=1.2), "up to 7 targets, the model counts up to 5"),
+        (ScenePrior(cluster=1.6), r"up to 0.8 px .*nodes reach 0.6 px; give it a larger reach"),
     ],
 )
-def test_scenes_beyond_the_density_are_refused(tiny_config, law, message):
-    density = replace(tiny_config, model=ModelConfig("density"), law=law)
+def test_scenes_beyond_the_density_are_refused(tiny_config, prior, message):
+    density = replace(tiny_config, model=ModelConfig("density"), prior=prior)
     with pytest.raises(DistaxError, match=message):
         check(density)
-    check(replace(tiny_config, law=law))
+    check(replace(tiny_config, prior=prior))
 
 
 def test_a_threshold_that_no_target_reaches_is_refused(tiny_config):
-    law = PlacementLaw(min_intensity=20.0, max_intensity=40.0)
+    prior = ScenePrior(min_intensity=20.0, max_intensity=40.0)
     with pytest.raises(DistaxError, match=r"threshold of 50 counts, .* brightest has 40; lower"):
-        check(replace(tiny_config, law=law))
-    check(replace(tiny_config, law=law, threshold=10.0))
-    check(replace(tiny_config, model=ModelConfig("density"), law=law))
+        check(replace(tiny_config, prior=prior))
+    check(replace(tiny_config, prior=prior, threshold=10.0))
+    check(replace(tiny_config, model=ModelConfig("density"), prior=prior))

@@ -5,7 +5,7 @@ import pytest
 from distax import DistaxError, Sensor
 from distax.training.config import DataConfig, TrainConfig, from_dict, read_toml
 
-FOLDER = Path(__file__).parents[1] / "experiments"
+FOLDER = Path(__file__).parents[2] / "experiments"
 # leaderboard.toml is a plan of many runs; see tests/experiments/test_leaderboard.py.
 EXPERIMENTS = sorted(set(FOLDER.glob("*.toml")) - {FOLDER / "leaderboard.toml"})
 
@@ -40,8 +40,8 @@ def test_grid_experiments_have_the_factor_of_their_name(factor):
         ({"data": {"feed": "tape"}}, "data.feed: Input should be 'memory' or 'stream'"),
         ({"sensor": {"sigma": -1.0}}, "sensor: sigma must be greater than 0"),
         ({"sensor": {"height": -1}}, "sensor: height must be greater than 0, got -1"),
-        ({"sensor": {"height": 9}, "law": 3}, "law: Input should be an object"),
-        ({"law": {"height": 12}}, "the law places targets in 12×11 px"),
+        ({"sensor": {"height": 9}, "prior": 3}, "prior: Input should be an object"),
+        ({"prior": {"height": 12}}, "the prior is for images of 12×11 px"),
         ({"data": {"dataset": "x"}, "sensor": {"sigma": 0.6}}, "dataset x was taken by CSIST"),
     ],
 )

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from distax import DistaxError, Sensor, make_targets
-from distax.imaging.scenes import PlacementLaw, simulate
+from distax.imaging.scenes import ScenePrior, simulate
 from distax.runtime.sharding import data_mesh, shared, split
 from distax.training.feeds import MemoryFeed, SimulatedFeed, StreamFeed, epoch_order
 
@@ -48,7 +48,7 @@ def make(data):
         mesh = data_mesh(jax.devices()[:devices])
         shared_data = jax.tree.map(lambda leaf: shared(np.asarray(leaf), mesh), data)
         return {
-            "simulated": SimulatedFeed(key, BATCH, Sensor(read_noise=2.0), PlacementLaw(), mesh),
+            "simulated": SimulatedFeed(key, BATCH, Sensor(read_noise=2.0), ScenePrior(), mesh),
             "memory": MemoryFeed(*shared_data, key, BATCH, mesh),
             "stream": StreamFeed(records, lambda record: record, key, BATCH, mesh),
         }
@@ -85,7 +85,7 @@ def test_simulated_batches_are_scenes_of_the_step_s_key(feeds):
     feed = feeds["simulated"]
     for step, batch in enumerate(take(feed, 0, 2)):
         key = jax.random.fold_in(feed.key, step)
-        assert_same([batch], [simulate(key, BATCH, feed.sensor, feed.law)])
+        assert_same([batch], [simulate(key, BATCH, feed.sensor, feed.prior)])
 
 
 def test_memory_and_stream_give_the_same_batches(feeds):

@@ -8,7 +8,7 @@ import pytest
 from flax import nnx
 
 from distax import Sensor
-from distax.imaging.scenes import PlacementLaw, simulate
+from distax.imaging.scenes import ScenePrior, simulate
 from distax.models.base import Constant
 from distax.runtime.sharding import data_mesh
 from distax.training.config import ModelConfig, OptimizerConfig
@@ -68,7 +68,7 @@ def test_merging_puts_arrays_into_an_abstract_model(tiny_config):
 def test_a_step_is_adam_on_the_objective_and_leaves_constants_alone(tiny_config):
     optimizer = make_optimizer(tiny_config.optimizer, tiny_config.steps)
     model = create_model(tiny_config)
-    images, targets = simulate(jax.random.key(0), 8, Sensor(), PlacementLaw())
+    images, targets = simulate(jax.random.key(0), 8, Sensor(), ScenePrior())
 
     objective = nnx.jit(nnx.value_and_grad(lambda model: model.loss(images, targets)))
     loss, gradients = objective(model)
@@ -91,7 +91,7 @@ def test_a_step_is_adam_on_the_objective_and_leaves_constants_alone(tiny_config)
 def test_steps_on_one_batch_lower_its_loss(tiny_config):
     optimizer = make_optimizer(tiny_config.optimizer, tiny_config.steps)
     steps = make_train_steps(tiny_config, data_mesh())
-    batch = simulate(jax.random.key(0), 8, Sensor(), PlacementLaw())
+    batch = simulate(jax.random.key(0), 8, Sensor(), ScenePrior())
     batches = jax.tree.map(lambda leaf: jnp.stack([leaf] * tiny_config.steps), batch)
     state, losses = steps(init_state(create_model(tiny_config), optimizer), batches)
     assert int(state.step) == tiny_config.steps
@@ -113,7 +113,7 @@ def test_steps_in_one_dispatch_are_those_done_one_by_one(tiny_config):
 
 @pytest.mark.parametrize("divided", [False, True])
 def test_eight_devices_take_the_steps_of_one(tiny_config, divided):
-    config = replace(tiny_config, divide_state=divided)
+    config = replace(tiny_config, shard_state=divided)
     results = {}
     for count in (1, 8):
         mesh = data_mesh(jax.devices()[:count])
@@ -163,7 +163,7 @@ def test_running_statistics_follow_the_batches_and_nothing_else_changes_them(tin
         for kind in (Constant, nnx.BatchStat)
     )
     batches = jax.tree.map(
-        lambda leaf: leaf[None], simulate(jax.random.key(0), 8, Sensor(), PlacementLaw())
+        lambda leaf: leaf[None], simulate(jax.random.key(0), 8, Sensor(), ScenePrior())
     )
     after, _ = make_train_steps(config, data_mesh())(state, batches)
     jax.tree.map(np.testing.assert_array_equal, nnx.filter_state(after.constants, Constant), fixed)

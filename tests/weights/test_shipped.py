@@ -8,7 +8,7 @@ from flax import nnx
 
 import distax
 from distax import DistaxError, Sensor, weights
-from distax.imaging.scenes import PlacementLaw, simulate
+from distax.imaging.scenes import ScenePrior, simulate
 from distax.metrics import cso_map
 
 SCENES = 200
@@ -71,17 +71,17 @@ def test_own_images_are_trusted(found):
 
 
 @pytest.mark.parametrize(
-    ("sensor", "law"),
+    ("sensor", "prior"),
     [
-        (Sensor(read_noise=3.0), PlacementLaw()),
-        (Sensor(background=10.0), PlacementLaw()),
-        (Sensor(), PlacementLaw(min_targets=6, max_targets=6, separation=0.4)),
-        (Sensor(sigma=0.6), PlacementLaw(max_targets=3)),
+        (Sensor(read_noise=3.0), ScenePrior()),
+        (Sensor(background=10.0), ScenePrior()),
+        (Sensor(), ScenePrior(min_targets=6, max_targets=6, separation=0.4)),
+        (Sensor(sigma=0.6), ScenePrior(max_targets=3)),
     ],
     ids=["noise", "background", "six targets", "wide PSF"],
 )
-def test_other_images_are_not(detect, sensor, law):
-    images, _ = simulate(jax.random.key(3), 40, sensor, law)
+def test_other_images_are_not(detect, sensor, prior):
+    images, _ = simulate(jax.random.key(3), 40, sensor, prior)
     assert float(jnp.mean(detect(images).trusted)) < 0.1
 
 

@@ -1,7 +1,7 @@
 """One look back at the image: positions and intensities moved to where they explain it.
 
-A Gaussian stands for what the network knows of each position and the law of each intensity; damped
-Gauss-Newton steps find the most probable explanation of the pixels that are not clipped.
+A Gaussian stands for what the network knows of each position and the prior of each intensity;
+damped Gauss-Newton steps find the most probable explanation of the pixels that are not clipped.
 """
 
 import jax
@@ -35,7 +35,7 @@ class Adjusted:
       covariance: `[K, 2, 2]` of the position in px².
       sharp: whether every position is known so well that its covariance says all.
       misfit: see `Targets`; of the most probable explanation.
-      strain: how many of the law's standard deviations its intensities go from their mean, at most.
+      strain: largest deviation of an intensity from the prior's mean, in standard deviations.
     """
 
     position: Float[Array, "K 2"]
@@ -86,7 +86,7 @@ def adjust(
     covariance: Float[Array, "K 2 2"],
     mask: Bool[Array, " K"],
     sensor: Sensor,
-    law: tuple[float, float],
+    prior: tuple[float, float],
 ) -> Adjusted:
     """Positions, intensities and their uncertainty given the image as well as the network.
 
@@ -97,9 +97,9 @@ def adjust(
       pixels: of one image.
       position, covariance, mask: what the network knows.
       sensor: the imaging model.
-      law: mean and standard deviation of the intensities in counts.
+      prior: mean and standard deviation of the intensities in counts.
     """
-    mean, spread = law
+    mean, spread = prior
     slots = len(mask)
 
     def misfit(state: Float[Array, " states"]) -> Float[Array, ""]:
@@ -107,7 +107,7 @@ def adjust(
         squares = (pixels.light.ravel() - image) ** 2 @ pixels.weight.ravel() + pixels.beyond
         return jnp.sqrt(squares / pixels.informative)
 
-    first, final, precision = _most_probable(pixels, position, covariance, mask, sensor, law)
+    first, final, precision = _most_probable(pixels, position, covariance, mask, sensor, prior)
     posterior = jnp.linalg.inv(precision)
     std = jnp.sqrt(jnp.diagonal(posterior))[2 * slots :]
     blocks = posterior[: 2 * slots, : 2 * slots].reshape(slots, 2, slots, 2)
@@ -132,27 +132,27 @@ def _most_probable(
     covariance: Float[Array, "K 2 2"],
     mask: Bool[Array, " K"],
     sensor: Sensor,
-    law: tuple[float, float],
+    prior: tuple[float, float],
 ) -> tuple[Float[Array, " states"], Float[Array, " states"], Float[Array, "states states"]]:
     """The state (see `_predict`) after one step and after all, and its precision at the end."""
-    mean, spread = law
+    mean, spread = prior
     slots = len(mask)
     light, weight = pixels.light.ravel(), pixels.weight.ravel()
     start = jnp.concatenate([position.ravel(), jnp.full(slots, mean)])
-    prior = _prior_precision(covariance, mask, spread)
+    full = _prior_precision(covariance, mask, spread)
     weak = _prior_precision(_WEAKER * covariance, mask, spread)
     limit = _LARGEST_MOVE * jnp.repeat(jnp.array([1.0, 1.0, mean]), slots)
 
-    def step(state: Array, prior: Array) -> tuple[Array, Array]:
+    def step(state: Array, pull: Array) -> tuple[Array, Array]:
         image, slope = _predict(state, mask, len(pixels.light), sensor)
-        precision = (slope * weight) @ slope.T + prior
-        gradient = slope @ (weight * (light - image)) - prior @ (state - start)
+        precision = (slope * weight) @ slope.T + pull
+        gradient = slope @ (weight * (light - image)) - pull @ (state - start)
         move = jnp.linalg.solve(precision, gradient)
         return state + jnp.clip(move, -limit, limit), precision
 
-    first = step(start, prior)[0]
+    first = step(start, full)[0]
     final, precision = jax.lax.fori_loop(
-        1, _STEPS, lambda _, now: step(now[0], weak), (first, prior)
+        1, _STEPS, lambda _, now: step(now[0], weak), (first, full)
     )
     return first, final, precision
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from distax.imaging.scenes import PlacementLaw
+from distax.imaging.scenes import ScenePrior
 from distax.imaging.sensor import Sensor
 from distax.imaging.targets import Targets
 from distax.models.base import Model
@@ -138,17 +138,17 @@ class Density(Model):
         of_number = jnp.take_along_axis(number, count[:, None] - 1, axis=-1)
         return -jnp.mean(of_place) - _COUNT_WEIGHT * jnp.mean(of_number)
 
-    def check_law(self, law: PlacementLaw) -> None:
+    def check_prior(self, prior: ScenePrior) -> None:
         """Raise DistaxError for more targets than it counts, or farther out than its nodes are."""
-        if law.max_targets > self.max_targets:
+        if prior.max_targets > self.max_targets:
             raise DistaxError(
-                f"the law places up to {law.max_targets} targets, the model counts up to "
-                f"{self.max_targets}; give --model.options max_targets {law.max_targets}"
+                f"the prior places up to {prior.max_targets} targets, the model counts up to "
+                f"{self.max_targets}; give --model.options max_targets {prior.max_targets}"
             )
-        if law.cluster / 2 > self.nodes.reach:
+        if prior.cluster / 2 > self.nodes.reach:
             raise DistaxError(
-                f"the law places targets up to {law.cluster / 2:g} px from their host pixel, the "
-                f"model's nodes reach {self.nodes.reach:g} px; give it a larger reach"
+                f"the prior places targets up to {prior.cluster / 2:g} px from their host pixel, "
+                f"the model's nodes reach {self.nodes.reach:g} px; give it a larger reach"
             )
 
     @exact_products
@@ -185,8 +185,8 @@ class Density(Model):
         position = choose(mass, self.nodes, mask)
         share = nearest_mass(mass, self.nodes, position, mask)
         known = covariances(share, self.nodes, position)
-        law = self.mean_intensity, self.intensity_spread
-        better = adjust(pixels, position + middle, known, mask, self.sensor, law)
+        prior = self.mean_intensity, self.intensity_spread
+        better = adjust(pixels, position + middle, known, mask, self.sensor, prior)
         position, distances = better.position - middle, distance_grid(self.nodes)
         within = jnp.where(
             better.sharp,

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from distax.imaging.grid import rasterize
-from distax.imaging.scenes import PlacementLaw, sample
+from distax.imaging.scenes import ScenePrior, sample
 from distax.imaging.sensor import Sensor
 from distax.runtime.numerics import exact_products
 
@@ -37,10 +37,10 @@ def linear_estimator(
 def simulated_estimator(
     sensor: Sensor, factor: int, border: int = 1, scenes: int = 10_000
 ) -> Float[Array, "nodes pixels"]:
-    """Q over simulated scenes of CSIST-100K's law in the sensor's image; always the same scenes.
+    """Q over simulated scenes of CSIST-100K's prior in the sensor's image; always the same scenes.
 
-    `border` is the law's: how many pixels along each edge are never the host.
+    `border` is the prior's: how many pixels along each edge are never the host.
     """
-    law = PlacementLaw(height=sensor.height, width=sensor.width, border=border)
-    labels = rasterize(sample(jax.random.key(0), scenes, law), sensor, factor)
+    prior = ScenePrior(height=sensor.height, width=sensor.width, border=border)
+    labels = rasterize(sample(jax.random.key(0), scenes, prior), sensor, factor)
     return linear_estimator(labels.reshape(scenes, -1), sensor.sampling_matrix(factor))

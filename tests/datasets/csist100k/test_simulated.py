@@ -1,4 +1,4 @@
-"""The simulated images: the recipe, the law, and the same bytes every time."""
+"""The simulated images: the recipe, the prior, and the same bytes every time."""
 
 import jax
 import jax.numpy as jnp
@@ -80,7 +80,7 @@ def test_images_follow_the_imaging_equation(splits):
     assert np.abs(images - np.minimum(ideal, 255)).max() <= 0.501
 
 
-def test_law(splits):
+def test_prior(splits):
     _, targets = splits["train"]
     count = targets.mask.sum(axis=-1)
     assert (np.sort(targets.mask)[:, ::-1] == targets.mask).all()

@@ -7,7 +7,7 @@ import pytest
 import distax
 from distax.datasets import seqcsist
 from distax.datasets.seqcsist import SimulatedConfig
-from distax.tracking import MotionLaw, simulate
+from distax.tracking import MotionPrior, simulate
 
 NAME = "simulated_seed3_103_2_2"  # the training split spans two batches
 
@@ -63,7 +63,11 @@ def test_same_bytes_in_another_folder(data_dir, tmp_path):
 def test_sizes_are_those_published():
     config = SimulatedConfig()
     assert config.name == "simulated"
-    assert [size * MotionLaw().frames for size in config.sizes.values()] == [70_000, 15_000, 15_000]
+    assert [size * MotionPrior().frames for size in config.sizes.values()] == [
+        70_000,
+        15_000,
+        15_000,
+    ]
     again = seqcsist.get_config(NAME)
     assert (again.seed, again.sizes) == (3, {"train": 103, "validation": 2, "test": 2})
     assert again.name == NAME

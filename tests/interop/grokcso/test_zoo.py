@@ -9,7 +9,7 @@ import pytest
 
 from distax.interop import grokcso
 
-ZOO = Path(__file__).parents[1] / "reference/zoo"
+ZOO = Path(__file__).parents[2] / "reference/zoo"
 # The largest change of an original's output under rounding; parity is within ten times of it.
 ROUNDING = {
     "actnet": 1e-4,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from distax import Sensor, expose, make_targets, render
-from distax.imaging.scenes import PlacementLaw, simulate
+from distax.imaging.scenes import ScenePrior, simulate
 from distax.models.density.adjustment import _predict, adjust, weigh_pixels
 from distax.models.density.view import View, look
 
@@ -104,7 +104,7 @@ def test_an_image_of_something_else_misfits():
 
 
 def test_clipped_pixels_say_nothing():
-    shallow = Sensor(height=7, width=7, full_well=100.0)
+    shallow = Sensor(height=7, width=7, saturation=100.0)
     image = image_of(sensor=shallow)
     assert int(jnp.sum(image == 100)) >= 1
     better = look_back(image, PLACES, sensor=shallow)
@@ -115,25 +115,25 @@ def test_clipped_pixels_say_nothing():
 @pytest.mark.parametrize(
     "sensor",
     [
-        Sensor(read_noise=3.0, background=50.0, full_well=None, bit_depth=None),
-        Sensor(read_noise=3.0, background=50.0, full_well=None, bit_depth=12),
-        Sensor(background=400.0, electrons_per_count=1.0, full_well=None, bit_depth=12),
-        Sensor(height=24, width=24, read_noise=0.1, full_well=None, bit_depth=None),
+        Sensor(read_noise=3.0, background=50.0, saturation=None, bit_depth=None),
+        Sensor(read_noise=3.0, background=50.0, saturation=None, bit_depth=12),
+        Sensor(background=400.0, gain=1.0, saturation=None, bit_depth=12),
+        Sensor(height=24, width=24, read_noise=0.1, saturation=None, bit_depth=None),
     ],
 )
 def test_the_truth_fits_to_within_the_noise(sensor):
-    law = PlacementLaw(height=sensor.height, width=sensor.width, max_targets=2)
-    images, truth = simulate(jax.random.key(3), 60, sensor, law)
+    prior = ScenePrior(height=sensor.height, width=sensor.width, max_targets=2)
+    images, truth = simulate(jax.random.key(3), 60, sensor, prior)
     view = look(images - sensor.background, 7)
     covariance = jnp.broadcast_to(0.02**2 * jnp.eye(2), (60, 2, 2, 2))
-    back = partial(adjust, sensor=sensor, law=LAW)
+    back = partial(adjust, sensor=sensor, prior=LAW)
     pixels = weigh_pixels(images, view, sensor)
     better = jax.vmap(back)(pixels, view.inward(truth.position) + 3.0, covariance, truth.mask)
     assert float(jnp.median(better.misfit)) == pytest.approx(0.97, abs=0.08)
 
 
 def test_pixels_outside_the_window_count_as_dark_ones():
-    sensor = Sensor(read_noise=2.0, electrons_per_count=0.5, background=8.0, bit_depth=None)
+    sensor = Sensor(read_noise=2.0, gain=0.5, background=8.0, bit_depth=None)
     images = jnp.full((1, 11, 11), 8.0).at[0, 5, 5].set(100.0).at[0, 0, 0].set(3.0)
     pixels = weigh_pixels(images, look(images - 8.0, 7), sensor)
     np.testing.assert_allclose(pixels.beyond, 5.0**2 / (4 + 8 / 0.5), rtol=1e-3)

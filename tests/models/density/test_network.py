@@ -128,8 +128,8 @@ def test_background_is_taken_off(scenes):
     plain, raised = (
         create("density", sensor=sensor, rngs=nnx.Rngs(0), **SIZES)
         for sensor in (
-            Sensor(full_well=None, bit_depth=None),
-            Sensor(full_well=None, bit_depth=None, background=30.0),
+            Sensor(saturation=None, bit_depth=None),
+            Sensor(saturation=None, bit_depth=None, background=30.0),
         )
     )
     np.testing.assert_allclose(

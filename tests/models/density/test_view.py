@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from distax import Sensor
-from distax.imaging.scenes import PlacementLaw, simulate
+from distax.imaging.scenes import ScenePrior, simulate
 from distax.models.density.view import look
 
 POSES = [(turns, mirror) for turns in range(4) for mirror in (False, True)]
@@ -86,7 +86,7 @@ def test_what_lies_outside_the_window_or_the_image_is_told_apart():
 def test_noise_does_not_draw_the_window_to_the_middle(read_noise):
     sensor = Sensor(height=21, width=21, read_noise=read_noise, background=50.0)
     images, truth = simulate(
-        jax.random.key(1), 100, sensor, PlacementLaw(height=21, width=21, max_targets=1)
+        jax.random.key(1), 100, sensor, ScenePrior(height=21, width=21, max_targets=1)
     )
     centre = look(images - 50, 7).centre
     np.testing.assert_array_less(np.abs(centre - truth.position[:, 0]), 0.75)

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from distax import Sensor, rasterize, render
-from distax.imaging.scenes import PlacementLaw, sample
+from distax.imaging.scenes import ScenePrior, sample
 from distax.models.unfolding.initialization import linear_estimator, simulated_estimator
 
 SENSOR, FACTOR, RIDGE = Sensor(height=5, width=6), 3, 1e-4
-LAW = PlacementLaw(height=5, width=6)
+LAW = ScenePrior(height=5, width=6)
 
 
 @pytest.fixture(scope="module")

@@ -5,18 +5,18 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from distax.imaging.scenes import RAYLEIGH, PlacementLaw
+from distax.imaging.scenes import RAYLEIGH, ScenePrior
 from distax.imaging.sensor import Sensor
 from distax.runtime.errors import DistaxError, check_positive
 
 _CLUSTER = 4.0
 """Side of the square that holds a blob's targets, in standard deviations of the PSF."""
-_TOP = PlacementLaw().max_intensity
+_TOP = ScenePrior().max_intensity
 """What the largest intensity is scaled to: estimators were made for counts of that size."""
 
 
 @dataclass(frozen=True)
-class FrameLaw:
+class FramePrior:
     """How many targets a blob has, how close they are, and how bright.
 
     CSIST-100K's scenes lie within one pixel and emit 220 to 250 counts each. The defaults here are
@@ -51,10 +51,10 @@ class FrameLaw:
         check_positive(max_targets=self.max_targets, min_share=self.min_share)
         self.placement(Sensor())
 
-    def placement(self, sensor: Sensor) -> PlacementLaw:
-        """The law in scaled counts (see `unit`) for a sensor's PSF and image size."""
+    def placement(self, sensor: Sensor) -> ScenePrior:
+        """The prior in scaled counts (see `unit`) for a sensor's PSF and image size."""
         least, most = self._bounds
-        return PlacementLaw(
+        return ScenePrior(
             height=sensor.height,
             width=sensor.width,
             max_targets=self.max_targets,

@@ -4,13 +4,13 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from distax.frames import FrameLaw
-    from distax.imaging.scenes import PlacementLaw
+    from distax.frames import FramePrior
+    from distax.imaging.scenes import ScenePrior
     from distax.imaging.sensor import Sensor
 
 
 @dataclass(frozen=True)
-class LawOptions:
+class PriorOptions:
     """What is known of targets, in images of the sensor's size and in the blobs of frames."""
 
     max_targets: int | None = None
@@ -29,22 +29,22 @@ class LawOptions:
         """The options that are given."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
-    def of_images(self, sensor: "Sensor") -> "PlacementLaw":
-        """CSIST-100K's law in images of a sensor's size but for what is said.
+    def of_images(self, sensor: "Sensor") -> "ScenePrior":
+        """CSIST-100K's prior in images of a sensor's size but for what is said.
 
         Raises:
           DistaxError: values that are out of range or do not go together.
         """
-        from distax.unmixer import law_for
+        from distax.unmixer import prior_for
 
-        return replace(law_for(sensor), **self.said)
+        return replace(prior_for(sensor), **self.said)
 
-    def of_frames(self) -> "FrameLaw":
-        """The usual law of a frame's blobs but for what is said.
+    def of_frames(self) -> "FramePrior":
+        """The usual prior of a frame's blobs but for what is said.
 
         Raises:
           DistaxError: values that are out of range or do not go together.
         """
-        from distax.frames import FrameLaw
+        from distax.frames import FramePrior
 
-        return FrameLaw(**self.said)
+        return FramePrior(**self.said)

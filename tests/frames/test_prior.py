@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 
 from distax import DistaxError, Sensor
-from distax.frames import FrameLaw
+from distax.frames import FramePrior
 
 
 @pytest.mark.parametrize("sigma", [0.5, 1.3])
 def test_shares_of_a_blobs_flux_become_counts(sigma):
-    law = FrameLaw(min_share=0.1, max_share=2.0)
-    placed, unit = law.placement(Sensor(sigma=sigma)), law.unit(np.array([500.0, 8.0]))
+    prior = FramePrior(min_share=0.1, max_share=2.0)
+    placed, unit = prior.placement(Sensor(sigma=sigma)), prior.unit(np.array([500.0, 8.0]))
     np.testing.assert_allclose(placed.max_intensity * unit, [1000.0, 16.0])
     np.testing.assert_allclose(placed.min_intensity * unit, [50.0, 0.8])
     assert placed.cluster == pytest.approx(4 * sigma)
@@ -16,8 +16,8 @@ def test_shares_of_a_blobs_flux_become_counts(sigma):
 
 
 def test_known_intensities_hold_whatever_the_flux():
-    law = FrameLaw(min_intensity=220.0, max_intensity=250.0, cluster=1.0)
-    placed, unit = law.placement(Sensor()), law.unit(np.array([500.0, 8.0]))
+    prior = FramePrior(min_intensity=220.0, max_intensity=250.0, cluster=1.0)
+    placed, unit = prior.placement(Sensor()), prior.unit(np.array([500.0, 8.0]))
     np.testing.assert_allclose(placed.max_intensity * unit, 250.0)
     np.testing.assert_allclose(placed.min_intensity * unit, 220.0)
 
@@ -34,4 +34,4 @@ def test_known_intensities_hold_whatever_the_flux():
 )
 def test_what_is_no_law_is_refused(options, message):
     with pytest.raises(DistaxError, match=message):
-        FrameLaw(**options)
+        FramePrior(**options)
