@@ -15,6 +15,7 @@ from jaxtyping import Float
 
 from distax.imaging.targets import Targets
 from distax.runtime.errors import DistaxError
+from distax.runtime.optional import require
 
 SPLITS = ("train", "validation", "test")
 CHUNK = 1000
@@ -69,6 +70,7 @@ class Dataset:
           DistaxError: the configuration is unknown, the dataset cannot be written, or it is
             already there but damaged.
         """
+        require("array_record", "datasets on disk")
         folder = self.folder(config, data_dir)
         if not folder.exists():
             self._prepare(self.get_config(config), Path(data_dir).expanduser(), manual_dir)
@@ -109,6 +111,7 @@ class Dataset:
           DistaxError: the configuration or the split is unknown, or the dataset is not built there
             or damaged.
         """
+        require("array_record", "datasets on disk")
         config = self.get_config(config)
         data_dir = Path(data_dir).expanduser()
         folder = self.folder(config, data_dir)

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image
 
 from distax.runtime.errors import DistaxError
+from distax.runtime.optional import require
 
 
 def read_png(path: Path, shape: tuple[int, int]) -> UInt8[np.ndarray, "height width"]:
@@ -18,6 +18,9 @@ def read_png(path: Path, shape: tuple[int, int]) -> UInt8[np.ndarray, "height wi
         size.
       OSError: the file cannot be read at all.
     """
+    require("PIL", "CSIST-100K's images")
+    from PIL import Image
+
     content = path.read_bytes()
     try:
         with Image.open(io.BytesIO(content), formats=["PNG"]) as image:

@@ -6,15 +6,14 @@ from pathlib import Path
 from typing import NamedTuple
 from xml.etree.ElementTree import Element, ParseError
 
-import defusedxml
 import numpy as np
-from defusedxml import ElementTree
 from jaxtyping import Float
 
 from distax.datasets.csist100k.png import read_png
 from distax.datasets.csist100k.record import IMAGE_SHAPE, MAX_TARGETS, make_record
 from distax.datasets.storage import Record
 from distax.runtime.errors import DistaxError
+from distax.runtime.optional import require
 
 FOLDERS = {"train": "train", "validation": "val", "test": "test"}
 
@@ -76,6 +75,10 @@ def read_annotation(
         no targets or too many, a value that is no finite number, or a target outside the image.
       OSError: the file cannot be read at all.
     """
+    require("defusedxml", "CSIST-100K's annotations")
+    import defusedxml
+    from defusedxml import ElementTree
+
     content = path.read_bytes()
     try:
         root = ElementTree.fromstring(content, forbid_dtd=True)

@@ -10,7 +10,7 @@ from distax.datasets.seqcsist.configs import PREDEFINED, get_config
 from distax.datasets.seqcsist.record import features, make_record
 from distax.datasets.simulation import simulated
 from distax.datasets.storage import Record
-from distax.tracking import simulate
+from distax.imaging.motion import simulate
 
 BATCH = 100  # Part of the recipe: another value gives other sequences.
 

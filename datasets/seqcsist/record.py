@@ -5,9 +5,9 @@ import tensorflow_datasets as tfds
 from jaxtyping import Float, UInt8
 
 from distax.datasets.storage import Record
+from distax.imaging.motion import MotionPrior
 from distax.imaging.sensor import Sensor
 from distax.imaging.targets import Targets
-from distax.tracking import MotionPrior
 
 FRAMES = MotionPrior().frames
 MAX_TARGETS = MotionPrior().placement.max_targets

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from distax.cli.report import wide_console
 from distax.imaging.targets import Targets
+from distax.runtime.optional import require
 from distax.tracking import Tracks
 from distax.viz.figures import save_figure
 
@@ -122,6 +123,7 @@ def draw_paths(
     Raises:
       DistaxError: a suffix that names no format of pictures, or it cannot be written.
     """
+    require("matplotlib", "figures")
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6.4, 5.6), layout="constrained")

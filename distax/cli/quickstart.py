@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from distax.runtime.optional import require
 from distax.training.config import ModelConfig, OptimizerConfig, TrainConfig
 
 if TYPE_CHECKING:
@@ -48,6 +49,9 @@ class Quickstart:
 
     def run(self) -> None:
         """Train, evaluate, draw."""
+        # Checked before minutes of training.
+        require("PIL", "the quickstart's images")
+        require("matplotlib", "the quickstart's figures")
         import jax
 
         from distax.cli.report import PUBLISHED, print_evaluation

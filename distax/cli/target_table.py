@@ -11,6 +11,7 @@ from distax.cli.answers import Answer, FrameAnswer
 from distax.imaging.sensor import Sensor
 from distax.runtime.errors import DistaxError, first_line
 from distax.runtime.files import atomic_write, check_suffix
+from distax.runtime.optional import require
 from distax.runtime.version import __version__
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ class Means:
 def check_table_path(path: Path) -> None:
     """Raise DistaxError for a suffix that names no format of tables."""
     check_suffix(path, "tables", FORMATS)
+    require("astropy", "tables")
 
 
 def write_table(

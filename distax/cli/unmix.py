@@ -13,6 +13,7 @@ from distax.cli.choosing import Method
 from distax.cli.frame_options import FrameOptions
 from distax.cli.prior_options import PriorOptions
 from distax.runtime.errors import DistaxError, Terminated
+from distax.runtime.optional import require
 
 if TYPE_CHECKING:
     from distax.cli.record import Record
@@ -129,6 +130,8 @@ class Unmix:
             check_table_path(self.table)
         if self.figure:
             check_figure_path(self.figure)
+        if self.report:
+            require("matplotlib", "reports")
         if self.residual:
             check_image_path(self.residual)
             if len(files) > 1:

@@ -15,6 +15,7 @@ from distax.imaging.checks import check_shape, find_problems
 from distax.imaging.sensor import Sensor
 from distax.runtime.batching import in_batches, inference_batch
 from distax.runtime.errors import DistaxError
+from distax.runtime.optional import require
 from distax.runtime.settings import from_plain
 
 
@@ -76,6 +77,7 @@ def load(path: str | Path) -> Loaded:
         what another version wrote.
     """
     about, program = archive.read(Path(path))
+    require("flatbuffers", "exported methods")
     try:
         return Loaded(about, jax.export.deserialize(bytearray(program)))
     # The archive is whole, so that only the version can be wrong; JAX has no error for it.

@@ -16,6 +16,7 @@ import numpy as np
 
 from distax.export import archive
 from distax.runtime.errors import DistaxError, DistaxWarning, first_line, unknown
+from distax.runtime.optional import require
 from distax.runtime.pytree import named_leaves
 from distax.runtime.version import __version__
 
@@ -48,6 +49,7 @@ def export(
       DistaxError: a method or a model that cannot be exported, a platform that is unknown or
         cannot compute it, or the file cannot be written.
     """
+    require("flatbuffers", "exported methods")
     function = _grid(unmixer) if grid else _targets(unmixer)
     program = _lowered(function, unmixer.sensor.shape, platforms)
     about = _about(unmixer, program, grid)

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from distax.frames.bands import Band, bands, read_rows
 from distax.io.frames import Pixels
 from distax.runtime.errors import DistaxError
+from distax.runtime.optional import require
 
 _CLIP = 3.0
 """Standard deviations beyond which a box's pixels are no background."""
@@ -94,6 +95,8 @@ def _boxes(
     pixels: Pixels, known: Background
 ) -> tuple[Float[np.ndarray, "R C"], Float[np.ndarray, "R C"]]:
     """Mean and standard deviation in every box about a known level; NaN where pixels are few."""
+    require("astropy", "frames")
+    require("photutils", "frames")
     from astropy.stats import SigmaClip
     from photutils.background import Background2D, MeanBackground
 

@@ -12,6 +12,7 @@ from jaxtyping import Float
 
 from distax.io.frames import Frame, Sky
 from distax.runtime.errors import DistaxError, DistaxWarning
+from distax.runtime.optional import require
 
 
 @contextmanager
@@ -75,6 +76,7 @@ class _Rows:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
+    require("astropy", "FITS files")
     from astropy.io import fits
 
     with ExitStack() as stack:

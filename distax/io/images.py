@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float, Num
 
 from distax.runtime.errors import DistaxError
+from distax.runtime.optional import require
 
 # Pillow's names of one-channel modes whose values are the file's own.
 _ONE_CHANNEL = {"L", "I", "I;16", "I;16B", "F"}
@@ -56,6 +57,7 @@ def _open_npy(path: Path) -> np.ndarray:
 
 
 def _read_pages(path: Path) -> np.ndarray:
+    require("PIL", "PNG and TIFF files")
     from PIL import Image, ImageSequence
 
     try:

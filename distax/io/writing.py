@@ -10,6 +10,7 @@ from jaxtyping import Float
 
 from distax.io.frames import Pixels
 from distax.runtime.files import atomic_write, check_suffix
+from distax.runtime.optional import require
 
 SUFFIXES = (".fits", ".npy")
 """Of the formats that can be written."""
@@ -20,6 +21,8 @@ _PIXELS_AT_ONCE = 2**21
 def check_image_path(path: Path) -> None:
     """Raise DistaxError for a suffix that names no format that can be written."""
     check_suffix(path, "images", SUFFIXES)
+    if path.suffix == ".fits":
+        require("astropy", "FITS files")
 
 
 def write_image(

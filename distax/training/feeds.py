@@ -20,6 +20,7 @@ from distax.imaging.scenes import ScenePrior, sample_each, scene_keys
 from distax.imaging.sensor import Sensor, expose, render
 from distax.imaging.targets import Targets
 from distax.runtime.errors import DistaxError
+from distax.runtime.optional import require
 from distax.runtime.sharding import own_rows, split
 
 Batch = tuple[Float[Array, "B height width"], Targets]
@@ -146,6 +147,7 @@ class StreamFeed:
     mesh: Mesh
 
     def __post_init__(self) -> None:
+        require("grain", "streamed datasets")
         _check_size(len(self.source), self.batch_size)
 
     def batches(self, spans: Sequence[range]) -> Iterator[Batches]:

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from distax.runtime.errors import DistaxError
 from distax.runtime.files import write_text
+from distax.runtime.optional import require
 from distax.runtime.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class Reporter:
         self._task = self._bar.add_task("", total=steps, completed=start)
 
     def _open(self, run: Path, start: int) -> None:
+        require("tensorboardX", "TensorBoard event files")
         from tensorboardX import SummaryWriter
 
         try:

@@ -12,6 +12,7 @@ from distax.evaluation import Evaluation
 from distax.imaging.sensor import Sensor, expose, render
 from distax.imaging.targets import Targets
 from distax.runtime.files import atomic_write, check_suffix
+from distax.runtime.optional import require
 from distax.viz.overlays import draw_ellipses
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ ROW_SIZE = (9.0, 3.1)
 def check_figure_path(path: Path) -> None:
     """Raise DistaxError for a suffix that names no format of pictures."""
     check_suffix(path, "pictures", FORMATS)
+    require("matplotlib", "figures")
 
 
 def save_figure(path: Path, figure: "Figure") -> None:
@@ -62,6 +64,7 @@ def draw_unmixing(
     Raises:
       DistaxError: another suffix, or the picture cannot be written.
     """
+    require("matplotlib", "figures")
     from matplotlib.figure import Figure
 
     width, height = ROW_SIZE
@@ -152,6 +155,7 @@ def evaluation_figure(result: Evaluation) -> "Figure":
 
     A notebook shows the figure where it is a cell's last line.
     """
+    require("matplotlib", "figures")
     from matplotlib.figure import Figure
 
     panels = [_draw_errors]

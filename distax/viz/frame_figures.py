@@ -12,6 +12,7 @@ from distax.frames import FrameTargets
 from distax.imaging.sensor import Sensor
 from distax.imaging.targets import Targets
 from distax.io.frames import Pixels
+from distax.runtime.optional import require
 from distax.viz import figures
 from distax.viz.overlays import draw_ellipses
 
@@ -96,6 +97,7 @@ def draw_frames(path: Path, pictures: Sequence[FramePicture]) -> None:
 
 
 def _figure(width: float, height: float) -> "Figure":
+    require("matplotlib", "figures")
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 

@@ -5,6 +5,8 @@ import math
 import numpy as np
 from jaxtyping import Array, Float
 
+from distax.runtime.optional import require
+
 REGION = 0.95
 """Probability that an error ellipse holds its target, errors being Gaussian."""
 
@@ -21,6 +23,7 @@ def draw_ellipses(
       position: rows and columns in pixels.
       covariance: of the positions in px².
     """
+    require("matplotlib", "figures")
     from matplotlib.patches import Ellipse
 
     if covariance is None:

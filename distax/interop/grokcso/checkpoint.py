@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from distax.runtime.errors import DistaxError, first_line
+from distax.runtime.optional import require
 
 
 def read_checkpoint(path: Path) -> dict[str, np.ndarray]:
@@ -23,13 +24,13 @@ def read_checkpoint(path: Path) -> dict[str, np.ndarray]:
       DistaxError: PyTorch is not installed; there is no such file, it is not whole, holds pickled
         code, or no arrays.
     """
-    try:
-        import torch
-    except ImportError as error:
-        raise DistaxError(
-            f"{path}: reading it takes PyTorch; install it (pip install torch) or save the arrays "
-            "as an .npz file of their original names"
-        ) from error
+    require(
+        "torch",
+        f"{path}: PyTorch checkpoints",
+        otherwise="save the arrays as an .npz file of their original names",
+    )
+    import torch
+
     if not path.is_file():
         raise DistaxError(f"{path}: no such file")
     try:

@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from distax.imaging.sensor import Sensor
 from distax.imaging.targets import Targets
+from distax.runtime.optional import require
 from distax.viz.frame_figures import WIDTHS, FramePicture, draw_frame
 from distax.viz.overlays import REGION
 
@@ -33,6 +34,7 @@ class Picture:
 
 def frame_picture(frame: FramePicture, residual: FramePicture) -> Picture:
     """A frame with its blobs' numbers, its most crowded blobs, and below them what is left."""
+    require("matplotlib", "pictures")
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(15, 8.2), layout="constrained")
@@ -82,6 +84,7 @@ def image_pictures(
       found: targets of these and perhaps further images.
       sensor: for the image of the targets, with its clipping and rounding but no noise.
     """
+    require("matplotlib", "pictures")
     from matplotlib.figure import Figure
 
     from distax.viz.figures import count_text, noise_free, zoom_on_targets

@@ -1,0 +1,50 @@
+"""Optional packages: an error that names the extra of a package that is not installed."""
+
+from importlib.util import find_spec
+from typing import NamedTuple
+
+from distax.runtime.errors import DistaxError
+
+
+class Optional(NamedTuple):
+    """An optional package: its name in the package index, and the extra that installs it."""
+
+    distribution: str
+    extra: str
+
+
+OPTIONAL = {
+    "PIL": Optional("pillow", "files"),
+    "array_record": Optional("array_record", "train"),
+    "astropy": Optional("astropy", "frames"),
+    "defusedxml": Optional("defusedxml", "files"),
+    "flatbuffers": Optional("flatbuffers", "export"),
+    "grain": Optional("grain", "train"),
+    "matplotlib": Optional("matplotlib", "viz"),
+    "photutils": Optional("photutils", "frames"),
+    "tensorboardX": Optional("tensorboardX", "train"),
+    "torch": Optional("torch", "torch"),
+}
+"""Optional packages by the name they are imported by, as pyproject.toml declares them."""
+
+
+def require(package: str, purpose: str, otherwise: str = "") -> None:
+    """Checks that an optional package is installed, without importing it.
+
+    Call it directly before the import, at the place of use, or earlier to fail before long work.
+
+    Args:
+      package: the name it is imported by; one of `OPTIONAL`.
+      purpose: what needs it, in the plural, such as "figures".
+      otherwise: what to do instead of installing it, for the error message. Default: nothing.
+
+    Raises:
+      DistaxError: the package is not installed.
+    """
+    distribution, extra = OPTIONAL[package]
+    if find_spec(package) is None:
+        alternative = f", or {otherwise}" if otherwise else ""
+        raise DistaxError(
+            f"{purpose} need {distribution}, which is not installed: "
+            f"run pip install 'distax[{extra}]'{alternative}"
+        )
