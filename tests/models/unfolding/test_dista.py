@@ -330,8 +330,12 @@ def test_rematerialised_stages_have_the_same_gradients(training, batch):
         )
     )
     assert "remat" in str(jax.make_jaxpr(again)(parameters))
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5 * np.abs(b).max()),
-        again(parameters),
-        exact(parameters),
-    )
+    # One operation after the other, because the two compiled programs round differently: by 1.5e-4
+    # here under JAX 0.12, where float32 itself costs these gradients 5e-4. Operation by operation
+    # they differ by 4e-7, and in float64 by 2e-15.
+    with jax.disable_jit():
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6 * np.abs(b).max()),
+            again(parameters),
+            exact(parameters),
+        )
