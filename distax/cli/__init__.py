@@ -7,5 +7,5 @@ import os
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # Read when JAX looks for devices; see `parallel.in_a_row`.
 os.environ.setdefault(
-    "NPROC", str(max(os.cpu_count() or 1, 2 * int(os.environ.get("JAX_NUM_CPU_DEVICES", 1))))
+    "NPROC", str(max(os.cpu_count() or 1, 2 * int(os.environ.get("JAX_NUM_CPU_DEVICES", "1"))))
 )
