@@ -95,8 +95,9 @@ def test_the_wheel_holds_every_module_and_data_file(built):
     assert {name.split("/")[0] for name in held} == {"distax"}, "installs more than distax"
 
 
-def test_the_version_stands_in_one_place(built):
+def test_every_version_is_that_of_the_package(built):
     assert "version" in PROJECT["project"]["dynamic"]
+    assert f"\nversion: {__version__}\n" in (ROOT / "CITATION.cff").read_text()
     assert [path.name for path in built] == [
         f"distax-{__version__}.tar.gz",
         f"distax-{__version__}-py3-none-any.whl",
