@@ -27,6 +27,7 @@ FLOOR = {folder: number for number, floor in enumerate(FLOORS, start=1) for fold
 PUBLIC = {"distax", "distax.scenes"}
 DATASETS_IMPORT, IMPORTS_DATASETS = {"imaging", "io", "runtime"}, {"training", "cli"}
 MOST_LOOSE_MODULES, MOST_FLOORS = 8, 12
+FORBIDDEN = {"what", "how", "where", "which", "whether"}
 
 
 @cache
@@ -119,3 +120,15 @@ def test_few_modules_are_loose_and_few_floors_stand_on_one_another():
     for name in order:
         height[name] = 1 + max((height[lower] for lower in below[name]), default=0)
     assert max(height.values()) <= MOST_FLOORS
+
+
+def test_docstrings_begin_with_what_a_thing_does_or_is():
+    """Questions hide the verb: "Returns the noise in counts.", not "What the noise is."."""
+    wrong = []
+    for module, path in sorted(modules().items()):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+                text = ast.get_docstring(node) or ""
+                if text and text.split()[0].strip(",:").lower() in FORBIDDEN:
+                    wrong.append(f"{module}: {text.splitlines()[0]}")
+    assert not wrong, "\n".join(wrong)
