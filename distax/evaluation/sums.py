@@ -22,7 +22,7 @@ from distax.metrics import (
     ReliabilitySums,
     assign,
     cramer_rao,
-    noise_free,
+    is_ideal,
 )
 from distax.runtime.pytree import pytree
 
@@ -130,7 +130,7 @@ class EvaluationSums:
     ) -> "EvaluationSums":
         """Sums over the valid ones of a batch of images, `[B, K]` against `[B, M]`."""
         pairing = assign(found, truth)
-        bound = None if noise_free(sensor) else _position_variance(truth, sensor, prior)
+        bound = None if is_ideal(sensor) else _position_variance(truth, sensor, prior)
 
         def group(count: Array) -> GroupSums:
             members = valid & (truth.count == count)

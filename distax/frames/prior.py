@@ -52,11 +52,9 @@ class FramePrior:
         self.placement(Sensor())
 
     def placement(self, sensor: Sensor) -> ScenePrior:
-        """The prior in scaled counts (see `unit`) for a sensor's PSF and image size."""
+        """Returns the prior of a blob's scene in scaled counts (see `unit`), for a sensor's PSF."""
         least, most = self._bounds
         return ScenePrior(
-            height=sensor.height,
-            width=sensor.width,
             max_targets=self.max_targets,
             min_intensity=_TOP * least / most,
             max_intensity=_TOP,

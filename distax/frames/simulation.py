@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from distax.imaging.scenes import ScenePrior, sample
+from distax.imaging.scenes import ScenePrior, sample_around_origin
 from distax.imaging.sensor import Sensor, expose, render
 from distax.imaging.targets import Targets
 from distax.runtime.errors import DistaxError, check_not_negative, check_positive
@@ -96,7 +96,7 @@ def simulate_frame(
     sensor = replace(sensor, height=scene.height, width=scene.width)
     place_key, cluster_key, star_key, noise_key, bad_key = jax.random.split(threefry(key), 5)
     hosts = _hosts(place_key, scene)
-    clusters = sample(cluster_key, scene.clusters, scene.prior.at_origin)
+    clusters = sample_around_origin(cluster_key, scene.clusters, scene.prior)
     position = clusters.position + hosts[: scene.clusters, None]
     offset_key, flux_key = jax.random.split(star_key)
     star = hosts[scene.clusters :] + jax.random.uniform(offset_key, (scene.stars, 2)) - 0.5
@@ -152,4 +152,4 @@ def _with_bad_pixels(
     flat = frame.reshape(-1)
     flat[pixel] += _HOT * max(sensor.read_noise, 1.0) * excess
     flat[pixel[: number // 2]] = np.nan
-    return np.minimum(frame, sensor.white)
+    return np.minimum(frame, sensor.clip_level)

@@ -7,15 +7,27 @@ from typing import TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool
+from jaxtyping import Array, Bool, Float
 
 Tree = TypeVar("Tree")
 Result = TypeVar("Result")
 
 
+SMALLEST = 16
+"""Rows of the smallest batch. Fewer rows save little time, and each size is compiled anew."""
+
+
 def inference_batch() -> int:
     """Images a step: few enough to stay in a CPU's cache, or enough to fill an accelerator."""
     return 16 if jax.default_backend() == "cpu" else 1024
+
+
+def one_at_a_time() -> int:
+    """Returns 1 on a CPU, which would take images one after the other anyway: nothing is padded.
+
+    An accelerator takes as many as it computes together.
+    """
+    return 1 if jax.default_backend() == "cpu" else inference_batch()
 
 
 def padded_batches(data: Tree, size: int) -> Iterator[tuple[Tree, Bool[Array, " size"]]]:
@@ -35,24 +47,36 @@ def padded_batches(data: Tree, size: int) -> Iterator[tuple[Tree, Bool[Array, " 
         yield jax.tree.map(batch, data), jnp.arange(size) < real
 
 
-def in_batches(function: Callable[[Tree], Result], data: Tree, size: int) -> Result:
+def pad_rows(tree: Tree, multiple: int) -> Tree:
+    """Pads arrays with zeros along their first axis, to one or more times a number of rows."""
+    length = len(jax.tree.leaves(tree)[0])
+    missing = max(-(-length // multiple), 1) * multiple - length
+    return jax.tree.map(
+        lambda leaf: np.pad(leaf, [(0, missing)] + [(0, 0)] * (np.ndim(leaf) - 1)), tree
+    )
+
+
+def in_batches(
+    function: Callable[[Tree], Result], data: Tree, size: int, smallest: int = SMALLEST
+) -> Result:
     """A function's results for a long tree of arrays, computed batch by batch.
 
     On a CPU a batch is fetched before the next is dispatched: executions that run at the same time
     can wait for each other's threads for ever. An accelerator computes a batch while the one before
-    is fetched. A tree that fits in one batch is padded
-    to a power of two, so that trees of all lengths together compile a function a few times only.
+    is fetched. A tree that fits in one batch is padded to a power of two, and to `smallest` rows at
+    least, so that trees of all lengths together compile a function a few times only.
 
     Args:
       function: compiled; treats every row on its own.
       data: arrays with rows along their first axis.
       size: rows at a time, at most.
+      smallest: rows at a time, at least; no more than `size`.
 
     Returns:
       The results, rows along the first axis, as NumPy arrays.
     """
     length = len(jax.tree.leaves(data)[0])
-    size = min(size, 1 << (length - 1).bit_length())
+    size = min(size, max(smallest, 1 << (length - 1).bit_length()))
     in_flight = 0 if jax.default_backend() == "cpu" else 1
     parts: list[Result] = []
     running: deque[Result] = deque()
@@ -62,3 +86,30 @@ def in_batches(function: Callable[[Tree], Result], data: Tree, size: int) -> Res
             parts.append(jax.tree.map(np.asarray, running.popleft()))
     parts += [jax.tree.map(np.asarray, last) for last in running]
     return jax.tree.map(lambda *leaves: np.concatenate(leaves)[:length], *parts)
+
+
+LANES = 128
+"""Scenes handled at a time on a CPU: their matrices just fit its second-level cache."""
+
+
+def map_lanes(function: Callable[..., Array], *arrays: Float[Array, "... N"]) -> Array:
+    """Applies a function along the last axis: on a CPU some lanes at a time, elsewhere all.
+
+    The platform that the program is lowered for decides, not the host that traces it.
+
+    Args:
+      function: treats every lane on its own.
+      arrays: with the same number of lanes, at most `LANES` or a multiple of it.
+    """
+    lanes = arrays[0].shape[-1]
+    if lanes <= LANES:
+        return function(*arrays)
+
+    def in_chunks(*arrays: Array) -> Array:
+        chunks = tuple(
+            jnp.moveaxis(array.reshape(*array.shape[:-1], -1, LANES), -2, 0) for array in arrays
+        )
+        done = jnp.moveaxis(jax.lax.map(lambda chunk: function(*chunk), chunks), 0, -2)
+        return done.reshape(*done.shape[:-2], -1)
+
+    return jax.lax.platform_dependent(*arrays, cpu=in_chunks, default=function)

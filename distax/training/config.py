@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from distax.imaging.grid import THRESHOLD
-from distax.imaging.scenes import ScenePrior
+from distax.imaging.scenes import ScenePrior, check_host
 from distax.imaging.sensor import Sensor
 from distax.runtime import settings
 from distax.runtime.errors import DistaxError, check_positive
@@ -87,8 +87,8 @@ class TrainConfig:
       eval_images: how many held-out images.
 
     Raises:
-      DistaxError: a number that is not positive, scenes for images of another size than the
-        sensor's, or another sensor than the dataset's.
+      DistaxError: a number that is not positive, a prior whose border leaves no host pixel, or
+        another sensor than the dataset's.
     """
 
     model: ModelConfig = ModelConfig()
@@ -116,11 +116,7 @@ class TrainConfig:
         check_positive(learning_rate=self.optimizer.learning_rate)
         if self.optimizer.clip_norm is not None:
             check_positive(clip_norm=self.optimizer.clip_norm)
-        if (self.prior.height, self.prior.width) != self.sensor.shape:
-            raise DistaxError(
-                f"the prior is for images of {self.prior.height}×{self.prior.width} px, the sensor "
-                f"has {self.sensor.height}×{self.sensor.width}; give both the same size"
-            )
+        check_host(self.prior, self.sensor.shape)
         if self.data.dataset is not None and self.sensor != Sensor():
             raise DistaxError(
                 f"dataset {self.data.dataset} was taken by CSIST-100K's sensor; leave the sensor "
@@ -143,8 +139,6 @@ class TrainConfig:
 def from_dict(values: dict[str, Any], where: str) -> TrainConfig:
     """A configuration from plain values; what is absent keeps its default.
 
-    A prior whose size is absent is for images of the sensor's size.
-
     Args:
       values: nested dictionaries, as `TrainConfig.to_dict` or a TOML file gives them.
       where: the file they come from, for error messages.
@@ -152,16 +146,7 @@ def from_dict(values: dict[str, Any], where: str) -> TrainConfig:
     Raises:
       DistaxError: an unknown key, a value of another type or out of range.
     """
-    return from_plain(TrainConfig, _prior_sized(values), where)
-
-
-def _prior_sized(values: dict[str, Any]) -> dict[str, Any]:
-    """The values with a prior for images of the sensor's size, unless they say another."""
-    sensor, prior = values.get("sensor", {}), values.get("prior", {})
-    if not isinstance(sensor, dict) or not isinstance(prior, dict):
-        return values
-    size = {axis: sensor[axis] for axis in ("height", "width") if axis in sensor}
-    return values | {"prior": size | prior}
+    return from_plain(TrainConfig, values, where)
 
 
 def read_toml(path: Path) -> TrainConfig:

@@ -13,7 +13,7 @@ from typing import Any, Protocol, SupportsIndex, TypeVar, runtime_checkable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
+from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
 from distax.imaging.scenes import ScenePrior, sample_each, scene_keys
@@ -54,7 +54,7 @@ class SimulatedFeed:
             yield _simulate(self.key, steps, self.batch_size, self.sensor, self.prior, self.mesh)
 
 
-@partial(jax.jit, static_argnames=("batch_size", "sensor", "prior", "mesh"))
+@partial(jax.jit, static_argnames=("batch_size", "mesh"))
 def _simulate(
     key: PRNGKeyArray,
     steps: Int[Array, " steps"],
@@ -66,14 +66,18 @@ def _simulate(
     step_keys = jax.vmap(lambda step: jax.random.split(jax.random.fold_in(key, step)))(steps)
     rows = split(mesh, axis=1)
 
-    def place(keys: Key[Array, "steps B"]) -> Targets:
-        targets = sample_each(keys.ravel(), prior)
+    def place(keys: Key[Array, "steps B"], prior: ScenePrior) -> Targets:
+        targets = sample_each(keys.ravel(), prior, sensor.shape)
         return jax.tree.map(lambda leaf: leaf.reshape(*keys.shape, *leaf.shape[1:]), targets)
 
     # Each device places its own scenes: their loop would otherwise wait for all devices each turn.
     targets = jax.shard_map(
-        place, mesh=mesh, in_specs=rows.spec, out_specs=rows.spec, check_vma=False
-    )(jax.vmap(lambda key: scene_keys(key, batch_size))(step_keys[:, 0]))
+        place,
+        mesh=mesh,
+        in_specs=(rows.spec, PartitionSpec()),
+        out_specs=rows.spec,
+        check_vma=False,
+    )(jax.vmap(lambda key: scene_keys(key, batch_size))(step_keys[:, 0]), prior)
     frames = jax.vmap(lambda key, images: expose(key, images, sensor))(
         step_keys[:, 1], render(targets, sensor)
     )

@@ -41,6 +41,6 @@ def simulated_estimator(
 
     `border` is the prior's: how many pixels along each edge are never the host.
     """
-    prior = ScenePrior(height=sensor.height, width=sensor.width, border=border)
-    labels = rasterize(sample(jax.random.key(0), scenes, prior), sensor, factor)
+    prior = ScenePrior(border=border)
+    labels = rasterize(sample(jax.random.key(0), scenes, prior, sensor.shape), sensor, factor)
     return linear_estimator(labels.reshape(scenes, -1), sensor.sampling_matrix(factor))

@@ -1,7 +1,7 @@
 import jax.numpy as jnp
 import numpy as np
 
-from distax.fitting.damping import damped, next_damping
+from distax.imaging.least_squares import damped, next_damping
 
 
 def test_held_parameters_stay_and_the_others_step_as_if_they_were_constants():

@@ -1,5 +1,4 @@
 import math
-from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -7,16 +6,17 @@ import numpy as np
 import pytest
 
 from distax import DistaxError, Sensor, make_targets, render
-from distax.fitting.fits import Search, best_fit
-from distax.fitting.patch import cut, window_width
+from distax.fitting.candidates import Search, best_fit
+from distax.fitting.patch import cut_patches, window_width
+from distax.fitting.prior import starting_scenes
 from distax.imaging.psf import pixel_response
 from distax.imaging.scenes import ScenePrior
 
 LAW = ScenePrior(max_targets=2)
 SENSOR = Sensor(saturation=None, bit_depth=None, read_noise=4.0)
-WIDTH = window_width(SENSOR, LAW)
+WIDTH = window_width(SENSOR, LAW.cluster)
 TRUTH = np.array([[5.1, 4.9, 236.0], [3.2, 6.15, 233.0], [7.9, 3.0, 240.0]])
-fit_of = jax.jit(best_fit, static_argnums=(1, 2, 3, 4, 5))
+fit_of = jax.jit(best_fit, static_argnums=3)
 
 
 @pytest.fixture(scope="module")
@@ -30,8 +30,11 @@ def images():
 @pytest.fixture(scope="module")
 def fits(images):
     """The best fits of one and of two targets."""
-    patch = jax.jit(cut, static_argnums=(1, 2))(images, SENSOR, LAW)
-    return [fit_of(patch, count, LAW, Search(), WIDTH, SENSOR.sigma) for count in (1, 2)]
+    patch = jax.jit(cut_patches, static_argnums=2)(images, SENSOR, WIDTH)
+    return [
+        fit_of(patch, starting_scenes(LAW, count, Search().pool), LAW, Search(), SENSOR.psf)
+        for count in (1, 2)
+    ]
 
 
 def squares_on_a_grid(image, host):
@@ -111,6 +114,6 @@ def test_a_search_needs_a_positive_size(name):
 
 
 def test_a_wider_square_is_searched_as_densely():
-    wide = replace(LAW, cluster=1.5)
-    assert Search(pool=10, starts=2, steps=5).over(LAW) == Search(pool=10, starts=2, steps=5)
-    assert Search(pool=10, starts=2, steps=5).over(wide) == Search(pool=30, starts=6, steps=5)
+    search = Search(pool=10, starts=2, steps=5)
+    assert search.over(1.0) == search
+    assert search.over(1.5) == Search(pool=30, starts=6, steps=5)

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from distax.fitting.algebra import cholesky, solve, solve_lower, solve_upper, squared_norm
+from distax.runtime.algebra import cholesky, solve, solve_lower, solve_upper, quadratic_form
 
 LANES = 7
 
@@ -17,7 +17,7 @@ def everything(matrix, vector):
         "lower": solve_lower(factor, vector),
         "upper": solve_upper(factor, vector),
         "solution": solve(factor, vector),
-        "squared_norm": squared_norm(factor, vector),
+        "quadratic_form": quadratic_form(factor, vector),
     }
 
 
@@ -54,7 +54,7 @@ def test_it_agrees_with_numpy_lane_by_lane(size):
     same("lower", np.linalg.solve(expected, vector[..., None])[..., 0])
     same("upper", np.linalg.solve(np.swapaxes(expected, 1, 2), vector[..., None])[..., 0])
     same("solution", np.linalg.solve(matrix, vector[..., None])[..., 0])
-    same("squared_norm", np.einsum("ni,nij,nj->n", vector, matrix, vector))
+    same("quadratic_form", np.einsum("ni,nij,nj->n", vector, matrix, vector))
 
 
 def test_a_singular_matrix_gives_a_finite_factor():

@@ -31,7 +31,7 @@ class Factor:
 
 
 def cholesky(matrix: Float[Array, "D D lanes"]) -> Factor:
-    """Factor of positive-definite matrices; a pivot that rounding made negative is raised."""
+    """Factors positive-definite matrices; a pivot that rounding made negative is raised."""
     columns: list[Array] = []
     inverses = []
     for j in range(len(matrix)):
@@ -48,7 +48,7 @@ def cholesky(matrix: Float[Array, "D D lanes"]) -> Factor:
 
 
 def solve_lower(factor: Factor, right: Float[Array, "D lanes"]) -> Float[Array, "D lanes"]:
-    """z with L z = right."""
+    """Solves L z = right for z."""
     solution = []
     for column, inverse in zip(factor.columns, factor.inverse_diagonal, strict=True):
         solution.append(right[0] * inverse)
@@ -57,7 +57,7 @@ def solve_lower(factor: Factor, right: Float[Array, "D lanes"]) -> Float[Array, 
 
 
 def solve_upper(factor: Factor, right: Float[Array, "D lanes"]) -> Float[Array, "D lanes"]:
-    """z with Lᵀ z = right."""
+    """Solves Lᵀ z = right for z."""
     solution = jnp.zeros_like(right[:0])
     for j in reversed(range(len(factor.columns))):
         known = jnp.sum(factor.columns[j][1:] * solution, axis=0)
@@ -67,12 +67,12 @@ def solve_upper(factor: Factor, right: Float[Array, "D lanes"]) -> Float[Array, 
 
 
 def solve(factor: Factor, right: Float[Array, "D lanes"]) -> Float[Array, "D lanes"]:
-    """z with A z = right."""
+    """Solves A z = right for z."""
     return solve_upper(factor, solve_lower(factor, right))
 
 
-def squared_norm(factor: Factor, vector: Float[Array, "D lanes"]) -> Float[Array, " lanes"]:
-    """vectorᵀ A vector."""
+def quadratic_form(factor: Factor, vector: Float[Array, "D lanes"]) -> Float[Array, " lanes"]:
+    """Computes vectorᵀ A vector."""
     return sum(
         (jnp.sum(column * vector[j:], axis=0) ** 2 for j, column in enumerate(factor.columns)),
         start=jnp.zeros(vector.shape[-1:]),
