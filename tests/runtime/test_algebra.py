@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from distax.runtime.algebra import cholesky, solve, solve_lower, solve_upper, quadratic_form
+from distax.runtime.algebra import cholesky, quadratic_form, solve, solve_lower, solve_upper
 
 LANES = 7
 

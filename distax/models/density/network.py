@@ -11,9 +11,9 @@ from jaxtyping import Array, Bool, Float
 from distax.imaging.scenes import ScenePrior
 from distax.imaging.sensor import Sensor
 from distax.imaging.targets import Targets
+from distax.metrics.decision import choose_positions, nearest_mass
 from distax.models.base import Model
 from distax.models.density.adjustment import Adjusted, adjust, weigh_pixels
-from distax.models.density.decision import choose, nearest_mass
 from distax.models.density.nodes import Nodes
 from distax.models.density.summary import (
     covariances,
@@ -192,8 +192,9 @@ class Density(Model):
         self, mass: Float[Array, " nodes"], mask: Bool[Array, " K"]
     ) -> tuple[Float[Array, "K 2"], Float[Array, "K nodes"], Float[Array, "K 2 2"]]:
         """Returns positions in one window, their shares of the density, and their covariances."""
-        position = choose(mass, self.nodes, mask)
-        share = nearest_mass(mass, self.nodes, position, mask)
+        place, cell = self.nodes.place, self.nodes.spacing
+        position = choose_positions(place, mass, self.nodes.candidates, cell, mask)
+        share = nearest_mass(place, mass, position, mask)
         return position, share, covariances(share, self.nodes, position)
 
     def _describe(

@@ -33,13 +33,10 @@ class Nodes:
         """Row and column of every node, row-major."""
         return jnp.stack(jnp.meshgrid(*[self.coordinates] * 2, indexing="ij"), -1).reshape(-1, 2)
 
-    def distances(self, position: Float[Array, "*K 2"]) -> Float[Array, "*K nodes"]:
-        """Distance of every node from positions."""
-        return jnp.linalg.norm(self.place - position[..., None, :], axis=-1)
-
-    def inside(self, distance: Array, radius: float | Array) -> Array:
-        """Share of a node's cell within a radius of a point, by the node's distance from it."""
-        return jnp.clip((radius - distance) / self.spacing + 0.5, 0.0, 1.0)
+    @property
+    def candidates(self) -> Float[Array, "candidates 2"]:
+        """Row and column of every other node along each axis."""
+        return self.place.reshape(self.side, self.side, 2)[::2, ::2].reshape(-1, 2)
 
     def spread(self, position: Float[Array, "*K 2"]) -> Float[Array, "*K side side"]:
         """A unit mass at each position, shared by the four nodes around it with that mean.

@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 from distax.imaging.gaussian import disc_probability
 from distax.imaging.targets import CREDIBLE_LEVELS
 from distax.metrics import RADII
+from distax.metrics.decision import distances_to, share_inside
 from distax.models.density.nodes import Nodes
 
 # Least standard deviation that a density on nodes can tell from none, in node spacings.
@@ -36,7 +37,7 @@ def density_within(
     distances: Float[Array, " distances"],
 ) -> Float[Array, "K distances"]:
     """Probability that each target is within distances, when its share of the mass is a density."""
-    inside = nodes.inside(nodes.distances(position)[..., None], distances)
+    inside = share_inside(distances_to(nodes.place, position)[..., None], distances, nodes.spacing)
     return jnp.einsum("kn,knr->kr", _normalised(share), inside)
 
 

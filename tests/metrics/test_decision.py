@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from distax.models.density.decision import choose, nearest_mass
+from distax.metrics.decision import choose_positions, distances_to, nearest_mass, share_inside
 from distax.models.density.nodes import Nodes
 
 NODES = Nodes(reach=0.6, spacing=0.05)
@@ -11,6 +11,10 @@ K = 5
 
 def mask_of(count):
     return jnp.arange(K) < count
+
+
+def choose(mass, nodes, mask):
+    return choose_positions(nodes.place, mass, nodes.candidates, nodes.spacing, mask)
 
 
 def density(*places, weights=None):
@@ -46,7 +50,7 @@ def test_a_lone_position_hits_as_much_as_any_node_could():
 
     def hits(position):
         radii = jnp.array([0.05, 0.1, 0.15, 0.2, 0.25])
-        inside = NODES.inside(NODES.distances(position)[..., None], radii)
+        inside = share_inside(distances_to(NODES.place, position)[..., None], radii, NODES.spacing)
         return float(mass @ inside.mean(axis=-1))
 
     position = choose(mass, NODES, mask_of(1))[0]
@@ -62,5 +66,5 @@ def test_a_position_answers_for_one_target_only():
 def test_mass_goes_to_the_nearest_real_position():
     position = jnp.array([[0.0, -0.4], [0.0, 0.4], [0.0, 0.0]])
     mask = jnp.array([True, True, False])
-    share = nearest_mass(density((0.0, -0.1), (0.3, 0.2)), NODES, position, mask)
+    share = nearest_mass(NODES.place, density((0.0, -0.1), (0.3, 0.2)), position, mask)
     np.testing.assert_allclose(share.sum(axis=1), [1, 1, 0], atol=1e-5)
