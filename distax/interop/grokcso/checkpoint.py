@@ -35,7 +35,7 @@ def read_checkpoint(path: Path) -> dict[str, np.ndarray]:
     try:
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise DistaxError(_refused(path, str(error))) from error
+        raise DistaxError(_describe_refusal(path, str(error))) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise DistaxError(
             f"{path}: not a whole PyTorch checkpoint ({first_line(error)})"
@@ -51,7 +51,7 @@ def read_checkpoint(path: Path) -> dict[str, np.ndarray]:
     return found
 
 
-def _refused(path: Path, reason: str) -> str:
+def _describe_refusal(path: Path, reason: str) -> str:
     # PyTorch names what it will not run after "GLOBAL"; a damaged file has none.
     words = reason.replace("`", " ").split()
     if "GLOBAL" not in words:
@@ -100,7 +100,7 @@ def read_matrix(path: Path) -> np.ndarray:
     return np.asarray(found[0], np.float32)
 
 
-def prefixes(arrays: Mapping[str, np.ndarray]) -> Iterator[str]:
+def candidate_prefixes(arrays: Mapping[str, np.ndarray]) -> Iterator[str]:
     """What may stand before all original names, of wrappers around a model; nothing first."""
     yield ""
     first = min(arrays, default="")

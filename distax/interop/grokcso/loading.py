@@ -11,23 +11,23 @@ from numpy.typing import ArrayLike
 
 from distax.imaging.sensor import Sensor
 from distax.interop.grokcso.attention import CTNET, EGASR, FENET, HAN, RCAN, SAN
-from distax.interop.grokcso.checkpoint import prefixes
+from distax.interop.grokcso.checkpoint import candidate_prefixes
 from distax.interop.grokcso.convolutional import CFGN, EDSR, FOCUS, RDN, SRCNN, SRFBN
-from distax.interop.grokcso.deep_priors import RPCANET, USRNET
-from distax.interop.grokcso.dista import DISTA
 from distax.interop.grokcso.original import Original
 from distax.interop.grokcso.transformers import ACTNET, DCTLSA
 from distax.interop.grokcso.unfolding import (
+    DISTA,
     FISTA_NET,
     ISTA_NET,
     LAMP,
     LIHT,
     LISTA,
+    RPCANET,
     TILISTA,
+    USRNET,
 )
 from distax.models import GridModel, create
-from distax.models.registry import arguments
-from distax.models.rngs import parameter_rngs
+from distax.models.registry import arguments, parameter_rngs
 from distax.runtime.errors import DistaxError, unknown
 
 _ORIGINALS: dict[str, Original] = {
@@ -117,9 +117,9 @@ def unwrapped(name: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarr
       DistaxError: an unknown model.
     """
     original = _original(name)
-    for prefix in prefixes(arrays):
+    for prefix in candidate_prefixes(arrays):
         shorter = {key.removeprefix(prefix): array for key, array in arrays.items()}
-        if _recognised(name, original, shorter):
+        if _has_all_parameters(name, original, shorter):
             return shorter
     return dict(arrays)
 
@@ -130,11 +130,11 @@ def _original(name: str) -> Original:
     return _ORIGINALS[name]
 
 
-def _recognised(name: str, original: Original, arrays: Mapping[str, np.ndarray]) -> bool:
+def _has_all_parameters(name: str, original: Original, arrays: Mapping[str, np.ndarray]) -> bool:
     """Whether every parameter has its array."""
     try:
         options: dict[str, Any] = original.options(arrays)
         model = nnx.eval_shape(lambda: create(name, rngs=parameter_rngs(0), **options))
     except DistaxError:
         return False
-    return not original.missing(model, arrays)
+    return not original.find_missing(model, arrays)

@@ -46,13 +46,13 @@ class Original:
     unused: tuple[str, ...] = ()
     layouts: Mapping[str, Layout] = field(default_factory=dict)
 
-    def renamed(self, name: str) -> str:
+    def rename(self, name: str) -> str:
         """An original name's in distax."""
         for pattern, replacement in self.names:
             name = re.sub(pattern, replacement, name)
         return name
 
-    def used(self, arrays: Arrays) -> Arrays:
+    def select_used(self, arrays: Arrays) -> Arrays:
         """The arrays that take part in anything."""
         return {
             name: array
@@ -60,10 +60,10 @@ class Original:
             if not any(re.fullmatch(pattern, name) for pattern in self.unused)
         }
 
-    def missing(self, model: Model, arrays: Arrays) -> list[str]:
+    def find_missing(self, model: Model, arrays: Arrays) -> list[str]:
         """Parameters of a model, which may be abstract, that have no array."""
         return sorted(
-            _parameters(model).keys() - {self.renamed(name) for name in self.used(arrays)}
+            _parameters(model).keys() - {self.rename(name) for name in self.select_used(arrays)}
         )
 
     def fill(self, model: Model, arrays: Arrays) -> None:
@@ -73,17 +73,17 @@ class Original:
           DistaxError: an array is missing, left over, or of another shape.
         """
         wanted = _parameters(model)
-        sources = {self.renamed(name): name for name in self.used(arrays)}
+        sources = {self.rename(name): name for name in self.select_used(arrays)}
         if foreign := sorted(sources.keys() - wanted.keys()):
             raise DistaxError(
-                f"{_listed(sources[path] for path in foreign)} not part of a "
+                f"{_list_arrays(sources[path] for path in foreign)} not part of a "
                 f"{type(model).__name__} of this size; pass the arrays of one original checkpoint"
             )
-        if absent := self.missing(model, arrays):
+        if absent := self.find_missing(model, arrays):
             raise DistaxError(
-                f"{_listed(absent)} missing; pass all arrays of one original checkpoint"
+                f"{_list_arrays(absent)} missing; pass all arrays of one original checkpoint"
             )
-        found = {path: self._converted(path, arrays[name]) for path, name in sources.items()}
+        found = {path: self._convert(path, arrays[name]) for path, name in sources.items()}
         for path, leaf in sorted(wanted.items()):
             if found[path].shape != leaf.shape:
                 raise DistaxError(
@@ -95,14 +95,14 @@ class Original:
         leaves = {path + _SUFFIX: jnp.asarray(array, float) for path, array in found.items()}
         nnx.update(model, with_leaves(state, leaves))
 
-    def _converted(self, path: str, array: np.ndarray) -> np.ndarray:
+    def _convert(self, path: str, array: np.ndarray) -> np.ndarray:
         for pattern, layout in self.layouts.items():
             if re.search(pattern, path):
                 try:
                     return layout(array)
                 except (ValueError, IndexError):  # another number of axes than the layout is for
                     return array
-        return usual(array)
+        return standard_layout(array)
 
 
 def _parameters(model: Model) -> dict[str, Any]:
@@ -111,50 +111,55 @@ def _parameters(model: Model) -> dict[str, Any]:
     return {path.removesuffix(_SUFFIX): leaf for path, leaf in leaves.items()}
 
 
-def _listed(names: Iterable[str]) -> str:
+def _list_arrays(names: Iterable[str]) -> str:
     """The first of some arrays, and how many there are more."""
     first, *others = names
     return f"array {first!r} and {len(others)} more are" if others else f"array {first!r} is"
 
 
-def usual(array: np.ndarray) -> np.ndarray:
+def standard_layout(array: np.ndarray) -> np.ndarray:
     """(out, in, row, column) → (row, column, in, out), and (out, in) → (in, out)."""
     if array.ndim == 4:
         return array.transpose(2, 3, 1, 0)
     return array.T if array.ndim == 2 else array
 
 
-def scalar(array: np.ndarray) -> np.ndarray:
+def to_scalar(array: np.ndarray) -> np.ndarray:
     """One number, without axes."""
     return array.reshape(())
 
 
-def vector(array: np.ndarray) -> np.ndarray:
+def to_vector(array: np.ndarray) -> np.ndarray:
     """(n, 1) → (n,)."""
     return array[:, 0]
 
 
-def as_it_is(array: np.ndarray) -> np.ndarray:
+def unchanged(array: np.ndarray) -> np.ndarray:
     """A matrix that is used as the original does."""
     return array
 
 
-def pointwise(array: np.ndarray) -> np.ndarray:
+def to_pointwise(array: np.ndarray) -> np.ndarray:
     """(out, in, 1, 1) → (in, out)."""
-    return usual(array)[0, 0] if array.shape[2:] == (1, 1) else array
+    return standard_layout(array)[0, 0] if array.shape[2:] == (1, 1) else array
 
 
-def depthwise(array: np.ndarray) -> np.ndarray:
+def to_depthwise(array: np.ndarray) -> np.ndarray:
     """(channels, 1, row, column) → (row, column, channels)."""
-    return usual(array).reshape(*array.shape[2:], -1)
+    return standard_layout(array).reshape(*array.shape[2:], -1)
 
 
-def numbered(arrays: Arrays, pattern: str) -> int:
+def to_transposed(array: np.ndarray) -> np.ndarray:
+    """Kernel of a transposed convolution: (in, out, row, column) → (row, column, in, out)."""
+    return array.transpose(2, 3, 0, 1)
+
+
+def count_numbers(arrays: Arrays, pattern: str) -> int:
     """How many different numbers the one group of a regular expression takes in names."""
     return len({match[1] for name in arrays if (match := re.match(pattern, name))})
 
 
-def shape(arrays: Arrays, name: str, axis: int) -> int:
+def axis_length(arrays: Arrays, name: str, axis: int) -> int:
     """The length of an array along an axis.
 
     Raises:

@@ -43,9 +43,9 @@ def lasso(
     highest = jnp.max(jnp.abs(y @ phi), axis=1, keepdims=True)
 
     def iterate(k: Array, carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        x, ahead, momentum = carry
+        x, extrapolated, momentum = carry
         level = jnp.maximum(highest * decay**k, sparsity).astype(y.dtype)
-        new = soft_threshold(ahead - step * ((ahead @ phi.T - y) @ phi), step * level)
+        new = soft_threshold(extrapolated - step * ((extrapolated @ phi.T - y) @ phi), step * level)
         if not accelerated:
             return new, new, momentum
         next_momentum = (1 + jnp.sqrt(1 + 4 * momentum**2)) / 2

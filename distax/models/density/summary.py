@@ -37,7 +37,7 @@ def density_within(
 ) -> Float[Array, "K distances"]:
     """Probability that each target is within distances, when its share of the mass is a density."""
     inside = nodes.inside(nodes.distances(position)[..., None], distances)
-    return jnp.einsum("kn,knr->kr", _normalised(share), inside)
+    return jnp.einsum("kn,knr->kr", _normalise(share), inside)
 
 
 def gaussian_within(
@@ -55,12 +55,12 @@ def covariances(
     Less the variance that mass has only because it is shared by neighbouring nodes.
     """
     offset = nodes.place - position[:, None]
-    raw = jnp.einsum("kn,kni,knj->kij", _normalised(share), offset, offset)
+    raw = jnp.einsum("kn,kni,knj->kij", _normalise(share), offset, offset)
     variance = jnp.diagonal(raw, axis1=-2, axis2=-1) + 1e-12
     floor = (_SHARPEST * nodes.spacing) ** 2
     scale = jnp.sqrt(jnp.maximum(variance - nodes.spread_variance(position), floor) / variance)
     return raw * scale[:, :, None] * scale[:, None, :] + 1e-3 * floor * jnp.eye(2)
 
 
-def _normalised(share: Float[Array, "K nodes"]) -> Float[Array, "K nodes"]:
+def _normalise(share: Float[Array, "K nodes"]) -> Float[Array, "K nodes"]:
     return share / jnp.maximum(jnp.sum(share, axis=-1, keepdims=True), 1e-6)

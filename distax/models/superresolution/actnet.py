@@ -11,11 +11,17 @@ from jaxtyping import Array, Float
 
 from distax.imaging.sensor import Sensor
 from distax.models.base import GridModel
-from distax.models.layers.basic import Affine, Conv, Maps, layer_norm
+from distax.models.layers.basic import (
+    Affine,
+    Conv,
+    FeedForward,
+    Maps,
+    check_multiple,
+    check_side,
+    layer_norm,
+)
 from distax.models.layers.resampling import Tail, pixel_shuffle, pixel_unshuffle
 from distax.models.layers.residual import ResidualBlock, ResidualGroup
-from distax.models.layers.sizes import check_multiple, check_side
-from distax.models.layers.transformer import FeedForward
 from distax.models.registry import register
 from distax.runtime.errors import check_positive
 

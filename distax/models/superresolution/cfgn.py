@@ -9,9 +9,8 @@ from jaxtyping import Array, Float
 
 from distax.imaging.sensor import Sensor
 from distax.models.base import GridModel
-from distax.models.layers.basic import Affine, Conv, Maps
+from distax.models.layers.basic import Affine, Conv, Maps, check_multiple
 from distax.models.layers.resampling import SubPixel
-from distax.models.layers.sizes import check_multiple
 from distax.models.registry import register
 from distax.runtime.errors import check_positive
 

@@ -7,10 +7,14 @@ from jaxtyping import Array, Float
 
 from distax.imaging.sensor import Sensor
 from distax.models.base import GridModel
-from distax.models.layers.basic import Affine, Conv, Maps
-from distax.models.layers.pooling import average_pool, max_pool, spread
-from distax.models.layers.resampling import resize_bilinear, upsample
-from distax.models.layers.sizes import check_multiple, check_side
+from distax.models.layers.basic import Affine, Conv, Maps, check_multiple, check_side
+from distax.models.layers.resampling import (
+    average_pool,
+    max_pool,
+    resize_bilinear,
+    resize_nearest,
+    upsample,
+)
 from distax.models.registry import register
 from distax.runtime.errors import check_positive
 
@@ -32,12 +36,12 @@ class TransformationLayer(nnx.Module):
 
     def __call__(self, x: Maps) -> Float[Array, "B height width outputs"]:
         local = self.local(x)
-        context = spread(self.context(average_pool(x, 2)), *x.shape[1:3])
-        half = self._activated(local * jax.nn.sigmoid(local + context))
-        rest = self._activated(self.derive(half))
-        return jnp.concatenate([half, rest], axis=-1) + self._activated(self.skip(x))
+        context = resize_nearest(self.context(average_pool(x, 2)), *x.shape[1:3])
+        half = self._activate(local * jax.nn.sigmoid(local + context))
+        rest = self._activate(self.derive(half))
+        return jnp.concatenate([half, rest], axis=-1) + self._activate(self.skip(x))
 
-    def _activated(self, maps: Maps) -> Maps:
+    def _activate(self, maps: Maps) -> Maps:
         return jax.nn.relu(maps) if self.rectified else maps
 
 

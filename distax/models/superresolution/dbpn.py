@@ -6,9 +6,8 @@ from jaxtyping import Array, Float
 
 from distax.imaging.sensor import Sensor
 from distax.models.base import GridModel
-from distax.models.layers.activated import Merge, activated
+from distax.models.layers.backprojection import Merge, ProjectDown, ProjectUp, with_prelu
 from distax.models.layers.basic import Affine, Conv, Maps
-from distax.models.layers.resampling import ProjectDown, ProjectUp
 from distax.models.registry import register
 from distax.runtime.errors import check_positive
 
@@ -17,9 +16,9 @@ class UpUnit(nnx.Module):
     """To the fine grid, corrected by what is lost on the way back to the coarse one."""
 
     def __init__(self, channels: int, factor: int, *, rngs: nnx.Rngs):
-        self.first = activated(ProjectUp(channels, channels, factor, rngs=rngs), rngs)
-        self.back = activated(ProjectDown(channels, channels, factor, rngs=rngs), rngs)
-        self.second = activated(ProjectUp(channels, channels, factor, rngs=rngs), rngs)
+        self.first = with_prelu(ProjectUp(channels, channels, factor, rngs=rngs), rngs)
+        self.back = with_prelu(ProjectDown(channels, channels, factor, rngs=rngs), rngs)
+        self.second = with_prelu(ProjectUp(channels, channels, factor, rngs=rngs), rngs)
 
     def __call__(self, coarse: Maps) -> Float[Array, "B fine_height fine_width channels"]:
         fine = self.first(coarse)
@@ -30,9 +29,9 @@ class DownUnit(nnx.Module):
     """To the coarse grid, corrected by what is lost on the way back to the fine one."""
 
     def __init__(self, channels: int, factor: int, *, rngs: nnx.Rngs):
-        self.first = activated(ProjectDown(channels, channels, factor, rngs=rngs), rngs)
-        self.back = activated(ProjectUp(channels, channels, factor, rngs=rngs), rngs)
-        self.second = activated(ProjectDown(channels, channels, factor, rngs=rngs), rngs)
+        self.first = with_prelu(ProjectDown(channels, channels, factor, rngs=rngs), rngs)
+        self.back = with_prelu(ProjectUp(channels, channels, factor, rngs=rngs), rngs)
+        self.second = with_prelu(ProjectDown(channels, channels, factor, rngs=rngs), rngs)
 
     def __call__(self, fine: Maps) -> Float[Array, "B coarse_height coarse_width channels"]:
         coarse = self.first(fine)
@@ -71,8 +70,8 @@ class Dbpn(GridModel):
     ):
         super().__init__(factor, sensor)
         check_positive(initial=initial, channels=channels, stages=stages)
-        self.head = activated(Conv(1, initial, rngs=rngs), rngs)
-        self.features = activated(Affine(initial, channels, rngs=rngs), rngs)
+        self.head = with_prelu(Conv(1, initial, rngs=rngs), rngs)
+        self.features = with_prelu(Affine(initial, channels, rngs=rngs), rngs)
         self.start = UpUnit(channels, factor, rngs=rngs)
         self.downs = nnx.List(DownUnit(channels, factor, rngs=rngs) for _ in range(stages - 1))
         self.ups = nnx.List(UpUnit(channels, factor, rngs=rngs) for _ in range(stages - 1))

@@ -8,10 +8,16 @@ from jaxtyping import Array, Float
 
 from distax.imaging.sensor import Sensor
 from distax.models.base import GridModel
-from distax.models.layers.basic import Affine, Conv, Maps, batch_norm, layer_norm
+from distax.models.layers.basic import (
+    Affine,
+    Conv,
+    FeedForward,
+    Maps,
+    batch_norm,
+    check_multiple,
+    layer_norm,
+)
 from distax.models.layers.resampling import SubPixel
-from distax.models.layers.sizes import check_multiple
-from distax.models.layers.transformer import FeedForward
 from distax.models.registry import register
 from distax.runtime.errors import check_positive
 
@@ -19,7 +25,7 @@ _WINDOW = 16
 _BLOCKS = 6
 
 
-class Local(nnx.Module):
+class LocalMixing(nnx.Module):
     """What a position takes from its neighbours: two 1×1 convolutions around a depthwise 3×3."""
 
     def __init__(self, channels: int, rngs: nnx.Rngs):
@@ -47,39 +53,41 @@ class LinearAttention(nnx.Module):
         self.out = Affine(channels, channels, rngs=rngs)
 
     def __call__(self, maps: Maps) -> Maps:
-        queries, keys, values = jnp.split(_windows(self.qkv(maps)), 3, axis=-1)
+        queries, keys, values = jnp.split(_split_windows(self.qkv(maps)), 3, axis=-1)
         keys = jax.nn.softmax(keys, axis=1)
         # One product for all heads, of which the blocks between two heads are left out, is
         # faster than a small one for each.
         size = maps.shape[-1] // self.heads
         within_heads = jnp.kron(jnp.eye(self.heads), jnp.full((size, size), size**-0.5))
         context = jnp.einsum("npc,npd->ncd", keys, values) * within_heads.astype(maps.dtype)
-        return self.out(_joined(queries @ context, maps.shape))
+        return self.out(_join_windows(queries @ context, maps.shape))
 
 
-def _windows(maps: Maps) -> Float[Array, "windows positions channels"]:
+def _split_windows(maps: Maps) -> Float[Array, "windows positions channels"]:
     """The positions of each window in a row."""
     batch, height, width, channels = maps.shape
     parts = maps.reshape(batch, height // _WINDOW, _WINDOW, width // _WINDOW, _WINDOW, channels)
     return parts.swapaxes(2, 3).reshape(-1, _WINDOW**2, channels)
 
 
-def _joined(windows: Float[Array, "windows positions channels"], shape: tuple[int, ...]) -> Maps:
-    """Maps of a shape from their windows: the inverse of `_windows`."""
+def _join_windows(
+    windows: Float[Array, "windows positions channels"], shape: tuple[int, ...]
+) -> Maps:
+    """Maps of a shape from their windows: the inverse of `_split_windows`."""
     batch, height, width, channels = shape
     parts = windows.reshape(batch, height // _WINDOW, width // _WINDOW, _WINDOW, _WINDOW, channels)
     return parts.swapaxes(2, 3).reshape(shape)
 
 
 class Layer(nnx.Module):
-    """Local mixing, attention in windows that begin at `shift`, and a feed-forward network.
+    """LocalMixing mixing, attention in windows that begin at `shift`, and a feed-forward network.
 
     Each is added to what it is taken from.
     """
 
     def __init__(self, channels: int, heads: int, shift: int, rngs: nnx.Rngs):
         self.shift = shift
-        self.local = Local(channels, rngs)
+        self.local = LocalMixing(channels, rngs)
         self.attention = LinearAttention(channels, heads, rngs)
         self.feed_forward = FeedForward(channels, 2 * channels, channels, rngs=rngs)
 
@@ -100,14 +108,14 @@ class Group(nnx.Module):
 
     def __call__(self, maps: Maps) -> Maps:
         height, width = maps.shape[1:3]
-        rows, columns = _reflected(height), _reflected(width)
+        rows, columns = _reflect_indices(height), _reflect_indices(width)
         maps = self.norm(maps[:, rows[:, None], columns])
         for layer in self.layers:
             maps = layer(maps)
         return maps[:, :height, :width]
 
 
-def _reflected(size: int) -> np.ndarray:
+def _reflect_indices(size: int) -> np.ndarray:
     """Indices of `size` samples, continued to whole windows by reflection at their ends."""
     return np.pad(np.arange(size), (0, -size % _WINDOW), mode="reflect")
 

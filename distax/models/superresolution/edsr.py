@@ -9,7 +9,7 @@ from distax.models.layers.basic import Conv
 from distax.models.layers.resampling import Tail
 from distax.models.layers.residual import ResidualBlock
 from distax.models.registry import register
-from distax.models.superresolution.levels import FULL_SCALE
+from distax.models.superresolution import FULL_SCALE
 from distax.runtime.errors import check_positive
 
 

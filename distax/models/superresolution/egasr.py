@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 from distax.imaging.sensor import Sensor
 from distax.models.base import GridModel
-from distax.models.layers.basic import Affine, Conv, Maps, PRelu, fan_in_uniform, like
+from distax.models.layers.basic import Affine, Conv, Maps, PRelu, cast_like, fan_in_uniform
 from distax.models.layers.convolution import conv3x3
 from distax.models.layers.resampling import Tail, upsample
 from distax.models.registry import register
@@ -71,7 +71,7 @@ class SpatialAttention(nnx.Module):
 
     def __call__(self, x: Maps) -> Float[Array, "B height width 1"]:
         views = jnp.stack([jnp.mean(x, axis=-1), jnp.max(x, axis=-1)], axis=-1)
-        return jax.nn.sigmoid(wide_filter(views, like(x, self.kernel)))
+        return jax.nn.sigmoid(wide_filter(views, cast_like(self.kernel, x)))
 
 
 def wide_filter(
@@ -189,5 +189,5 @@ class Egasr(GridModel):
         start = self.conv(self.head(image))
         maps = start
         for group in self.groups:
-            maps = group(maps) + like(maps, self.gain) * start
+            maps = group(maps) + cast_like(self.gain, maps) * start
         return self.tail(self.conv(maps)) + upsample(image, self.factor, "bilinear")[..., 0]

@@ -9,7 +9,7 @@ from distax.models.base import GridModel
 from distax.models.layers.basic import Conv
 from distax.models.layers.resampling import SubPixel
 from distax.models.registry import register
-from distax.models.superresolution.levels import FULL_SCALE
+from distax.models.superresolution import FULL_SCALE
 
 
 @register("espcn")

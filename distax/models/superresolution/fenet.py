@@ -7,11 +7,9 @@ from jaxtyping import Array, Float
 
 from distax.imaging.sensor import Sensor
 from distax.models.base import GridModel
-from distax.models.layers.basic import Maps, fan_in_uniform, like
+from distax.models.layers.basic import Maps, cast_like, check_multiple, check_side, fan_in_uniform
 from distax.models.layers.convolution import convolve
-from distax.models.layers.pooling import average_pool, spread
-from distax.models.layers.resampling import pixel_shuffle, upsample
-from distax.models.layers.sizes import check_multiple, check_side
+from distax.models.layers.resampling import average_pool, pixel_shuffle, resize_nearest, upsample
 from distax.models.registry import register
 from distax.runtime.errors import check_positive
 
@@ -42,7 +40,7 @@ class NormalizedConv(nnx.Module):
         direction = self.direction[...]
         kernel = direction * (self.norm[...] / _norm(direction))
         result = convolve(maps, kernel.astype(maps.dtype), groups=self.groups)
-        return result if self.bias is None else result + like(maps, self.bias)
+        return result if self.bias is None else result + cast_like(self.bias, maps)
 
 
 def _norm(kernel: Float[Array, "size size inputs outputs"]) -> Float[Array, " outputs"]:
@@ -58,7 +56,7 @@ class HighFrequencyEnhancement(nnx.Module):
         self.second = NormalizedConv(channels, channels, rngs=rngs)
 
     def __call__(self, x: Maps) -> Maps:
-        high = x - spread(average_pool(x, _CELL), *x.shape[1:3])
+        high = x - resize_nearest(average_pool(x, _CELL), *x.shape[1:3])
         return self.second(self.first(x) * jax.nn.sigmoid(self.gate(high) + x))
 
 

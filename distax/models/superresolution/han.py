@@ -7,7 +7,7 @@ from jaxtyping import Array, Float
 
 from distax.imaging.sensor import Sensor
 from distax.models.base import GridModel
-from distax.models.layers.basic import Conv, Maps, fan_in_uniform, like
+from distax.models.layers.basic import Conv, Maps, cast_like, fan_in_uniform
 from distax.models.layers.resampling import Tail
 from distax.models.layers.residual import ResidualGroup
 from distax.models.registry import register
@@ -28,7 +28,9 @@ class LayerAttention(nnx.Module):
             "bhwmc,bhwnc->bmn", layers, layers, preferred_element_type=jnp.float32
         )
         attention = jax.nn.softmax(-likeness, axis=-1).astype(layers.dtype)
-        return layers + like(layers, self.gain) * jnp.einsum("bmn,bhwnc->bhwmc", attention, layers)
+        return layers + cast_like(self.gain, layers) * jnp.einsum(
+            "bmn,bhwnc->bhwmc", attention, layers
+        )
 
 
 class ChannelSpatialAttention(nnx.Module):
@@ -43,14 +45,14 @@ class ChannelSpatialAttention(nnx.Module):
     def __call__(self, x: Maps) -> Maps:
         height, width, channels = x.shape[1:]
         padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (1, 1)))
-        kernel = like(x, self.kernel)
-        weights = like(x, self.bias) + sum(
+        kernel = cast_like(self.kernel, x)
+        weights = cast_like(self.bias, x) + sum(
             kernel[k, i, j] * padded[:, i : i + height, j : j + width, k : k + channels]
             for k in range(3)
             for i in range(3)
             for j in range(3)
         )
-        return x + x * like(x, self.gain) * jax.nn.sigmoid(weights)
+        return x + x * cast_like(self.gain, x) * jax.nn.sigmoid(weights)
 
 
 @register("han")

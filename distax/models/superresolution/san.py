@@ -7,11 +7,9 @@ from jaxtyping import Array, Float
 
 from distax.imaging.sensor import Sensor
 from distax.models.base import GridModel
-from distax.models.layers.basic import Affine, Conv, Maps, like
-from distax.models.layers.pooling import max_pool
-from distax.models.layers.resampling import Tail
+from distax.models.layers.basic import Affine, Conv, Maps, cast_like, check_multiple, check_side
+from distax.models.layers.resampling import Tail, max_pool
 from distax.models.layers.residual import Gate, ResidualBlock
-from distax.models.layers.sizes import check_multiple, check_side
 from distax.models.registry import register
 from distax.runtime.errors import check_positive
 from distax.runtime.numerics import exact_products
@@ -36,13 +34,13 @@ class RegionAttention(nnx.Module):
         row, column = x.shape[1] // 2, x.shape[2] // 2
         rows = [
             jnp.concatenate(
-                [self._attended(half[:, :, :column]), self._attended(half[:, :, column:])], axis=2
+                [self._attend(half[:, :, :column]), self._attend(half[:, :, column:])], axis=2
             )
             for half in (x[:, :row], x[:, row:])
         ]
         return x + self.merge(jnp.concatenate(rows, axis=1))
 
-    def _attended(self, x: Maps) -> Float[Array, "B height width inner"]:
+    def _attend(self, x: Maps) -> Float[Array, "B height width inner"]:
         query, key, value = (
             self.query(x),
             max_pool(self.key(x), 2, 2),
@@ -140,5 +138,5 @@ class San(GridModel):
         start = self.region_attention(head)
         maps = start
         for group in self.groups:
-            maps = group(maps) + like(maps, self.gain) * start
+            maps = group(maps) + cast_like(self.gain, maps) * start
         return self.tail(self.region_attention(maps) + head)

@@ -6,11 +6,11 @@ from jaxtyping import Array, Float
 
 from distax.imaging.sensor import Sensor
 from distax.models.base import GridModel
-from distax.models.layers.activated import Merge, activated
+from distax.models.layers.backprojection import Merge, ProjectDown, ProjectUp, with_prelu
 from distax.models.layers.basic import Affine, Conv, Maps
-from distax.models.layers.resampling import ProjectDown, ProjectUp, upsample
+from distax.models.layers.resampling import upsample
 from distax.models.registry import register
-from distax.models.superresolution.levels import FULL_SCALE
+from distax.models.superresolution import FULL_SCALE
 from distax.runtime.errors import check_positive
 
 
@@ -20,14 +20,14 @@ class FeedbackBlock(nnx.Module):
     def __init__(self, channels: int, groups: int, factor: int, *, rngs: nnx.Rngs):
         def projections(kind: type[ProjectUp] | type[ProjectDown]) -> nnx.List:
             return nnx.List(
-                activated(kind(channels, channels, factor, rngs=rngs), rngs) for _ in range(groups)
+                with_prelu(kind(channels, channels, factor, rngs=rngs), rngs) for _ in range(groups)
             )
 
-        self.compress_in = activated(Affine(2 * channels, channels, rngs=rngs), rngs)
+        self.compress_in = with_prelu(Affine(2 * channels, channels, rngs=rngs), rngs)
         self.ups, self.downs = projections(ProjectUp), projections(ProjectDown)
         self.merge_coarse = Merge(channels, groups, rngs=rngs)
         self.merge_fine = Merge(channels, groups, rngs=rngs)
-        self.compress_out = activated(Affine(groups * channels, channels, rngs=rngs), rngs)
+        self.compress_out = with_prelu(Affine(groups * channels, channels, rngs=rngs), rngs)
 
     def __call__(self, maps: Maps, hidden: Maps) -> Maps:
         coarse = [self.compress_in(jnp.concatenate([maps, hidden], axis=-1))]
@@ -72,10 +72,10 @@ class Srfbn(GridModel):
         super().__init__(factor, sensor)
         check_positive(channels=channels, groups=groups)
         self.offset = offset
-        self.head = activated(Conv(1, 4 * channels, rngs=rngs), rngs)
-        self.features = activated(Affine(4 * channels, channels, rngs=rngs), rngs)
+        self.head = with_prelu(Conv(1, 4 * channels, rngs=rngs), rngs)
+        self.features = with_prelu(Affine(4 * channels, channels, rngs=rngs), rngs)
         self.block = FeedbackBlock(channels, groups, factor, rngs=rngs)
-        self.expand = activated(ProjectUp(channels, channels, factor, rngs=rngs), rngs)
+        self.expand = with_prelu(ProjectUp(channels, channels, factor, rngs=rngs), rngs)
         self.last = Conv(channels, 1, rngs=rngs)
 
     def __call__(

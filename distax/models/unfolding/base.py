@@ -32,7 +32,7 @@ class EstimatingModel(GridModel):
         self.q_init = Constant(q_init)
 
     @exact_products
-    def start(
+    def initialise(
         self, images: Float[Array, "B height width"]
     ) -> tuple[Float[Array, "B pixels"], Float[Array, "B nodes"]]:
         """The images as rows y, and x₀ = Q y."""

@@ -14,7 +14,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from distax.imaging.sensor import Sensor
-from distax.models.layers.basic import Affine, Maps, OneMap, fan_in_uniform, like
+from distax.models.layers.basic import Affine, Maps, OneMap, cast_like, fan_in_uniform
 from distax.models.layers.convolution import conv3x3, filter3x3, separable3x3
 from distax.models.layers.transforms import TwoConvolutions, soft_threshold
 from distax.models.registry import register
@@ -36,8 +36,8 @@ class SeparableConvolution(nnx.Module):
     def __call__(
         self, maps: Float[Array, "B height width inputs"]
     ) -> Float[Array, "B height width outputs"]:
-        kernels = like(maps, self.depthwise), like(maps, self.pointwise.kernel)
-        return separable3x3(maps, *kernels) + self.pointwise(like(maps, self.depthwise_bias))
+        kernels = cast_like(self.depthwise, maps), cast_like(self.pointwise.kernel, maps)
+        return separable3x3(maps, *kernels) + self.pointwise(cast_like(self.depthwise_bias, maps))
 
 
 class DynamicTransform(nnx.Module):
@@ -70,7 +70,7 @@ class DynamicThreshold(nnx.Module):
         maximum = jnp.max(jnp.maximum(p, q), axis=-1)
         views = jnp.stack([mean, maximum], axis=-1)
         attention = jax.nn.sigmoid(
-            conv3x3(views, like(u, self.squeeze)) + like(u, self.squeeze_bias)
+            conv3x3(views, cast_like(self.squeeze, u)) + cast_like(self.squeeze_bias, u)
         )
         return u * self.merge(p * attention[..., :1] + q * attention[..., 1:])
 
@@ -82,7 +82,7 @@ class ScalarThreshold(nnx.Module):
         self.value = nnx.Param(jnp.array(0.01, jnp.float32))
 
     def __call__(self, u: Maps) -> Float[Array, ""]:
-        return like(u, self.value)
+        return cast_like(self.value, u)
 
 
 @dataclass(frozen=True)
@@ -205,7 +205,7 @@ class Dista(UnfoldingModel):
 
     def unroll(self, images: Float[Array, "B height width"]) -> list[StageOutput]:
         """Every stage's output, first to last."""
-        y, x = self.start(images)
+        y, x = self.initialise(images)
         outputs = []
         for stage in self.stages:
             outputs.append(stage(x, y, self.phi[...]))
@@ -214,7 +214,7 @@ class Dista(UnfoldingModel):
 
     def iterates(self, images: Float[Array, "B height width"]) -> list[Float[Array, "B nodes"]]:
         """The estimate after every stage, x₀ first."""
-        return [self.start(images)[1], *(output.x for output in self.unroll(images))]
+        return [self.initialise(images)[1], *(output.x for output in self.unroll(images))]
 
     def objective(
         self,
@@ -222,7 +222,7 @@ class Dista(UnfoldingModel):
         grids: Float[Array, "B fine_height fine_width"],
     ) -> Float[Array, ""]:
         """mean (x_N − x*)² + 0.01 Σ_k mean (G(u_k) − r_k)²."""
-        y, x = self.start(images)
+        y, x = self.initialise(images)
 
         def step(stage: Stage, x: Array) -> tuple[Array, Array]:
             output = stage(x, y, self.phi[...])

@@ -93,21 +93,21 @@ class FistaNet(UnfoldingModel):
 
     def unroll(self, images: Float[Array, "B height width"]) -> list[StageOutput]:
         """Every stage's output, first to last."""
-        y, x = self.start(images)
+        y, x = self.initialise(images)
         outputs: list[StageOutput] = []
-        ahead = x
+        extrapolated = x
         for stage in range(self.stages):
-            r = gradient_step(ahead, y, self.phi[...], self.step_size(stage).astype(y.dtype))
+            r = gradient_step(extrapolated, y, self.phi[...], self.step_size(stage).astype(y.dtype))
             maps = self.proximal(r.reshape(-1, *self.shape, 1), self.threshold(stage))
-            before, x = x, maps[0].reshape(x.shape)
+            previous, x = x, maps[0].reshape(x.shape)
             outputs.append(StageOutput(x=x, asymmetry=maps[1], features=maps[2]))
             momentum = (self.momentum(stage) - self.momentum(0)) / self.momentum(stage)
-            ahead = x + momentum.astype(x.dtype) * (x - before)
+            extrapolated = x + momentum.astype(x.dtype) * (x - previous)
         return outputs
 
     def iterates(self, images: Float[Array, "B height width"]) -> list[Float[Array, "B nodes"]]:
         """The estimate after every stage, x₀ = Q y first."""
-        return [self.start(images)[1], *(output.x for output in self.unroll(images))]
+        return [self.initialise(images)[1], *(output.x for output in self.unroll(images))]
 
     def objective(
         self,

@@ -7,7 +7,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from distax.imaging.sensor import Sensor
-from distax.models.layers.basic import Maps, OneMap, like
+from distax.models.layers.basic import Maps, OneMap, cast_like
 from distax.models.layers.convolution import conv3x3
 from distax.models.layers.transforms import TwoConvolutions, glorot_kernel, soft_threshold
 from distax.models.registry import register
@@ -23,7 +23,7 @@ class Stage(nnx.Module):
         self.threshold = nnx.Param(jnp.array(0.01, jnp.float32))
 
     @abstractmethod
-    def shrunk(self, r: OneMap) -> tuple[OneMap, Maps]:
+    def shrink(self, r: OneMap) -> tuple[OneMap, Maps]:
         """The estimate, and how far the backward transform is from inverting the forward one."""
 
     def __call__(
@@ -33,8 +33,8 @@ class Stage(nnx.Module):
         phi: Float[Array, "pixels nodes"],
         shape: tuple[int, int],
     ) -> tuple[Float[Array, "B nodes"], Maps]:
-        r = gradient_step(x, y, phi, like(x, self.step_size))
-        estimate, asymmetry = self.shrunk(r.reshape(-1, *shape, 1))
+        r = gradient_step(x, y, phi, cast_like(self.step_size, x))
+        estimate, asymmetry = self.shrink(r.reshape(-1, *shape, 1))
         return estimate.reshape(x.shape), asymmetry
 
 
@@ -46,10 +46,10 @@ class PlainStage(Stage):
         self.forward = TwoConvolutions(1, channels, channels, rngs)
         self.backward = TwoConvolutions(channels, channels, 1, rngs)
 
-    def shrunk(self, r: OneMap) -> tuple[OneMap, Maps]:
+    def shrink(self, r: OneMap) -> tuple[OneMap, Maps]:
         """x = G(soft(F r; θ)), and G(F r) − r."""
         u = self.forward(r)
-        x = self.backward(soft_threshold(u, like(u, self.threshold)))
+        x = self.backward(soft_threshold(u, cast_like(self.threshold, u)))
         return x, self.backward(u) - r
 
 
@@ -63,12 +63,12 @@ class ResidualStage(Stage):
         self.backward = TwoConvolutions(channels, channels, channels, rngs)
         self.drop = glorot_kernel(channels, 1, rngs)
 
-    def shrunk(self, r: OneMap) -> tuple[OneMap, Maps]:
+    def shrink(self, r: OneMap) -> tuple[OneMap, Maps]:
         """x = r + drop G(soft(F(lift r); θ)), and G(F(lift r)) − lift r."""
-        lifted = conv3x3(r, like(r, self.lift))
+        lifted = conv3x3(r, cast_like(self.lift, r))
         u = self.forward(lifted)
-        correction = self.backward(soft_threshold(u, like(u, self.threshold)))
-        x = r + conv3x3(correction, like(r, self.drop))
+        correction = self.backward(soft_threshold(u, cast_like(self.threshold, u)))
+        x = r + conv3x3(correction, cast_like(self.drop, r))
         return x, self.backward(u) - lifted
 
 
@@ -115,7 +115,7 @@ class IstaNet(UnfoldingModel):
         list[Float[Array, "B nodes"]], list[Float[Array, "B fine_height fine_width channels"]]
     ]:
         """The estimate after every stage, x₀ = Q y first, and every stage's asymmetry."""
-        y, x = self.start(images)
+        y, x = self.initialise(images)
         estimates, asymmetries = [x], []
         for stage in self.stages:
             x, asymmetry = stage(x, y, self.phi[...], self.shape)

@@ -105,7 +105,7 @@ class RpcaNet(EstimatingModel):
 
     def iterates(self, images: Float[Array, "B height width"]) -> list[Grids]:
         """x₀, then background and target after every stage."""
-        image = self.start(images)[1].reshape(-1, *self.shape, 1)
+        image = self.initialise(images)[1].reshape(-1, *self.shape, 1)
         maps, target = [image], jnp.zeros_like(image)
         for stage in self.stages:
             background, target = stage(image, target)

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from distax.imaging.sensor import Sensor
 from distax.models.base import GridModel
-from distax.models.layers.basic import Affine, Conv, Maps, fan_in_uniform, like
+from distax.models.layers.basic import Affine, Conv, Maps, cast_like, fan_in_uniform
 from distax.models.layers.resampling import (
     pixel_shuffle,
     pixel_unshuffle,
@@ -42,7 +42,7 @@ def blur(grids: Grids, factor: int) -> Float[Array, "B height width"]:
     return jnp.einsum("bhiwj,ij->bhw", cells[:, :, :_TAPS, :, :_TAPS], kernel)
 
 
-def spread(images: Float[Array, "B height width"], factor: int) -> Grids:
+def blur_transpose(images: Float[Array, "B height width"], factor: int) -> Grids:
     """Grids with the blur kernel of each pixel around its first node: the transpose of `blur`."""
     batch, height, width = images.shape
     kernel = jnp.asarray(_blur_kernel(), images.dtype)
@@ -64,7 +64,7 @@ def data_step(
     """
     error = images - blur(grids, factor)
     curvature = jnp.sum(jnp.asarray(_blur_kernel()) ** 2) + weight
-    return grids + spread(error / curvature.astype(grids.dtype), factor)
+    return grids + blur_transpose(error / curvature.astype(grids.dtype), factor)
 
 
 class Halve(nnx.Module):
@@ -75,7 +75,7 @@ class Halve(nnx.Module):
 
     def __call__(self, maps: Maps) -> Float[Array, "B half_height half_width outputs"]:
         height, width = (size - size % 2 for size in maps.shape[1:3])
-        kernel = like(maps, self.kernel).transpose(2, 0, 1, 3)
+        kernel = cast_like(self.kernel, maps).transpose(2, 0, 1, 3)
         return pixel_unshuffle(maps[:, :height, :width], 2) @ kernel.reshape(-1, kernel.shape[-1])
 
 
@@ -86,7 +86,7 @@ class Double(nnx.Module):
         self.kernel = fan_in_uniform(rngs, 4 * outputs, 2, 2, inputs, outputs)
 
     def __call__(self, maps: Maps) -> Float[Array, "B double_height double_width outputs"]:
-        kernel = like(maps, self.kernel).transpose(2, 3, 0, 1)
+        kernel = cast_like(self.kernel, maps).transpose(2, 3, 0, 1)
         return pixel_shuffle(maps @ kernel.reshape(len(kernel), -1), 2)
 
 

@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tests.interop.test_zoo import ROUNDING, load
+
+from tests.interop.grokcso.test_zoo import ROUNDING, load
 
 
 def run(name, function):
