@@ -55,14 +55,14 @@ class GridModel(Model):
 
     Args:
       factor: grid nodes per pixel along each axis, odd.
-      sensor: whose images it takes.
+      sensor: the sensor whose images the model takes.
 
     Attributes:
       label_blur: standard deviation in pixels of a target on the grids of the training objective
         (see `grid.rasterize`).
 
     Raises:
-      DistaxError: an even factor.
+      DistaxError: the factor is even.
     """
 
     label_blur: float = 0.0

@@ -35,11 +35,11 @@ class Focus(GridModel):
 
     Args:
       factor: grid nodes per pixel along each axis, odd.
-      sensor: whose images it takes.
+      sensor: the sensor whose images the model takes.
       rngs: keys for the initial parameters.
 
     Raises:
-      DistaxError: an even factor.
+      DistaxError: the factor is even.
     """
 
     def __init__(self, *, factor: int = 3, sensor: Sensor = Sensor(), rngs: nnx.Rngs):

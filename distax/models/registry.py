@@ -71,8 +71,8 @@ def create(name: str, *, rngs: nnx.Rngs, **options: Any) -> Model:
         pixels of a target on the grids of the training objective (see `grid.rasterize`).
 
     Raises:
-      DistaxError: the name or an option is unknown (the message lists the known ones), or the
-        model refuses a value.
+      DistaxError: the name or an option is unknown (the message lists the known ones), or the model
+        refuses a value.
     """
     if name not in _MODELS:
         raise unknown("model", name, _MODELS)

@@ -1,4 +1,4 @@
-"""Residual networks with attention."""
+"""Conversion of residual networks with attention: RCAN, HAN, SAN, EGASR, FENet and CTNet."""
 
 import numpy as np
 
@@ -19,12 +19,12 @@ _GATE_LAYOUT = {r"(squeeze|excite)\.kernel$": to_pointwise}
 
 
 def _cube(array: np.ndarray) -> np.ndarray:
-    """(1, 1, channel, row, column) → (channel, row, column)."""
+    """Converts (1, 1, channel, row, column) to (channel, row, column)."""
     return array[0, 0]
 
 
 def _attention_groups(arrays: Arrays) -> dict[str, object]:
-    """Sizes of the residual groups that RCAN and HAN are made of."""
+    """Reads the sizes of the residual groups of RCAN and HAN."""
     channels = axis_length(arrays, "head.0.weight", 0)
     first = "body.0.body.0.body.3.conv_du.0.weight"
     return {
@@ -142,7 +142,7 @@ EGASR = Original(
         (r"\.k0$", ".mix"),
         KERNEL,
     ),
-    # The templates are the same in all models.
+    # The templates are the same in all models, so distax does not store them.
     unused=(r".*\.conv3x3\..*", r".*\.b0", r".*\.template"),
     layouts={
         r"^gain$": to_scalar,

@@ -1,4 +1,4 @@
-"""FOCUS, and convolutional networks for super-resolution."""
+"""Conversion of FOCUS, SRCNN, EDSR, RDN, SRFBN and CFGN."""
 
 from distax.interop.grokcso.original import (
     GATE,
@@ -35,7 +35,7 @@ def _rdn_options(arrays: Arrays) -> dict[str, object]:
 
 
 def _srfbn_options(arrays: Arrays) -> dict[str, object]:
-    axis_length(arrays, "add_mean.bias", 0)  # it is there
+    axis_length(arrays, "add_mean.bias", 0)  # raises if the array is missing
     return {
         "channels": axis_length(arrays, "feat_in.0.bias", 0),
         "groups": count_numbers(arrays, r"block\.upBlocks\.(\d+)\."),
@@ -83,7 +83,7 @@ EDSR = Original(
         *TAIL,
         KERNEL,
     ),
-    # The shifts by half the full scale, which are always the same.
+    # Shifts by half the full scale, which are the same in all models.
     unused=(r"(sub|add)_mean\.(weight|bias)",),
 )
 
@@ -119,7 +119,7 @@ SRFBN = Original(
         (r"layers\.1\.weight$", "layers.1.slope"),
         KERNEL,
     ),
-    # The first shift is always the same; the second is an option.
+    # The first shift is the same in all models. The second is read as the option `offset`.
     unused=(r"(sub|add)_mean\.(weight|bias)",),
     layouts={
         r"(ups\.\d+|expand)\.layers\.0\.kernel$": to_transposed,

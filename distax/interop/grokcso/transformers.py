@@ -1,4 +1,4 @@
-"""Networks with tokens and attention between them."""
+"""Conversion of networks with attention between tokens: DCTLSA and ACT."""
 
 from distax.interop.grokcso.original import (
     GATE,

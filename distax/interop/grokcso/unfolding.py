@@ -1,4 +1,8 @@
-"""LISTA, LIHT, LAMP, TiLISTA, ISTA-Net, ISTA-Net+ and FISTA-Net."""
+"""Conversion of unfolded algorithms.
+
+These are LISTA, LIHT, LAMP, TiLISTA, ISTA-Net, ISTA-Net+, FISTA-Net, DISTA-Net with its ablations,
+USRNet and RPCANet.
+"""
 
 import re
 
@@ -142,6 +146,7 @@ DISTA = Original(
     },
 )
 
+# Indices of the batch normalisations in a network: the layers repeat in threes.
 _NORM_POSITIONS = "|".join(str(place) for place in range(1, 100, 3))
 
 
@@ -166,7 +171,7 @@ USRNET = Original(
         (r"^h\.mlp\.2\.", "hyper_parameters.second."),
         (r"^h\.mlp\.4\.", "hyper_parameters.last."),
         (r"^p\.m_(head|tail)\.", r"denoiser.\1."),
-        (r"^p\.m_body\.(?=res)", "p.m_body.0."),  # where there is one block only
+        (r"^p\.m_body\.(?=res)", "p.m_body.0."),  # if there is only one block
         (r"^p\.m_body\.", "denoiser.body.layers."),
         *((rf"^p\.m_(down|up){k + 1}\.", rf"denoiser.\1.{k}.layers.") for k in range(3)),
         (r"res\.0\.", "first."),
@@ -181,7 +186,7 @@ USRNET = Original(
 
 
 class _LastReconstruction(Original):
-    """Arrays among which only the last stage's reconstruction takes part in anything."""
+    """Original that stores a reconstruction for every stage and uses only the last."""
 
     def select_used(self, arrays: Arrays) -> Arrays:
         last = count_numbers(arrays, r"decos\.(\d+)\.") - 1
@@ -192,7 +197,7 @@ class _LastReconstruction(Original):
 
 def _rpcanet_options(arrays: Arrays) -> dict[str, object]:
     def between(network: str) -> int:
-        """Convolutions between the first and the last."""
+        """Counts the convolutions between the first and the last of a network."""
         pattern = rf"decos\.0\.{network}\.(\d+)\.weight"
         kernels = [name for name in arrays if re.match(pattern, name) and arrays[name].ndim == 4]
         return max(len(kernels) - 2, 1)
@@ -213,7 +218,7 @@ RPCANET = _LastReconstruction(
         (r"^decos\.(\d+)\.sparse\.convs\.", r"stages.\1.target.layers."),
         (r"^decos\.(\d+)\.sparse\.epsilon$", r"stages.\1.step_size"),
         (r"^decos\.\d+\.merge\.mapping\.", "merge.layers."),
-        # After a convolution its normalisation, then a ReLU without arrays.
+        # Each convolution is followed by its normalisation, then by a ReLU without arrays.
         (rf"((background|merge)\.layers\.({_NORM_POSITIONS}))\.weight$", r"\1.scale"),
         (r"running_", ""),
         KERNEL,

@@ -63,7 +63,7 @@ def conv3x3(
         return _apply_two_forms(_shift_one_to_many, _dense, maps, kernel)
     if outputs == 1:
         return _shift_many_to_one(maps, kernel)
-    return _apply_two_forms(_convolve, _dense, maps, kernel)
+    return _dense(maps, kernel)
 
 
 def separable3x3(
@@ -76,8 +76,8 @@ def separable3x3(
     def shifted(maps: Array, depthwise: Array, pointwise: Array) -> Array:
         return _shift_depthwise(maps, depthwise) @ pointwise
 
-    def dense(convolve_dense: Callable, maps: Array, depthwise: Array, pointwise: Array) -> Array:
-        return convolve_dense(maps, depthwise[..., None] * pointwise)
+    def dense(maps: Array, depthwise: Array, pointwise: Array) -> Array:
+        return _dense(maps, depthwise[..., None] * pointwise)
 
     return _apply_two_forms(shifted, dense, maps, depthwise, pointwise)
 
@@ -92,10 +92,7 @@ def filter3x3(
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _apply_two_forms(value: Callable, gradient: Callable, *arguments: Array) -> Array:
-    """Returns value(*arguments), differentiated as gradient(_convolve, *arguments).
-
-    Both are forms of one function. `gradient` takes the dense convolution to use first.
-    """
+    """Returns value(*arguments), differentiated as gradient(*arguments), which equals it."""
     return value(*arguments)
 
 
@@ -104,17 +101,7 @@ def _forward(value: Callable, gradient: Callable, *arguments: Array) -> tuple[Ar
 
 
 def _backward(value: Callable, gradient: Callable, arguments: tuple, cotangent: Array) -> tuple:
-    def pull_back(convolve_dense: Callable) -> Callable:
-        return lambda cotangent, *arguments: jax.vjp(partial(gradient, convolve_dense), *arguments)[
-            1
-        ](cotangent)
-
-    whole = pull_back(_convolve)
-    # Parts of a batch that is sharded over several devices would be sent between them.
-    if jax.device_count() > 1:
-        return whole(cotangent, *arguments)
-    in_parts = pull_back(_convolve_in_parts)
-    return jax.lax.platform_dependent(cotangent, *arguments, cpu=in_parts, default=whole)
+    return jax.vjp(gradient, *arguments)[1](cotangent)
 
 
 _apply_two_forms.defvjp(_forward, _backward)
@@ -132,8 +119,24 @@ def _convolve_in_parts(maps: Array, kernel: Array) -> Array:
     return jnp.concatenate([_convolve(part, kernel) for part in parts])
 
 
-def _dense(convolve_dense: Callable, maps: Array, kernel: Array) -> Array:
-    return convolve_dense(maps, kernel)
+@jax.custom_vjp
+def _dense(maps: Array, kernel: Array) -> Array:
+    """Convolves maps with a dense kernel; programs for a CPU split the batch for gradients."""
+    return _convolve(maps, kernel)
+
+
+def _dense_backward(arguments: tuple[Array, Array], cotangent: Array) -> tuple[Array, Array]:
+    def pull_back(form: Callable) -> Callable:
+        return lambda cotangent, *arguments: jax.vjp(form, *arguments)[1](cotangent)
+
+    whole, parts = pull_back(_convolve), pull_back(_convolve_in_parts)
+    # A batch that is sharded over several devices is split already: its parts would be sent around.
+    if jax.device_count() > 1:
+        return whole(cotangent, *arguments)
+    return jax.lax.platform_dependent(cotangent, *arguments, cpu=parts, default=whole)
+
+
+_dense.defvjp(lambda *arguments: (_convolve(*arguments), arguments), _dense_backward)
 
 
 def _shift_one_to_many(maps: Array, kernel: Array) -> Array:
@@ -151,9 +154,8 @@ def _shift_depthwise(maps: Array, kernel: Array) -> Array:
     return _sum_shifts(maps, lambda shifted, i, j: shifted * kernel[i, j])
 
 
-def _dense_depthwise(convolve_dense: Callable, maps: Array, kernel: Array) -> Array:
-    diagonal = jnp.eye(maps.shape[-1], dtype=maps.dtype)
-    return convolve_dense(maps, kernel[..., None] * diagonal)
+def _dense_depthwise(maps: Array, kernel: Array) -> Array:
+    return _dense(maps, kernel[..., None] * jnp.eye(maps.shape[-1], dtype=maps.dtype))
 
 
 def _sum_shifts(maps: Array, term: Callable[[Array, int, int], Array]) -> Array:

@@ -20,10 +20,10 @@ from distax.runtime.errors import check_positive
 
 
 class TransformationLayer(nnx.Module):
-    """In place of a 3×3 convolution: half of its outputs, the rest made from those.
+    """Replacement of a 3×3 convolution that derives half of its outputs from the other half.
 
-    The half are 1×1 convolutions, weighed by their context; the rest one 3×3 kernel each of them.
-    A 1×1 convolution of the input is added.
+    The first half are 1×1 convolutions, weighted by their context. The second half are depthwise
+    3×3 convolutions of the first. A 1×1 convolution of the input is added.
     """
 
     def __init__(self, inputs: int, outputs: int, *, rectified: bool, rngs: nnx.Rngs):
@@ -46,7 +46,7 @@ class TransformationLayer(nnx.Module):
 
 
 class TransformationBlock(nnx.Module):
-    """x + two transformation layers, with half the channels between."""
+    """Residual block of two transformation layers, with half the channels between them."""
 
     def __init__(self, channels: int, rngs: nnx.Rngs):
         half = channels // 2
@@ -58,7 +58,7 @@ class TransformationBlock(nnx.Module):
 
 
 class ContextEnhancement(nnx.Module):
-    """x weighted by position and channel, from maps on a coarse grid."""
+    """Attention by position and channel, computed from maps on a coarse grid."""
 
     def __init__(self, channels: int, rngs: nnx.Rngs):
         inner = channels // 4
@@ -79,7 +79,7 @@ class ContextEnhancement(nnx.Module):
 
 
 class AttentionTail(nnx.Module):
-    """From feature maps to one map on the sub-pixel grid, weighted by position and channel."""
+    """Tail from feature maps to one map on the sub-pixel grid, with attention in between."""
 
     def __init__(self, channels: int, inner: int, factor: int, rngs: nnx.Rngs):
         self.factor = factor
@@ -96,23 +96,23 @@ class AttentionTail(nnx.Module):
 
 @register("ctnet")
 class CtNet(GridModel):
-    """Contextual transformation network.
+    """CTNet: contextual transformation network (Wang et al., IEEE TGRS 2022).
 
-    Light blocks, each after an enhancement by context, some channels of all merged at the end.
-    The network makes a correction to the image interpolated on the fine grid.
+    Each light block but the first follows a context enhancement. Some channels of every block are
+    merged at the end. The network computes a correction to the image interpolated on the fine grid.
 
     Args:
       factor: grid nodes per pixel along each axis, odd.
-      channels: feature maps, a multiple of 4.
-      blocks: transformation blocks; the first has no enhancement before it.
-      tail_channels: maps on the fine grid.
-      skip_channels: maps that each block gives to the merger.
-      sensor: whose images it takes, at least 7 pixels a side.
+      channels: number of feature maps, a multiple of 4.
+      blocks: number of transformation blocks; the first has no enhancement before it.
+      tail_channels: number of maps on the fine grid.
+      skip_channels: number of maps of each block that are merged at the end.
+      sensor: the sensor whose images the model takes, at least 7 pixels a side.
       rngs: keys for the initial parameters.
 
     Raises:
-      DistaxError: an even factor, a size that is not positive, channels that are not a multiple
-        of 4 and of the skip channels, or images of fewer pixels a side.
+      DistaxError: the factor is even, a size is not positive, the channels are not a multiple of 4
+        and of the skip channels, or the images have a smaller side.
     """
 
     def __init__(

@@ -13,7 +13,7 @@ from distax.runtime.errors import check_positive
 
 
 class UpUnit(nnx.Module):
-    """To the fine grid, corrected by what is lost on the way back to the coarse one."""
+    """Up-projection to the fine grid, corrected by the error of its back-projection."""
 
     def __init__(self, channels: int, factor: int, *, rngs: nnx.Rngs):
         self.first = with_prelu(ProjectUp(channels, channels, factor, rngs=rngs), rngs)
@@ -26,7 +26,7 @@ class UpUnit(nnx.Module):
 
 
 class DownUnit(nnx.Module):
-    """To the coarse grid, corrected by what is lost on the way back to the fine one."""
+    """Down-projection to the coarse grid, corrected by the error of its back-projection."""
 
     def __init__(self, channels: int, factor: int, *, rngs: nnx.Rngs):
         self.first = with_prelu(ProjectDown(channels, channels, factor, rngs=rngs), rngs)
@@ -40,22 +40,23 @@ class DownUnit(nnx.Module):
 
 @register("dbpn")
 class Dbpn(GridModel):
-    """DBPN: units that go up to the fine grid and down again in turn, each seeing all before it.
+    """DBPN: deep back-projection network (Haris et al., CVPR 2018).
 
-    The defaults are the paper's DBPN-S. From the second unit of a kind on, a 1×1 convolution
-    merges all maps that units of the other kind have made (the paper's dense connections).
-    The image is given as it is, and PReLUs have one slope for all channels.
+    Up and down units alternate, and each sees the outputs of all units before it. The defaults are
+    the paper's DBPN-S. From the second unit of a kind on, a 1×1 convolution merges the maps of all
+    units of the other kind (the paper's dense connections). The image is not normalised, and PReLUs
+    have one slope for all channels.
 
     Args:
       factor: grid nodes per pixel along each axis, odd.
-      initial: channels of the first convolution.
-      channels: maps in the units.
-      stages: up units, with a down unit between every two.
-      sensor: whose images it takes.
+      initial: number of channels of the first convolution.
+      channels: number of maps in the units.
+      stages: number of up units, with a down unit between every two.
+      sensor: the sensor whose images the model takes.
       rngs: keys for the initial parameters.
 
     Raises:
-      DistaxError: an even factor, or a size that is not positive.
+      DistaxError: the factor is even, or a size is not positive.
     """
 
     def __init__(

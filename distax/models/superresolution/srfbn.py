@@ -15,7 +15,7 @@ from distax.runtime.errors import check_positive
 
 
 class FeedbackBlock(nnx.Module):
-    """Projections up and down in turn, each from all maps on its grid so far."""
+    """Alternating projections up and down, each from all maps on its grid so far."""
 
     def __init__(self, channels: int, groups: int, factor: int, *, rngs: nnx.Rngs):
         def projections(kind: type[ProjectUp] | type[ProjectDown]) -> nnx.List:
@@ -40,23 +40,23 @@ class FeedbackBlock(nnx.Module):
 
 @register("srfbn")
 class Srfbn(GridModel):
-    """SRFBN: one pass of a feedback block, added to the bilinear interpolation of the image.
+    """SRFBN: feedback network (Li et al., CVPR 2019), with one pass of the feedback block.
 
-    The defaults are the sizes of the paper's SRFBN-S, which passes the block's output back to it
-    for four passes. This field's configuration makes the first pass only, in which the hidden
-    state is the block's own input.
+    The result of the block is added to the bilinear interpolation of the image. The defaults are
+    the sizes of the paper's SRFBN-S, which feeds the block's output back to it for four passes. The
+    original toolkit makes the first pass only, in which the hidden state is the block's own input.
 
     Args:
       factor: grid nodes per pixel along each axis, odd.
-      channels: maps in the feedback block, a quarter of those before it.
-      groups: pairs of projections up and down.
-      offset: counts added at the end, which undo the subtraction of half the full scale at the
-        start. The original subtracts 255 instead, and its weights are trained to make up for it.
-      sensor: whose images it takes.
+      channels: number of maps in the feedback block, a quarter of the number before it.
+      groups: number of pairs of projections up and down.
+      offset: counts added at the end, to undo the subtraction of half the full scale at the start.
+        The original subtracts 255 instead, and its weights are trained to compensate.
+      sensor: the sensor whose images the model takes.
       rngs: keys for the initial parameters.
 
     Raises:
-      DistaxError: an even factor, or a size that is not positive.
+      DistaxError: the factor is even, or a size is not positive.
     """
 
     def __init__(

@@ -16,7 +16,7 @@ from distax.runtime.errors import check_positive
 
 
 class Stage(nnx.Module):
-    """A gradient step on ‖Φx − y‖² to r, and an estimate from r shrunk in a learned transform."""
+    """One iteration: a gradient step on ‖Φx − y‖² to r, then shrinkage in a learned transform."""
 
     def __init__(self) -> None:
         self.step_size = nnx.Param(jnp.array(0.5, jnp.float32))
@@ -24,7 +24,7 @@ class Stage(nnx.Module):
 
     @abstractmethod
     def shrink(self, r: OneMap) -> tuple[OneMap, Maps]:
-        """The estimate, and how far the backward transform is from inverting the forward one."""
+        """Returns the estimate, and the asymmetry: the error of inverting the forward transform."""
 
     def __call__(
         self,
@@ -39,7 +39,7 @@ class Stage(nnx.Module):
 
 
 class PlainStage(Stage):
-    """ISTA-Net: the backward transform of what shrinkage leaves is the estimate."""
+    """Stage of ISTA-Net: the estimate is the backward transform of the shrunk maps."""
 
     def __init__(self, channels: int, rngs: nnx.Rngs):
         super().__init__()
@@ -47,14 +47,14 @@ class PlainStage(Stage):
         self.backward = TwoConvolutions(channels, channels, 1, rngs)
 
     def shrink(self, r: OneMap) -> tuple[OneMap, Maps]:
-        """x = G(soft(F r; θ)), and G(F r) − r."""
+        """Returns x = G(soft(F r; θ)) and the asymmetry G(F r) − r."""
         u = self.forward(r)
         x = self.backward(soft_threshold(u, cast_like(self.threshold, u)))
         return x, self.backward(u) - r
 
 
 class ResidualStage(Stage):
-    """ISTA-Net+: the transforms act on many channels and correct r."""
+    """Stage of ISTA-Net+: the transforms act on many channels and give a correction to r."""
 
     def __init__(self, channels: int, rngs: nnx.Rngs):
         super().__init__()
@@ -64,7 +64,7 @@ class ResidualStage(Stage):
         self.drop = glorot_kernel(channels, 1, rngs)
 
     def shrink(self, r: OneMap) -> tuple[OneMap, Maps]:
-        """x = r + drop G(soft(F(lift r); θ)), and G(F(lift r)) − lift r."""
+        """Returns x = r + drop G(soft(F(lift r); θ)) and the asymmetry G(F(lift r)) − lift r."""
         lifted = conv3x3(r, cast_like(self.lift, r))
         u = self.forward(lifted)
         correction = self.backward(soft_threshold(u, cast_like(self.threshold, u)))
@@ -74,20 +74,20 @@ class ResidualStage(Stage):
 
 @register("ista_net")
 class IstaNet(UnfoldingModel):
-    """ISTA-Net.
+    """ISTA-Net (Zhang and Ghanem, CVPR 2018).
 
     Args:
       factor: grid nodes per pixel along each axis, odd.
-      stages: unrolled iterations, each with weights of its own.
-      channels: maps of the transform.
+      stages: unrolled iterations, each with its own weights.
+      channels: number of maps of the transform.
       symmetry_weight: weight of the symmetry terms in the training objective.
-      sensor: the imaging model; gives Φ and the initial estimator.
-      phi: sampling matrix `[pixels, nodes]` in place of the sensor's.
-      q_init: initial estimator Q `[nodes, pixels]` in place of the one over simulated scenes.
+      sensor: the imaging model; gives the defaults of Φ and of the initial estimator.
+      phi: sampling matrix Φ `[pixels, nodes]`. Default: the sensor's.
+      q_init: initial estimator Q `[nodes, pixels]`. Default: fitted to simulated scenes.
       rngs: keys for the initial parameters.
 
     Raises:
-      DistaxError: an even factor, a size that is not positive, or a matrix of another size.
+      DistaxError: the factor is even, a size is not positive, or a matrix has the wrong shape.
     """
 
     stage: type[PlainStage] | type[ResidualStage] = PlainStage
@@ -114,7 +114,7 @@ class IstaNet(UnfoldingModel):
     ) -> tuple[
         list[Float[Array, "B nodes"]], list[Float[Array, "B fine_height fine_width channels"]]
     ]:
-        """The estimate after every stage, x₀ = Q y first, and every stage's asymmetry."""
+        """Returns the estimate after every stage, x₀ = Q y first, and every stage's asymmetry."""
         y, x = self.initialise(images)
         estimates, asymmetries = [x], []
         for stage in self.stages:
@@ -124,7 +124,7 @@ class IstaNet(UnfoldingModel):
         return estimates, asymmetries
 
     def iterates(self, images: Float[Array, "B height width"]) -> list[Float[Array, "B nodes"]]:
-        """The estimate after every stage, x₀ = Q y first."""
+        """Returns the estimate after every stage, x₀ = Q y first."""
         return self.unroll(images)[0]
 
     def objective(
@@ -132,7 +132,10 @@ class IstaNet(UnfoldingModel):
         images: Float[Array, "B height width"],
         grids: Float[Array, "B fine_height fine_width"],
     ) -> Float[Array, ""]:
-        """mean (x_N − x*)² + 0.01 Σ_k mean (G(F r_k) − r_k)² (equation 12)."""
+        """Returns mean (x_N − x*)² + w Σ_k mean (G(F r_k) − r_k)² (equation 12).
+
+        w is `symmetry_weight`.
+        """
         estimates, asymmetries = self.unroll(images)
         error = jnp.mean((estimates[-1] - grids.reshape(len(grids), -1)) ** 2)
         symmetry = sum(jnp.mean(asymmetry**2) for asymmetry in asymmetries)
@@ -141,6 +144,6 @@ class IstaNet(UnfoldingModel):
 
 @register("ista_net_plus")
 class IstaNetPlus(IstaNet):
-    """ISTA-Net+: as ISTA-Net, but each stage learns a correction to its gradient step."""
+    """ISTA-Net+ (Zhang and Ghanem, CVPR 2018): each stage corrects its gradient step."""
 
     stage = ResidualStage
