@@ -21,7 +21,7 @@ OneMap = Float[Array, "B height width 1"]
 
 
 def fan_in_uniform(rngs: nnx.Rngs, fan_in: int, *shape: int) -> nnx.Param:
-    """Draws a parameter uniformly within ±fan_in^−½, as PyTorch does for linear layers."""
+    """Draws a parameter within ±fan_in^−½, like PyTorch's convolutions and linear layers."""
     bound = fan_in**-0.5
     return nnx.Param(jax.random.uniform(rngs.params(), shape, minval=-bound, maxval=bound))
 

@@ -80,7 +80,7 @@ def _join_windows(
 
 
 class Layer(nnx.Module):
-    """LocalMixing mixing, attention in windows that begin at `shift`, and a feed-forward network.
+    """Local mixing, attention in windows that begin at `shift`, and a feed-forward network.
 
     Each has a skip connection.
     """

@@ -21,7 +21,7 @@ def naive_down(maps, kernel, factor):
 
 
 def naive_up(maps, kernel, factor):
-    """Each sample puts the kernel, times itself, on the fine grid; 2 are cut from each border."""
+    """Transposed convolution: adds scaled kernels on the fine grid, then cuts 2 per border."""
     size = len(kernel)
     batch, height, width, _ = maps.shape
     result = np.zeros((batch, factor * height + 4, factor * width + 4, kernel.shape[-1]))

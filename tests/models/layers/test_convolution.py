@@ -44,7 +44,7 @@ def assert_close(actual, expected):
 
 
 def assert_gradients_agree(function, plain, arguments, cotangent):
-    """The gradients of every argument are those of a form that JAX differentiates itself."""
+    """Checks the gradients of every argument against a form that JAX differentiates itself."""
 
     def gradients(function):
         return jax.jit(lambda *args: jax.vjp(function, *args)[1](cotangent))(*arguments)

@@ -37,7 +37,7 @@ def test_pixel_shuffle_puts_each_channel_on_its_node(factor):
 
 
 def cubic(distance):
-    """The cubic kernel with the coefficient −3/4."""
+    """Returns the cubic kernel with the coefficient −3/4."""
     x = abs(distance)
     if x <= 1:
         return 1.25 * x**3 - 2.25 * x**2 + 1
