@@ -19,8 +19,7 @@ from distax.imaging.scenes import ScenePrior, check_host
 from distax.imaging.sensor import Sensor
 from distax.imaging.targets import Targets
 from distax.models import GridModel, Model, create
-from distax.models.registry import solvers
-from distax.models.rngs import parameter_rngs
+from distax.models.registry import parameter_rngs, solvers
 from distax.runtime.errors import DistaxError, DistaxWarning, unknown
 from distax.runtime.html import fact_table
 

@@ -97,7 +97,7 @@ class Convert:
             for name, path in {"phi": self.phi, "q_init": self.q_init}.items()
             if path is not None
         }
-        arrays = grokcso.unwrapped(self.model, grokcso.read_arrays(Path(self.source)))
+        arrays = grokcso.strip_prefix(self.model, grokcso.read_arrays(Path(self.source)))
         given: dict[str, Any] = matrices | self.options
         factor = 3 if self.factor is None else self.factor
         model = grokcso.load(self.model, arrays, factor=factor, **given)

@@ -13,8 +13,7 @@ from jaxtyping import Array, Float, Int
 
 from distax import models
 from distax.models import Model
-from distax.models.plugin import import_module_file
-from distax.models.rngs import parameter_rngs
+from distax.models.registry import import_module_file, parameter_rngs
 from distax.runtime.pytree import pytree
 from distax.runtime.sharding import placed, state_shardings
 from distax.training.config import OptimizerConfig, TrainConfig
