@@ -16,7 +16,7 @@ from distax.cli.unmix_report import MAX_PICTURES
 from distax.frames import FrameTargets
 from distax.frames.residual import Residual
 from distax.imaging.targets import Targets
-from distax.io.frames import Pixels
+from distax.io.pixels import Pixels
 from distax.runtime.errors import DistaxError
 from distax.viz.figures import MAX_ROWS
 from distax.viz.frame_figures import MAX_FRAMES, picture_of

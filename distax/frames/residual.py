@@ -11,7 +11,7 @@ from distax.frames.bands import Band, read_rows
 from distax.frames.targets import FrameTargets
 from distax.imaging.psf import responses
 from distax.imaging.sensor import Sensor
-from distax.io.frames import Pixels
+from distax.io.pixels import Pixels
 
 _REACH = 6.0
 """Standard deviations of a Gaussian PSF beyond which a target adds nothing: a billionth of its

@@ -32,7 +32,7 @@ from distax.frames.targets import Flag, FrameTargets
 from distax.imaging.scenes import ScenePrior
 from distax.imaging.sensor import Sensor
 from distax.imaging.targets import Targets
-from distax.io.frames import Pixels
+from distax.io.pixels import Pixels
 from distax.runtime.batching import in_batches
 from distax.runtime.errors import DistaxError, DistaxWarning, check_positive, unknown
 

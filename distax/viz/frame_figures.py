@@ -11,7 +11,7 @@ from jaxtyping import Float
 from distax.frames import FrameTargets
 from distax.imaging.sensor import Sensor
 from distax.imaging.targets import Targets
-from distax.io.frames import Pixels
+from distax.io.pixels import Pixels
 from distax.viz import figures
 from distax.viz.overlays import draw_ellipses
 
