@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import jax
 import numpy as np
 import tyro
-from measuring import about_machine
+from measuring import describe_machine
 
 import distax
 from distax.evaluation.rows import SCORE_HEADINGS, percent, pixels
@@ -102,7 +102,11 @@ def main(
         print(score_table(method, figures[method]))
         print(track_table(figures[method]))
     if json_file:
-        about = about_machine() | {"seed": seed, "read_noise": read_noise, "prior": asdict(prior)}
+        about = describe_machine() | {
+            "seed": seed,
+            "read_noise": read_noise,
+            "prior": asdict(prior),
+        }
         write_text(json_file, json.dumps(about | {"figures": figures}, indent=2) + "\n")
 
 
