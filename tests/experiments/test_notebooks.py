@@ -63,8 +63,8 @@ def figures(text, row):
 def test_the_first_counts_targets_and_distrusts_another_sensor(ran):
     text = ran["from_a_blob_to_targets"]
     for count in range(1, 6):
-        for told, misfit in zip((2, 3, 4), figures(text, f"truly {count}:"), strict=True):
-            assert misfit < 2 if told == count else misfit > 10
+        for prior_count, misfit in zip((2, 3, 4), figures(text, f"truly {count}:"), strict=True):
+            assert misfit < 2 if prior_count == count else misfit > 10
     before, now = figures(text, "trusted:")
     assert before > 90
     assert now < 5

@@ -71,7 +71,7 @@ def save_pages_of_two_sizes(path):
         ("sizes.tif", save_pages_of_two_sizes, "its pages have different sizes"),
     ],
 )
-def test_what_cannot_be_read_is_named(tmp_path, name, make, message):
+def test_an_unreadable_file_is_named_in_one_line(tmp_path, name, make, message):
     make(tmp_path / name)
     with pytest.raises(DistaxError, match=message) as error:
         read_images(tmp_path / name)
