@@ -15,7 +15,7 @@ from rich.table import Table
 from distax.cli.report import wide_console
 from distax.frames import Flag, FrameTargets
 from distax.imaging.targets import Targets
-from distax.io.frames import Frame
+from distax.io.pixels import Frame
 
 
 @dataclass(frozen=True)

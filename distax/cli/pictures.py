@@ -16,10 +16,10 @@ from distax.cli.unmix_report import MAX_PICTURES
 from distax.frames import FrameTargets
 from distax.frames.residual import Residual
 from distax.imaging.targets import Targets
-from distax.io.frames import Pixels
+from distax.io.pixels import Pixels
 from distax.runtime.errors import DistaxError
 from distax.viz.figures import MAX_ROWS
-from distax.viz.frame_figures import MAX_FRAMES, picture_of
+from distax.viz.frame_figures import MAX_FRAMES, make_frame_picture
 
 if TYPE_CHECKING:
     from distax.viz.frame_figures import FramePicture
@@ -68,10 +68,10 @@ class Pictures:
         from distax.viz.report import frame_picture
 
         if self._in_report:
-            shown = (picture_of("", rows, found) for rows in (pixels, residual))
+            shown = (make_frame_picture("", rows, found) for rows in (pixels, residual))
             self.pages[source] = frame_picture(*shown)
         if self._in_figure(self.frames, MAX_FRAMES):
-            self.frames.append(picture_of(_title(source), pixels, found))
+            self.frames.append(make_frame_picture(_title(source), pixels, found))
 
     def reserve(self, source: Source) -> None:
         """Keep room for an image that is still to be unmixed, if there is any."""

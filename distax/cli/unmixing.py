@@ -12,7 +12,8 @@ from distax.cli.answers import Answer, FrameAnswer, answer_for_frame, answers_fo
 from distax.cli.estimators import Estimators
 from distax.cli.pictures import Pictures, Source
 from distax.cli.record import Record, State
-from distax.io.frames import Frame, open_frames
+from distax.io.frames import open_frames
+from distax.io.pixels import Frame
 from distax.runtime.errors import DistaxError, Terminated
 from distax.runtime.progress import PatientBar
 

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from distax.frames.bands import Band, bands, read_rows
-from distax.io.frames import Pixels
+from distax.io.pixels import Pixels
 from distax.runtime.errors import DistaxError
 
 _CLIP = 3.0

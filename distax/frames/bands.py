@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from distax.io.frames import Pixels
+from distax.io.pixels import Pixels
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from distax.frames.bands import Band, read_rows
 from distax.frames.targets import FrameTargets
 from distax.imaging.sensor import Sensor, render
 from distax.imaging.targets import make_targets
-from distax.io.frames import Pixels
+from distax.io.pixels import Pixels
 from distax.runtime.batching import in_batches
 
 _REACH = 6.0

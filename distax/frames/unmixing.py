@@ -31,7 +31,7 @@ from distax.frames.targets import Flag, FrameTargets
 from distax.imaging.scenes import ScenePrior
 from distax.imaging.sensor import ROUNDING_VARIANCE, Sensor
 from distax.imaging.targets import Targets
-from distax.io.frames import Pixels
+from distax.io.pixels import Pixels
 from distax.runtime.batching import inference_batch, pad_rows
 from distax.runtime.errors import DistaxError, DistaxWarning, check_positive, unknown
 

@@ -14,7 +14,7 @@ from distax.fitting.sampler import Effort
 from distax.imaging.scenes import ScenePrior, simulate
 from distax.metrics import assign
 from distax.models import create
-from distax.models.rngs import parameter_rngs
+from distax.models.registry import parameter_rngs
 
 SENSOR = Sensor(read_noise=2.0)
 PRIOR = ScenePrior(max_targets=1)

@@ -39,7 +39,7 @@ def test_a_sensor_file_is_a_training_configuration(tmp_path, sensor):
     )
 
 
-def test_what_the_table_leaves_out_is_csist_100ks(tmp_path):
+def test_absent_keys_keep_the_defaults(tmp_path):
     (tmp_path / "a.toml").write_text("[sensor]\nsigma = 1\n")
     assert read_sensor(tmp_path / "a.toml") == Sensor(sigma=1.0)
 
@@ -67,7 +67,7 @@ def test_what_the_table_leaves_out_is_csist_100ks(tmp_path):
         ("[sensor", "not a TOML file"),
     ],
 )
-def test_what_is_wrong_is_named_in_one_line(tmp_path, text, message):
+def test_an_error_is_named_in_one_line(tmp_path, text, message):
     path = tmp_path / "bad.toml"
     path.write_text(text)
     with pytest.raises(DistaxError) as error:

@@ -1,4 +1,4 @@
-"""Linking and smoothing held against the truth."""
+"""Association and smoothing compared with the truth."""
 
 from dataclasses import replace
 
@@ -15,9 +15,9 @@ FRAMES, SEQUENCES = 20, 16
 
 
 def straight(*paths):
-    """Positions `[SEQUENCES, FRAMES, 5, 2]` of targets that start somewhere and move straight.
+    """Positions `[SEQUENCES, FRAMES, 5, 2]` of targets that move straight.
 
-    As many as the other tests have, so that they share one compiled tracker.
+    The shape is the same in all tests, so that they share one compiled tracker.
     """
     time = np.arange(FRAMES)[:, None]
     position = np.full((SEQUENCES, FRAMES, 5, 2), np.nan)
@@ -27,7 +27,7 @@ def straight(*paths):
 
 
 def followed(tracks, position, slot):
-    """Which track is nearest to a true target in each frame of each sequence."""
+    """The track nearest to a true target in each frame of each sequence."""
     distance = np.linalg.norm(tracks.targets.position - position[:, :, slot, None], axis=-1)
     return np.argmin(np.where(tracks.targets.mask, distance, np.inf), axis=-1)
 
@@ -52,7 +52,7 @@ def test_the_number_of_tracks_is_that_of_the_targets(simulated):
     assert right.mean() > 0.8
 
 
-def test_stated_errors_of_a_lonely_target_are_true(detect):
+def test_stated_errors_of_a_single_target_are_true(detect):
     position = straight(((5.0, 5.0), (0.1, -0.05)))
     tracks = track(detect(position))
     own = tracks.targets.mask
@@ -66,18 +66,18 @@ def test_stated_errors_of_a_lonely_target_are_true(detect):
 
 def test_targets_that_pass_each_other_keep_their_tracks(detect):
     position = straight(((5.0, 4.0), (0.0, 0.1)), ((5.0, 6.0), (0.0, -0.1)))
-    tracks = track(detect(position, std=0.02), replace(Tracker(), drift=0.1))
+    tracks = track(detect(position, std=0.02), replace(Tracker(), drift_std=0.1))
     assert np.all(np.sum(tracks.exists, axis=-1) == 2)
     for slot in (0, 1):
         which = followed(tracks, position, slot)
         assert np.mean(which[:, 0] == which[:, -1]) == 1.0
 
 
-def test_what_one_detection_stands_for_two_is_not_used(detect):
-    """Where targets meet only one is found, between them; both tracks bridge that frame."""
+def test_an_unresolved_detection_is_not_used(detect):
+    """Targets that meet give one detection between them; both tracks bridge that frame."""
     position = straight(((5.0, 4.0), (0.0, 0.1)), ((5.03, 6.0), (0.0, -0.1)))
     position[:, 10, 1] = np.nan
-    tracks = track(detect(position, std=0.02), replace(Tracker(), drift=0.1))
+    tracks = track(detect(position, std=0.02), replace(Tracker(), drift_std=0.1))
     exists = np.asarray(tracks.exists)
     assert np.all(exists.sum(axis=-1) == 2)
     there = np.asarray(tracks.targets.mask[:, 10])
@@ -86,9 +86,9 @@ def test_what_one_detection_stands_for_two_is_not_used(detect):
     assert np.all(np.asarray(tracks.detection[:, 2])[np.asarray(tracks.targets.mask[:, 2])] >= 0)
 
 
-def test_misses_are_bridged_and_strangers_make_no_tracks(detect):
+def test_missed_detections_are_bridged_and_clutter_makes_no_tracks(detect):
     position = straight(((5.0, 5.0), (0.1, 0.0)))
-    tracks = track(detect(position, lost=0.3, strangers=0.3))
+    tracks = track(detect(position, missed=0.3, clutter=0.3))
     assert np.all(np.sum(tracks.exists, axis=-1) == 1)
     bridged = tracks.targets.mask & (tracks.detection < 0)
     assert bridged.sum() > 20
@@ -111,26 +111,26 @@ def test_too_few_detections_are_no_track(detect):
     assert not np.any(track(detect(position)).exists)
 
 
-def test_estimators_that_state_no_errors_have_the_trackers(detect):
+def test_estimators_without_covariance_use_position_std(detect):
     position = straight(((5.0, 5.0), (0.1, 0.0)))
     found = detect(position, std=0.1)
     silent = track(replace(found, covariance=None))
     np.testing.assert_allclose(silent.targets.position, track(found).targets.position, atol=1e-4)
 
 
-def test_a_tracker_for_a_law_expects_its_velocities():
+def test_a_tracker_for_a_prior_expects_its_velocities():
     tracker = Tracker.for_prior(MotionPrior(speed=0.1, drift=0.04))
-    assert (tracker.speed, tracker.drift) == (0.05, 0.02)
+    assert (tracker.velocity_std, tracker.drift_std) == (0.05, 0.02)
     assert Tracker.for_prior(MotionPrior()) == Tracker()
 
 
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"speed": 0.0}, "speed must be greater than 0"),
-        ({"min_hits": 0}, "min_hits must be greater than 0"),
-        ({"gate": 1.0}, "gate must lie between 0 and 1"),
-        ({"patience": -1}, "patience must not be negative"),
+        ({"velocity_std": 0.0}, "velocity_std must be greater than 0"),
+        ({"min_detections": 0}, "min_detections must be greater than 0"),
+        ({"gate_probability": 1.0}, "gate_probability must lie between 0 and 1"),
+        ({"max_missed_detections": -1}, "max_missed_detections must not be negative"),
     ],
     ids=str,
 )

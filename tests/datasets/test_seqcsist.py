@@ -1,4 +1,4 @@
-"""The simulated sequences: what the simulator makes, read back, the same bytes every time."""
+"""The simulated sequences: those of the simulator, the same bytes every time."""
 
 import jax
 import numpy as np
@@ -7,7 +7,7 @@ import pytest
 import distax
 from distax.datasets import seqcsist
 from distax.datasets.seqcsist import SimulatedConfig
-from distax.tracking import MotionPrior, simulate
+from distax.imaging.motion import MotionPrior, simulate
 
 NAME = "simulated_seed3_103_2_2"  # the training split spans two batches
 
@@ -24,7 +24,7 @@ def train(data_dir):
     return seqcsist.read_split(seqcsist.open_split(NAME, "train", data_dir))
 
 
-def test_records_are_what_the_simulator_makes(train):
+def test_records_are_those_of_the_simulator(train):
     frames, targets = train
     key = jax.random.fold_in(jax.random.fold_in(jax.random.key(3), 0), 0)
     expected, truth = jax.device_get(simulate(key, 100))
