@@ -1,6 +1,6 @@
 """A sensor's PSF, noise and limits, measured from its own images."""
 
-from distax.calibration.measure import calibrate
+from distax.calibration.pipeline import calibrate
 from distax.calibration.result import Calibration, Quantity
 
 __all__ = ["Calibration", "Quantity", "calibrate"]

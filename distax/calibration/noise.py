@@ -11,11 +11,23 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
-from distax.calibration.sources import noise_level
 from distax.fitting.patch import ROUNDING_VARIANCE
-from distax.imaging.sensor import HALF_STEP
+from distax.imaging.sensor import HALF_STEP, Sensor
 from distax.runtime.errors import DistaxError
 
+_ABOVE = 0.8
+"""The quantile whose distance from the median tells the noise, even where half the pixels read
+zero or some hold a source."""
+_ABOVE_SIGMAS = 0.8416
+_LEAST_SHARE = 1e-6
+_TINY = float(np.finfo(np.float32).tiny)
+"""Of counts without noise, so that nothing is divided by zero."""
+_DEPTHS = (8, 10, 12, 14, 16)
+_MANY = 5
+"""Pixels that share the largest count, and by how much they outnumber those of the counts below
+it, where clipping is the likelier reason."""
+_BELOW = 10
+"""Counts below the largest that are looked at."""
 _ROUNDS = 20
 _EM_ROUNDS = 300
 _LEAST_VARIANCE = 1e-6
@@ -25,6 +37,62 @@ _HOT = 6.0
 """Standard deviations from most dark pixels' level beyond which a pixel has one of its own."""
 _SIGNIFICANT = 4.0
 """Standard deviations from zero at which a slope counts as shot noise."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the counts themselves tell.
+
+    Attributes:
+      bit_depth: bits of the digitiser; None for real numbers.
+      saturation: counts at which pixels clip; None where none does.
+    """
+
+    bit_depth: int | None
+    saturation: float | None
+
+    @property
+    def digital(self) -> bool:
+        """Whether the sensor rounds, and so clips at zero."""
+        return self.bit_depth is not None
+
+    @property
+    def white(self) -> float:
+        """Counts from which a pixel reads as clipped, by what it holds or by the digitiser."""
+        return Sensor(bit_depth=self.bit_depth, saturation=self.saturation).white
+
+
+def find_limits(images: Float[np.ndarray, "N height width"]) -> Limits:
+    """Rounding if all counts are integers from zero on, clipping if many share the largest one.
+
+    The digitiser is taken to have as many bits as its clipping level says, else 8 or 16, or as
+    many as the largest count needs.
+    """
+    counts = images[np.isfinite(images)]
+    top = float(counts.max())
+    digital = bool((counts == np.round(counts)).all() and counts.min() >= 0)
+    near = np.sum((counts < top) & (counts >= top - _BELOW)) / _BELOW if digital else 0.0
+    many = np.sum(counts == top) >= _MANY * max(near, 1.0)
+    # The background, which most pixels have, is below what a sensor clips at.
+    clipped = top if many and top > max(float(np.median(counts)), 0.0) else None
+    if not digital:
+        return Limits(bit_depth=None, saturation=clipped)
+    known = (bits for bits in _DEPTHS if clipped == 2.0**bits - 1)
+    enough = 8 if top < 256 else max(16, int(top).bit_length())
+    return Limits(bit_depth=next(known, enough), saturation=clipped)
+
+
+def noise_level(images: Float[np.ndarray, "N height width"], digital: bool) -> float:
+    """Standard deviation in counts of the images' pixels without light, roughly.
+
+    Of a sensor that rounds it is that of the rounding at least; real numbers are told from one
+    another to a millionth of their range.
+    """
+    flat = images.reshape(len(images), -1)
+    middle, above = np.nanquantile(flat, [0.5, _ABOVE], axis=1)
+    extent = float(np.nanmax(images) - np.nanmin(images))
+    least = ROUNDING_VARIANCE**0.5 if digital else _LEAST_SHARE * extent + _TINY
+    return max(float(np.median(above - middle)) / _ABOVE_SIGMAS, least)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from distax.calibration.quality import Departure
 from distax.imaging.psf import MeasuredPsf
 from distax.imaging.sensor import Sensor
 
@@ -27,6 +26,26 @@ class Quantity:
     value: int | float | tuple[float, float] | MeasuredPsf | None
     std: float | tuple[float, float] | None
     source: str
+
+
+@dataclass(frozen=True)
+class Departure:
+    """Light in a ring around the sources beyond the Gaussian's.
+
+    Attributes:
+      inner, outer: edges of the ring in pixels from the source.
+      share, share_std: of a source's flux in each pixel there.
+    """
+
+    inner: float
+    outer: float
+    share: float
+    share_std: float
+
+    @property
+    def doubtless(self) -> bool:
+        """Whether chance does not explain it."""
+        return abs(self.share) > DOUBTLESS * self.share_std
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from distax.fitting.patch import ROUNDING_VARIANCE
 from distax.runtime.errors import DistaxError
 
 FEWEST = 5
@@ -15,13 +14,6 @@ _SOURCE, _NEIGHBOUR = 8.0, 5.0
 and for what may be one and disturbs others."""
 _ALIKE = 2
 """Pixels within which two maxima are one."""
-_ABOVE = 0.8
-"""The quantile whose distance from the median tells the noise, even where half the pixels read
-zero or some hold a source."""
-_ABOVE_SIGMAS = 0.8416
-_LEAST_SHARE = 1e-6
-_TINY = float(np.finfo(np.float32).tiny)
-"""Of counts without noise, so that nothing is divided by zero."""
 
 
 @dataclass(frozen=True)
@@ -35,19 +27,6 @@ class Sources:
 
     crops: Float[np.ndarray, "N side side"]
     crowded: int
-
-
-def noise_level(images: Float[np.ndarray, "N height width"], digital: bool) -> float:
-    """Standard deviation in counts of the images' pixels without light, roughly.
-
-    Of a sensor that rounds it is that of the rounding at least; real numbers are told from one
-    another to a millionth of their range.
-    """
-    flat = images.reshape(len(images), -1)
-    middle, above = np.nanquantile(flat, [0.5, _ABOVE], axis=1)
-    extent = float(np.nanmax(images) - np.nanmin(images))
-    least = ROUNDING_VARIANCE**0.5 if digital else _LEAST_SHARE * extent + _TINY
-    return max(float(np.median(above - middle)) / _ABOVE_SIGMAS, least)
 
 
 def isolated_sources(

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from distax import Sensor, Targets, expose, make_targets, render
-from distax.calibration.placed import Placed, images_of
-from distax.calibration.waves import Waves
+from distax.calibration.fourier_basis import Waves
+from distax.calibration.measured_psf import Placed, images_of
 from distax.fitting.patch import Patch
 
 
@@ -31,6 +31,26 @@ def isolated(
 def singles() -> Callable[..., tuple[jax.Array, Targets]]:
     """`isolated`, to make images with."""
     return isolated
+
+
+def frame_of_blobs(
+    *places: tuple[int, int],
+    noise: float = 1.0,
+    shape: tuple[int, int] = (40, 50),
+    flux: float = 200.0,
+) -> np.ndarray:
+    """Draws blobs of 3×3 pixels in noise around 20 counts."""
+    image = np.random.default_rng(0).normal(20.0, noise, shape)
+    for row, column in places:
+        image[row - 1 : row + 2, column - 1 : column + 2] += flux / 16
+        image[row, column] += flux / 2
+    return image.astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def blob_frame() -> Callable[..., np.ndarray]:
+    """`frame_of_blobs`, to make images with."""
+    return frame_of_blobs
 
 
 @pytest.fixture(scope="session")

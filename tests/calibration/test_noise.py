@@ -4,9 +4,18 @@ import numpy as np
 import pytest
 
 from distax import DistaxError, Sensor, expose
-from distax.calibration.noise import _moments, dark_noise, fitted_line, photon_transfer
+from distax.calibration.noise import (
+    _moments,
+    dark_noise,
+    find_limits,
+    fitted_line,
+    noise_level,
+    photon_transfer,
+)
 
 SHAPE = (30, 40)
+RNG = np.random.default_rng(0)
+LIGHT = RNG.exponential(40.0, (20, 11, 11)) + 5
 
 
 def frames(level, count, sensor, seed=0):
@@ -124,3 +133,44 @@ def test_what_tells_nothing_is_refused():
         photon_transfer([frames(400, 3, Sensor(read_noise=1.0))], 255.0, digital=True)
     with pytest.raises(DistaxError, match="no pixel of the dark frames is always known"):
         dark_noise(np.full((2, *SHAPE), np.nan), digital=False)
+
+
+@pytest.mark.parametrize(
+    ("counts", "bits", "well", "white"),
+    [
+        (np.minimum(np.round(LIGHT), 255), 8, 255.0, 255),
+        (np.minimum(np.round(LIGHT), 120), 8, 120.0, 120),
+        (np.minimum(np.round(100 * LIGHT), 4095), 12, 4095.0, 4095),
+        (np.minimum(np.round(100 * LIGHT), 5000), 16, 5000.0, 5000),
+        (np.round(1000 * LIGHT[:5]), 19, None, 2**19 - 1),
+        (np.round(LIGHT[LIGHT < 250]).reshape(1, 1, -1), 8, None, 255),
+        (np.minimum(LIGHT, 90.5), None, 90.5, 90.5),
+        (LIGHT, None, None, np.inf),
+        (np.round(LIGHT) - 20, None, None, np.inf),
+        (np.full((5, 11, 11), 2.0), 8, None, 255),
+    ],
+)
+def test_rounding_and_clipping_are_seen(counts, bits, well, white):
+    limits = find_limits(counts.astype(np.float32))
+    assert (limits.bit_depth, limits.saturation) == (bits, well)
+    assert (limits.digital, limits.white) == (bits is not None, white)
+
+
+def test_pixels_that_are_nan_say_nothing():
+    counts = np.round(LIGHT).clip(0, 200).astype(np.float32)
+    counts[:, 0] = np.nan
+    assert find_limits(counts).saturation == 200.0
+
+
+def test_the_noise_is_seen_beside_sources_and_zeros(blob_frame):
+    rng = np.random.default_rng(1)
+    images = np.stack([blob_frame((10, 10), (30, 40), noise=3.0)] * 4)
+    assert noise_level(images, digital=False) == pytest.approx(3.0, rel=0.1)
+    cut_off = np.maximum(np.round(rng.normal(0.0, 3.0, (10, 40, 40))), 0)
+    assert noise_level(cut_off, digital=True) == pytest.approx(3.0, rel=0.25)
+    assert noise_level(np.zeros((2, 9, 9)), digital=True) == pytest.approx(12**-0.5)
+
+
+def test_real_numbers_may_be_small(blob_frame):
+    images = 1e-6 * np.stack([blob_frame((10, 10), noise=3.0)])
+    assert noise_level(images, digital=False) == pytest.approx(3e-6, rel=0.1)

@@ -2,44 +2,22 @@ import numpy as np
 import pytest
 
 from distax import DistaxError
-from distax.calibration.sources import _alone, isolated_sources, noise_level
+from distax.calibration.noise import noise_level
+from distax.calibration.sources import _alone, isolated_sources
 
 SIDE, APART = 7, 6
 
 
-def frame(*places, noise=1.0, shape=(40, 50), flux=200.0):
-    """Blobs of 3×3 pixels in noise around 20 counts."""
-    image = np.random.default_rng(0).normal(20.0, noise, shape)
-    for row, column in places:
-        image[row - 1 : row + 2, column - 1 : column + 2] += flux / 16
-        image[row, column] += flux / 2
-    return image.astype(np.float32)
-
-
-def test_the_noise_is_seen_beside_sources_and_zeros():
-    rng = np.random.default_rng(1)
-    images = np.stack([frame((10, 10), (30, 40), noise=3.0)] * 4)
-    assert noise_level(images, digital=False) == pytest.approx(3.0, rel=0.1)
-    cut_off = np.maximum(np.round(rng.normal(0.0, 3.0, (10, 40, 40))), 0)
-    assert noise_level(cut_off, digital=True) == pytest.approx(3.0, rel=0.25)
-    assert noise_level(np.zeros((2, 9, 9)), digital=True) == pytest.approx(12**-0.5)
-
-
-def test_real_numbers_may_be_small():
-    images = 1e-6 * np.stack([frame((10, 10), noise=3.0)])
-    assert noise_level(images, digital=False) == pytest.approx(3e-6, rel=0.1)
-
-
-def test_sources_without_noise_are_found():
-    bare = frame((10, 10), (30, 40), noise=0.0)[None]
+def test_sources_without_noise_are_found(blob_frame):
+    bare = blob_frame((10, 10), (30, 40), noise=0.0)[None]
     assert len(isolated_sources(bare, noise_level(bare, digital=False), APART, SIDE).crops) == 2
     nothing = np.full((1, 20, 20), 3.0, np.float32)
     with pytest.raises(DistaxError, match="no isolated source stands out"):
         isolated_sources(nothing, noise_level(nothing, digital=False), APART, SIDE)
 
 
-def test_windows_lie_around_each_isolated_source():
-    found = isolated_sources(frame((10, 10), (30, 40))[None], 1.0, APART, SIDE)
+def test_windows_lie_around_each_isolated_source(blob_frame):
+    found = isolated_sources(blob_frame((10, 10), (30, 40))[None], 1.0, APART, SIDE)
     assert found.crops.shape == (2, SIDE, SIDE)
     assert found.crowded == 0
     peaks = found.crops.reshape(2, -1).argmax(axis=1)
@@ -47,14 +25,14 @@ def test_windows_lie_around_each_isolated_source():
 
 
 @pytest.mark.parametrize(("step", "kept"), [(6, 1), (7, 3)])
-def test_sources_with_a_neighbour_are_counted_and_left_alone(step, kept):
-    image = frame((10, 10), (10, 10 + step), (30, 40))
+def test_sources_with_a_neighbour_are_counted_and_left_alone(step, kept, blob_frame):
+    image = blob_frame((10, 10), (10, 10 + step), (30, 40))
     found = isolated_sources(image[None], 1.0, APART, SIDE)
     assert (len(found.crops), found.crowded) == (kept, 3 - kept)
 
 
-def test_a_clipped_plateau_is_one_source():
-    image = frame((10, 10), flux=1000.0)
+def test_a_clipped_plateau_is_one_source(blob_frame):
+    image = blob_frame((10, 10), flux=1000.0)
     image[9:12, 9:13] = 255.0
     assert len(isolated_sources(image[None], 1.0, APART, SIDE).crops) == 1
 
@@ -67,11 +45,11 @@ def test_neighbours_are_those_within_a_distance_along_both_axes():
     assert _alone(places[:0], 5).shape == (0,)
 
 
-def test_what_is_beyond_the_image_is_nan():
-    crop = isolated_sources(frame((1, 25))[None], 1.0, APART, SIDE).crops[0]
+def test_what_is_beyond_the_image_is_nan(blob_frame):
+    crop = isolated_sources(blob_frame((1, 25))[None], 1.0, APART, SIDE).crops[0]
     np.testing.assert_array_equal(np.isnan(crop).all(axis=1), [True, True] + [False] * 5)
 
 
-def test_faint_light_is_no_source():
+def test_faint_light_is_no_source(blob_frame):
     with pytest.raises(DistaxError, match="no isolated source stands out of the noise"):
-        isolated_sources(frame((10, 10), flux=15.0)[None], 1.0, APART, SIDE)
+        isolated_sources(blob_frame((10, 10), flux=15.0)[None], 1.0, APART, SIDE)

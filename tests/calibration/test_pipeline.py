@@ -8,9 +8,9 @@ import pytest
 
 from distax import DistaxError, DistaxWarning, Sensor, Unmixer, expose, make_targets, render
 from distax.calibration import calibrate
-from distax.calibration.measure import _known, _warn
 from distax.calibration.noise import Line
-from distax.calibration.quality import Departure
+from distax.calibration.pipeline import _known, _warn
+from distax.calibration.result import Departure
 from distax.imaging.psf import MeasuredPsf
 from distax.imaging.scenes import ScenePrior, simulate
 from distax.metrics import assign

@@ -10,12 +10,18 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from distax.calibration.limits import Limits, find_limits
-from distax.calibration.measured import measure_psf
-from distax.calibration.noise import Line, dark_noise, photon_transfer
+from distax.calibration.joint_fit import AROUND, JointFit, each_by_itself, joint_fit, typical_sigma
+from distax.calibration.measured_psf import measure_psf
+from distax.calibration.noise import (
+    Limits,
+    Line,
+    dark_noise,
+    find_limits,
+    noise_level,
+    photon_transfer,
+)
 from distax.calibration.result import DOUBTLESS, Calibration, Quantity
-from distax.calibration.rounds import AROUND, JointFit, each_by_itself, joint_fit, typical_sigma
-from distax.calibration.sources import FEWEST, Sources, isolated_sources, noise_level
+from distax.calibration.sources import FEWEST, Sources, isolated_sources
 from distax.fitting.patch import ROUNDING_VARIANCE, window_width
 from distax.imaging.sensor import Sensor
 from distax.runtime.errors import DistaxError, DistaxWarning

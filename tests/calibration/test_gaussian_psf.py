@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from distax import Sensor, make_targets, render
-from distax.calibration.psf import OWN, eliminate, fit_psf, image_and_slopes
+from distax.calibration.gaussian_psf import OWN, eliminate, fit_psf, image_and_slopes
 from distax.fitting.patch import cut, window_width
 from distax.imaging.psf import pixel_response
 from distax.imaging.scenes import ScenePrior

@@ -7,7 +7,8 @@ import pytest
 
 from distax import DistaxWarning, Sensor, Unmixer, expose, make_targets, render
 from distax.calibration import calibrate
-from distax.imaging.psf import MeasuredPsf
+from distax.calibration.measured_psf import images_of, information_of, pull_of, settled, step_of
+from distax.imaging.psf import MeasuredPsf, pixel_response
 from distax.imaging.scenes import ScenePrior, simulate
 from distax.metrics import assign
 
@@ -112,3 +113,65 @@ def test_without_dark_frames_and_with_close_pairs_among_the_sources(images, sens
     assert result.misfit == pytest.approx(1.0, abs=0.1)
     assert result.quantities["read_noise"].value == pytest.approx(2.0, rel=0.1)
     assert result.quantities["read_noise"].source == "residuals of the fit"
+
+
+def test_images_under_the_waves_of_a_gaussian_are_those_of_the_imaging_model(sources, waves):
+    """The pixels of the fixture were made by waves: the Gaussian's own integral is the oracle."""
+    row, column, flux, level = sources.parameters
+    down, across = (
+        np.asarray(pixel_response(place + 4, 9, sigma))
+        for place, sigma in ((row, 0.7), (column, 0.8))
+    )
+    ideal = (flux[:, None, None] * down[:, :, None] * across[:, None]).reshape(6, -1).T + level
+    np.testing.assert_allclose(sources.patch.counts, ideal, atol=1e-3 * flux.max())
+
+
+def test_nothing_is_left_of_sources_where_they_are(sources, waves):
+    shape = images_of(waves.at(sources.offsets()), waves.gaussian(0.7, 0.8))
+    residual, weight = sources.left(shape)
+    np.testing.assert_allclose(residual, 0.0, atol=1e-3)
+    variance = np.asarray(sources.patch.variance + 1 / 12).T.reshape(shape.shape)
+    np.testing.assert_allclose(weight, 1 / variance, rtol=1e-5)
+
+
+def test_steps_lead_back_to_where_the_sources_are(sources, waves):
+    away = np.array([0.05, -0.06, 80.0, 3.0])[:, None] * np.array([1, -1, 1, -1, 1, -1])
+    amplitudes, found = waves.gaussian(0.7, 0.8), sources.stepped(away)
+    for _ in range(4):
+        found = found.stepped(step_of(found, amplitudes, waves))
+    np.testing.assert_allclose(found.parameters[:2], sources.parameters[:2], atol=1e-5)
+    np.testing.assert_allclose(found.parameters[2:], sources.parameters[2:], rtol=1e-4)
+
+
+def test_normal_equations_are_those_of_all_waves_in_all_pixels(sources, waves):
+    """Against the design matrix, of the sources that tell of the PSF."""
+    rng = np.random.default_rng(1)
+    functions, weight = waves.at(sources.offsets()), rng.uniform(0.5, 2.0, (6, 9, 9))
+    residual = rng.standard_normal((6, 9, 9))
+    rows, columns = functions
+    design = np.einsum("n,nib,njc->nijbc", sources.parameters[2], rows, columns)
+    design = design[:5, ..., waves.resolved].reshape(5 * 81, -1)
+    weights = weight[:5].reshape(-1, 1)
+    found = information_of(sources, functions, weight, waves)
+    np.testing.assert_allclose(found, design.T @ (weights * design), rtol=1e-9, atol=1e-3)
+    pull = pull_of(sources, functions, weight * residual, waves)
+    np.testing.assert_allclose(
+        pull, design.T @ (weights[:, 0] * residual[:5].ravel()), rtol=1e-9, atol=1e-6
+    )
+
+
+def test_a_settled_psf_has_all_flux_and_the_images_stay(sources, waves):
+    """Here a hundredth more, and with wings that pass for background."""
+    amplitudes = 1.01 * waves.gaussian(0.7, 0.8)
+    with_wings = sources.stepped(np.stack([*np.zeros((3, 6)), 1e-3 * sources.parameters[2]]))
+    functions = waves.at(sources.offsets())
+    found, after = settled(amplitudes, with_wings, waves)
+    assert found[0, 0] * waves.area == pytest.approx(1.0)
+    images = [
+        part.flux * images_of(functions, psf) + part.parameters[3, :, None, None]
+        for part, psf in ((with_wings, amplitudes), (after, found))
+    ]
+    np.testing.assert_allclose(*images, rtol=1e-9)
+    # Of five levels and fluxes, the part that goes with the flux is the PSF's now.
+    flux, level = after.parameters[2:, :5]
+    assert abs(np.polyfit(flux, level, 1)[0]) < 1e-4

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from distax import DistaxError, Sensor
+from distax.calibration.joint_fit import AROUND, joint_fit, with_noise
 from distax.calibration.noise import Line
-from distax.calibration.rounds import AROUND, joint_fit, with_noise
 from distax.fitting.patch import cut
 
 SENSOR = Sensor(sigma=0.6, read_noise=1.0, background=12.0, saturation=None, bit_depth=16)

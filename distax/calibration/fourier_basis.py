@@ -112,3 +112,11 @@ class Waves:
         products = functions[:, None, down] * functions[None, :, across]
         weighted = (products / farthest[..., None] / self.oversampling).reshape(-1, len(down))
         return np.diag(spectrum[self.resolved] ** -2.0) + weighted.T @ weighted
+
+
+@dataclass(frozen=True)
+class About:
+    """What is known of a PSF before: the amplitudes' mean, and the resolved ones' precision."""
+
+    mean: Float[np.ndarray, "B B"]
+    precision: Float[np.ndarray, "resolved resolved"]
