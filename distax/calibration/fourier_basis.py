@@ -1,4 +1,9 @@
-"""Sines and cosines that make up a PSF: what optics pass, in a window around a source."""
+"""Fourier basis of a measured PSF, and the prior of its amplitudes.
+
+The PSF, as the share of the flux in a pixel whose centre lies at some offset from the source, is a
+sum of products of a cosine or sine over rows and one over columns. Optics pass no frequency beyond
+a limit, so a few of them represent any PSF in a window without an error from interpolation.
+"""
 
 import math
 from dataclasses import dataclass
@@ -8,25 +13,44 @@ from jaxtyping import Bool, Float
 
 from distax.imaging.psf import GaussianProfile
 
-_FINEST = 4.3
-"""Frequency in units of 1/σ beyond which optics pass nothing: less than 1e-4 of a Gaussian."""
-_FREEDOM = 0.8
-"""Share of the Gaussian's width. A Gaussian so narrow says how far at each frequency the PSF may
-differ from the Gaussian, and `_EVERYWHERE` how far at any."""
-_EVERYWHERE = 1e-3
-_FARTHEST = 0.3
-"""Departure from the Gaussian at the source, as a share of it: one standard deviation."""
+_MAX_FREQUENCY = 4.3
+"""Highest frequency of the basis in units of 1/σ. The spectrum of a Gaussian falls there to
+exp(−4.3²/2) = 1e-4. A lower limit blurs PSFs with a sharp core; a higher one adds amplitudes, whose
+number grows with its square, that only fit noise."""
+_PRIOR_WIDTH = 0.8
+"""Width of a narrower Gaussian relative to the fitted one. Its spectrum scales the prior's standard
+deviation at each frequency. A smaller value lets the PSF be sharper, and noisier."""
+_PRIOR_FLOOR = 1e-3
+"""Addition to this spectrum at every frequency, relative to its maximum, so that bright sources can
+show fine structure that no Gaussian has."""
+_PRIOR_DEPARTURE = 0.3
+"""Standard deviation of the departure from the Gaussian at the source, as a share of the Gaussian's
+peak. A larger one adapts to odd shapes with fewer sources; a smaller one suppresses noise."""
 
 
 @dataclass(frozen=True)
-class Waves:
-    """Products of a function over rows and one over columns: the constant, cosines and sines.
+class PsfPrior:
+    """Gaussian prior of a PSF's amplitudes.
 
     Attributes:
-      frequency: of the functions along an axis in radians per pixel.
-      cosine: which of them are cosines; the others are sines.
-      resolved: the products whose frequency the optics pass.
-      oversampling, side: samples per pixel and along an axis.
+      mean: mean of all amplitudes.
+      precision: inverse covariance of the resolved amplitudes.
+    """
+
+    mean: Float[np.ndarray, "B B"]
+    precision: Float[np.ndarray, "resolved resolved"]
+
+
+@dataclass(frozen=True)
+class FourierBasis:
+    """Products of a function over rows and one over columns; each is a constant, cosine or sine.
+
+    Attributes:
+      frequency: frequencies of the functions along an axis in radians per pixel.
+      cosine: True for cosines and the constant, False for sines.
+      resolved: True for products whose frequency the optics pass.
+      oversampling: samples per pixel of a sampled PSF.
+      side: number of its samples along an axis, odd; the period of the basis.
     """
 
     frequency: Float[np.ndarray, " B"]
@@ -36,56 +60,69 @@ class Waves:
     side: int
 
     @classmethod
-    def for_window(cls, width: int, sigma: float) -> "Waves":
-        """All that a window of some pixels can hold of a PSF that is nowhere narrower than σ."""
+    def for_window(cls, width: int, sigma: float) -> "FourierBasis":
+        """Builds the basis of a window.
+
+        The period is one pixel longer than the window, as a source lies up to half a pixel from its
+        centre.
+
+        Args:
+          width: width of the window in pixels.
+          sigma: smaller standard deviation in pixels of the Gaussian closest to the PSF.
+        """
         oversampling = max(2, math.ceil(2 / sigma))
         side = oversampling * (width + 1) + 1
-        first = 2 * math.pi * oversampling / side
-        orders = np.arange(1, min(side // 2, math.ceil(_FINEST / sigma / first)) + 1)
-        frequency = first * np.concatenate([[0], orders, orders])
+        fundamental = 2 * math.pi * oversampling / side
+        highest = min(side // 2, math.ceil(_MAX_FREQUENCY / sigma / fundamental))
+        orders = np.arange(1, highest + 1)
+        frequency = fundamental * np.concatenate([[0], orders, orders])
         return cls(
             frequency=frequency,
             cosine=np.arange(len(frequency)) <= len(orders),
-            resolved=np.add.outer(frequency**2, frequency**2) <= (_FINEST / sigma) ** 2,
+            resolved=np.add.outer(frequency**2, frequency**2) <= (_MAX_FREQUENCY / sigma) ** 2,
             oversampling=oversampling,
             side=side,
         )
 
     @property
     def area(self) -> float:
-        """Of a period in pixels: times the constant's amplitude it is the PSF's flux."""
+        """Area of a period in pixels². The PSF's flux is this times the constant's amplitude."""
         return (self.side / self.oversampling) ** 2
 
     @property
     def offsets(self) -> Float[np.ndarray, " side"]:
-        """Of the samples from the source in pixels."""
+        """Offsets in pixels of the samples from the source along an axis."""
         return (np.arange(self.side) - self.side // 2) / self.oversampling
 
-    def at(self, offset: Float[np.ndarray, "..."]) -> Float[np.ndarray, "... B"]:
-        """The functions along an axis."""
+    def values(self, offset: Float[np.ndarray, "..."]) -> Float[np.ndarray, "... B"]:
+        """Returns the functions along an axis at offsets in pixels."""
         angle = offset[..., None] * self.frequency
         return np.where(self.cosine, np.cos(angle), np.sin(angle))
 
-    def slope(self, offset: Float[np.ndarray, "..."]) -> Float[np.ndarray, "... B"]:
-        """Their derivatives by the offset."""
+    def derivatives(self, offset: Float[np.ndarray, "..."]) -> Float[np.ndarray, "... B"]:
+        """Returns the functions' derivatives by the offset."""
         angle = offset[..., None] * self.frequency
         return self.frequency * np.where(self.cosine, -np.sin(angle), np.cos(angle))
 
-    def samples(self, amplitudes: Float[np.ndarray, "B B"]) -> Float[np.ndarray, "side side"]:
-        """The PSF with some amplitudes."""
-        functions = self.at(self.offsets)
-        return functions @ amplitudes @ functions.T
+    def sample(self, amplitudes: Float[np.ndarray, "B B"]) -> Float[np.ndarray, "side side"]:
+        """Samples the PSF with these amplitudes."""
+        values = self.values(self.offsets)
+        return values @ amplitudes @ values.T
 
-    def spread(self, covariance: Float[np.ndarray, "resolved resolved"]) -> float:
-        """Standard deviation of the samples, on average, given that of the resolved amplitudes."""
-        # A wave's square is a half on average, the constant's one.
+    def sample_std(self, covariance: Float[np.ndarray, "resolved resolved"]) -> float:
+        """Returns the root-mean-square standard deviation of the samples.
+
+        Args:
+          covariance: covariance of the resolved amplitudes.
+        """
+        # Over a period the mean square of a cosine or sine is 1/2, that of the constant 1.
         mean_square = np.where(self.frequency > 0, 0.5, 1.0)
         share = np.outer(mean_square, mean_square)[self.resolved]
         return math.sqrt(float(np.sum(np.diag(covariance) * share)))
 
     def gaussian(self, row_sigma: float, column_sigma: float) -> Float[np.ndarray, "B B"]:
-        """Amplitudes of a Gaussian PSF."""
-        inverse = np.linalg.pinv(self.at(self.offsets))
+        """Returns the amplitudes of a Gaussian PSF, by least squares over the samples."""
+        inverse = np.linalg.pinv(self.values(self.offsets))
         row, column = (
             inverse
             @ np.asarray(GaussianProfile(sigma).response(-self.offsets, np.zeros(1))[0, :, 0])
@@ -93,30 +130,29 @@ class Waves:
         )
         return np.outer(row, column)
 
-    def precision(
-        self, row_sigma: float, column_sigma: float
-    ) -> Float[np.ndarray, "resolved resolved"]:
-        """Inverse covariance of the resolved amplitudes about those of a Gaussian.
+    def prior(self, row_sigma: float, column_sigma: float) -> PsfPrior:
+        """Returns the Gaussian prior of the amplitudes, centred on a Gaussian PSF.
 
-        It says two things: how fine the departure may be, by a narrower Gaussian's spectrum, and
-        how far it may be at each sample, which falls exponentially away from the source.
+        The precision is the sum of two parts. The first limits how fine the departure from the
+        Gaussian is: the standard deviation of an amplitude follows the spectrum of a narrower
+        Gaussian. The second limits how large it is at each sample: its standard deviation falls
+        exponentially with the distance from the source. Without the second, noise would raise the
+        wings, where few photons contradict them.
         """
         sigmas = (row_sigma, column_sigma)
-        row, column = (np.exp(-((_FREEDOM * s * self.frequency) ** 2) / 2) for s in sigmas)
+        row, column = (np.exp(-((_PRIOR_WIDTH * s * self.frequency) ** 2) / 2) for s in sigmas)
+        # Largest amplitude that a narrow peak of unit flux has: 2 / period along each axis.
         largest = (2 * self.oversampling / self.side) ** 2
-        spectrum = largest * (np.outer(row, column) + _EVERYWHERE)
-        scaled = np.hypot(*np.meshgrid(*(self.offsets / s for s in sigmas), indexing="ij"))
-        farthest = _FARTHEST / (2 * math.pi * row_sigma * column_sigma) * np.exp(-scaled / 2)
-        functions = self.at(self.offsets)
-        down, across = np.nonzero(self.resolved)
-        products = functions[:, None, down] * functions[None, :, across]
-        weighted = (products / farthest[..., None] / self.oversampling).reshape(-1, len(down))
-        return np.diag(spectrum[self.resolved] ** -2.0) + weighted.T @ weighted
-
-
-@dataclass(frozen=True)
-class About:
-    """What is known of a PSF before: the amplitudes' mean, and the resolved ones' precision."""
-
-    mean: Float[np.ndarray, "B B"]
-    precision: Float[np.ndarray, "resolved resolved"]
+        spectrum = largest * (np.outer(row, column) + _PRIOR_FLOOR)
+        distance = np.hypot(*np.meshgrid(*(self.offsets / s for s in sigmas), indexing="ij"))
+        at_source = _PRIOR_DEPARTURE / (2 * math.pi * row_sigma * column_sigma)
+        departure = at_source * np.exp(-distance / 2)
+        values = self.values(self.offsets)
+        row_index, column_index = np.nonzero(self.resolved)
+        products = values[:, None, row_index] * values[None, :, column_index]
+        # Oversampled samples are not independent: each counts as the area that it stands for.
+        weighted = (products / departure[..., None] / self.oversampling).reshape(-1, len(row_index))
+        return PsfPrior(
+            mean=self.gaussian(row_sigma, column_sigma),
+            precision=np.diag(spectrum[self.resolved] ** -2.0) + weighted.T @ weighted,
+        )

@@ -1,4 +1,8 @@
-"""A sensor measured: from images of isolated sources, and frames that tell its noise."""
+"""Calibration of a sensor, from images of isolated sources to its PSF, noise and limits.
+
+The steps are: limits of the counts; noise from dark frames and repeated frames, where given; search
+for isolated sources; joint fit of a Gaussian PSF; optionally the measurement of a PSF of any shape.
+"""
 
 import math
 import warnings
@@ -10,26 +14,41 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from distax.calibration.joint_fit import AROUND, JointFit, each_by_itself, joint_fit, typical_sigma
+from distax.calibration.joint_fit import (
+    SOURCE_WINDOW,
+    JointFit,
+    fit_each_source,
+    fit_joint,
+    median_sigma,
+)
 from distax.calibration.measured_psf import measure_psf
 from distax.calibration.noise import (
     Limits,
-    Line,
-    dark_noise,
+    NoiseModel,
+    estimate_background_noise,
     find_limits,
-    noise_level,
-    photon_transfer,
+    fit_photon_transfer,
+    measure_dark_noise,
 )
-from distax.calibration.result import DOUBTLESS, Calibration, Quantity
-from distax.calibration.sources import FEWEST, Sources, isolated_sources
+from distax.calibration.result import SIGNIFICANT_SIGMAS, Calibration, Quantity
+from distax.calibration.sources import MIN_SOURCES, IsolatedSources, find_isolated_sources
 from distax.fitting.patch import ROUNDING_VARIANCE, window_width
 from distax.imaging.sensor import Sensor
 from distax.runtime.errors import DistaxError, DistaxWarning
 
 _FIRST_SIGMA = 0.7
-"""Width of the PSF in pixels for which the first windows are cut."""
-_CROP = 32
-"""Side in pixels up to which images are taken for those that will be unmixed."""
+"""Width of the PSF in pixels that sets the size of the first windows. They need not fit well: a
+first fit of each source replaces it."""
+_WINDOW_MARGIN = 4
+"""Pixels by which windows are wider than those of the fit, as the fit centres its own windows
+within them."""
+_MAX_IMAGE_SIDE = 32
+"""Side in pixels up to which images are assumed to be of the size that will be unmixed. Larger ones
+are taken for whole frames."""
+_OFFSET_SHARE = 0.2
+"""Variance that shot noise of the dark level would add, relative to the variance without light,
+above which the dark level is reported as an electronic offset. A fifth of the variance is a tenth
+of the noise; smaller offsets change no weights noticeably."""
 
 
 def calibrate(
@@ -40,33 +59,37 @@ def calibrate(
     measured_psf: bool = False,
     size: tuple[int, int] | None = None,
 ) -> Calibration:
-    """Measure the sensor that took images of isolated point sources.
+    """Measures a sensor's PSF, noise and limits from images of isolated point sources.
 
     Args:
-      images: raw counts, one source in each or whole frames; NaN marks pixels to leave out.
-      dark: frames without light, which tell the read noise.
-      scenes: frames `[n, rows, columns]` of a scene that stays, each with at least two: photon
-        transfer tells the gain, and the read noise where there are no dark frames. Without them
-        both are taken from what the fit of the PSF leaves.
-      elongated: give the sensor a PSF with a width over rows and one over columns.
-      measured_psf: give the sensor the PSF as it is, of any shape, besides the Gaussian most like
-        it: a hundred bright sources tell it to about a hundredth of a pixel in position, three
-        hundred to a few thousandths.
-      size: height and width of the images that will be unmixed; without it those of the images if
-        they are small, 11×11 otherwise.
+      images: raw counts, one source in each image or whole frames; NaN marks pixels to leave out.
+      dark: frames without light, for the read noise. Default: from the scenes, or else from the
+        residuals of the PSF's fit.
+      scenes: arrays `[n, rows, columns]` of at least two frames of an unchanged scene, for the gain
+        by photon transfer. Default: from the residuals of the PSF's fit.
+      elongated: True gives the sensor a PSF with one width over rows and one over columns.
+      measured_psf: True also gives the sensor a measured PSF of any shape, besides the Gaussian
+        closest to it. Positions under it are accurate to about 0.01 px from a hundred bright
+        sources, and to a few 0.001 px from three hundred.
+      size: height and width in pixels of the images that will be unmixed. Default: the size of
+        `images` if they are small, 11×11 otherwise.
 
     Raises:
-      DistaxError: arrays of other shapes or without known pixels, too few isolated sources, those
-        of several PSFs, or frames that tell nothing.
+      DistaxError: an array of another shape or without known pixels, too few isolated sources,
+        sources of several PSFs, or frames that do not constrain the noise.
     """
-    images = _known("images", images)
-    dark = None if dark is None else _known("dark", dark)
-    scenes = [_known("scenes", frames) for frames in scenes]
+    images = _check_frames("images", images)
+    dark = None if dark is None else _check_frames("dark", dark)
+    scenes = [_check_frames("scenes", frames) for frames in scenes]
     limits = find_limits(images)
-    darkness, dark_source = (None, "") if dark is None else dark_noise(dark, limits.digital)
-    transfer = photon_transfer(scenes, limits.white, limits.digital, darkness) if scenes else None
-    noise = noise_level(images, limits.digital)
-    line = transfer or darkness or Line(noise**2, math.inf)
+    dark_noise, dark_source = (
+        (None, "") if dark is None else measure_dark_noise(dark, limits.digital)
+    )
+    transfer = None
+    if scenes:
+        transfer = fit_photon_transfer(scenes, limits.clip_level, limits.digital, dark_noise)
+    background_noise = estimate_background_noise(images, limits.digital)
+    noise = transfer or dark_noise or NoiseModel(background_noise**2, math.inf)
     start = replace(
         Sensor(),
         sigma=_FIRST_SIGMA,
@@ -74,48 +97,49 @@ def calibrate(
         bit_depth=limits.bit_depth,
         background=max(0.0, float(np.nanmedian(images))),
     )
-    rough = _sources(images, start, noise)
-    first, _, _ = each_by_itself(rough.crops, start, line)
-    start = replace(start, sigma=min(typical_sigma(first), min(images.shape[1:]) / 8))
-    sources = _sources(images, start, noise)
+    start, sources = _size_windows(images, start, background_noise, noise)
 
     noise_known = transfer is not None
-    # What a Gaussian leaves of another PSF is no noise.
-    believed = noise_known or measured_psf
-    fit = partial(joint_fit, sources.crops, start, line, believed, darkness)
-    both = fit(round_psf=False)
-    # Two close sources show along one axis first.
-    chosen = both if elongated else fit(round_psf=True, usable=both.used)
+    # The residuals of a Gaussian fit to another PSF are not only noise, so a measured PSF estimates
+    # the noise later, from its own residuals.
+    keep_noise = noise_known or measured_psf
+    fit = partial(fit_joint, sources.crops, start, noise, keep_noise, dark_noise)
+    two_widths = fit(round_psf=False)
+    # A pair of close sources is elongated along one axis, so the fit with two widths detects it
+    # best. The round fit inherits its rejections.
+    final = two_widths if elongated else fit(round_psf=True, usable=two_widths.used)
     psf = None
     if measured_psf:
-        psf, chosen = measure_psf(chosen, sources.crops, line, noise_known, darkness)
-    quantities = _optics(chosen, limits) | _noise(chosen, limits, transfer, darkness, dark_source)
+        psf, final = measure_psf(final, sources.crops, noise, noise_known, dark_noise)
+    quantities = _optics_quantities(final, limits)
+    quantities |= _noise_quantities(final, limits, transfer, dark_noise, dark_source)
+    number = int(final.used.sum())
     if psf is not None:
         quantities |= {
             "sigma": replace(
-                quantities["sigma"], std=None, source="the Gaussian most like the PSF"
+                quantities["sigma"], std=None, source="the Gaussian closest to the PSF"
             ),
-            "measured_psf": Quantity(psf, std=None, source=f"{int(chosen.used.sum())} sources"),
+            "measured_psf": Quantity(psf, std=None, source=f"{number} sources"),
         }
-    quantities |= _size(images, size)
+    quantities |= _size_quantities(images, size)
     values: dict[str, Any] = {name: quantity.value for name, quantity in quantities.items()}
     result = Calibration(
         sensor=Sensor(**values),
         quantities=quantities,
-        widths=_pair(both.sigmas),
-        widths_std=_pair(_std(both)),
-        used=int(chosen.used.sum()),
-        rejected=int((~chosen.used).sum()),
+        widths=_as_pair(two_widths.sigmas),
+        widths_std=_as_pair(_width_std(two_widths)),
+        used=number,
+        rejected=len(final.used) - number,
         crowded=sources.crowded,
-        misfit=chosen.residuals.misfit(chosen.used),
-        departures=chosen.residuals.departures(chosen.used),
+        misfit=final.residuals.misfit(final.used),
+        departures=final.residuals.departures(final.used),
     )
-    _warn(result, elongated, chosen.line)
+    _warn(result, elongated, final.noise)
     return result
 
 
-def _known(name: str, frames: np.ndarray) -> Float[np.ndarray, "N height width"]:
-    """Images as real numbers, NaN for infinite pixels, without those of which nothing is known."""
+def _check_frames(name: str, frames: np.ndarray) -> Float[np.ndarray, "N height width"]:
+    """Returns frames as real numbers with NaN for infinite pixels, without wholly unknown ones."""
     if np.ndim(frames) != 3 or not np.size(frames):
         raise DistaxError(
             f"{name} must have three axes, [number, height, width], and hold pixels; got an array "
@@ -129,30 +153,50 @@ def _known(name: str, frames: np.ndarray) -> Float[np.ndarray, "N height width"]
     return counts[some]
 
 
-def _sources(images: Float[np.ndarray, "N height width"], sensor: Sensor, noise: float) -> Sources:
-    """Isolated sources in windows with a margin around those that the fit looks at."""
-    side = window_width(sensor, AROUND) + 4
-    sources = isolated_sources(images, noise, apart=side // 2 + 1, side=side)
-    if len(sources.crops) < FEWEST:
+def _size_windows(
+    images: Float[np.ndarray, "N height width"],
+    start: Sensor,
+    background_noise: float,
+    noise: NoiseModel,
+) -> tuple[Sensor, IsolatedSources]:
+    """Measures a first width of the PSF, and cuts windows whose size suits it.
+
+    Returns:
+      The sensor with this width, and the windows.
+    """
+    sources = _cut_sources(images, start, background_noise)
+    fit, _, _ = fit_each_source(sources.crops, start, noise)
+    # A wider PSF than an eighth of the image would need windows larger than the image.
+    start = replace(start, sigma=min(median_sigma(fit), min(images.shape[1:]) / 8))
+    return start, _cut_sources(images, start, background_noise)
+
+
+def _cut_sources(
+    images: Float[np.ndarray, "N height width"], sensor: Sensor, background_noise: float
+) -> IsolatedSources:
+    """Finds isolated sources in windows a little larger than those of the fit."""
+    side = window_width(sensor, SOURCE_WINDOW) + _WINDOW_MARGIN
+    sources = find_isolated_sources(images, background_noise, isolation=side // 2 + 1, side=side)
+    if len(sources.crops) < MIN_SOURCES:
         raise DistaxError(
             f"{len(sources.crops)} isolated sources ({sources.crowded} more have neighbours) are "
-            f"too few to calibrate from; give at least {FEWEST}, better a hundred"
+            f"too few to calibrate from; give at least {MIN_SOURCES}, better a hundred"
         )
     return sources
 
 
-def _std(fit: JointFit) -> Float[np.ndarray, " axes"]:
-    return np.sqrt(np.diag(fit.residuals.covariance(fit.used)))
+def _width_std(fit: JointFit) -> Float[np.ndarray, " axes"]:
+    return np.sqrt(np.diag(fit.residuals.width_covariance(fit.used)))
 
 
-def _pair(values: np.ndarray) -> tuple[float, float]:
+def _as_pair(values: np.ndarray) -> tuple[float, float]:
     row, column = values.tolist()
     return row, column
 
 
-def _optics(fit: JointFit, limits: Limits) -> dict[str, Quantity]:
+def _optics_quantities(fit: JointFit, limits: Limits) -> dict[str, Quantity]:
     number = int(fit.used.sum())
-    (sigma, *other), std = fit.sigmas.tolist(), _std(fit).tolist()
+    (sigma, *other), std = fit.sigmas.tolist(), _width_std(fit).tolist()
     background = fit.sensor.background + fit.parameters[3]
     return {
         "sigma": Quantity(
@@ -173,40 +217,47 @@ def _optics(fit: JointFit, limits: Limits) -> dict[str, Quantity]:
         "bit_depth": Quantity(
             value=limits.bit_depth,
             std=None,
-            source="assumed from the largest count" if limits.digital else "counts are no integers",
+            source="assumed from the largest count"
+            if limits.digital
+            else "counts are not whole numbers",
         ),
     }
 
 
-def _noise(
-    fit: JointFit, limits: Limits, transfer: Line | None, darkness: Line | None, dark_source: str
+def _noise_quantities(
+    fit: JointFit,
+    limits: Limits,
+    transfer: NoiseModel | None,
+    dark_noise: NoiseModel | None,
+    dark_source: str,
 ) -> dict[str, Quantity]:
-    line = fit.line
+    noise = fit.noise
     rounding = ROUNDING_VARIANCE if limits.digital else 0.0
-    read_noise = math.sqrt(max(line.at_zero - rounding, 0.0))
-    of_line = "photon transfer" if transfer else "residuals of the fit"
-    # Where there is next to none, the error of its square says how much there may be.
-    uncertain = max(read_noise, math.sqrt(line.at_zero_std))
-    gain = 1 / line.per_count if line.per_count > 0 else None
+    read_noise = math.sqrt(max(noise.intercept - rounding, 0.0))
+    fit_source = "photon transfer" if transfer else "residuals of the fit"
+    # The error of a root is that of the square over twice the root. For a read noise near zero this
+    # diverges, so the root is taken to be at least that of the square's error.
+    root = max(read_noise, math.sqrt(noise.intercept_std))
+    gain = 1 / noise.slope if noise.slope > 0 else None
     return {
         "read_noise": Quantity(
             value=read_noise,
-            std=line.at_zero_std / (2 * uncertain) if uncertain else 0.0,
-            source=dark_source if darkness else of_line,
+            std=noise.intercept_std / (2 * root) if root else 0.0,
+            source=dark_source if dark_noise else fit_source,
         ),
         "gain": Quantity(
             value=gain,
-            std=line.per_count_std * gain**2 if gain else None,
-            source=of_line if gain else f"assumed: no shot noise shows in the {of_line}",
+            std=noise.slope_std * gain**2 if gain else None,
+            source=fit_source if gain else f"assumed: no shot noise seen in the {fit_source}",
         ),
     }
 
 
-def _size(
+def _size_quantities(
     images: Float[np.ndarray, "N height width"], size: tuple[int, int] | None
 ) -> dict[str, Quantity]:
     sides, source = size or images.shape[1:], "given" if size else "the images"
-    if size is None and max(sides) > _CROP:
+    if size is None and max(sides) > _MAX_IMAGE_SIDE:
         sides, source = (11, 11), "assumed: the images are whole frames"
     return {
         name: Quantity(value=int(side), std=None, source=source)
@@ -214,32 +265,28 @@ def _size(
     }
 
 
-def _warn(result: Calibration, elongated: bool, noise: Line) -> None:
-    """Tell what a user should know before relying on the sensor."""
-    lines = []
+def _warn(result: Calibration, elongated: bool, noise: NoiseModel) -> None:
+    """Warns of a PSF that the sensor does not describe, and of an electronic offset."""
+    messages = []
     measured = result.sensor.measured_psf is not None
     if not (result.gaussian or measured):
         worst = max(result.departures, key=lambda ring: abs(ring.share) / ring.share_std)
-        lines.append(
-            f"the Gaussian PSF does not hold: {worst.inner:g} to {worst.outer:g} px from a source "
-            f"each pixel has {100 * worst.share:+.2f}% ± {100 * worst.share_std:.2f}% of its flux "
-            "that the Gaussian does not explain; calibrate with a measured PSF"
+        messages.append(
+            f"the PSF is not Gaussian: between {worst.inner:g} and {worst.outer:g} px from a "
+            f"source each pixel has {100 * worst.share:+.2f}% ± {100 * worst.share_std:.2f}% of "
+            "its flux that the Gaussian does not explain; calibrate with a measured PSF"
         )
     if result.elongated and not (elongated or measured):
         row, column = result.widths
-        lines.append(
+        messages.append(
             f"the PSF is elongated: {row:.4f} px over rows, {column:.4f} px over columns; "
             "calibrate with elongated widths"
         )
-    if noise.at_zero < -DOUBTLESS * noise.at_zero_std or _offset(noise):
-        lines.append(
+    negative = noise.intercept < -SIGNIFICANT_SIGMAS * noise.intercept_std
+    if negative or noise.dark_level * noise.slope > _OFFSET_SHARE * noise.intercept:
+        messages.append(
             "the counts have an electronic offset, which carries no shot noise; subtract it from "
             "all images (a mean dark frame) and calibrate again"
         )
-    for line in lines:
-        warnings.warn(line, DistaxWarning, stacklevel=3)
-
-
-def _offset(line: Line) -> bool:
-    """Whether a dark level, taken as light, would add a tenth to the noise without light."""
-    return line.dark * line.per_count > 0.2 * line.at_zero
+    for message in messages:
+        warnings.warn(message, DistaxWarning, stacklevel=3)
