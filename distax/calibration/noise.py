@@ -39,10 +39,11 @@ _MIN_VARIANCE = 1e-6
 """Least variance in counts² of the noise model: far below that of rounding, and large enough to
 divide by its square."""
 _SCORING_STEPS = 20
-"""Steps of Fisher scoring, which converges in five to ten from any start."""
+"""Steps of Fisher scoring. About ten give six digits, even from a start far away."""
 _EM_STEPS = 300
-"""Steps of expectation–maximisation, which converges slowly where most pixels read zero. A step is
-cheap, as it handles each distinct count once."""
+"""Steps of expectation–maximisation, which converges slowly where most pixels read zero. They are
+enough for 84% of zeros; at 95% the variance is still off by a tenth. More steps cost time, though
+little, as each distinct count is handled once."""
 _CUT_OFF_SHARE = 0.001
 """Share of dark pixels that read zero from which the fit accounts for the cut-off. Below it the
 variance is too small by less than a percent, and plain differences of frames are more robust."""
