@@ -26,7 +26,7 @@ def level_of(background):
 
 def test_a_gradient_and_noise_are_measured_to_the_edge(noise):
     level, spread = level_of(measure_background(plane() + noise, 64))
-    # A box of 50×53 pixels tells its mean to σ/51; beyond the outer centres errors double.
+    # The mean of a box of 50×53 pixels has an error of σ/51; beyond the outer centres it doubles.
     np.testing.assert_allclose(level, plane(), atol=8 * NOISE / 51)
     np.testing.assert_allclose(spread, NOISE, rtol=0.06)
 

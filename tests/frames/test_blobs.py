@@ -43,7 +43,7 @@ def test_more_false_blobs_than_pixels_allow_raise():
 
 
 def test_more_false_blobs_than_a_wide_psf_allows_raise():
-    """64×64 pixels hold 36 independent areas of such a PSF."""
+    """64×64 pixels hold 36 independent areas of this PSF."""
     with pytest.raises(DistaxError, match=r"at most 5\.[0-9]+ in 4096 pixels with this PSF"):
         detection_threshold(10.0, 4096, 3.0)
     assert detection_threshold(5.0, 4096, 3.0) == pytest.approx(1.65, abs=0.1)

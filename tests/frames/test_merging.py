@@ -23,7 +23,7 @@ def test_the_better_scored_of_two_duplicates_stays():
     targets = targets_at(
         [[5, 5], [5, 5.2], [5.1, 5.1], [9, 9], [9, 9.1]], [0.5, 0.9, 0.7, 0.3, 0.2]
     )
-    # The last two belong to one blob: what a fit holds apart is not merged.
+    # The last two belong to one blob; a fit has separated them, so they are not merged.
     blob = np.array([0, 1, 2, 3, 3])
     assert duplicates(targets, blob, 0.3).tolist() == [True, False, True, False, False]
     assert not duplicates(targets, blob, 0.05).any()
