@@ -5,7 +5,7 @@ import pytest
 
 from distax import Sensor
 from distax.calibration import Calibration, Quantity
-from distax.calibration.quality import Departure
+from distax.calibration.result import Departure
 from distax.cli.main import main
 from distax.imaging.psf import MeasuredPsf
 from distax.io.sensor_file import read_sensor

@@ -8,9 +8,9 @@ import pytest
 
 from distax import DistaxError, DistaxWarning, Sensor, Unmixer, expose, make_targets, render
 from distax.calibration import calibrate
-from distax.calibration.measure import _known, _warn
-from distax.calibration.noise import Line
-from distax.calibration.quality import Departure
+from distax.calibration.noise import NoiseModel
+from distax.calibration.pipeline import _check_frames, _warn
+from distax.calibration.result import Departure
 from distax.imaging.psf import MeasuredPsf
 from distax.imaging.scenes import ScenePrior, simulate
 from distax.metrics import assign
@@ -19,8 +19,8 @@ SENSOR = Sensor(sigma=0.55, read_noise=1.0, gain=4.0, background=12.0, saturatio
 COUNT = 60
 
 
-def off(quantity, truth):
-    """The error in stated standard deviations."""
+def pull(quantity, truth):
+    """Returns the absolute error in stated standard deviations."""
     return abs(quantity.value - truth) / quantity.std
 
 
@@ -31,7 +31,7 @@ def images(singles):
 
 @pytest.fixture(scope="module")
 def frames():
-    """Dark frames, and two flat fields."""
+    """Dark frames, and flat fields at two levels."""
     flats = [jnp.full((8, 20, 20), level) for level in (40.0, 150.0)]
     return (
         np.asarray(expose(jax.random.key(1), jnp.zeros((8, 20, 20)), Sensor(read_noise=1.0))),
@@ -44,12 +44,12 @@ def measured(images, frames):
     return calibrate(images, frames[0], frames[1])
 
 
-def test_every_property_is_found_within_its_error(measured):
+def test_every_property_is_measured_within_its_error(measured):
     quantities = measured.quantities
-    assert off(quantities["sigma"], 0.55) < 3
-    assert off(quantities["background"], 12.0) < 4
-    assert off(quantities["read_noise"], 1.0) < 4
-    assert off(quantities["gain"], 4.0) < 4
+    assert pull(quantities["sigma"], 0.55) < 3
+    assert pull(quantities["background"], 12.0) < 4
+    assert pull(quantities["read_noise"], 1.0) < 4
+    assert pull(quantities["gain"], 4.0) < 4
     assert measured.sensor == replace(
         SENSOR,
         **{k: quantities[k].value for k in ("sigma", "background", "read_noise")},
@@ -61,17 +61,17 @@ def test_every_property_is_found_within_its_error(measured):
     assert not measured.elongated
 
 
-def test_what_tells_each_value_is_said(measured, images):
+def test_each_value_names_its_source(measured, images):
     assert measured.quantities["read_noise"].source.startswith("dark frames")
     assert measured.quantities["gain"].source == "photon transfer"
     alone = calibrate(images).quantities
     assert {alone[k].source for k in ("read_noise", "gain")} == {"residuals of the fit"}
-    assert off(alone["sigma"], 0.55) < 3
-    assert off(alone["gain"], 4.0) < 4
+    assert pull(alone["sigma"], 0.55) < 3
+    assert pull(alone["gain"], 4.0) < 4
 
 
-def test_two_close_sources_are_left_out_and_counted(measured, images, frames):
-    """Ten more crops hold two sources each, which by themselves would widen the PSF."""
+def test_two_close_sources_are_rejected_and_counted(measured, images, frames):
+    """Ten windows hold two sources each, which would widen the PSF."""
     host = jnp.full((10, 1, 2), 5.0)
     step = 0.5 * jnp.array([[jnp.cos(a), jnp.sin(a)] for a in jnp.linspace(0, 3, 10)])[:, None]
     pairs = make_targets(
@@ -80,7 +80,7 @@ def test_two_close_sources_are_left_out_and_counted(measured, images, frames):
     close = np.asarray(expose(jax.random.key(5), render(pairs, SENSOR), SENSOR))
     mixed = calibrate(np.concatenate([images[:-10], close]), *frames)
     assert mixed.rejected >= 9
-    assert off(mixed.quantities["sigma"], 0.55) < 3.5
+    assert pull(mixed.quantities["sigma"], 0.55) < 3.5
 
 
 def test_clipped_sources_give_the_same_width(singles, frames):
@@ -89,23 +89,23 @@ def test_clipped_sources_give_the_same_width(singles, frames):
     result = calibrate(taken, frames[0])
     assert result.sensor.saturation == 80.0
     assert result.quantities["saturation"].source == "clipped pixels"
-    assert off(result.quantities["sigma"], 0.55) < 3
+    assert pull(result.quantities["sigma"], 0.55) < 3
 
 
-def test_a_psf_that_is_no_gaussian_is_told(singles, frames):
-    """A third of the light in wings of twice the width."""
+def test_a_psf_that_is_not_gaussian_warns(singles, frames):
+    """A third of the light is in wings of twice the width."""
     _, targets = singles(jax.random.key(7), COUNT, SENSOR)
     light = sum(
         share * render(targets, replace(SENSOR, sigma=sigma))
         for share, sigma in ((0.67, 0.5), (0.33, 1.0))
     )
-    with pytest.warns(DistaxWarning, match="the Gaussian PSF does not hold: .* of its flux"):
+    with pytest.warns(DistaxWarning, match="the PSF is not Gaussian: .* of its flux"):
         result = calibrate(np.asarray(expose(jax.random.key(8), light, SENSOR)), *frames)
     assert not result.gaussian
     assert result.used > COUNT / 2
 
 
-def test_an_elongated_psf_is_told_and_measured_on_request(singles, frames):
+def test_an_elongated_psf_warns_and_is_measured_on_request(singles, frames):
     sensor = replace(SENSOR, sigma=(0.5, 0.6))
     taken = np.asarray(singles(jax.random.key(9), COUNT, sensor)[0])
     with pytest.warns(DistaxWarning, match=r"the PSF is elongated: 0\.[45].* over rows"):
@@ -118,7 +118,7 @@ def test_an_elongated_psf_is_told_and_measured_on_request(singles, frames):
     assert result.sensor.sigma == quantity.value
 
 
-def test_sources_of_a_whole_frame_are_found_and_those_with_neighbours_left_alone(frames):
+def test_sources_of_a_whole_frame_are_found_and_crowded_ones_left_out(frames):
     rows, columns = jnp.meshgrid(jnp.arange(10.0, 190, 20), jnp.arange(10.0, 190, 20))
     place = jnp.stack([rows.ravel(), columns.ravel()], axis=-1)
     place += jax.random.uniform(jax.random.key(1), place.shape, minval=-0.5, maxval=0.5)
@@ -127,7 +127,7 @@ def test_sources_of_a_whole_frame_are_found_and_those_with_neighbours_left_alone
     light = render(make_targets(place, jnp.full(len(place), 200.0)), sensor)
     result = calibrate(np.asarray(expose(jax.random.key(2), light[None], sensor)), *frames)
     assert (result.used + result.rejected, result.crowded) == (COUNT - 4, 8)
-    assert off(result.quantities["sigma"], 0.55) < 3
+    assert pull(result.quantities["sigma"], 0.55) < 3
     assert result.sensor.shape == (11, 11)
     assert result.quantities["height"].source.startswith("assumed")
 
@@ -144,14 +144,14 @@ def test_a_calibrated_sensor_unmixes_as_well_as_the_true_one(measured):
     assert errors[1] == pytest.approx(errors[0], rel=0.1)
 
 
-def test_too_few_sources_are_refused(images):
+def test_too_few_sources_raise(images):
     with pytest.raises(DistaxError, match=r"4 isolated sources .* are too few to calibrate from"):
         calibrate(images[:4])
     with pytest.raises(DistaxError, match="no isolated source stands out of the noise"):
         calibrate(np.zeros((3, 11, 11), np.float32))
 
 
-def test_what_holds_no_images_is_refused(images):
+def test_arrays_without_images_raise(images):
     unknown = np.full((6, 11, 11), np.nan, np.float32)
     for wrong, message in (
         ({"images": unknown}, "no pixel of images is known"),
@@ -163,20 +163,22 @@ def test_what_holds_no_images_is_refused(images):
             calibrate(**wrong)
 
 
-def test_images_without_a_known_pixel_do_not_matter(images):
-    """Nor does whether a pixel that is not known is NaN or infinite, nor how counts are stored."""
+def test_images_without_a_known_pixel_are_left_out(images):
+    """Infinite pixels become NaN, and whole numbers float32."""
     unknown = np.full((1, 11, 11), np.inf, np.float32)
-    known = _known("images", np.concatenate([images[:6], unknown]))
+    known = _check_frames("images", np.concatenate([images[:6], unknown]))
     np.testing.assert_array_equal(known, images[:6])
-    assert np.isnan(_known("images", np.float32([[[np.inf, 1.0]]]))).tolist() == [[[True, False]]]
-    stored = _known("images", images[:6].astype(np.uint16))
+    assert np.isnan(_check_frames("images", np.float32([[[np.inf, 1.0]]]))).tolist() == [
+        [[True, False]]
+    ]
+    stored = _check_frames("images", images[:6].astype(np.uint16))
     np.testing.assert_array_equal(stored, images[:6])
     assert stored.dtype == np.float32
 
 
 @pytest.mark.parametrize("psf", [None, MeasuredPsf.from_samples(np.outer(*2 * [np.hanning(9)]), 2)])
-def test_warnings_are_those_that_matter_for_the_psf(measured, psf):
-    """A measured PSF need not be a round Gaussian; an electronic offset always matters."""
+def test_warnings_depend_on_the_psf(measured, psf):
+    """A measured PSF need not be a round Gaussian; an electronic offset always warns."""
     odd = replace(
         measured,
         sensor=replace(measured.sensor, measured_psf=psf),
@@ -185,7 +187,7 @@ def test_warnings_are_those_that_matter_for_the_psf(measured, psf):
     )
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        _warn(odd, elongated=False, noise=Line(-1.0, 0.01))
+        _warn(odd, elongated=False, noise=NoiseModel(-1.0, 0.01))
     starts = [str(warning.message)[:12] for warning in caught]
-    gaussian = ["the Gaussian", "the PSF is e"] if psf is None else []
+    gaussian = ["the PSF is n", "the PSF is e"] if psf is None else []
     assert starts == [*gaussian, "the counts h"]

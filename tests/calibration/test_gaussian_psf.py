@@ -1,4 +1,4 @@
-"""The joint fit alone: its errors against those it states and against the Cramér–Rao bound."""
+"""Errors of the joint fit, against its stated errors and against the Cramér–Rao bound."""
 
 from dataclasses import replace
 
@@ -8,13 +8,19 @@ import numpy as np
 import pytest
 
 from distax import Sensor, make_targets, render
-from distax.calibration.psf import OWN, eliminate, fit_psf, image_and_slopes
+from distax.calibration.gaussian_psf import (
+    SOURCE,
+    WIDTHS,
+    eliminate_sources,
+    fit_psf,
+    image_and_jacobian,
+)
 from distax.fitting.patch import cut, window_width
 from distax.imaging.psf import pixel_response
 from distax.imaging.scenes import ScenePrior
 
 TRIALS, SOURCES, WIDTH = 60, 10, 11
-LAW = ScenePrior(cluster=3.0, max_targets=1)
+PRIOR = ScenePrior(cluster=3.0, max_targets=1)
 UNCLIPPED = [
     Sensor(sigma=0.4, background=10.0, read_noise=1.0),
     Sensor(sigma=0.8, background=15.0, read_noise=3.0, gain=4.0),
@@ -27,26 +33,26 @@ SENSORS = [
 ]
 
 
-def noise_of(expected, sensor):
-    """The variance of pixels that expect so many counts, rounding left out."""
+def noise_variance(expected, sensor):
+    """Returns the variance of pixels that expect these counts, without rounding."""
     gain = sensor.gain
     return sensor.read_noise**2 + (0 * expected if gain is None else expected / gain)
 
 
 @jax.jit
-def fit_trials(starts, patches, dimmest, used, round_psf):
+def fit_trials(starts, patches, min_background, used, round_psf):
     def one(start, patch):
-        return fit_psf(start, patch, dimmest, used, WIDTH, True, round_psf)
+        return fit_psf(start, patch, min_background, used, WIDTH, True, round_psf)
 
     return jax.vmap(one)(starts, patches)
 
 
 def patches_of(images, targets, sensor):
-    """Windows of the trials, with the noise of the true images as a calibration converges to."""
-    assert window_width(replace(sensor, sigma=0.8), LAW) == WIDTH
+    """Cuts the windows of the trials, with the noise of the true images."""
+    assert window_width(replace(sensor, sigma=0.8), PRIOR) == WIDTH
     wide = replace(sensor, sigma=0.8)
-    patch = cut(images, wide, LAW)
-    variance = noise_of(render(targets, sensor) + sensor.background, sensor)
+    patch = cut(images, wide, PRIOR)
+    variance = noise_variance(render(targets, sensor) + sensor.background, sensor)
     return replace(patch, variance=_same_windows(variance, patch))
 
 
@@ -59,25 +65,25 @@ def _same_windows(values, patch):
 
 @pytest.fixture(scope="module")
 def trials(request, singles):
-    """Sixty joint fits of twenty sources: the sensor, fits, their targets and patches."""
+    """Sixty joint fits of ten sources each: the sensor, the fits and their targets."""
     sensor = request.param
     images, targets = singles(jax.random.key(1), TRIALS * SOURCES, sensor)
     patch = patches_of(images, targets, sensor)
     flux = jnp.sum(patch.counts, axis=0)
-    none = jnp.zeros_like(flux)
-    start = jnp.stack([none, none, flux, none, none + 0.6, none + 0.6])
+    zero = jnp.zeros_like(flux)
+    start = jnp.stack([zero, zero, flux, zero, zero + 0.6, zero + 0.6])
     start, patches = jax.tree.map(
         lambda leaf: jnp.moveaxis(leaf.reshape(*leaf.shape[:-1], TRIALS, SOURCES), -2, 0),
         (start, patch),
     )
-    dimmest, used = jnp.full(SOURCES, -50.0), jnp.ones(SOURCES, bool)
+    min_background, used = jnp.full(SOURCES, -50.0), jnp.ones(SOURCES, bool)
     round_psf = jnp.array(not isinstance(sensor.sigma, tuple))
-    return sensor, fit_trials(start, patches, dimmest, used, round_psf), targets
+    return sensor, fit_trials(start, patches, min_background, used, round_psf), targets
 
 
-def stated(fits, sensor):
-    """Covariance of the common widths of each trial."""
-    left = jax.vmap(lambda fit: eliminate(fit.matrix, fit.vector)[0])(fits)
+def stated_covariance(fits, sensor):
+    """Returns the covariance of the common widths of each trial."""
+    left = jax.vmap(lambda fit: eliminate_sources(fit.matrix, fit.vector)[0])(fits)
     information = np.asarray(left, float).sum(axis=-1)
     if not isinstance(sensor.sigma, tuple):
         information = information.sum(axis=(1, 2), keepdims=True)
@@ -85,10 +91,10 @@ def stated(fits, sensor):
 
 
 @pytest.mark.parametrize("trials", SENSORS, indirect=True)
-def test_errors_are_as_large_as_stated(trials):
+def test_errors_match_the_stated_standard_deviations(trials):
     sensor, fits, _ = trials
-    widths = np.asarray(fits.parameters[:, OWN:, 0], float)
-    spread = np.sqrt(np.diagonal(stated(fits, sensor), axis1=1, axis2=2))
+    widths = np.asarray(fits.parameters[:, WIDTHS, 0], float)
+    spread = np.sqrt(np.diagonal(stated_covariance(fits, sensor), axis1=1, axis2=2))
     pulls = (widths - np.array(sensor.sigmas))[:, : spread.shape[1]] / spread
     assert np.mean(np.abs(pulls) < 3) > 0.96
     # Each source's own parameters leave a bias of order 1/SNR², which more sources do not remove.
@@ -97,12 +103,13 @@ def test_errors_are_as_large_as_stated(trials):
 
 
 @pytest.mark.parametrize("trials", UNCLIPPED, indirect=True)
-def test_stated_errors_are_the_cramer_rao_bound(trials):
-    """The information of all parameters at the truth, as in `metrics.bound`, by automatic
-    differentiation."""
+def test_stated_errors_match_the_cramer_rao_bound(trials):
+    """The bound comes from the information of all parameters at the truth, by automatic
+    differentiation, as in `metrics.bound`.
+    """
     sensor, fits, targets = trials
     bound = np.sqrt(np.diagonal(bounds(targets, sensor), axis1=1, axis2=2))
-    spread = np.sqrt(np.diagonal(stated(fits, sensor), axis1=1, axis2=2))
+    spread = np.sqrt(np.diagonal(stated_covariance(fits, sensor), axis1=1, axis2=2))
     assert np.median(spread / bound, axis=0) == pytest.approx(1.0, abs=0.12)
 
 
@@ -118,7 +125,7 @@ def bounds(targets, sensor):
     def information(place, flux):
         truth = jnp.array([*place[0], flux[0], sensor.background, *sensor.sigmas])
         image, slopes = expected(truth), jax.jacfwd(expected)(truth)
-        variance = noise_of(image, sensor) + 1 / 12
+        variance = noise_variance(image, sensor) + 1 / 12
         return jnp.einsum("ijp,ijq,ij->pq", slopes, slopes, 1 / variance)
 
     with jax.enable_x64(True):
@@ -128,39 +135,40 @@ def bounds(targets, sensor):
         tie = np.eye(6)[:, :5]
         tie[5, 4] = 1
         each = tie.T @ each @ tie
-    own, across, widths = each[:, :OWN, :OWN], each[:, :OWN, OWN:], each[:, OWN:, OWN:]
+    own, across = each[:, SOURCE, SOURCE], each[:, SOURCE, WIDTHS]
+    widths = each[:, WIDTHS, WIDTHS]
     left = widths - across.swapaxes(1, 2) @ np.linalg.solve(own, across)
     return np.linalg.inv(left.reshape(TRIALS, SOURCES, *left.shape[1:]).sum(axis=1))
 
 
-def test_the_slopes_are_the_derivatives_of_the_imaging_model():
+def test_the_jacobian_is_the_derivative_of_the_imaging_model():
     parameters = jnp.array([[0.3, -0.2, 180.0, 7.0, 0.5, 0.7]]).T
-    image, slopes = image_and_slopes(parameters, 7)
+    image, jacobian = image_and_jacobian(parameters, 7)
     window = Sensor(height=7, width=7, sigma=(0.5, 0.7))
     truth = render(make_targets(jnp.array([[3.3, 2.8]]), jnp.array([180.0])), window) + 7.0
     np.testing.assert_allclose(image[:, 0], truth.ravel(), atol=1e-4)
     step = 1e-2
-    for k, slope in enumerate(np.asarray(slopes[:, :, 0])):
+    for k, slope in enumerate(np.asarray(jacobian[:, :, 0])):
         ahead, behind = (
-            image_and_slopes(parameters.at[k].add(way * step), 7)[0][:, 0] for way in (1, -1)
+            image_and_jacobian(parameters.at[k].add(way * step), 7)[0][:, 0] for way in (1, -1)
         )
         np.testing.assert_allclose(slope, (ahead - behind) / (2 * step), atol=0.2, rtol=0.01)
 
 
-def test_a_shared_width_is_taken_from_the_sources_in_use(singles):
-    """The others, here twice as wide, only follow it."""
+def test_a_shared_width_is_fitted_to_the_sources_in_use(singles):
+    """The other sources, here twice as wide, only follow the shared width."""
     narrow, wide = (Sensor(sigma=s, read_noise=1.0, background=10.0) for s in (0.5, 1.0))
     pairs = [singles(jax.random.key(2), SOURCES, sensor) for sensor in (narrow, wide)]
     images = jnp.concatenate([images for images, _ in pairs])
     targets = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *(t for _, t in pairs))
     patch = patches_of(images, targets, narrow)
     flux = jnp.sum(patch.counts, axis=0)
-    none = jnp.zeros_like(flux)
-    start = jnp.stack([none, none, flux, none, none + 0.6, none + 0.6])
+    zero = jnp.zeros_like(flux)
+    start = jnp.stack([zero, zero, flux, zero, zero + 0.6, zero + 0.6])
     used = jnp.arange(2 * SOURCES) < SOURCES
-    dimmest = jnp.full(2 * SOURCES, -50.0)
-    together = fit_psf(start, patch, dimmest, used, WIDTH, True, True).parameters[OWN]
+    min_background = jnp.full(2 * SOURCES, -50.0)
+    together = fit_psf(start, patch, min_background, used, WIDTH, True, True).parameters[4]
     assert np.ptp(together) == 0
     assert float(together[0]) == pytest.approx(0.5, abs=0.01)
-    alone = fit_psf(start, patch, dimmest, used, WIDTH, False, True).parameters[OWN]
+    alone = fit_psf(start, patch, min_background, used, WIDTH, False, True).parameters[4]
     np.testing.assert_allclose(np.median(alone.reshape(2, -1), axis=1), [0.5, 1.0], rtol=0.03)
