@@ -19,10 +19,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from distax.fitting.algebra import cholesky, solve, solve_lower
-from distax.fitting.damping import FIRST_DAMPING, damped, next_damping
-from distax.fitting.likelihood import censored, image_of
+from distax.fitting.likelihood import censored
 from distax.fitting.patch import Patch
+from distax.imaging.forward import image_of, window_axes
+from distax.imaging.least_squares import FIRST_DAMPING, damped, next_damping, normal_equations
+from distax.runtime.algebra import cholesky, solve, solve_lower
 from distax.runtime.pytree import pytree
 
 SOURCE, WIDTHS = slice(0, 4), slice(4, 6)
@@ -135,13 +136,14 @@ def evaluate_fit(
       patch: the pixels.
     """
     residual, weight, deviance = censored(image, patch)
+    matrix, vector, _ = normal_equations(jacobian, residual, weight)
     return PsfFit(
         parameters=parameters,
         image=image,
         residual=residual,
         weight=weight,
-        matrix=jnp.einsum("ipl,jpl->ijl", weight * jacobian, jacobian, precision="highest"),
-        vector=jnp.sum(weight * jacobian * residual, axis=1),
+        matrix=matrix,
+        vector=vector,
         deviance=jnp.sum(deviance, axis=0),
     )
 
@@ -153,7 +155,10 @@ def image_and_jacobian(
 
     def image(parameters: Array) -> Array:
         row_sigma, column_sigma = parameters[WIDTHS]
-        return image_of(parameters[None, :3], width, (row_sigma, column_sigma)) + parameters[3]
+        return (
+            image_of(parameters[None, :3], window_axes(width), (row_sigma, column_sigma))
+            + parameters[3]
+        )
 
     def derivative(direction: Array) -> Array:
         return jax.jvp(image, (parameters,), (direction,))[1]

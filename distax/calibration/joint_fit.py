@@ -26,14 +26,15 @@ from distax.calibration.gaussian_psf import (
 from distax.calibration.noise import NoiseModel, fit_noise_model
 from distax.calibration.result import Departure
 from distax.calibration.sources import MIN_SOURCES
-from distax.fitting.patch import Patch, cut, window_width
-from distax.imaging.scenes import ScenePrior
+from distax.fitting.patch import Patch, cut_patches, window_width
 from distax.imaging.sensor import Sensor
 from distax.runtime.errors import DistaxError
 
-SOURCE_WINDOW = ScenePrior(cluster=3.0, max_targets=1)
-"""Prior that sets the size of windows: a source, and enough background around it. A larger window
-constrains the background better, but admits more neighbours."""
+SOURCE_WINDOW = 3.0
+"""Side in pixels of the square that sets the size of windows: a source and background around it. A
+larger window constrains the background better, but admits more neighbours."""
+SOURCE_REACH = 4.0
+"""Standard deviations of the PSF that windows hold around that square: all but 3e-5 of the flux."""
 _ROUNDS = 6
 """Rounds of fit, noise model and rejection. More of them cost time; fewer leave noise and rejected
 sources that do not yet agree with each other."""
@@ -74,8 +75,8 @@ class Residuals:
         self.dof = np.asarray(residual_dof(fit, width), float)
         noise = np.sqrt(np.asarray(patch.variance + patch.rounding, float))
         self.unclipped = np.isfinite(patch.lower) & np.isfinite(patch.upper)
-        self.unclipped &= self.level + _CLIP_MARGIN * noise < sensor.white
-        if sensor.bit_depth is not None:
+        self.unclipped &= self.level + _CLIP_MARGIN * noise < sensor.clip_level
+        if sensor.digital:
             self.unclipped &= self.level - _CLIP_MARGIN * noise > 0
 
     def chi_square(self) -> tuple[Float[np.ndarray, " lanes"], Float[np.ndarray, " lanes"]]:
@@ -214,8 +215,8 @@ def fit_each_source(
     Returns:
       The fit, the windows that were fitted, and their width in pixels.
     """
-    width = window_width(sensor, SOURCE_WINDOW)
-    patch = cut(crops, sensor, SOURCE_WINDOW)
+    width = window_width(sensor, SOURCE_WINDOW, SOURCE_REACH)
+    patch = cut_patches(crops, sensor, width)
     # Here the noise is taken from the counts, as nothing else is known yet; see `assign_noise`.
     patch = assign_noise(patch, noise, np.asarray(patch.counts) + sensor.background)
     flux = jnp.maximum(jnp.sum(patch.counts, axis=0), 1.0)

@@ -23,6 +23,7 @@ from jaxtyping import Bool, Float
 from distax.calibration.fourier_basis import FourierBasis, PsfPrior
 from distax.calibration.gaussian_psf import SOURCE, evaluate_fit, image_and_jacobian
 from distax.calibration.joint_fit import (
+    SOURCE_REACH,
     SOURCE_WINDOW,
     JointFit,
     Residuals,
@@ -31,14 +32,14 @@ from distax.calibration.joint_fit import (
     fit_residual_noise_robustly,
 )
 from distax.calibration.noise import NoiseModel
-from distax.fitting.likelihood import censored, image_of
-from distax.fitting.patch import Patch, cut, window_width
+from distax.fitting.likelihood import censored
+from distax.fitting.patch import Patch, cut_patches, window_width
+from distax.imaging.forward import image_of, window_axes
 from distax.imaging.psf import MeasuredPsf, Psf
-from distax.imaging.scenes import ScenePrior
 
-WING_WINDOW = ScenePrior(cluster=6.0, max_targets=1)
-"""Prior that sets the size of windows which hold the wings of the PSF. Larger windows show more of
-the wings, but need more amplitudes and admit more neighbours."""
+WING_WINDOW = 6.0
+"""Side in pixels of the square that sets the size of windows with the wings of the PSF. Larger
+windows show more of the wings, but need more amplitudes and admit more neighbours."""
 _MODEL_ERRORS = (0.05, 0.01, 0.0, 0.0)
 """Relative error of the expected light in each round, added to the noise. While the PSF is rough,
 it keeps the brightest pixels from dominating, and good sources from being rejected. In the last
@@ -138,7 +139,7 @@ def measure_psf(
       DistaxError: too few sources share one PSF.
     """
     row_sigma, column_sigma = joint.sigmas.tolist()
-    width = window_width(joint.sensor, WING_WINDOW)
+    width = window_width(joint.sensor, WING_WINDOW, SOURCE_REACH)
     basis = FourierBasis.for_window(width, min(row_sigma, column_sigma))
     prior = basis.prior(row_sigma, column_sigma)
     amplitudes = prior.mean
@@ -226,20 +227,20 @@ def cut_source_windows(
 def _cut_windows(
     joint: JointFit,
     crops: Float[np.ndarray, "N side side"],
-    prior: ScenePrior,
+    cluster: float,
     parameters: Float[np.ndarray, "4 N"],
     psf: Psf,
     model_error: float,
 ) -> tuple[Patch, int, Float[np.ndarray, "pixels N"]]:
-    """Cuts windows whose size follows from a prior, with noise from the expected counts.
+    """Cuts windows around a square of `cluster` pixels a side, with noise from the expected counts.
 
     Returns:
       The windows, their width in pixels, and the expected counts above the sensor's background.
     """
-    width = window_width(joint.sensor, prior)
+    width = window_width(joint.sensor, cluster, SOURCE_REACH)
     scene = jnp.asarray(parameters[None, :3], jnp.float32)
-    light = np.asarray(image_of(scene, width, psf), float)
-    patch = cut(crops, joint.sensor, prior)
+    light = np.asarray(image_of(scene, window_axes(width), psf), float)
+    patch = cut_patches(crops, joint.sensor, width)
     patch = assign_noise(patch, joint.noise, light + parameters[3] + joint.sensor.background)
     model_variance = jnp.asarray((model_error * light) ** 2, jnp.float32)
     return replace(patch, variance=patch.variance + model_variance), width, light + parameters[3]
@@ -261,7 +262,11 @@ def images_of_unit_flux(
 def gauss_newton_step(
     sources: SourceWindows, amplitudes: Float[np.ndarray, "B B"], basis: FourierBasis
 ) -> Float[np.ndarray, "4 lanes"]:
-    """Returns a Gauss–Newton step of every source's parameters, given the PSF."""
+    """Returns a Gauss–Newton step of every source's parameters, given the PSF.
+
+    In float64 and in the basis itself: `imaging.forward` takes a PSF as few products of profiles,
+    which this one is only when it has been measured.
+    """
     offsets = sources.offsets()
     rows, columns = basis.values(offsets)
     row_derivatives, column_derivatives = basis.derivatives(offsets)

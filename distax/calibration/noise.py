@@ -13,8 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
-from distax.fitting.patch import ROUNDING_VARIANCE
-from distax.imaging.sensor import HALF_STEP, Sensor
+from distax.imaging.sensor import HALF_STEP, ROUNDING_VARIANCE, Sensor
 from distax.runtime.errors import DistaxError
 
 _BIT_DEPTHS = (8, 10, 12, 14, 16)
@@ -75,7 +74,7 @@ class Limits:
     @property
     def clip_level(self) -> float:
         """Counts from which a pixel is clipped by saturation or by the digitiser."""
-        return Sensor(bit_depth=self.bit_depth, saturation=self.saturation).white
+        return Sensor(bit_depth=self.bit_depth, saturation=self.saturation).clip_level
 
 
 def find_limits(images: Float[np.ndarray, "N height width"]) -> Limits:

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Float
 
 from distax.calibration.joint_fit import (
+    SOURCE_REACH,
     SOURCE_WINDOW,
     JointFit,
     fit_each_source,
@@ -32,8 +33,8 @@ from distax.calibration.noise import (
 )
 from distax.calibration.result import SIGNIFICANT_SIGMAS, Calibration, Quantity
 from distax.calibration.sources import MIN_SOURCES, IsolatedSources, find_isolated_sources
-from distax.fitting.patch import ROUNDING_VARIANCE, window_width
-from distax.imaging.sensor import Sensor
+from distax.fitting.patch import window_width
+from distax.imaging.sensor import ROUNDING_VARIANCE, Sensor
 from distax.runtime.errors import DistaxError, DistaxWarning
 
 _FIRST_SIGMA = 0.7
@@ -175,7 +176,7 @@ def _cut_sources(
     images: Float[np.ndarray, "N height width"], sensor: Sensor, background_noise: float
 ) -> IsolatedSources:
     """Finds isolated sources in windows a little larger than those of the fit."""
-    side = window_width(sensor, SOURCE_WINDOW) + _WINDOW_MARGIN
+    side = window_width(sensor, SOURCE_WINDOW, SOURCE_REACH) + _WINDOW_MARGIN
     sources = find_isolated_sources(images, background_noise, isolation=side // 2 + 1, side=side)
     if len(sources.crops) < MIN_SOURCES:
         raise DistaxError(

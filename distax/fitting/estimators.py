@@ -6,7 +6,7 @@ them, and one of your own. An estimator is immutable and holds its settings alon
 
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -29,6 +29,7 @@ _BATCHES_AT_ONCE = 8
 """Batches that fast estimators are given at a time: enough to hide what each call costs."""
 
 
+@runtime_checkable
 class Estimator(Protocol):
     """Finds the targets in images.
 

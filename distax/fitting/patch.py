@@ -13,7 +13,7 @@ from distax.imaging.sensor import Sensor
 from distax.imaging.windows import blob_pixel, window
 from distax.runtime.pytree import pytree
 
-_REACH = 3.6
+REACH = 3.6
 """Standard deviations of the PSF that a window holds around the farthest target: all but 3e-4 of
 its flux. A wider window costs time in every fit. A narrower one loses pixels that constrain it."""
 _DIMMEST = 1.0
@@ -61,7 +61,7 @@ def lanes_last(rows: Patch) -> Patch:
     return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, -1), rows)
 
 
-def window_width(sensor: Sensor, cluster: float) -> int:
+def window_width(sensor: Sensor, cluster: float, reach: float = REACH) -> int:
     """Returns the odd width in pixels of a window around the host pixel.
 
     It holds nearly all flux of targets in the cluster's square, under the sensor's Gaussian. A
@@ -71,9 +71,10 @@ def window_width(sensor: Sensor, cluster: float) -> int:
     Args:
       sensor: the camera.
       cluster: side in pixels of the square that holds the targets.
+      reach: standard deviations of the PSF that the window holds around the farthest target.
     """
     widest = max(float(sigma) for sigma in sensor.sigmas)
-    return 2 * math.ceil(cluster / 2 + _REACH * widest - 0.5) + 1
+    return 2 * math.ceil(cluster / 2 + reach * widest - 0.5) + 1
 
 
 @partial(jax.jit, static_argnames="width")

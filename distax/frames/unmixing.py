@@ -185,7 +185,7 @@ class FrameUnmixer:
         """The windows around the blobs of each band."""
         window, prior = self.window, self.prior.placement(self.window)
         reach = max(1, round(prior.cluster))
-        margin = len(psf_line(max(window.sigmas))) // 2 + max(reach, window.height // 2)
+        margin = len(psf_line(max(map(float, window.sigmas)))) // 2 + max(reach, window.height // 2)
         rows = self.rows_at_once or max(1, _PIXELS_AT_ONCE // background.shape[1])
         for band in bands(background.shape, rows, margin):
             values = read_rows(pixels, band)

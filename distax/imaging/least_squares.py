@@ -17,6 +17,10 @@ _LEAST_DAMPING = 1e-7
 _EASE, _TIGHTEN = 0.2, 5.0
 """Factors of the damping after a step that lowered the sum of squares, and after any other."""
 
+_UNROLLED = 81
+"""Pixels up to which the normal matrix is a loop that is unrolled. It runs faster than the batched
+product, and takes longer to compile with every pixel."""
+
 
 def normal_equations(
     jacobian: Float[Array, "D pixels lanes"],
@@ -25,11 +29,14 @@ def normal_equations(
 ) -> tuple[Float[Array, "D D lanes"], Float[Array, "D lanes"], Float[Array, " lanes"]]:
     """Computes Gauss–Newton's matrix JᵀWJ and vector JᵀWr, and the sum of squares rᵀWr."""
     weighted = jax.lax.optimization_barrier(jacobian * weight)
-    # A plain loop: the batched product that einsum would call handles one lane after the other.
-    matrix = sum(
-        (weighted[:, None, p] * jacobian[None, :, p] for p in range(len(residual))),
-        start=jnp.zeros((len(jacobian), *weighted.shape[:1], weighted.shape[-1])),
-    )
+    if len(residual) > _UNROLLED:
+        matrix = jnp.einsum("ipl,jpl->ijl", weighted, jacobian, precision="highest")
+    else:
+        # A plain loop: the batched product of einsum handles one lane after the other on a CPU.
+        matrix = sum(
+            (weighted[:, None, p] * jacobian[None, :, p] for p in range(len(residual))),
+            start=jnp.zeros((len(jacobian), *weighted.shape[:1], weighted.shape[-1])),
+        )
     vector = jnp.sum(weighted * residual, axis=1)
     squares = jnp.sum(weight * residual**2, axis=0)
     return jax.lax.optimization_barrier((matrix, vector, squares))

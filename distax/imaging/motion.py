@@ -2,18 +2,21 @@
 
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, PRNGKeyArray
 
-from distax.imaging.scenes import ScenePrior, sample_each, scene_keys
+from distax.imaging.scenes import IMAGE_SHAPE, ScenePrior, check_host, sample_each, scene_keys
 from distax.imaging.sensor import Sensor, expose, render
 from distax.imaging.targets import Targets, make_targets
 from distax.runtime.errors import DistaxError, check_not_negative, check_positive
+from distax.runtime.pytree import known_numbers, traced_numbers
 
 
+@traced_numbers("frames")
 @dataclass(frozen=True)
 class MotionPrior:
     """A prior of the targets' motion in a sequence.
@@ -38,7 +41,7 @@ class MotionPrior:
 
     Raises:
       DistaxError: there are no frames, a limit is negative, targets may start nearer to the edge
-        than the margin, or the motion may exceed the space inside the margin.
+        than the margin.
     """
 
     placement: ScenePrior = field(default_factory=ScenePrior)
@@ -50,23 +53,29 @@ class MotionPrior:
 
     def __post_init__(self) -> None:
         check_positive(frames=self.frames)
-        check_not_negative(speed=self.speed, drift=self.drift)
-        check_not_negative(acceleration=self.acceleration, margin=self.margin)
-        prior = self.placement
-        if self.margin > prior.border + (1 - prior.cluster) / 2:
-            raise DistaxError(
-                f"targets may start nearer than {self.margin} px to the image's edge; lower margin "
-                "or raise the scene prior's border"
-            )
-        room = min(prior.height, prior.width) - 2 * self.margin - prior.cluster
-        if 2 * self.reach > room:
-            raise DistaxError(
-                f"targets may move {self.reach:.2f} px in {self.frames} frames, more than half of "
-                f"the {room:.2f} px they have; lower frames, speed, drift or acceleration"
-            )
+        names = ("speed", "drift", "acceleration", "margin")
+        for name, value in known_numbers(**{name: getattr(self, name) for name in names}):
+            check_not_negative(**{name: value})
+        nearest = self.placement.border + (1 - self.placement.cluster) / 2
+        for _, beyond in known_numbers(beyond=self.margin - nearest):
+            if beyond > 0:
+                raise DistaxError(
+                    f"targets may start nearer than {self.margin} px to the image's edge; lower "
+                    "margin or raise the scene prior's border"
+                )
+
+    def check_room(self, shape: tuple[int, int]) -> None:
+        """Raises DistaxError if a group might have nowhere to go in images of a shape."""
+        room = min(shape) - 2 * self.margin - self.placement.cluster
+        for _, excess in known_numbers(excess=2 * self.reach - room):
+            if excess > 0:
+                raise DistaxError(
+                    f"targets may move {self.reach:.2f} px in {self.frames} frames, more than half "
+                    f"of the {room:.2f} px they have; lower frames, speed, drift or acceleration"
+                )
 
     @property
-    def reach(self) -> float:
+    def reach(self) -> Any:
         """Largest distance of a target from its starting position, in pixels."""
         steps = self.frames - 1
         return (self.speed + self.drift) * steps + self.acceleration * steps**2 / 2
@@ -82,22 +91,39 @@ class MotionPrior:
         return replace(self.placement, cluster=cluster, separation=0.0, border=0)
 
 
-@partial(jax.jit, static_argnums=(1, 2))
-def sample(key: PRNGKeyArray, count: int, prior: MotionPrior = MotionPrior()) -> Targets:
+def sample(
+    key: PRNGKeyArray,
+    count: int,
+    prior: MotionPrior = MotionPrior(),
+    shape: tuple[int, int] = IMAGE_SHAPE,
+) -> Targets:
     """Draws random sequences; each depends on the key and on its index alone.
 
     Args:
       key: random key.
       count: number of sequences.
       prior: prior of the motion.
+      shape: height and width of the frames in pixels. Default: CSIST-100K's.
 
     Returns:
       Targets `[count, prior.frames, prior.placement.max_targets]`; a slot is the same target in
       every frame.
+
+    Raises:
+      DistaxError: the motion may exceed the space inside the margin.
     """
+    check_host(prior.placement, shape)
+    prior.check_room(shape)
+    return _sample(key, count, prior, shape)
+
+
+@partial(jax.jit, static_argnums=(1, 3))
+def _sample(key: PRNGKeyArray, count: int, prior: MotionPrior, shape: tuple[int, int]) -> Targets:
     start_keys, motion_keys = jnp.moveaxis(jax.vmap(jax.random.split)(scene_keys(key, count)), 1, 0)
-    start = sample_each(start_keys, prior.placement)
-    displacement = jax.vmap(partial(_draw_displacements, prior=prior))(motion_keys, start)
+    start = sample_each(start_keys, prior.placement, shape)
+    displacement = jax.vmap(partial(_draw_displacements, prior=prior, shape=shape))(
+        motion_keys, start
+    )
 
     def repeat_frames(leaf: Array | np.ndarray) -> Array:
         return jnp.broadcast_to(leaf[:, None], (count, prior.frames, *leaf.shape[1:]))
@@ -107,7 +133,6 @@ def sample(key: PRNGKeyArray, count: int, prior: MotionPrior = MotionPrior()) ->
     return make_targets(position, repeat_frames(start.intensity), mask)
 
 
-@partial(jax.jit, static_argnums=(1, 2, 3))
 def simulate(
     key: PRNGKeyArray,
     count: int,
@@ -125,19 +150,29 @@ def simulate(
     Returns:
       Raw frames `[count, prior.frames, height, width]` in counts, and their targets as `sample`
       returns them.
+
+    Raises:
+      DistaxError: the motion may exceed the space inside the margin.
     """
     sequence_key, noise_key = jax.random.split(key)
-    targets = sample(sequence_key, count, prior)
-    return expose(noise_key, render(targets, sensor), sensor), targets
+    targets = sample(sequence_key, count, prior, sensor.shape)
+    return _take(noise_key, targets, sensor), targets
+
+
+@jax.jit
+def _take(
+    key: PRNGKeyArray, targets: Targets, sensor: Sensor
+) -> Float[Array, "N T {sensor.height} {sensor.width}"]:
+    return expose(key, render(targets, sensor), sensor)
 
 
 def _draw_displacements(
-    key: Key[Array, ""], start: Targets, prior: MotionPrior
+    key: Key[Array, ""], start: Targets, prior: MotionPrior, shape: tuple[int, int]
 ) -> Float[Array, "T K 2"]:
     """Draws displacements from the first frame by rejection, for the targets of one sequence."""
     time = jnp.arange(prior.frames, dtype=float)[:, None, None]
     low = prior.margin - 0.5
-    high = jnp.array([prior.placement.height, prior.placement.width]) - 0.5 - prior.margin
+    high = jnp.array(shape) - 0.5 - prior.margin
 
     def draw(key: Key[Array, ""]) -> Float[Array, "T K 2"]:
         group, acceleration, *own = _sample_unit_disc(key, 2 + prior.placement.max_targets)

@@ -29,7 +29,7 @@ def traced_numbers(*static: str) -> Callable[[Class], Class]:
         decide the shapes of arrays.
     """
 
-    def register(cls: Class) -> Class:
+    def register(cls: Any) -> Any:
         fields = cls.__dataclass_fields__
         numbers = tuple(name for name in fields if name not in static)
         for name in numbers:
@@ -43,7 +43,7 @@ def traced_numbers(*static: str) -> Callable[[Class], Class]:
             return list(zip(keys, leaves, strict=True)), tuple(getattr(value, n) for n in static)
 
         def unflatten(sizes: tuple[Any, ...], leaves: Any) -> Any:
-            value = object.__new__(cls)
+            value: Any = object.__new__(cls)
             for name, leaf in zip((*numbers, *static), (*leaves, *sizes), strict=True):
                 object.__setattr__(value, name, leaf)
             return value

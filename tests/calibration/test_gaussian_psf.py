@@ -15,12 +15,11 @@ from distax.calibration.gaussian_psf import (
     fit_psf,
     image_and_jacobian,
 )
-from distax.fitting.patch import cut, window_width
+from distax.calibration.joint_fit import SOURCE_REACH, SOURCE_WINDOW
+from distax.fitting.patch import cut_patches, window_width
 from distax.imaging.psf import pixel_response
-from distax.imaging.scenes import ScenePrior
 
 TRIALS, SOURCES, WIDTH = 60, 10, 11
-PRIOR = ScenePrior(cluster=3.0, max_targets=1)
 UNCLIPPED = [
     Sensor(sigma=0.4, background=10.0, read_noise=1.0),
     Sensor(sigma=0.8, background=15.0, read_noise=3.0, gain=4.0),
@@ -49,9 +48,9 @@ def fit_trials(starts, patches, min_background, used, round_psf):
 
 def patches_of(images, targets, sensor):
     """Cuts the windows of the trials, with the noise of the true images."""
-    assert window_width(replace(sensor, sigma=0.8), PRIOR) == WIDTH
+    assert window_width(replace(sensor, sigma=0.8), SOURCE_WINDOW, SOURCE_REACH) == WIDTH
     wide = replace(sensor, sigma=0.8)
-    patch = cut(images, wide, PRIOR)
+    patch = cut_patches(images, wide, WIDTH)
     variance = noise_variance(render(targets, sensor) + sensor.background, sensor)
     return replace(patch, variance=_same_windows(variance, patch))
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from distax import DistaxError, Sensor
-from distax.calibration.joint_fit import SOURCE_WINDOW, assign_noise, fit_joint
+from distax.calibration.joint_fit import assign_noise, fit_joint
 from distax.calibration.noise import NoiseModel
-from distax.fitting.patch import cut
+from distax.fitting.patch import cut_patches
 
 SENSOR = Sensor(sigma=0.6, read_noise=1.0, background=12.0, saturation=None, bit_depth=16)
 NOISE = NoiseModel(1.0 + 1 / 12, 0.01)
@@ -37,7 +37,7 @@ def test_a_width_at_a_bound_of_the_fit_raises(singles):
 
 @pytest.mark.parametrize(("rounding", "expected"), [(1 / 12, 1.0), (0.0, 1.0 + 1 / 12)])
 def test_assigned_noise_excludes_rounding(singles, rounding, expected):
-    patch = cut(images(singles, 0, 1, 0.5), SENSOR, SOURCE_WINDOW)
+    patch = cut_patches(images(singles, 0, 1, 0.5), SENSOR, 7)
     patch = replace(patch, rounding=0 * patch.rounding + rounding)
     variance = assign_noise(patch, NOISE, np.zeros(patch.counts.shape)).variance
     np.testing.assert_allclose(variance, expected, rtol=1e-5)

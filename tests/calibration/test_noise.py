@@ -30,7 +30,7 @@ def read_noise(model):
 def test_photon_transfer_finds_gain_and_read_noise(noise, gain):
     sensor = Sensor(read_noise=noise, gain=gain, bit_depth=12, saturation=None)
     scenes = [frames(level, 6, sensor, level) for level in (30, 80, 200)]
-    model = fit_photon_transfer(scenes, sensor.white, digital=True)
+    model = fit_photon_transfer(scenes, sensor.clip_level, digital=True)
     assert abs(model.slope - 1 / gain) < 3 * model.slope_std
     assert model.slope_std < 0.05 / gain
     assert abs(model.intercept - (noise**2 + 1 / 12)) < 3 * model.intercept_std
@@ -41,7 +41,7 @@ def test_one_scene_of_many_levels_suffices_despite_a_drift():
     scene = jnp.linspace(20, 220, SHAPE[0] * SHAPE[1]).reshape(SHAPE)
     drift = 1 + jnp.linspace(0, 0.1, 20)[:, None, None]
     taken = np.asarray(expose(jax.random.key(1), scene * drift, sensor))
-    model = fit_photon_transfer([taken], sensor.white, digital=True)
+    model = fit_photon_transfer([taken], sensor.clip_level, digital=True)
     assert 1 / model.slope == pytest.approx(3.0, rel=0.05)
 
 
@@ -71,7 +71,7 @@ def test_clipped_pixels_are_left_out():
     sensor = Sensor(read_noise=1.0, gain=1.0)
     scene = jnp.where(jnp.arange(SHAPE[1]) < 5, 400.0, jnp.linspace(20, 120, SHAPE[1]))
     taken = expose(jax.random.key(2), jnp.broadcast_to(scene, (20, *SHAPE)), sensor)
-    model = fit_photon_transfer([np.asarray(taken)], sensor.white, digital=True)
+    model = fit_photon_transfer([np.asarray(taken)], sensor.clip_level, digital=True)
     assert 1 / model.slope == pytest.approx(1.0, rel=0.1)
 
 

@@ -7,7 +7,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distax import DistaxError, Sensor, render
-from distax.imaging.scenes import ScenePrior
 from distax.tracking import MotionPrior, sample, simulate
 
 PRIOR = MotionPrior()
@@ -90,14 +89,13 @@ def test_accelerated_paths_have_the_same_second_difference():
 @given(st.floats(0, 0.3), st.floats(0, 0.1), st.floats(0, 0.02), st.floats(0, 1))
 def test_any_prior_keeps_its_targets_inside(speed, drift, acceleration, margin):
     prior = MotionPrior(
-        placement=ScenePrior(height=13, width=16),
         frames=6,
         speed=speed,
         drift=drift,
         acceleration=acceleration,
         margin=margin,
     )
-    truth = sample(jax.random.key(3), 20, prior)
+    truth = sample(jax.random.key(3), 20, prior, (13, 16))
     position = masked(truth.position, truth.mask)
     assert np.nanmin(position) >= margin - 0.5 - 1e-5
     assert np.all(np.nanmax(position, axis=(0, 1, 2)) <= np.array([12.5, 15.5]) - margin + 1e-5)
@@ -126,4 +124,4 @@ def test_frames_are_the_images_of_the_targets():
 )
 def test_priors_that_cannot_be_drawn_are_refused(fields, message):
     with pytest.raises(DistaxError, match=message):
-        replace(PRIOR, **fields)
+        sample(jax.random.key(0), 1, replace(PRIOR, **fields))

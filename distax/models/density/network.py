@@ -232,7 +232,7 @@ class Density(Model):
             images - self.sensor.background,
             self.window,
             mirror=gaussian,
-            transpose=gaussian and row_sigma == column_sigma,
+            transpose=gaussian and bool(row_sigma == column_sigma),
         )
 
 
