@@ -93,7 +93,7 @@ def _print(result: "Calibration") -> None:
     """A table of what was measured and assumed, and what is to be known of the fit."""
     from rich.table import Table
 
-    from distax.cli.report import wide_console
+    from distax.cli.console import wide_console
 
     table = Table("", "value", "±", "from")
     for name, quantity in result.quantities.items():

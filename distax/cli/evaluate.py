@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from distax.cli.choosing import Method, chosen_unmixer
-from distax.cli.frame_options import FrameOptions
+from distax.cli.options import FrameOptions
 from distax.runtime.errors import DistaxError, check_positive
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Evaluate:
 
     def run(self) -> None:
         """Evaluate, print the tables, write the JSON and draw the figure."""
-        from distax.cli.report import print_by_count, print_evaluation, print_reliability
+        from distax.cli.console import print_by_count, print_evaluation, print_reliability
         from distax.runtime.files import write_text
         from distax.viz.figures import check_figure_path, draw_evaluation
 
@@ -93,7 +93,7 @@ class Evaluate:
     def _run_frames(self, frames: int) -> None:
         import jax
 
-        from distax.cli.report import print_frame_evaluation
+        from distax.cli.console import print_frame_evaluation
         from distax.frames.scoring import assess_frames
         from distax.frames.simulation import simulate_frame
         from distax.runtime.files import write_text

@@ -47,7 +47,7 @@ class Track:
 
     def run(self) -> None:
         """Unmix the frames, track, print the tracks and write what is asked for."""
-        from distax.cli.paths import draw_paths, paths_of, print_table, to_csv, to_json
+        from distax.cli.track_output import draw_paths, paths_of, print_table, to_csv, to_json
         from distax.io.images import read_images
         from distax.runtime.files import write_text
         from distax.tracking import Tracker, track, unmix_sequences

@@ -63,7 +63,7 @@ class Train:
     def _train(self) -> None:
         import jax
 
-        from distax.cli.report import print_evaluation
+        from distax.cli.console import print_evaluation
         from distax.training.checkpoints import holds_run
         from distax.training.loop import train
 

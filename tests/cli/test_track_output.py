@@ -3,7 +3,7 @@ import numpy as np
 from matplotlib.image import imread
 
 from distax import make_targets
-from distax.cli.paths import draw_paths
+from distax.cli.track_output import draw_paths
 
 
 def test_a_pixel_that_is_bad_in_all_frames_is_left_blank(tmp_path):

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from distax import unmixer
-from distax.cli import pictures, unmixing
 from distax.cli.main import main
+from distax.cli.unmix import pictures, runner
 from distax.imaging.scenes import simulate
 from distax.io.frames import open_frames
 
@@ -81,7 +81,7 @@ def stopped_at(file, stop):
         return open_frames(path, extension)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(unmixing, "open_frames", opened)
+        patch.setattr(runner, "open_frames", opened)
         yield
 
 
@@ -109,7 +109,7 @@ def test_a_stopped_run_goes_on_to_the_same_files(
 def test_a_run_goes_on_within_a_stack_and_without_naming_files(
     command, files, whole, tmp_path, monkeypatch
 ):
-    take, taken = unmixing.Unmixing._take_image, []
+    take, taken = runner.Unmixing._take_image, []
 
     def until_the_twentieth(self, source, image):
         if len(taken) == 19:
@@ -118,7 +118,7 @@ def test_a_run_goes_on_within_a_stack_and_without_naming_files(
         take(self, source, image)
 
     with monkeypatch.context() as patch:
-        patch.setattr(unmixing.Unmixing, "_take_image", until_the_twentieth)
+        patch.setattr(runner.Unmixing, "_take_image", until_the_twentieth)
         with pytest.raises(SystemExit):
             main([*command, f"--json={tmp_path / 'a.json'}"])
     record = json.loads((tmp_path / "a.json").read_text())

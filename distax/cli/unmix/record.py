@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from distax.cli.answers import Answer, FrameAnswer
+from distax.cli.unmix.answers import Answer, FrameAnswer
 from distax.runtime.errors import DistaxError
 from distax.runtime.files import write_text
 from distax.runtime.settings import STRICT

@@ -5,8 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from distax.cli.answers import Answer, FrameAnswer
-from distax.cli.target_table import rows_of
+from distax.cli.unmix.answers import Answer, FrameAnswer
+from distax.cli.unmix.tables import rows_of
 from distax.viz.report import Column, Picture, Section, page
 
 MAX_PICTURES = 40

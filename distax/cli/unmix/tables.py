@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from distax.cli.answers import Answer, FrameAnswer
+from distax.cli.unmix.answers import Answer, FrameAnswer
 from distax.imaging.sensor import Sensor
 from distax.runtime.errors import DistaxError, first_line
 from distax.runtime.files import atomic_write, check_suffix

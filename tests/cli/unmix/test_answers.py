@@ -5,8 +5,8 @@ import json
 import pytest
 
 from distax import DistaxError
-from distax.cli.answers import Answer, FrameAnswer, FrameTarget, Target
-from distax.cli.record import Record, read_record
+from distax.cli.unmix.answers import Answer, FrameAnswer, FrameTarget, Target
+from distax.cli.unmix.record import Record, read_record
 
 OPTIONS = {"method": None, "threshold": 50.0, "frame": {"bit_depth": 8, "sigma": 0.5}}
 STAR = Target(2.5, 1 / 3, 240.5, 0.9, row_std=0.01, column_std=None, intensity_std=3.5)

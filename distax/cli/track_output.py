@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 from rich.table import Table
 
-from distax.cli.report import wide_console
+from distax.cli.console import wide_console
 from distax.imaging.targets import Targets
 from distax.tracking import Tracks
 from distax.viz.figures import save_figure

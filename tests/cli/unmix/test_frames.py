@@ -130,7 +130,7 @@ def test_a_frame_whose_answer_is_known_gives_its_residual_and_pictures_again(
         whole, again = (tmp_path / run / f"a.{suffix}" for run in ("whole", "again"))
         assert whole.read_bytes() == again.read_bytes(), suffix
     # With nothing to draw, what is finished is not even opened.
-    monkeypatch.setattr("distax.cli.unmixing.open_frames", None)
+    monkeypatch.setattr("distax.cli.unmix.runner.open_frames", None)
     main(["unmix", str(file), *SMALL, outputs["again"][-1], "--resume"])
 
 

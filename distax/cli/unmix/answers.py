@@ -12,7 +12,7 @@ import numpy as np
 from jax import Array
 from rich.table import Table
 
-from distax.cli.report import wide_console
+from distax.cli.console import wide_console
 from distax.frames import Flag, FrameTargets
 from distax.imaging.targets import Targets
 from distax.io.frames import Frame

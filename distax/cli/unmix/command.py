@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from distax.cli.choosing import Method
-from distax.cli.frame_options import FrameOptions
+from distax.cli.options import FrameOptions
 from distax.cli.prior_options import PriorOptions
 from distax.runtime.errors import DistaxError, Terminated
 
 if TYPE_CHECKING:
-    from distax.cli.record import Record
-    from distax.cli.unmixing import Unmixing
+    from distax.cli.unmix.record import Record
+    from distax.cli.unmix.runner import Unmixing
 
 _NAMED = 3
 """Missing files that are named."""
@@ -94,10 +94,10 @@ class Unmix:
 
     def _work(self) -> "Unmixing":
         """What is to be done, and what is done already."""
-        from distax.cli.estimators import Estimators
-        from distax.cli.pictures import Pictures
-        from distax.cli.record import read_record
-        from distax.cli.unmixing import Unmixing
+        from distax.cli.unmix.estimators import Estimators
+        from distax.cli.unmix.pictures import Pictures
+        from distax.cli.unmix.record import read_record
+        from distax.cli.unmix.runner import Unmixing
 
         estimators = Estimators(
             *(self.method, self.checkpoint, self.sensor, self.threshold, self.prior, self.frame)
@@ -117,7 +117,7 @@ class Unmix:
 
     def _check(self, files: tuple[Path, ...]) -> None:
         """Refuse what cannot be written before anything is unmixed."""
-        from distax.cli.target_table import check_table_path
+        from distax.cli.unmix.tables import check_table_path
         from distax.io.writing import check_image_path
         from distax.viz.figures import check_figure_path
 
@@ -141,7 +141,7 @@ class Unmix:
         """Write and print what was found; name what cannot be written, and count it."""
         import numpy as np
 
-        from distax.cli.answers import Answer, print_table
+        from distax.cli.unmix.answers import Answer, print_table
         from distax.unmixer import warn_of_misfits
 
         record, unwritten = work.record(), 0
@@ -159,8 +159,8 @@ class Unmix:
 
     def _outputs(self, work: "Unmixing", record: "Record") -> Iterator[Callable[[], None]]:
         """What writes each of the files asked for."""
-        from distax.cli.answers import to_csv
-        from distax.cli.target_table import Means, write_table
+        from distax.cli.unmix.answers import to_csv
+        from distax.cli.unmix.tables import Means, write_table
         from distax.runtime.files import write_text
 
         answers = record.images

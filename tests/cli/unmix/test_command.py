@@ -197,7 +197,7 @@ def test_a_stopped_run_has_its_status_whatever_cannot_be_written(tmp_path, monke
     def interrupted(path, extension):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("distax.cli.unmixing.open_frames", interrupted)
+    monkeypatch.setattr("distax.cli.unmix.runner.open_frames", interrupted)
     (tmp_path / "file").write_text("")
     with pytest.raises(SystemExit) as stop:
         main(["unmix", "a.png", "--checkpoint=fista", f"--csv={tmp_path / 'file' / 'a.csv'}"])

@@ -6,11 +6,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distax.cli.answers import Answer, FrameAnswer
 from distax.cli.choosing import Method, chosen_unmixer
-from distax.cli.frame_options import FrameOptions, adapted
+from distax.cli.options import FrameOptions, adapted
 from distax.cli.prior_options import PriorOptions
-from distax.cli.target_table import Means
+from distax.cli.unmix.answers import Answer, FrameAnswer
+from distax.cli.unmix.tables import Means
 from distax.imaging.sensor import Sensor
 from distax.runtime.errors import DistaxError
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from distax.cli.answers import Answer, FrameAnswer, answer_for_frame, answers_for
-from distax.cli.estimators import Estimators
-from distax.cli.pictures import Pictures, Source
-from distax.cli.record import Record, State
+from distax.cli.unmix.answers import Answer, FrameAnswer, answer_for_frame, answers_for
+from distax.cli.unmix.estimators import Estimators
+from distax.cli.unmix.pictures import Pictures, Source
+from distax.cli.unmix.record import Record, State
 from distax.io.frames import Frame, open_frames
 from distax.runtime.errors import DistaxError, Terminated
 from distax.runtime.progress import PatientBar

@@ -7,8 +7,8 @@ import pytest
 from astropy.table import Table
 
 from distax import DistaxError, Sensor, __version__
-from distax.cli.answers import Answer, FrameAnswer, FrameTarget, Target
-from distax.cli.target_table import Means, write_table
+from distax.cli.unmix.answers import Answer, FrameAnswer, FrameTarget, Target
+from distax.cli.unmix.tables import Means, write_table
 
 STAR = Target(2.5, 3.25, 240.5, 0.9, row_std=0.01, column_std=0.02, intensity_std=3.5)
 BARE = Target(5.0, 6.0, 77.0, 77.0, row_std=None, column_std=None, intensity_std=None)

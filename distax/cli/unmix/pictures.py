@@ -9,10 +9,10 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from distax.cli.answers import Answer, FrameAnswer
-from distax.cli.estimators import Estimators
-from distax.cli.target_table import Means
-from distax.cli.unmix_report import MAX_PICTURES
+from distax.cli.unmix.answers import Answer, FrameAnswer
+from distax.cli.unmix.estimators import Estimators
+from distax.cli.unmix.report import MAX_PICTURES
+from distax.cli.unmix.tables import Means
 from distax.frames import FrameTargets
 from distax.frames.residual import Residual
 from distax.imaging.targets import Targets
@@ -109,7 +109,7 @@ class Pictures:
 
     def write_report(self, answers: Sequence[Answer | FrameAnswer], estimators: Estimators) -> None:
         """Write the report on all answers, if one is asked for."""
-        from distax.cli.unmix_report import unmixing_report
+        from distax.cli.unmix.report import unmixing_report
         from distax.runtime.files import write_text
         from distax.viz.report import image_pictures
 
