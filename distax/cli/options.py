@@ -1,49 +1,182 @@
-"""What the command line says about the camera of frames."""
+"""Options that several commands share, and the unmixers that they describe."""
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from distax.cli.choosing import Method
-from distax.cli.prior_options import PriorOptions
+import tyro
+
 from distax.runtime.errors import DistaxError
 
 if TYPE_CHECKING:
-    from distax.frames import FrameUnmixer
+    from distax.frames import FramePrior, FrameUnmixer
+    from distax.imaging.scenes import ScenePrior
     from distax.imaging.sensor import Sensor
+    from distax.unmixer import Unmixer
+
+
+def default(text: str) -> Any:
+    """Returns the mark that makes the help show a default in words instead of `None`."""
+    return tyro.conf.arg(help_behavior_hint=f"(default: {text})")
+
+
+Method = Literal["fast", "posterior", "refine", "grid"]
+
+Checkpoint = Annotated[
+    str | None,
+    tyro.conf.arg(
+        help="Use this model: the folder of a run of `train` or `quickstart`, a .safetensors file, "
+        "the name of weights that come with distax (density, dista, cfgn), or a solver that needs "
+        "no training, such as fista.",
+        help_behavior_hint="(default: no model, see --method)",
+    ),
+]
+
+Threshold = Annotated[
+    float | None,
+    tyro.conf.arg(
+        help="Report the grid nodes that hold at least this many counts. For grid models.",
+        help_behavior_hint="(default: the threshold of the model's training; 50 for solvers and "
+        "for weights that come with distax)",
+    ),
+]
+
+OutputPath = Annotated[Path | None, default("not written")]
 
 _CAMERA = ("sigma", "saturation", "bit_depth", "read_noise", "gain")
+"""Options of `FrameOptions` that a sensor file gives as well."""
+
+
+def make_unmixer(
+    method: Method | None,
+    checkpoint: str | None,
+    threshold: float | None,
+    sensor_file: Path | None = None,
+) -> "Unmixer":
+    """Makes the unmixer that `--method`, `--checkpoint`, `--threshold` and `--sensor` describe.
+
+    Args:
+      method: default: the method of the checkpoint's model. Without a checkpoint, "fast" for
+        CSIST-100K's sensor and "posterior" for any other.
+      checkpoint: the model to use; None for a method that needs none, or for the network that comes
+        with distax.
+      threshold: counts a grid node needs to be reported; None for the checkpoint's own.
+      sensor_file: TOML file of the sensor; None for the checkpoint's, or CSIST-100K's.
+
+    Raises:
+      DistaxError: the options contradict each other, or the checkpoint or the sensor file cannot
+        be used.
+    """
+    from distax.imaging.sensor import Sensor
+    from distax.io.sensor_file import read_sensor
+    from distax.unmixer import Unmixer, prior_for
+
+    sensor = read_sensor(sensor_file) if sensor_file else None
+    if checkpoint is None:
+        if method == "grid":
+            raise DistaxError("the method grid needs a trained model: name one by --checkpoint")
+        sensor = sensor or Sensor()
+        return Unmixer(method=method, sensor=sensor, prior=prior_for(sensor))
+    if method in ("refine", "posterior"):
+        raise DistaxError(f"{method} has no model; give --method or --checkpoint, not both")
+    unmixer = Unmixer.load(checkpoint, threshold, sensor)
+    if method not in (None, unmixer.method):
+        raise DistaxError(
+            f"the model of {checkpoint} is for the method {unmixer.method}, not {method}; leave "
+            "--method out"
+        )
+    return unmixer
+
+
+@dataclass(frozen=True)
+class PriorOptions:
+    """Number, spacing and intensity of the targets, as far as they are known.
+
+    Attributes:
+      max_targets: Largest number of targets in an image or in a blob of a frame.
+      cluster: Side in pixels of the square that holds all targets of an image or of a blob.
+      min_intensity: Smallest intensity of a target in counts. Frames need both bounds or neither.
+      max_intensity: Largest intensity of a target in counts. Frames need both bounds or neither.
+    """
+
+    max_targets: Annotated[int | None, default("5")] = None
+    cluster: Annotated[
+        float | None, default("1 in images of the sensor's size, 4 sigma of the PSF in frames")
+    ] = None
+    min_intensity: Annotated[
+        float | None, default("220 in images of the sensor's size, unknown in frames")
+    ] = None
+    max_intensity: Annotated[
+        float | None, default("250 in images of the sensor's size, unknown in frames")
+    ] = None
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The options that are given, by name."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+    def for_images(self, sensor: "Sensor") -> "ScenePrior":
+        """Returns CSIST-100K's prior for a sensor's images, changed by the options that are given.
+
+        Raises:
+          DistaxError: values that are out of range or contradict each other.
+        """
+        from distax.unmixer import prior_for
+
+        return replace(prior_for(sensor), **self.given)
+
+    def for_frames(self) -> "FramePrior":
+        """Returns the default prior of a frame's blobs, changed by the options that are given.
+
+        Raises:
+          DistaxError: values that are out of range or contradict each other.
+        """
+        from distax.frames import FramePrior
+
+        return FramePrior(**self.given)
 
 
 @dataclass(frozen=True)
 class FrameOptions:
-    """The camera of frames, images of any size but the sensor's, and how blobs are found."""
+    """Camera of the frames, unless --sensor gives it, and settings of the blob detection.
+
+    Attributes:
+      sigma: Standard deviation of the PSF in pixels.
+      saturation: Counts at which a pixel saturates.
+      bit_depth: Bits of the digitiser, which rounds to whole counts.
+      read_noise: Standard deviation of the background's noise in counts.
+      gain: Electrons per count, for the shot noise of the targets.
+      false_blobs: Mean number of false blobs per frame of pure noise. It sets the detection
+        threshold.
+      box: Side in pixels of the boxes in which the background is measured.
+      extension: Name or number of the FITS extension that holds the frame.
+    """
 
     sigma: float = 0.5
-    """Standard deviation of the PSF in pixels."""
-    saturation: float | None = None
-    """Counts at which a pixel clips; what a FITS header says (SATURATE) without it."""
-    bit_depth: int | None = None
-    """Bits of a digitiser that rounds to whole counts."""
-    read_noise: float | None = None
-    """Noise of the background in counts; measured in the frame without it."""
-    gain: float | None = None
-    """Gain, for the targets' own shot noise."""
+    saturation: Annotated[
+        float | None, default("SATURATE in the FITS header, or no saturation")
+    ] = None
+    bit_depth: Annotated[int | None, default("no rounding")] = None
+    read_noise: Annotated[float | None, default("measured in the frame")] = None
+    gain: Annotated[float | None, default("no shot noise of the targets")] = None
     false_blobs: float = 0.01
-    """Blobs that noise alone makes in a frame, on average: sets the detection threshold."""
     box: int = 64
-    """Side in pixels of the boxes in which the background is measured."""
-    extension: str | None = None
-    """Name or number of the FITS extension; the first two-dimensional image without it."""
+    extension: Annotated[str | None, default("the first two-dimensional image")] = None
 
-    def unmixer(
+    def make_unmixer(
         self,
         method: Method | None,
         checkpoint: str | None,
         sensor_file: Path | None = None,
         prior: PriorOptions = PriorOptions(),
     ) -> "FrameUnmixer":
-        """The unmixer that the options describe, by refine unless another method is named.
+        """Makes the unmixer of frames that the options describe.
+
+        Args:
+          method: "refine" or "posterior". Default: "refine".
+          checkpoint: must be None: no model unmixes frames.
+          sensor_file: TOML file that describes the camera instead of these options.
+          prior: options of the prior.
 
         Raises:
           DistaxError: a method that cannot unmix frames, a value out of range, or a camera that is
@@ -58,7 +191,7 @@ class FrameOptions:
             )
         return FrameUnmixer(
             sensor=self._camera(sensor_file),
-            prior=prior.of_frames(),
+            prior=prior.for_frames(),
             method="refine" if method is None else method,
             false_blobs=self.false_blobs,
             box=self.box,
@@ -78,10 +211,3 @@ class FrameOptions:
                     f"--sensor and {option} both describe the camera; leave one of them out"
                 )
         return read_sensor(sensor_file)
-
-
-def adapted(sensor: "Sensor", saturation: float | None) -> "Sensor":
-    """The camera with what a frame's file says of its saturation and the user does not."""
-    if saturation is None or sensor.saturation is not None:
-        return sensor
-    return replace(sensor, saturation=saturation)

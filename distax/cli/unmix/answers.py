@@ -1,28 +1,39 @@
-"""The targets found in images and frames, as a table, CSV and JSON."""
+"""Answers of `distax unmix`, and the JSON file that holds them and that a run resumes from."""
 
-import csv
-import io
-from collections.abc import Iterable, Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from types import EllipsisType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from jax import Array
-from rich.table import Table
 
-from distax.cli.console import wide_console
 from distax.frames import Flag, FrameTargets
 from distax.imaging.targets import Targets
 from distax.io.frames import Frame
+from distax.runtime.errors import DistaxError
+from distax.runtime.files import write_text
+from distax.runtime.settings import STRICT
+from distax.runtime.version import __version__
+
+State = Literal["finished", "failed", "unfinished"]
+"""State of a file: all images have answers, some cannot be unmixed, or the run stopped before."""
+
+Source = tuple[Path, int]
+"""A file, and the number of an image in it."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """One target: position in pixels, intensity in counts, and what it is ranked by.
+    """Target in an image.
 
-    Standard deviations are None where the method does not know them.
+    Attributes:
+      row, column: position in pixels.
+      intensity: intensity in counts.
+      score: score by which the method ranks its targets.
+      row_std, column_std, intensity_std: standard deviations; None if the method gives none.
     """
 
     row: float
@@ -36,14 +47,15 @@ class Target:
 
 @dataclass(frozen=True)
 class FrameTarget(Target):
-    """A target of a frame: where it belongs and how far it can be relied upon.
+    """Target in a frame.
 
     Attributes:
-      blob: number of its blob, the most significant being 0.
-      flags: names of the `Flag`s that hold.
-      misfit: of its blob's window.
-      count_probability: that its blob has so many targets.
-      ra, dec: on the sky in degrees (ICRS); None without celestial coordinates.
+      blob: number of its blob, in order of decreasing significance from 0.
+      flags: names of the `Flag`s that are set.
+      misfit: root-mean-square residual of its blob's window, in units of the noise.
+      count_probability: probability that the blob has the reported number of targets.
+      ra, dec: right ascension and declination in degrees (ICRS); None if the file has no celestial
+        coordinates.
     """
 
     blob: int
@@ -54,22 +66,27 @@ class FrameTarget(Target):
     dec: float | None
 
 
-def _names(kind: type[Target]) -> tuple[str, ...]:
+def _field_names(kind: type[Target]) -> tuple[str, ...]:
+    """Returns the names of a dataclass's fields."""
     return tuple(field.name for field in fields(kind))
 
 
-_ABOUT_IMAGES = ("trusted", "count_probability", "misfit")
-"""What is known of an image as a whole."""
+_IMAGE_COLUMNS = ("trusted", "count_probability", "misfit")
+"""Columns that describe an image as a whole."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What was found in one image of a file.
+    """Targets found in one image of the sensor's size.
 
     Attributes:
-      trusted: False where the answer should not be relied upon; None if the method cannot tell.
-      count_probability: that the image has so many targets, where the method knows.
-      misfit: of the image, where the method knows.
+      file: path of the file, as given.
+      image: number of the image in the file, from 0.
+      targets: the targets.
+      trusted: False if the answer is unreliable; None if the method does not judge it.
+      count_probability: probability that the image has the reported number of targets; None if the
+        method gives none.
+      misfit: root-mean-square residual in units of the noise; None if the method gives none.
     """
 
     file: str
@@ -79,34 +96,37 @@ class Answer:
     count_probability: float | None
     misfit: float | None
 
-    columns: ClassVar[tuple[str, ...]] = ("file", "image", *_names(Target), *_ABOUT_IMAGES)
-    """Of `rows`."""
+    columns: ClassVar[tuple[str, ...]] = ("file", "image", *_field_names(Target), *_IMAGE_COLUMNS)
+    """Names of the columns of `rows`."""
 
     @property
     def rows(self) -> Iterator[dict[str, Any]]:
-        """What CSV says of each target, by column."""
-        about = {name: getattr(self, name) for name in _ABOUT_IMAGES}
+        """Yields a CSV row for each target, by column."""
+        about = {name: getattr(self, name) for name in _IMAGE_COLUMNS}
         for target in self.targets:
             yield {"file": self.file, "image": self.image} | asdict(target) | about
 
     @property
     def remarks(self) -> list[dict[str, str]]:
-        """What the table says besides of each target, or of an image without any."""
+        """Remarks in the printed table: one per target, or one for an image without targets."""
         remark = "not to be trusted" if self.trusted is False else ""
         return [{"": remark}] * max(len(self.targets), 1)
 
 
 @dataclass(frozen=True)
 class FrameAnswer:
-    """What was found in one frame of a file.
+    """Targets found in one frame.
 
     Attributes:
-      height, width: of the frame in pixels.
-      unit: of intensities, background and noise, as the file says; empty for counts.
-      saturation: where its pixels are saturated, if the file says so.
-      background, noise: of the frame's background, medians over the frame.
-      threshold: signal-to-noise ratio above which a peak was taken for a blob.
-      blobs: how many there are.
+      file: path of the file, as given.
+      image: number of the frame in the file, from 0.
+      targets: the targets.
+      height, width: size of the frame in pixels.
+      unit: unit of intensity, background and noise in the file; empty for counts.
+      saturation: saturation in that unit; None if the file does not give it.
+      background, noise: medians over the frame of the background's level and noise.
+      threshold: signal-to-noise ratio above which a peak is a blob.
+      blobs: number of blobs.
     """
 
     file: str
@@ -121,49 +141,50 @@ class FrameAnswer:
     threshold: float
     blobs: int
 
-    columns: ClassVar[tuple[str, ...]] = ("file", "image", *_names(FrameTarget))
-    """Of `rows`."""
+    columns: ClassVar[tuple[str, ...]] = ("file", "image", *_field_names(FrameTarget))
+    """Names of the columns of `rows`."""
 
     @property
     def rows(self) -> Iterator[dict[str, Any]]:
-        """What CSV says of each target, by column."""
+        """Yields a CSV row for each target, by column."""
         for target in self.targets:
             flags = {"flags": " ".join(target.flags)}
             yield {"file": self.file, "image": self.image} | asdict(target) | flags
 
     @property
     def remarks(self) -> list[dict[str, str]]:
-        """What the table says besides of each target, or of a frame without any."""
-        return [_remark(target) for target in self.targets] or [{}]
+        """Remarks in the printed table: one per target, or one for a frame without targets."""
+        return [_frame_remark(target) for target in self.targets] or [{}]
 
 
-def _remark(target: FrameTarget) -> dict[str, str]:
+def _frame_remark(target: FrameTarget) -> dict[str, str]:
     sky = {"ra / °": target.ra, "dec / °": target.dec}
     on_sky = {name: f"{angle:.6f}" for name, angle in sky.items() if angle is not None}
     return {"blob": str(target.blob)} | on_sky | {"": ", ".join(target.flags)}
 
 
-def answers_for(sources: Sequence[tuple[Path, int]], found: Targets) -> list[Answer]:
-    """Answers for images, given by file and number in it, from their targets `[N, K]`."""
+def answers_for(sources: Sequence[Source], found: Targets) -> list[Answer]:
+    """Returns the answers for images of the sensor's size, from their targets `[N, K]`."""
     return [
         Answer(
             file=str(file),
             image=number,
-            targets=tuple(Target(**values) for values in _values(found, row)),
+            targets=tuple(Target(**values) for values in _target_fields(found, row)),
             trusted=None if found.trusted is None else bool(found.trusted[row]),
-            count_probability=_number(found.count_probability, row),
-            misfit=_number(found.misfit, row),
+            count_probability=_entry(found.count_probability, row),
+            misfit=_entry(found.misfit, row),
         )
         for row, (file, number) in enumerate(sources)
     ]
 
 
-def _number(values: Array | np.ndarray | None, row: int) -> float | None:
+def _entry(values: Array | np.ndarray | None, row: int) -> float | None:
+    """Returns one entry of an array as a float; None if there is no array."""
     return None if values is None else float(values[row])
 
 
-def answer_for_frame(source: tuple[Path, int], frame: Frame, found: FrameTargets) -> FrameAnswer:
-    """The answer for a frame, given by file and number in it, from what was found in it."""
+def answer_for_frame(source: Source, frame: Frame, found: FrameTargets) -> FrameAnswer:
+    """Returns the answer for a frame."""
     targets = found.targets
     ra, dec = frame.sky(*targets.position.T) if frame.sky else (None, None)
     return FrameAnswer(
@@ -179,7 +200,7 @@ def answer_for_frame(source: tuple[Path, int], frame: Frame, found: FrameTargets
                 ra=None if ra is None else float(ra[k]),
                 dec=None if dec is None else float(dec[k]),
             )
-            for k, values in enumerate(_values(targets, ...))
+            for k, values in enumerate(_target_fields(targets, ...))
         ),
         height=frame.shape[0],
         width=frame.shape[1],
@@ -192,8 +213,8 @@ def answer_for_frame(source: tuple[Path, int], frame: Frame, found: FrameTargets
     )
 
 
-def _values(found: Targets, row: int | EllipsisType) -> Iterator[dict[str, Any]]:
-    """What is known of each target of an image."""
+def _target_fields(found: Targets, row: int | EllipsisType) -> Iterator[dict[str, Any]]:
+    """Yields the fields of `Target` for each target of one image."""
     spread, deviation = found.position_std, found.intensity_std
     columns = {
         "row": found.position[row][:, 0],
@@ -209,49 +230,87 @@ def _values(found: Targets, row: int | EllipsisType) -> Iterator[dict[str, Any]]
         yield {name: None if value is None else float(value[slot]) for name, value in known.items()}
 
 
-def print_table(answers: Sequence[Answer | FrameAnswer]) -> None:
-    """Print a row a target; an image without targets has a row that says so."""
-    rows = [row for answer in answers for row in _table_rows(answer)]
-    # Remarks come last, whatever other columns there are.
-    columns = [name for name in _union(rows) if name] + [""]
-    table = Table(*columns)
-    for row in rows:
-        table.add_row(*(row.get(name, "") for name in columns))
-    wide_console().print(table)
+@dataclass(frozen=True)
+class Record:
+    """Answers of a run so far, as the JSON file holds them.
 
+    Attributes:
+      options: options that the answers depend on.
+      files: state of each file of the run, in order.
+      images: answers, in the order of the files.
+      distax: version of distax.
 
-def _table_rows(answer: Answer | FrameAnswer) -> Iterator[dict[str, str]]:
-    name = {"file": answer.file, "image": str(answer.image)}
-    empty = dict.fromkeys(("column / px", "intensity", "score"), "")
-    if not answer.targets:
-        yield name | {"row / px": "no target"} | empty | answer.remarks[0]
-    for target, remark in zip(answer.targets, answer.remarks, strict=False):
-        found = {
-            "row / px": _with_std(target.row, target.row_std, 3),
-            "column / px": _with_std(target.column, target.column_std, 3),
-            "intensity": _with_std(target.intensity, target.intensity_std, 1),
-            "score": f"{target.score:.3g}",
-        }
-        yield name | found | remark
-
-
-def _union(keys: Iterable[Iterable[str]]) -> list[str]:
-    """All keys, each once, in the order of their first appearance."""
-    return list(dict.fromkeys(key for some in keys for key in some))
-
-
-def _with_std(value: float, std: float | None, digits: int) -> str:
-    return f"{value:.{digits}f}" + ("" if std is None else f" ± {std:.{digits}f}")
-
-
-def to_csv(answers: Sequence[Answer | FrameAnswer]) -> str:
-    """A line a target under a header line; what does not apply to it stays empty.
-
-    Without answers the header is that of images.
+    Raises:
+      DistaxError: an answer for a file that is not among `files`.
     """
-    text = io.StringIO()
-    columns = _union(answer.columns for answer in answers or (Answer,))
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(row for answer in answers for row in answer.rows)
-    return text.getvalue()
+
+    options: dict[str, Any]
+    files: dict[str, State]
+    images: tuple[Answer | FrameAnswer, ...]
+    distax: str = __version__
+
+    __pydantic_config__ = STRICT
+
+    def __post_init__(self) -> None:
+        for image in self.images:
+            if image.file not in self.files:
+                raise DistaxError(f"has an answer to {image.file}, which is not among its files")
+
+    def write(self, path: Path) -> None:
+        """Writes the record as JSON, atomically."""
+        write_text(path, json.dumps(asdict(self), indent=2) + "\n")
+
+
+def read_record(path: Path, options: Mapping[str, Any]) -> Record:
+    """Reads the record of an earlier run, to resume it.
+
+    Args:
+      path: file that `Record.write` wrote.
+      options: options of the present run.
+
+    Raises:
+      DistaxError: the file cannot be read, is not a record, or comes from another version or from
+        other options.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        record = TypeAdapter(Record).validate_json(path.read_bytes())
+    except OSError as error:
+        raise DistaxError(
+            f"{path}: cannot be read ({error.strerror}); leave --resume out to start anew"
+        ) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the whole file"
+        raise DistaxError(
+            f"{path}: not a --json file of unmix ({where}: {first['msg']}); name another "
+            "file, or leave --resume out to start anew"
+        ) from None
+    before = {"distax": record.distax, **dict(_flatten(record.options))}
+    now = {"distax": __version__, **dict(_flatten(options))}
+    differing = [
+        f"{name} {_format(before.get(name))}, now {_format(now.get(name))}"
+        for name in dict.fromkeys([*before, *now])
+        if before.get(name) != now.get(name)
+    ]
+    if differing:
+        raise DistaxError(
+            f"{path}: its answers come from other settings ({'; '.join(differing)}); give the "
+            "same options, or leave --resume out to start anew"
+        )
+    return record
+
+
+def _flatten(options: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yields options under their names on the command line, with nested options flattened."""
+    for name, value in options.items():
+        if isinstance(value, Mapping):
+            yield from ((f"{name}.{inner}", setting) for inner, setting in _flatten(value))
+        else:
+            yield name.replace("_", "-"), value
+
+
+def _format(value: Any) -> str:
+    """Returns an option's value as text."""
+    return "not given" if value is None else str(value)

@@ -1,4 +1,4 @@
-"""`distax unmix`: the targets in image files."""
+"""`distax unmix`: finds the targets in image files and writes them."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -9,100 +9,116 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from distax.cli.choosing import Method
-from distax.cli.options import FrameOptions
-from distax.cli.prior_options import PriorOptions
+from distax.cli.options import (
+    Checkpoint,
+    FrameOptions,
+    Method,
+    OutputPath,
+    PriorOptions,
+    Threshold,
+    default,
+)
 from distax.runtime.errors import DistaxError, Terminated
 
 if TYPE_CHECKING:
-    from distax.cli.unmix.record import Record
-    from distax.cli.unmix.runner import Unmixing
+    from distax.cli.unmix.answers import Record
+    from distax.cli.unmix.runner import Runner
 
-_NAMED = 3
-"""Missing files that are named."""
+_MAX_NAMED = 3
+"""Number of unfinished files that the message of a stopped run names before it counts the rest."""
 
 
 @dataclass(frozen=True)
 class Unmix:
-    """Find the targets in images of the sensor's size, or in whole frames, and print a table."""
+    """Find the targets in images of the sensor's size or in whole frames, and print a table.
 
-    files: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """FITS, PNG, TIFF or NPY files of raw counts; TIFF pages and the first axis of NPY are images.
-    One of the sensor's size (11×11 px) is unmixed as it is, any other is a frame."""
-    method: Method | None = None
-    """How: fast, a network's one pass, without anything else said; posterior, expected hits
-    maximised by sampling, a dozen images a second on two CPU cores; refine, the best least-squares
-    fit, which frames take without anything else said; grid, the model of --checkpoint."""
-    checkpoint: str | None = None
-    """What to use: folder of a run of `train` or `quickstart`, a .safetensors file, weights that
-    come with distax, or a solver such as fista."""
-    sensor: Path | None = None
-    """TOML file with the sensor whose images or frames they are, as `calibrate` writes it;
-    CSIST-100K's without one. For images of another sensor posterior is used unless something else
-    is said."""
-    threshold: float | None = None
-    """Counts a grid node needs to be reported; those it was trained with (50, unless said) without
-    this."""
-    json: Path | None = None
-    """Write the targets to this JSON file, with what --resume needs to go on."""
-    csv: Path | None = None
-    """Write the targets to this CSV file."""
-    table: Path | None = None
-    """Write the targets to this table with units, for astropy and its like (.ecsv or .fits)."""
-    residual: Path | None = None
-    """Write what a frame holds besides its background and these targets (.fits or .npy); NaN where
-    pixels are bad, and below zero where they are saturated."""
-    report: Path | None = None
-    """Write an HTML page with pictures and a table that can be sorted and searched."""
-    figure: Path | None = None
-    """Draw the first images or frames with their targets to this file (PNG, PDF or SVG)."""
+    Attributes:
+      files: FITS, PNG, TIFF or NPY files of raw counts. Each TIFF page, and each entry along the
+        first axis of an NPY array, is one image. Images of the sensor's size (11×11 px by default)
+        are unmixed directly. An image of any other size is a frame, in which blobs are detected
+        first.
+      method: Method to use: fast (one pass of a network), posterior (sampling; about a dozen images
+        per second on two CPU cores), refine (least squares) or grid (the model of --checkpoint).
+        Frames take refine or posterior.
+      sensor: TOML file of the sensor that took the images or frames, as `calibrate` writes it.
+      json: Write the targets to this JSON file, which --resume reads.
+      csv: Write the targets to this CSV file.
+      table: Write a table with units (.ecsv or .fits) for astropy and similar tools to this file.
+      residual: Write the frame minus its background and its targets to this file (.fits or .npy).
+        Bad pixels are NaN, and saturated pixels are below zero. For one frame only.
+      report: Write an HTML page with pictures and a table that can be sorted and searched.
+      figure: Draw the first images or frames with their targets to this file (PNG, PDF or SVG).
+      resume: Resume a run that was stopped. Answers in the --json file are kept; files without
+        answers and files that failed are unmixed. Files are matched by their names.
+      prior: Number, spacing and intensity of the targets, as far as they are known. If any of these
+        is given, images of the sensor's size are unmixed by posterior unless --method is given.
+      frame: Camera of the frames, unless --sensor gives it, and settings of the blob detection.
+    """
+
+    files: Annotated[
+        tuple[Path, ...],
+        tyro.conf.Positional,
+        tyro.conf.arg(help_behavior_hint="(at least one file, or --resume)"),
+    ]
+    method: Annotated[
+        Method | None,
+        default(
+            "the method of --checkpoint; without one, fast for images of CSIST-100K's sensor, "
+            "posterior for images of other sensors, refine for frames"
+        ),
+    ] = None
+    checkpoint: Checkpoint = None
+    sensor: Annotated[Path | None, default("the checkpoint's, or CSIST-100K's sensor")] = None
+    threshold: Threshold = None
+    json: OutputPath = None
+    csv: OutputPath = None
+    table: OutputPath = None
+    residual: OutputPath = None
+    report: OutputPath = None
+    figure: OutputPath = None
     resume: bool = False
-    """Go on with a run that was stopped: answers in the --json file are kept, and files that have
-    none or failed are unmixed. Files are told by their names."""
     prior: PriorOptions = PriorOptions()
-    """What is known of the targets; for images of the sensor's size posterior is used then, unless
-    something else is said."""
     frame: FrameOptions = FrameOptions()
-    """The camera of frames, and how blobs are found."""
 
     def run(self) -> None:
-        """Unmix every file that can be read; name those that cannot and fail at the end.
+        """Unmixes every file that can be read, names the others and fails at the end.
 
         Raises:
-          DistaxError: options that do not go together, or some files could not be unmixed or
+          DistaxError: options that contradict each other, or files that could not be unmixed or
             written.
-          KeyboardInterrupt, Terminated: stopped; what was found until then is written.
+          KeyboardInterrupt, Terminated: the run was stopped; the answers so far are written.
         """
         from distax.runtime.progress import PatientBar
         from distax.runtime.signals import sigterm
 
-        work = self._work()
+        runner = self._make_runner()
         try:
-            with sigterm() as asked_to_stop, PatientBar("file", len(work.files)) as progress:
-                work.run(asked_to_stop, progress)
+            with sigterm() as stop_requested, PatientBar("file", len(runner.files)) as progress:
+                runner.run(stop_requested, progress)
         except (KeyboardInterrupt, Terminated) as stop:
-            self._write(work)
-            raise type(stop)(self._stopped(work.record())) from None
-        unwritten = self._write(work)
+            self._write(runner)
+            raise type(stop)(self._stop_message(runner.record())) from None
+        unwritten = self._write(runner)
         problems = []
-        if work.failed:
-            problems.append(f"{len(work.failed)} of {len(work.files)} files could not be unmixed")
+        if runner.failed:
+            problems.append(
+                f"{len(runner.failed)} of {len(runner.files)} files could not be unmixed"
+            )
         if unwritten:
-            problems.append(f"{unwritten} of the files asked for could not be written")
+            problems.append(f"{unwritten} of the output files could not be written")
         if problems:
             raise DistaxError("; ".join(problems))
 
-    def _work(self) -> "Unmixing":
-        """What is to be done, and what is done already."""
-        from distax.cli.unmix.estimators import Estimators
+    def _make_runner(self) -> "Runner":
+        """Makes the runner, with the answers of an earlier run if there is one to resume."""
+        from distax.cli.unmix.answers import read_record
         from distax.cli.unmix.pictures import Pictures
-        from distax.cli.unmix.record import read_record
-        from distax.cli.unmix.runner import Unmixing
+        from distax.cli.unmix.runner import Estimators, Runner
 
         estimators = Estimators(
             *(self.method, self.checkpoint, self.sensor, self.threshold, self.prior, self.frame)
         )
-        work = Unmixing(
+        runner = Runner(
             estimators=estimators,
             pictures=Pictures(figure=self.figure, report=self.report),
             residual=self.residual,
@@ -110,13 +126,13 @@ class Unmix:
         )
         if self.resume:
             if self.json is None:
-                raise DistaxError("--resume goes on after the answers of a --json file: name it")
-            work.go_on_after(read_record(self.json, estimators.options()))
-        self._check(tuple(work.files))
-        return work
+                raise DistaxError("--resume needs the answers of an earlier run: name its --json")
+            runner.resume_from(read_record(self.json, estimators.options()))
+        self._check(tuple(runner.files))
+        return runner
 
     def _check(self, files: tuple[Path, ...]) -> None:
-        """Refuse what cannot be written before anything is unmixed."""
+        """Raises DistaxError for files and outputs that cannot be used, before any work."""
         from distax.cli.unmix.tables import check_table_path
         from distax.io.writing import check_image_path
         from distax.viz.figures import check_figure_path
@@ -133,19 +149,24 @@ class Unmix:
             check_image_path(self.residual)
             if len(files) > 1:
                 raise DistaxError(
-                    f"{self.residual}: the residual is one frame's; unmix the {len(files)} files "
-                    "by as many commands"
+                    f"{self.residual}: --residual takes one frame, not {len(files)} files; run the "
+                    "command once for each file"
                 )
 
-    def _write(self, work: "Unmixing") -> int:
-        """Write and print what was found; name what cannot be written, and count it."""
+    def _write(self, runner: "Runner") -> int:
+        """Writes the outputs and prints the table.
+
+        Returns:
+          The number of outputs that could not be written; each is named on standard error.
+        """
         import numpy as np
 
-        from distax.cli.unmix.answers import Answer, print_table
+        from distax.cli.unmix.answers import Answer
+        from distax.cli.unmix.tables import print_table
         from distax.unmixer import warn_of_misfits
 
-        record, unwritten = work.record(), 0
-        for write in self._outputs(work, record):
+        record, unwritten = runner.record(), 0
+        for write in self._outputs(runner, record):
             try:
                 write()
             except DistaxError as error:
@@ -157,40 +178,40 @@ class Unmix:
             print_table(record.images)
         return unwritten
 
-    def _outputs(self, work: "Unmixing", record: "Record") -> Iterator[Callable[[], None]]:
-        """What writes each of the files asked for."""
-        from distax.cli.unmix.answers import to_csv
-        from distax.cli.unmix.tables import Means, write_table
+    def _outputs(self, runner: "Runner", record: "Record") -> Iterator[Callable[[], None]]:
+        """Yields one function for each requested file, which writes it."""
+        from distax.cli.unmix.tables import Provenance, to_csv, write_table
         from distax.runtime.files import write_text
 
-        answers = record.images
+        answers, estimators = record.images, runner.estimators
         if self.json:
             yield partial(record.write, self.json)
         if self.csv:
             yield partial(write_text, self.csv, to_csv(answers))
+        if self.table or self.report:
+            header = Provenance.header(map(estimators.provenance, answers))
         if self.table:
-            header = Means.header(map(work.estimators.means, answers))
             yield partial(write_table, self.table, answers, header)
         if self.report:
-            yield partial(work.pictures.write_report, answers, work.estimators)
+            yield partial(runner.pictures.write_report, answers, header, estimators.sensor)
         if self.figure:
-            yield partial(work.pictures.draw, work.estimators)
+            yield partial(runner.pictures.draw, estimators.sensor)
 
-    def _stopped(self, record: "Record") -> str:
-        """How far it came, and how to go on."""
+    def _stop_message(self, record: "Record") -> str:
+        """Returns the files that are missing, and the way to resume, in one line."""
         missing = [file for file, state in record.files.items() if state != "finished"]
         done = f"{len(record.files) - len(missing)} of {len(record.files)} files are finished"
-        named = ", ".join(missing[:_NAMED])
-        rest = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
-        left = f"; missing: {named}{rest}" if missing else ""
-        how = "go on by the same command with --resume"
+        named = ", ".join(missing[:_MAX_NAMED])
+        rest = f" and {len(missing) - _MAX_NAMED} more" if len(missing) > _MAX_NAMED else ""
+        unfinished = f"; missing: {named}{rest}" if missing else ""
+        advice = "run the same command with --resume to continue"
         if self.json is None:
-            how = "name a --json file another time, and --resume can go on"
-        return f"stopped: {done}{left}; {how}"
+            advice = "give a --json file next time, so that --resume can continue"
+        return f"stopped: {done}{unfinished}; {advice}"
 
 
 def _check_name(path: Path) -> None:
-    """Refuse a name that no output could tell of, for those are UTF-8."""
+    """Raises DistaxError for a file name that is not UTF-8, as no output could contain it."""
     try:
         str(path).encode()
     except UnicodeEncodeError:

@@ -103,7 +103,7 @@ def test_outputs_that_cannot_be_made_are_errors_at_once(file, tmp_path, capsys):
         (["--table=a.txt"], "known are .ecsv, .fits"),
         (["--residual=a.png"], "known are .fits, .npy"),
         (["--figure=a"], "known are .png, .pdf, .svg"),
-        ([images, "--residual=a.npy"], "the residual is one frame's"),
+        ([images, "--residual=a.npy"], "--residual takes one frame"),
     ):
         with pytest.raises(SystemExit, match=message):
             main(["unmix", str(file), *arguments])
