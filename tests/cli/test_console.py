@@ -34,7 +34,7 @@ def result():
 
 
 def cells(text):
-    """Words of each line of a table."""
+    """Returns the cells of each line of a printed table."""
     return [[cell.strip() for cell in line.split("│")[1:-1]] for line in text.splitlines()]
 
 

@@ -14,7 +14,7 @@ ZOO = Path(__file__).parents[1] / "reference/zoo"
 
 @pytest.fixture(scope="module")
 def original():
-    """The original's arrays of a model, its images and what it makes of them."""
+    """Weights, input images and outputs of an original model."""
     with np.load(ZOO / "srcnn.npz") as file:
         arrays = {name: np.float32(file[name]) for name in file if name != "config"}
     weights = {

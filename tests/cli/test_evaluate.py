@@ -53,7 +53,7 @@ def test_json_and_table_have_the_evaluation(tiny_run, tmp_path, capsys):
 
 def test_a_method_that_comes_with_distax_needs_no_checkpoint(tmp_path, monkeypatch, capsys):
     class Exact:
-        """Stands in for the estimators: finds everything in the scenes of seed 7."""
+        """Replaces the estimators: returns the true targets of the scenes of seed 7."""
 
         sensor, prior, model, threshold = Sensor(), PRIOR, None, 50.0
 

@@ -60,7 +60,7 @@ def test_a_measured_psf_comes_from_a_file_and_is_no_subcommand(tmp_path, monkeyp
 
 @pytest.fixture
 def trained(monkeypatch):
-    """The configurations of runs that `train` would do."""
+    """Replaces the training loop, and lists the configurations it is called with."""
     trained = []
     monkeypatch.setattr(loop, "train", lambda settings, run, resume: trained.append(settings))
     monkeypatch.setattr(console, "print_evaluation", lambda best: None)

@@ -19,7 +19,7 @@ from distax.runtime.settings import STRICT
 from distax.runtime.version import __version__
 
 State = Literal["finished", "failed", "unfinished"]
-"""State of a file: all images have answers, some cannot be unmixed, or the run stopped before."""
+"""State of a file: all images have answers, some cannot be unmixed, or the run stopped early."""
 
 Source = tuple[Path, int]
 """A file, and the number of an image in it."""
@@ -31,9 +31,10 @@ class Target:
 
     Attributes:
       row, column: position in pixels.
-      intensity: intensity in counts.
+      intensity: intensity in counts, or in the unit of the frame's file.
       score: score by which the method ranks its targets.
-      row_std, column_std, intensity_std: standard deviations; None if the method gives none.
+      row_std, column_std, intensity_std: standard deviations in the same units; None if the method
+        gives none.
     """
 
     row: float
@@ -171,14 +172,14 @@ def answers_for(sources: Sequence[Source], found: Targets) -> list[Answer]:
             image=number,
             targets=tuple(Target(**values) for values in _target_fields(found, row)),
             trusted=None if found.trusted is None else bool(found.trusted[row]),
-            count_probability=_entry(found.count_probability, row),
-            misfit=_entry(found.misfit, row),
+            count_probability=_float_or_none(found.count_probability, row),
+            misfit=_float_or_none(found.misfit, row),
         )
         for row, (file, number) in enumerate(sources)
     ]
 
 
-def _entry(values: Array | np.ndarray | None, row: int) -> float | None:
+def _float_or_none(values: Array | np.ndarray | None, row: int) -> float | None:
     """Returns one entry of an array as a float; None if there is no array."""
     return None if values is None else float(values[row])
 
@@ -254,7 +255,7 @@ class Record:
     def __post_init__(self) -> None:
         for image in self.images:
             if image.file not in self.files:
-                raise DistaxError(f"has an answer to {image.file}, which is not among its files")
+                raise DistaxError(f"has an answer for {image.file}, which is not among its files")
 
     def write(self, path: Path) -> None:
         """Writes the record as JSON, atomically."""

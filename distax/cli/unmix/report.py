@@ -77,7 +77,9 @@ def _section(
     if len(answers) > 1:
         facts["Images"] = str(len(answers))
     if missing := shown.count(None):
-        facts["Without a picture"] = f"{missing} of {len(answers)} (a report has {MAX_PICTURES})"
+        facts["Without a picture"] = (
+            f"{missing} of {len(answers)} (a report shows at most {MAX_PICTURES})"
+        )
     for answer in answers:
         facts |= _facts(answer, f" of image {answer.image}" if len(answers) > 1 else "")
     return Section(

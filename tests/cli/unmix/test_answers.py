@@ -79,7 +79,7 @@ def drop(name):
         (lambda text: text.replace('"failed"', '"eaten"'), "files.c.png: Input should be"),
         (
             lambda text: text.replace('"a.png": "fin', '"z.png": "fin'),
-            "answer to a.png, which is not among",
+            "answer for a.png, which is not among",
         ),
     ],
 )

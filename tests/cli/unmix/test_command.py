@@ -85,7 +85,7 @@ def test_a_method_that_knows_its_errors_states_them(files, tmp_path, capsys):
 
 
 def expected_rows(found, sources):
-    """File, image, row, column, intensity and score of every target."""
+    """Returns file, image, row, column, intensity and score of every target."""
     return [
         (
             str(path),

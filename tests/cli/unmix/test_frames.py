@@ -1,4 +1,4 @@
-"""With at most two targets a blob in the smallest windows, as in tests/frames/test_unmixing.py."""
+"""Frames with at most two targets per blob, in the smallest windows, so that fits compile fast."""
 
 import csv
 import json

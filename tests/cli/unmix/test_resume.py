@@ -30,7 +30,7 @@ def terminate():
 
 @pytest.fixture(scope="module", autouse=True)
 def few_at_once():
-    """Portions of sixteen images on a CPU, and few pictures in a figure and a report."""
+    """Limits portions to sixteen images, and the figure and the report to two pictures."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(unmixer, "_BATCHES_AT_ONCE", 1)
         patch.setattr(pictures, "MAX_ROWS", 2)
@@ -73,7 +73,7 @@ def same(folder, whole):
 
 @contextmanager
 def stopped_at(file, stop):
-    """Within the block a run is stopped when it opens a file."""
+    """Stops a run, within the block, when it opens a file."""
 
     def opened(path, extension):
         if path == file:
