@@ -43,7 +43,7 @@ LONG = (
     "export/test_writing.py",
     "training/test_processes.py",
     "evaluation/test_processes.py",
-    "cli/test_resume.py",
+    "cli/unmix/test_resume.py",
 )
 
 hypothesis.settings.register_profile(

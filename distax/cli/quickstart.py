@@ -50,7 +50,7 @@ class Quickstart:
         """Train, evaluate, draw."""
         import jax
 
-        from distax.cli.report import PUBLISHED, print_evaluation
+        from distax.cli.console import PUBLISHED, print_evaluation
         from distax.evaluation import evaluate
         from distax.imaging.scenes import simulate
         from distax.unmixer import Unmixer

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from distax import DistaxError, Sensor
-from distax.cli import report
+from distax.cli import console
 from distax.cli.main import main
 from distax.cli.train import Train
 from distax.imaging.psf import MeasuredPsf
@@ -60,10 +60,10 @@ def test_a_measured_psf_comes_from_a_file_and_is_no_subcommand(tmp_path, monkeyp
 
 @pytest.fixture
 def trained(monkeypatch):
-    """The configurations of runs that `train` would do."""
+    """Replaces the training loop, and lists the configurations it is called with."""
     trained = []
     monkeypatch.setattr(loop, "train", lambda settings, run, resume: trained.append(settings))
-    monkeypatch.setattr(report, "print_evaluation", lambda best: None)
+    monkeypatch.setattr(console, "print_evaluation", lambda best: None)
     return trained
 
 

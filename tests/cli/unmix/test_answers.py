@@ -1,12 +1,11 @@
-"""Of answers that are made up, so that nothing needs to be unmixed."""
+"""Records of made-up answers, so that nothing needs to be unmixed."""
 
 import json
 
 import pytest
 
 from distax import DistaxError
-from distax.cli.answers import Answer, FrameAnswer, FrameTarget, Target
-from distax.cli.record import Record, read_record
+from distax.cli.unmix.answers import Answer, FrameAnswer, FrameTarget, Record, Target, read_record
 
 OPTIONS = {"method": None, "threshold": 50.0, "frame": {"bit_depth": 8, "sigma": 0.5}}
 STAR = Target(2.5, 1 / 3, 240.5, 0.9, row_std=0.01, column_std=None, intensity_std=3.5)
@@ -48,7 +47,9 @@ def test_a_record_reads_back(path):
     ],
 )
 def test_other_options_are_named(path, options, message):
-    with pytest.raises(DistaxError, match=f"{path}: its answers were found otherwise {message}"):
+    with pytest.raises(
+        DistaxError, match=f"{path}: its answers come from other settings {message}"
+    ):
         read_record(path, options)
 
 
@@ -70,18 +71,21 @@ def drop(name):
 @pytest.mark.parametrize(
     ("change", "where"),
     [
-        (lambda text: text[:500], "the whole of it: Invalid JSON"),
-        (lambda text: "[]", "the whole of it"),
-        (lambda text: "\xff\x00", "the whole of it"),
+        (lambda text: text[:500], "the whole file: Invalid JSON"),
+        (lambda text: "[]", "the whole file"),
+        (lambda text: "\xff\x00", "the whole file"),
         (drop("files"), "files: Field required"),
         (lambda text: text.replace('"row": 2.5', '"row": "x"'), "images.0"),
         (lambda text: text.replace('"failed"', '"eaten"'), "files.c.png: Input should be"),
-        (lambda text: text.replace('"a.png": "fin', '"z.png": "fin'), "answer to a.png, which"),
+        (
+            lambda text: text.replace('"a.png": "fin', '"z.png": "fin'),
+            "answer for a.png, which is not among",
+        ),
     ],
 )
 def test_what_is_no_record_is_refused_in_one_line(path, change, where):
     path.write_text(change(path.read_text()))
-    with pytest.raises(DistaxError, match=f"{path}: not what --json of unmix writes.*{where}") as e:
+    with pytest.raises(DistaxError, match=f"{path}: not a --json file of unmix.*{where}") as e:
         read_record(path, OPTIONS)
     assert "\n" not in str(e.value)
 

@@ -1,4 +1,4 @@
-"""Runs of `unmix` that are stopped and gone on with, against one that is not."""
+"""Runs of `unmix` that are stopped and resumed, compared with one that is not."""
 
 import json
 import os
@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from distax import unmixer
-from distax.cli import pictures, unmixing
 from distax.cli.main import main
+from distax.cli.unmix import pictures, runner
 from distax.imaging.scenes import simulate
 from distax.io.frames import open_frames
 
@@ -30,7 +30,7 @@ def terminate():
 
 @pytest.fixture(scope="module", autouse=True)
 def few_at_once():
-    """Portions of sixteen images on a CPU, and few pictures in a figure and a report."""
+    """Limits portions to sixteen images, and the figure and the report to two pictures."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(unmixer, "_BATCHES_AT_ONCE", 1)
         patch.setattr(pictures, "MAX_ROWS", 2)
@@ -73,7 +73,7 @@ def same(folder, whole):
 
 @contextmanager
 def stopped_at(file, stop):
-    """Within the block a run is stopped when it opens a file."""
+    """Stops a run, within the block, when it opens a file."""
 
     def opened(path, extension):
         if path == file:
@@ -81,12 +81,12 @@ def stopped_at(file, stop):
         return open_frames(path, extension)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(unmixing, "open_frames", opened)
+        patch.setattr(runner, "open_frames", opened)
         yield
 
 
 @pytest.mark.parametrize(("stop", "status"), [(interrupt, INTERRUPTED), (terminate, TERMINATED)])
-def test_a_stopped_run_goes_on_to_the_same_files(
+def test_a_stopped_run_resumes_to_the_same_files(
     command, files, whole, tmp_path, capsys, stop, status
 ):
     # 16 + 16 images are unmixed by then: those of the stack and 11 more.
@@ -96,8 +96,8 @@ def test_a_stopped_run_goes_on_to_the_same_files(
     (line,) = capsys.readouterr().err.splitlines()
     missing = ", ".join(map(str, files[12:15]))
     assert line == (
-        f"distax: stopped: 12 of 25 files are finished; missing: {missing} and 10 more; go on by "
-        "the same command with --resume"
+        f"distax: stopped: 12 of 25 files are finished; missing: {missing} and 10 more; run the "
+        "same command with --resume to continue"
     )
     record = json.loads((tmp_path / "a.json").read_text())
     assert len(record["images"]) == 21 + 11
@@ -106,10 +106,10 @@ def test_a_stopped_run_goes_on_to_the_same_files(
     same(tmp_path, whole)
 
 
-def test_a_run_goes_on_within_a_stack_and_without_naming_files(
+def test_a_run_resumes_within_a_stack_and_without_naming_files(
     command, files, whole, tmp_path, monkeypatch
 ):
-    take, taken = unmixing.Unmixing._take_image, []
+    take, taken = runner.Runner._queue_image, []
 
     def until_the_twentieth(self, source, image):
         if len(taken) == 19:
@@ -118,7 +118,7 @@ def test_a_run_goes_on_within_a_stack_and_without_naming_files(
         take(self, source, image)
 
     with monkeypatch.context() as patch:
-        patch.setattr(unmixing.Unmixing, "_take_image", until_the_twentieth)
+        patch.setattr(runner.Runner, "_queue_image", until_the_twentieth)
         with pytest.raises(SystemExit):
             main([*command, f"--json={tmp_path / 'a.json'}"])
     record = json.loads((tmp_path / "a.json").read_text())
@@ -139,15 +139,17 @@ def test_what_failed_is_tried_again_and_new_files_come_last(command, files, whol
 
 
 def test_resuming_needs_answers_under_the_same_options(command, whole):
-    with pytest.raises(SystemExit, match="--resume goes on after the answers of a --json file"):
+    with pytest.raises(
+        SystemExit, match="--resume needs the answers of an earlier run: name its --json"
+    ):
         main([*command, "--resume"])
     other = [*command[:-1], "30", f"--json={whole / 'a.json'}", "--resume"]
-    with pytest.raises(SystemExit, match=r"found otherwise \(threshold 20.0, now 30.0\)"):
+    with pytest.raises(SystemExit, match=r"come from other settings \(threshold 20.0, now 30.0\)"):
         main(other)
 
 
-def test_without_a_file_to_go_on_from_the_line_says_so(command, files, capsys):
+def test_without_a_json_file_the_message_advises_one(command, files, capsys):
     with stopped_at(files[0], interrupt), pytest.raises(SystemExit):
         main(command)
     assert "0 of 25 files are finished" in (line := capsys.readouterr().err)
-    assert "name a --json file another time" in line
+    assert "give a --json file next time" in line

@@ -1,4 +1,4 @@
-"""Of answers that are made up, so that nothing needs to be unmixed."""
+"""Tables of made-up answers, so that nothing needs to be unmixed."""
 
 from dataclasses import asdict
 
@@ -7,8 +7,8 @@ import pytest
 from astropy.table import Table
 
 from distax import DistaxError, Sensor, __version__
-from distax.cli.answers import Answer, FrameAnswer, FrameTarget, Target
-from distax.cli.target_table import Means, write_table
+from distax.cli.unmix.answers import Answer, FrameAnswer, FrameTarget, Target
+from distax.cli.unmix.tables import Provenance, write_table
 
 STAR = Target(2.5, 3.25, 240.5, 0.9, row_std=0.01, column_std=0.02, intensity_std=3.5)
 BARE = Target(5.0, 6.0, 77.0, 77.0, row_std=None, column_std=None, intensity_std=None)
@@ -26,7 +26,10 @@ IN_FRAME = FrameTarget(
     ra=150.25,
     dec=-2.5,
 )
-MEANS = [Means("refine", Sensor(sigma=(0.5, 0.6)), 5.25), Means("fast", Sensor(), None)]
+PROVENANCES = [
+    Provenance("refine", Sensor(sigma=(0.5, 0.6)), 5.25),
+    Provenance("fast", Sensor(), None),
+]
 
 
 def frame(unit, *targets):
@@ -42,7 +45,7 @@ def path(request, tmp_path):
 
 
 def written(path, answers):
-    write_table(path, answers, Means.header(MEANS))
+    write_table(path, answers, Provenance.header(PROVENANCES))
     return Table.read(path)
 
 
@@ -59,7 +62,7 @@ def test_a_frames_targets_read_back_with_units_and_header(path):
     assert table.meta["DISTAX"] == __version__
     assert table.meta["METHOD"] == "refine; fast"
     assert table.meta["THRESH"] == "5.25"
-    assert table.meta["SENSOR"] == f"{MEANS[0].sensor}; {MEANS[1].sensor}"
+    assert table.meta["SENSOR"] == f"{PROVENANCES[0].sensor}; {PROVENANCES[1].sensor}"
 
 
 def test_what_is_not_known_of_an_images_target_is_masked(path):

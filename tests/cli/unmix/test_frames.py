@@ -1,4 +1,4 @@
-"""With at most two targets a blob in the smallest windows, as in tests/frames/test_unmixing.py."""
+"""Frames with at most two targets per blob, in the smallest windows, so that fits compile fast."""
 
 import csv
 import json
@@ -103,7 +103,7 @@ def test_outputs_that_cannot_be_made_are_errors_at_once(file, tmp_path, capsys):
         (["--table=a.txt"], "known are .ecsv, .fits"),
         (["--residual=a.png"], "known are .fits, .npy"),
         (["--figure=a"], "known are .png, .pdf, .svg"),
-        ([images, "--residual=a.npy"], "the residual is one frame's"),
+        ([images, "--residual=a.npy"], "--residual takes one frame"),
     ):
         with pytest.raises(SystemExit, match=message):
             main(["unmix", str(file), *arguments])
@@ -130,7 +130,7 @@ def test_a_frame_whose_answer_is_known_gives_its_residual_and_pictures_again(
         whole, again = (tmp_path / run / f"a.{suffix}" for run in ("whole", "again"))
         assert whole.read_bytes() == again.read_bytes(), suffix
     # With nothing to draw, what is finished is not even opened.
-    monkeypatch.setattr("distax.cli.unmixing.open_frames", None)
+    monkeypatch.setattr("distax.cli.unmix.runner.open_frames", None)
     main(["unmix", str(file), *SMALL, outputs["again"][-1], "--resume"])
 
 

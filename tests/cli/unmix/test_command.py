@@ -85,7 +85,7 @@ def test_a_method_that_knows_its_errors_states_them(files, tmp_path, capsys):
 
 
 def expected_rows(found, sources):
-    """File, image, row, column, intensity and score of every target."""
+    """Returns file, image, row, column, intensity and score of every target."""
     return [
         (
             str(path),
@@ -164,12 +164,12 @@ def test_without_answers_what_is_written_is_empty_and_no_figure_is_drawn(tmp_pat
     paths = {kind: tmp_path / f"a.{kind}" for kind in ("csv", "json", "fits", "html", "png")}
     options = ("--csv", "--json", "--table", "--report", "--figure")
     for path in paths.values():
-        path.write_text("of an earlier run")
+        path.write_text("from an earlier run")
     outputs = [f"{option}={path}" for option, path in zip(options, paths.values(), strict=True)]
     with pytest.raises(SystemExit) as stop:
         main(["unmix", str(tmp_path / "none.png"), "--checkpoint", "fista", *outputs])
     assert str(stop.value) == (
-        "distax: 1 of 1 files could not be unmixed; 1 of the files asked for could not be written"
+        "distax: 1 of 1 files could not be unmixed; 1 of the output files could not be written"
     )
     assert f"distax: {paths['png']}: not drawn" in capsys.readouterr().err
     (header,) = read_csv(paths["csv"])
@@ -184,7 +184,7 @@ def test_a_file_that_cannot_be_written_does_not_stop_the_others(tiny_run, files,
     (tmp_path / "file").write_text("")
     outputs = [f"--json={tmp_path / 'file' / 'a.json'}", f"--table={tmp_path / 'file' / 'a.fits'}"]
     outputs += [f"--csv={tmp_path / 'a.csv'}", f"--figure={tmp_path / 'a.png'}"]
-    with pytest.raises(SystemExit, match="distax: 2 of the files asked for could not be written"):
+    with pytest.raises(SystemExit, match="distax: 2 of the output files could not be written"):
         main(["unmix", str(files[1]), "--checkpoint", str(tiny_run), *outputs])
     lines = capsys.readouterr().err.splitlines()
     names = [str(tmp_path / "file" / name) for name in ("a.json", "a.fits")]
@@ -197,7 +197,7 @@ def test_a_stopped_run_has_its_status_whatever_cannot_be_written(tmp_path, monke
     def interrupted(path, extension):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("distax.cli.unmixing.open_frames", interrupted)
+    monkeypatch.setattr("distax.cli.unmix.runner.open_frames", interrupted)
     (tmp_path / "file").write_text("")
     with pytest.raises(SystemExit) as stop:
         main(["unmix", "a.png", "--checkpoint=fista", f"--csv={tmp_path / 'file' / 'a.csv'}"])
@@ -218,7 +218,7 @@ def test_a_bad_image_in_a_stack_is_named_and_the_others_are_answered(files, tmp_
     assert [answer["image"] for answer in answers] == [0, 2]
 
 
-def test_a_law_holds_for_images(tmp_path):
+def test_prior_options_apply_to_images(tmp_path):
     prior = ScenePrior(max_targets=1, min_intensity=100.0, max_intensity=150.0)
     images, truth = simulate(jax.random.key(7), 4, Sensor(), prior)
     np.save(tmp_path / "faint.npy", images)
@@ -230,7 +230,7 @@ def test_a_law_holds_for_images(tmp_path):
     np.testing.assert_allclose(position, truth.position[:, 0], atol=0.05)
     np.testing.assert_allclose(intensity, truth.intensity[:, 0], rtol=0.05)
     for other in (["--method", "fast"], ["--checkpoint", "fista"]):
-        with pytest.raises(SystemExit, match="knows the prior it was trained for only"):
+        with pytest.raises(SystemExit, match="can only use the prior of its training"):
             main([*arguments, *options, *other])
 
 

@@ -1,16 +1,19 @@
-"""A report on what `distax unmix` found: a section a file, with its pictures and targets."""
+"""HTML report of `distax unmix`, with a section of pictures and targets for each file."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from distax.cli.answers import Answer, FrameAnswer
-from distax.cli.target_table import rows_of
+from distax.cli.unmix.answers import Answer, FrameAnswer, Source
+from distax.cli.unmix.tables import table_rows
 from distax.viz.report import Column, Picture, Section, page
 
 MAX_PICTURES = 40
-"""Images and frames of which a report has pictures; the targets of all are in its tables."""
+"""Number of images and frames that are shown as pictures; the tables hold the targets of all.
+
+More pictures make the page, which embeds them all, large and slow to open.
+"""
 
 _COLUMNS = {
     "image": Column("image", "d"),
@@ -28,20 +31,20 @@ _COLUMNS = {
     "dec": Column("Dec / °", ".6f"),
     "flags": Column("flags"),
 }
-_OF_ONE_IMAGE = {name: column for name, column in _COLUMNS.items() if name != "image"}
+_COLUMNS_OF_ONE_IMAGE = {name: column for name, column in _COLUMNS.items() if name != "image"}
 
 
 def unmixing_report(
     answers: Sequence[Answer | FrameAnswer],
-    pictures: Mapping[tuple[Path, int], Picture],
+    pictures: Mapping[Source, Picture],
     header: Mapping[str, str],
 ) -> str:
-    """The HTML page of a report.
+    """Returns the report as an HTML page.
 
     Args:
-      answers: to images and frames.
-      pictures: of some of them, by file and number in it.
-      header: what is said of all answers, as `Means.header` gives it.
+      answers: answers for images and frames.
+      pictures: pictures of some of them, by file and image.
+      header: facts about all answers, as `Provenance.header` gives them.
     """
     import jax
     import numpy as np
@@ -67,14 +70,16 @@ def unmixing_report(
 def _section(
     file: str,
     answers: Sequence[Answer | FrameAnswer],
-    pictures: Mapping[tuple[Path, int], Picture],
+    pictures: Mapping[Source, Picture],
 ) -> Section:
     shown = [pictures.get((Path(file), answer.image)) for answer in answers]
     facts = {"Targets": str(sum(len(answer.targets) for answer in answers))}
     if len(answers) > 1:
         facts["Images"] = str(len(answers))
     if missing := shown.count(None):
-        facts["Without a picture"] = f"{missing} of {len(answers)} (a report has {MAX_PICTURES})"
+        facts["Without a picture"] = (
+            f"{missing} of {len(answers)} (a report shows at most {MAX_PICTURES})"
+        )
     for answer in answers:
         facts |= _facts(answer, f" of image {answer.image}" if len(answers) > 1 else "")
     return Section(
@@ -85,13 +90,13 @@ def _section(
             for answer, picture in zip(answers, shown, strict=True)
             if picture
         ],
-        columns=_COLUMNS if len(answers) > 1 else _OF_ONE_IMAGE,
-        rows=[row for answer in answers for row in rows_of(answer)],
+        columns=_COLUMNS if len(answers) > 1 else _COLUMNS_OF_ONE_IMAGE,
+        rows=[row for answer in answers for row in table_rows(answer)],
     )
 
 
 def _facts(answer: Answer | FrameAnswer, which: str) -> dict[str, Any]:
-    """What is known of a frame as a whole; an image says everything in its targets' rows."""
+    """Returns facts about a frame as a whole; none for an image, whose rows hold all facts."""
     if not isinstance(answer, FrameAnswer):
         return {}
     unit = answer.unit or "counts"

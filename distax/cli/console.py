@@ -1,4 +1,4 @@
-"""Results as tables for a terminal."""
+"""Evaluation results as tables on a terminal."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,12 +10,15 @@ from distax.evaluation import Evaluation
 from distax.evaluation.rows import SCORE_HEADINGS, by_count_rows, percent, pixels, score_rows
 from distax.frames.scoring import FrameEvaluation
 
-# CSO-mAP and AP at the five radii in percent. Scores on simulated images run one or two points
-# above those on the released ones, so the two kinds are labelled.
 PUBLISHED = {
     "FOCUS, published (released images)": (45.50, 0.4, 7.3, 41.0, 83.2, 95.5),
     "DISTA-Net, published (released images)": (46.74, 0.38, 7.54, 42.44, 86.18, 97.14),
 }
+"""Published CSO-mAP and AP at the five radii in percent.
+
+Scores on simulated images are one or two points higher than on the released images, so each row
+names the images it was measured on.
+"""
 
 
 def print_evaluation(
@@ -23,7 +26,13 @@ def print_evaluation(
     others: Mapping[str, Sequence[float]] | None = None,
     name: str = "this model",
 ) -> None:
-    """Print a result, with other rows of CSO-mAP and APs in percent below it."""
+    """Prints a result.
+
+    Args:
+      result: the evaluation.
+      others: CSO-mAP and APs in percent of other results, printed below it, by their labels.
+      name: label of the result.
+    """
     rows = score_rows(result, f"{name}, {result.images} images")
     rows |= {label: [f"{value:.2f}" for value in row] for label, row in (others or {}).items()}
     table = Table(*SCORE_HEADINGS)
@@ -38,7 +47,7 @@ def print_evaluation(
 
 
 def print_by_count(result: Evaluation) -> None:
-    """Print a row for each number of true targets, ranked by the estimator's own score."""
+    """Prints one row for each true number of targets, ranked by the estimator's own score."""
     headings, *rows = by_count_rows(result)
     table = Table(*headings)
     for row in rows:
@@ -47,7 +56,7 @@ def print_by_count(result: Evaluation) -> None:
 
 
 def print_frame_evaluation(result: FrameEvaluation, name: str) -> None:
-    """Print how well frames were unmixed."""
+    """Prints average precision, recall, blob counts and false blobs over frames."""
     table = Table("percent", "mean", *(f"within {radius} px" for radius in result.ap))
     rows = {
         f"{name}, {result.frames} frames: average precision (mean: CSO-mAP)": result.ap,
@@ -64,7 +73,7 @@ def print_frame_evaluation(result: FrameEvaluation, name: str) -> None:
 
 
 def print_reliability(result: Evaluation) -> None:
-    """Print how often stated hit probabilities come true, if there are any."""
+    """Prints stated hit probabilities beside the shares that came true, if any are stated."""
     if result.reliability is None:
         return
     curves = list(result.reliability.values())
@@ -83,7 +92,10 @@ def print_reliability(result: Evaluation) -> None:
 
 
 def wide_console() -> Console:
-    """A console whose tables fit a terminal, and keep whole names in a file or a pipe."""
+    """Returns a console as wide as the terminal, or 200 columns wide for a file or a pipe.
+
+    200 columns keep long file names whole.
+    """
     console = Console()
     if not console.is_terminal:
         console.width = 200

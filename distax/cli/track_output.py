@@ -1,4 +1,4 @@
-"""The tracks of a sequence, as a table, CSV, JSON and a picture."""
+"""Tracks of a sequence as a table, CSV, JSON and a figure."""
 
 import csv
 import io
@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 from rich.table import Table
 
-from distax.cli.report import wide_console
+from distax.cli.console import wide_console
 from distax.imaging.targets import Targets
 from distax.tracking import Tracks
 from distax.viz.figures import save_figure
@@ -19,10 +19,15 @@ from distax.viz.figures import save_figure
 
 @dataclass(frozen=True)
 class Point:
-    """A target in one frame: position in pixels, velocity in px per frame.
+    """State of a target in one frame, smoothed over all frames.
 
-    `detected` is False where the frame alone does not show the target and the others tell where
-    it is.
+    Attributes:
+      frame: number of the frame, from 0.
+      row, column: position in pixels.
+      row_std, column_std: standard deviations of the position in pixels.
+      row_velocity, column_velocity: velocity in px per frame.
+      detected: False if the target was not found in this frame, so that the position comes from the
+        other frames alone.
     """
 
     frame: int
@@ -37,23 +42,29 @@ class Point:
 
 @dataclass(frozen=True)
 class Trajectory:
-    """One track: its number, the mean of its intensity in counts, and where it leads."""
+    """Track of one target.
+
+    Attributes:
+      track: number of the track, from 0.
+      intensity: mean intensity in counts.
+      points: state in each frame from the first to the last.
+    """
 
     track: int
     intensity: float
     points: tuple[Point, ...]
 
 
-def paths_of(tracks: Tracks) -> list[Trajectory]:
-    """The tracks of the first sequence."""
+def trajectories(tracks: Tracks) -> list[Trajectory]:
+    """Returns the tracks of the first sequence of a batch."""
     import jax
 
     first = jax.tree.map(lambda leaf: np.asarray(leaf[0]), tracks)
     slots = np.flatnonzero(np.asarray(first.exists))
-    return [_path(first, number, int(slot)) for number, slot in enumerate(slots)]
+    return [_trajectory(first, number, int(slot)) for number, slot in enumerate(slots)]
 
 
-def _path(tracks: Tracks, number: int, slot: int) -> Trajectory:
+def _trajectory(tracks: Tracks, number: int, slot: int) -> Trajectory:
     targets, spread = tracks.targets, np.asarray(tracks.targets.position_std)
     frames = np.flatnonzero(targets.mask[:, slot])
     points = tuple(
@@ -72,71 +83,77 @@ def _path(tracks: Tracks, number: int, slot: int) -> Trajectory:
     return Trajectory(number, float(targets.intensity[frames[0], slot]), points)
 
 
-def print_table(paths: Sequence[Trajectory]) -> None:
-    """Print a row a track."""
+def print_table(tracks: Sequence[Trajectory]) -> None:
+    """Prints one row per track."""
     table = Table(
         *("track", "frames", "detected in", "row / px", "column / px"),
         *("row / px per frame", "column / px per frame", "intensity"),
     )
-    for path in paths:
-        first, last = path.points[0], path.points[-1]
+    for track in tracks:
+        first, last = track.points[0], track.points[-1]
         table.add_row(
-            str(path.track),
+            str(track.track),
             f"{first.frame} to {last.frame}",
-            str(sum(point.detected for point in path.points)),
+            str(sum(point.detected for point in track.points)),
             f"{first.row:.3f} to {last.row:.3f}",
             f"{first.column:.3f} to {last.column:.3f}",
             f"{last.row_velocity:+.4f}",
             f"{last.column_velocity:+.4f}",
-            f"{path.intensity:.1f}",
+            f"{track.intensity:.1f}",
         )
-    if not paths:
+    if not tracks:
         table.add_row("no track")
     wide_console().print(table)
 
 
-def to_csv(paths: Sequence[Trajectory]) -> str:
-    """A line a track and frame under a header line."""
+def to_csv(tracks: Sequence[Trajectory]) -> str:
+    """Returns CSV text with a header line and one line for each track and frame."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["track", *(field.name for field in fields(Point)), "intensity"])
-    for path in paths:
-        for point in path.points:
-            writer.writerow([path.track, *asdict(point).values(), path.intensity])
+    for track in tracks:
+        for point in track.points:
+            writer.writerow([track.track, *asdict(point).values(), track.intensity])
     return text.getvalue()
 
 
-def to_json(paths: Sequence[Trajectory]) -> str:
-    """A list of tracks, each with its list of points."""
-    return json.dumps([asdict(path) for path in paths], indent=2) + "\n"
+def to_json(tracks: Sequence[Trajectory]) -> str:
+    """Returns JSON text: a list of tracks, each with a list of points."""
+    return json.dumps([asdict(track) for track in tracks], indent=2) + "\n"
 
 
-def draw_paths(
+def draw_trajectories(
     picture: Path,
     frames: Float[np.ndarray, "T height width"],
     found: Targets,
-    paths: Sequence[Trajectory],
+    tracks: Sequence[Trajectory],
 ) -> None:
-    """The mean of the frames, what was found in each, and the tracks through it.
+    """Draws the mean of the frames, the detections of all frames and the tracks.
+
+    Args:
+      picture: file to write (PNG, PDF or SVG).
+      frames: raw counts; NaN marks bad pixels.
+      found: targets of each frame, before tracking.
+      tracks: tracks to draw.
 
     Raises:
-      DistaxError: a suffix that names no format of pictures, or it cannot be written.
+      DistaxError: a suffix that names no format of pictures, or the file cannot be written.
     """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6.4, 5.6), layout="constrained")
     ax = figure.subplots()
-    # Without the warning that numpy's own mean gives of pixels that are bad in all frames.
+    # np.nanmean would warn of pixels that are bad in all frames.
     shown = ax.imshow(np.ma.masked_invalid(frames).mean(axis=0), cmap="gray")
     figure.colorbar(shown, label="mean counts")
     position = np.asarray(found.position)[np.asarray(found.mask)]
     ax.scatter(position[:, 1], position[:, 0], s=4, color="gold", label="found in single frames")
-    for path in paths:
-        rows = [point.row for point in path.points]
-        columns = [point.column for point in path.points]
-        (line,) = ax.plot(columns, rows, linewidth=1.5, label=f"track {path.track}")
+    for track in tracks:
+        rows = [point.row for point in track.points]
+        columns = [point.column for point in track.points]
+        (line,) = ax.plot(columns, rows, linewidth=1.5, label=f"track {track.track}")
         ax.plot(columns[-1], rows[-1], "o", color=line.get_color(), markersize=5)
-    ax.set(xlabel="column / px", ylabel="row / px", title="tracks, a dot at their ends")
+    ax.set(xlabel="column / px", ylabel="row / px", title="tracks, with a dot at the end")
     if len(position):
         low, high = position.min(axis=0) - 1, position.max(axis=0) + 1
         ax.set(xlim=(low[1], high[1]), ylim=(high[0], low[0]))

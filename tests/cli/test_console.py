@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from distax.cli.report import print_by_count, print_evaluation, print_reliability
+from distax.cli.console import print_by_count, print_evaluation, print_reliability
 from distax.evaluation import Evaluation
 
 AP = {"0.05": 0.1, "0.10": 0.2, "0.15": 0.3, "0.20": 0.4, "0.25": 0.5}
@@ -34,7 +34,7 @@ def result():
 
 
 def cells(text):
-    """Words of each line of a table."""
+    """Returns the cells of each line of a printed table."""
     return [[cell.strip() for cell in line.split("│")[1:-1]] for line in text.splitlines()]
 
 

@@ -1,6 +1,6 @@
-"""What `distax unmix` draws: the first frames and images, kept until everything is unmixed."""
+"""Figure and pictures of `distax unmix`: the first frames and images of a run."""
 
-from collections.abc import Sequence, Sized
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,12 +9,11 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from distax.cli.answers import Answer, FrameAnswer
-from distax.cli.estimators import Estimators
-from distax.cli.target_table import Means
-from distax.cli.unmix_report import MAX_PICTURES
+from distax.cli.unmix.answers import Answer, FrameAnswer, Source
+from distax.cli.unmix.report import MAX_PICTURES
 from distax.frames import FrameTargets
 from distax.frames.residual import Residual
+from distax.imaging.sensor import Sensor
 from distax.imaging.targets import Targets
 from distax.io.pixels import Pixels
 from distax.runtime.errors import DistaxError
@@ -25,19 +24,16 @@ if TYPE_CHECKING:
     from distax.viz.frame_figures import FramePicture
     from distax.viz.report import Picture
 
-Source = tuple[Path, int]
-"""A file, and the number of an image in it."""
-
 
 @dataclass
 class Pictures:
-    """Takes from frames and images what a figure and a report show of them, while there is room.
+    """Pictures of the first frames and images, kept until the whole run is unmixed.
 
     Attributes:
-      figure, report: the files, if they are asked for.
-      frames: what the figure shows of frames.
-      pages: what the report shows of frames.
-      images: pixels and targets of images; None while they wait to be unmixed.
+      figure, report: files to write; None for none.
+      frames: pictures of frames for the figure.
+      pages: pictures of frames for the report.
+      images: pixels and targets of images; None for an image that is not unmixed yet.
     """
 
     figure: Path | None
@@ -46,12 +42,12 @@ class Pictures:
     pages: "dict[Source, Picture]" = field(default_factory=dict)
     images: dict[Source, tuple[np.ndarray, Targets] | None] = field(default_factory=dict)
 
-    def wants_frame(self) -> bool:
-        """Whether there is room for another frame."""
+    def has_room_for_frame(self) -> bool:
+        """True if the figure or the report can take another frame."""
         return self._in_figure(self.frames, MAX_FRAMES) or self._in_report
 
-    def wants_image(self) -> bool:
-        """Whether there is room for another image of the sensor's size."""
+    def has_room_for_image(self) -> bool:
+        """True if the figure or the report can take another image of the sensor's size."""
         return self._in_figure(self.images, MAX_ROWS) or self._in_report
 
     def _in_figure(self, taken: Sized, most: int) -> bool:
@@ -64,7 +60,7 @@ class Pictures:
     def add_frame(
         self, source: Source, pixels: Pixels, found: FrameTargets, residual: Residual
     ) -> None:
-        """Take what is shown of a frame, if there is room."""
+        """Keeps the pictures of a frame, if there is room."""
         from distax.viz.report import frame_picture
 
         if self._in_report:
@@ -74,60 +70,66 @@ class Pictures:
             self.frames.append(make_frame_picture(_title(source), pixels, found))
 
     def reserve(self, source: Source) -> None:
-        """Keep room for an image that is still to be unmixed, if there is any."""
-        if self.wants_image():
+        """Reserves room for an image that is queued, if there is room."""
+        if self.has_room_for_image():
             self.images[source] = None
 
     def add_image(
         self, source: Source, pixels: Float[np.ndarray, "height width"], found: Targets
     ) -> None:
-        """Take what is shown of an image for which there is room."""
+        """Keeps an image and its targets, if room was reserved for it."""
         if source in self.images:
             self.images[source] = pixels, found
 
-    def draw(self, estimators: Estimators) -> None:
-        """Draw the figure, if one is asked for.
+    def draw(self, sensor: Sensor) -> None:
+        """Draws the figure, if one is requested.
 
         Raises:
-          DistaxError: there is nothing to show, or it cannot be written.
+          DistaxError: there is nothing to draw, or the file cannot be written.
         """
         from distax.viz.figures import draw_unmixing
         from distax.viz.frame_figures import draw_frames, draw_frames_and_images
 
-        images = self._unmixed(MAX_ROWS)
+        images = self._unmixed_images(MAX_ROWS)
         if self.figure is None:
             return
         if not (self.frames or images):
-            raise DistaxError(f"{self.figure}: not drawn: nothing was unmixed that it could show")
+            raise DistaxError(f"{self.figure}: not drawn: no image or frame was unmixed")
         if not images:
             return draw_frames(self.figure, self.frames)
         names = [_title(source) for source in images]
-        shown = (*_stacked(images), estimators.sensor, names)
+        shown = (*_stack(images), sensor, names)
         if self.frames:
             return draw_frames_and_images(self.figure, self.frames, *shown)
         draw_unmixing(self.figure, *shown)
 
-    def write_report(self, answers: Sequence[Answer | FrameAnswer], estimators: Estimators) -> None:
-        """Write the report on all answers, if one is asked for."""
-        from distax.cli.unmix_report import unmixing_report
+    def write_report(
+        self, answers: Sequence[Answer | FrameAnswer], header: Mapping[str, str], sensor: Sensor
+    ) -> None:
+        """Writes the report on all answers, if one is requested.
+
+        Raises:
+          DistaxError: the file cannot be written.
+        """
+        from distax.cli.unmix.report import unmixing_report
         from distax.runtime.files import write_text
         from distax.viz.report import image_pictures
 
         if self.report is None:
             return
         shown = dict(self.pages)
-        if images := self._unmixed(MAX_PICTURES - len(shown)):
-            pictures = image_pictures(*_stacked(images), estimators.sensor)
+        if images := self._unmixed_images(MAX_PICTURES - len(shown)):
+            pictures = image_pictures(*_stack(images), sensor)
             shown |= dict(zip(images, pictures, strict=True))
-        header = Means.header(map(estimators.means, answers))
         write_text(self.report, unmixing_report(answers, shown, header))
 
-    def _unmixed(self, most: int) -> dict[Source, tuple[np.ndarray, Targets]]:
+    def _unmixed_images(self, most: int) -> dict[Source, tuple[np.ndarray, Targets]]:
+        """Returns the first images that are unmixed, at most `most`."""
         known = {source: shown for source, shown in self.images.items() if shown}
         return dict(list(known.items())[:most])
 
 
-def _stacked(
+def _stack(
     images: dict[Source, tuple[np.ndarray, Targets]],
 ) -> tuple[Float[np.ndarray, "N height width"], Targets]:
     stacked: tuple[np.ndarray, Targets] = jax.tree.map(
@@ -137,6 +139,6 @@ def _stacked(
 
 
 def _title(source: Source) -> str:
-    """What a picture of an image is called."""
+    """Returns the title of a picture."""
     path, number = source
     return f"{path.name} [{number}]"
