@@ -153,7 +153,7 @@ def draw_clipping(path: Path, seed: int, index: int, effort: Effort) -> dict[str
 def _draw_image(figure, ax, image: np.ndarray, sensor: Sensor, title: str) -> None:
     shown = ax.imshow(image, cmap="gray", vmin=0)
     figure.colorbar(shown, ax=ax, label="counts", shrink=0.8)
-    rows, columns = np.nonzero(image >= sensor.white)
+    rows, columns = np.nonzero(image >= sensor.clip_level)
     ax.scatter(columns, rows, marker="x", color="red", s=60, label="clipped: “255 or more”")
     if len(rows):
         ax.legend(fontsize="small", loc="upper right")

@@ -65,7 +65,7 @@ def measure(setting: Setting, method: str, images: int, seed: int) -> Record | N
     )
     if method == "fast":
         unmixer = distax.Unmixer(method=method)
-        if unmixer.sensor.white != setting.sensor.white:
+        if unmixer.sensor.clip_level != setting.sensor.clip_level:
             return None
     else:
         unmixer = distax.Unmixer(method=method, sensor=setting.sensor, prior=setting.prior)

@@ -105,7 +105,7 @@ def _save_png(path: Path, image: "np.ndarray", sensor: "Sensor") -> None:
 
     from distax.runtime.files import atomic_write
 
-    counts = np.uint8 if sensor.white <= np.iinfo(np.uint8).max else np.uint16
+    counts = np.uint8 if sensor.clip_level <= np.iinfo(np.uint8).max else np.uint16
     held = np.clip(np.round(image), 0, np.iinfo(counts).max).astype(counts)
     with atomic_write(path) as temporary:
         Image.fromarray(held).save(temporary)

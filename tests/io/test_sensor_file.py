@@ -2,9 +2,9 @@ import pytest
 
 from distax import DistaxError, Sensor
 from distax.imaging.psf import MeasuredPsf
+from distax.imaging.scenes import ScenePrior
 from distax.io.sensor_file import read_sensor, write_sensor
 from distax.training.config import TrainConfig, read_toml
-from distax.unmixer import prior_for
 
 SENSORS = [
     Sensor(),
@@ -35,7 +35,7 @@ def test_a_sensor_survives_its_file(tmp_path, sensor):
 def test_a_sensor_file_is_a_training_configuration(tmp_path, sensor):
     write_sensor(tmp_path / "sensor.toml", sensor)
     assert read_toml(tmp_path / "sensor.toml") == TrainConfig(
-        sensor=sensor, prior=prior_for(sensor)
+        sensor=sensor, prior=ScenePrior()
     )
 
 

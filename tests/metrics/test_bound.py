@@ -37,7 +37,7 @@ def naive_bound(parameters, sensor, prior=None):
     variance = sensor.read_noise**2 + (1 / 12 if sensor.bit_depth else 0)
     if sensor.gain:
         variance = variance + expected / sensor.gain
-    clear = expected < sensor.white - (0.5 if sensor.bit_depth else 0)
+    clear = expected < sensor.clip_level - (0.5 if sensor.bit_depth else 0)
     slopes = []
     for index in range(flat.size):
         step = np.zeros(flat.size)
