@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool
 
-from distax.runtime.sharding import in_a_row
+from distax.runtime.sharding import ordered_devices
 
 Sums = TypeVar("Sums")
 
@@ -39,7 +39,7 @@ def sum_over_devices(
 
     Args:
       judge: what a device does.
-      arrays: copied to all devices.
+      arrays: replicated on all devices.
       rows: arrays with rows along their first axis, whole on every process.
       batch: a device's share is a multiple of this many rows.
       devices: of all processes; all there are, unless told which.
@@ -47,7 +47,7 @@ def sum_over_devices(
     Raises:
       DistaxError: virtual CPU devices with too few threads.
     """
-    devices = in_a_row(devices)
+    devices = ordered_devices(devices)
     rows = jax.tree.map(np.asarray, rows)
     length = len(jax.tree.leaves(rows)[0])
     calls = -(-length // (_IMAGES * len(devices)))

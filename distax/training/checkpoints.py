@@ -21,7 +21,7 @@ from distax.evaluation import Evaluation
 from distax.models import Model
 from distax.runtime.errors import DistaxError, first_line
 from distax.runtime.pytree import named_leaves, with_leaves
-from distax.runtime.sharding import data_mesh, placed
+from distax.runtime.sharding import data_mesh, with_shardings
 from distax.training.config import TrainConfig, from_dict
 from distax.training.state import TrainState, abstract_model, abstract_state, init_state, merge
 
@@ -112,7 +112,9 @@ def load_model(run: epath.PathLike, which: Which | None = None) -> tuple[Model, 
     config = from_dict(about["config"], str(folder))
     model = abstract_model(config)
     one_device = data_mesh(jax.local_devices()[:1])
-    wanted = placed(_model_part(init_state(model, optax.identity())), one_device, divided=False)
+    wanted = with_shardings(
+        _model_part(init_state(model, optax.identity())), one_device, shard=False
+    )
     check_arrays(str(folder), about["arrays"], wanted)
     restored = _restore(folder, model=ocp.args.StandardRestore(named_leaves(wanted)))
     return merge(model, **with_leaves(wanted, restored["model"])), config

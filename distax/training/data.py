@@ -7,7 +7,7 @@ from jaxtyping import Float, PRNGKeyArray
 
 from distax.imaging.scenes import simulate
 from distax.imaging.targets import Targets
-from distax.runtime.sharding import shared
+from distax.runtime.sharding import replicate
 from distax.training.config import TrainConfig
 from distax.training.feeds import Feed, MemoryFeed, SimulatedFeed, StreamFeed
 
@@ -28,7 +28,7 @@ def make_feed(config: TrainConfig, mesh: Mesh) -> Feed:
     if config.data.feed == "stream":
         return StreamFeed(source, csist100k.record_to_example, key, config.batch_size, mesh)
     data = csist100k.read_split(source)
-    images, targets = jax.tree.map(lambda leaf: shared(leaf, mesh), data)
+    images, targets = jax.tree.map(lambda leaf: replicate(leaf, mesh), data)
     return MemoryFeed(images, targets, key, config.batch_size, mesh)
 
 

@@ -20,7 +20,7 @@ from distax.imaging.scenes import ScenePrior, sample_each, scene_keys
 from distax.imaging.sensor import Sensor, expose, render
 from distax.imaging.targets import Targets
 from distax.runtime.errors import DistaxError
-from distax.runtime.sharding import own_rows, split
+from distax.runtime.sharding import local_rows, sharded
 
 Batch = tuple[Float[Array, "B height width"], Targets]
 Batches = tuple[Float[Array, "steps B height width"], Targets]
@@ -64,7 +64,7 @@ def _simulate(
     mesh: Mesh,
 ) -> Batches:
     step_keys = jax.vmap(lambda step: jax.random.split(jax.random.fold_in(key, step)))(steps)
-    rows = split(mesh, axis=1)
+    rows = sharded(mesh, axis=1)
 
     def place(keys: Key[Array, "steps B"]) -> Targets:
         targets = sample_each(keys.ravel(), prior)
@@ -124,7 +124,7 @@ def _gather(
     """The batches that start at certain places of certain orders."""
     epochs, starts = where
     chosen = jnp.stack(orders)[epochs[:, None], starts[:, None] + jnp.arange(batch_size)]
-    chosen = jax.lax.with_sharding_constraint(chosen, split(mesh, axis=1))
+    chosen = jax.lax.with_sharding_constraint(chosen, sharded(mesh, axis=1))
     return jax.tree.map(lambda leaf: leaf[chosen], data)
 
 
@@ -152,7 +152,7 @@ class StreamFeed:
         """See `Feed`."""
         import grain
 
-        rows = own_rows(self.batch_size, self.mesh)
+        rows = local_rows(self.batch_size, self.mesh)
         records = _Shuffled(self.source, self.key, self.batch_size, rows)
         dataset = grain.MapDataset.source(records).map(self.to_example).batch(records.rows)
         batches = iter(dataset[spans[0].start :].to_iter_dataset())
@@ -163,7 +163,7 @@ class StreamFeed:
         """One array on all devices from this process's rows of successive batches."""
         rows = np.stack(batches)
         shape = len(batches), self.batch_size, *rows.shape[2:]
-        return jax.make_array_from_process_local_data(split(self.mesh, axis=1), rows, shape)
+        return jax.make_array_from_process_local_data(sharded(self.mesh, axis=1), rows, shape)
 
 
 class _Shuffled:

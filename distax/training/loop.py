@@ -8,7 +8,7 @@ from jax.sharding import Mesh
 
 from distax.evaluation import Evaluation, evaluate
 from distax.runtime.errors import DistaxError, Terminated
-from distax.runtime.sharding import check_divisible, data_mesh, on_any_process, whole
+from distax.runtime.sharding import check_divisible, data_mesh, gathered, on_any_process
 from distax.runtime.signals import sigterm
 from distax.training import checkpoints
 from distax.training.checks import check_trainable
@@ -74,7 +74,7 @@ def train(
                 log.read(keep=0)
                 log.flush(done)
             if due:
-                model_arrays = whole((state.params, state.constants), mesh)
+                model_arrays = gathered((state.params, state.constants), mesh)
                 result = evaluate(
                     merge(model, *model_arrays),
                     *held_out,

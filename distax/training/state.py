@@ -16,7 +16,7 @@ from distax.models import Model
 from distax.models.plugin import import_module_file
 from distax.models.rngs import parameter_rngs
 from distax.runtime.pytree import pytree
-from distax.runtime.sharding import placed, state_shardings
+from distax.runtime.sharding import state_shardings, with_shardings
 from distax.training.config import OptimizerConfig, TrainConfig
 from distax.training.feeds import Batch, Batches
 
@@ -99,7 +99,7 @@ def initial_state(config: TrainConfig, mesh: Mesh) -> TrainState:
 
 def abstract_state(config: TrainConfig, mesh: Mesh) -> TrainState:
     """The state's shapes and where it is to lie, at no cost."""
-    return placed(jax.eval_shape(partial(_make_state, config)), mesh, config.shard_state)
+    return with_shardings(jax.eval_shape(partial(_make_state, config)), mesh, config.shard_state)
 
 
 def _make_state(config: TrainConfig) -> TrainState:

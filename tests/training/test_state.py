@@ -111,9 +111,9 @@ def test_steps_in_one_dispatch_are_those_done_one_by_one(tiny_config):
     assert_close(together.params, state.params)
 
 
-@pytest.mark.parametrize("divided", [False, True])
-def test_eight_devices_take_the_steps_of_one(tiny_config, divided):
-    config = replace(tiny_config, shard_state=divided)
+@pytest.mark.parametrize("shard_state", [False, True])
+def test_eight_devices_take_the_steps_of_one(tiny_config, shard_state):
+    config = replace(tiny_config, shard_state=shard_state)
     results = {}
     for count in (1, 8):
         mesh = data_mesh(jax.devices()[:count])
@@ -128,7 +128,7 @@ def test_eight_devices_take_the_steps_of_one(tiny_config, divided):
     for arrays in (state.params, state.opt_state[0].mu):
         # 1089 by 8.
         kernel = arrays["stages"][0]["dynamic_transform"]["compress"]["kernel"][...]
-        assert kernel.sharding.shard_shape(kernel.shape) == (1089, 1 if divided else 8)
+        assert kernel.sharding.shard_shape(kernel.shape) == (1089, 1 if shard_state else 8)
 
 
 def assert_close(first, second, tolerance=1e-5):
