@@ -19,6 +19,7 @@ from distax.runtime.sharding import data_mesh
 from distax.training import checkpoints
 from distax.training.config import OptimizerConfig
 from distax.training.loop import train
+from tests.training.states import load_state
 
 ENVIRONMENT = os.environ | {"JAX_NUM_CPU_DEVICES": "2", "NPROC": "8"}
 OPTIONS = shlex.split(
@@ -80,11 +81,11 @@ def alone(config, tmp_path_factory):
     """The state at the end of the run of one process with one device."""
     run = tmp_path_factory.mktemp("alone")
     evaluation = train(config, run, mesh=data_mesh(jax.devices()[:1]))
-    return checkpoints.load_state(run, config), evaluation
+    return load_state(run, config), evaluation
 
 
 def assert_parameters(run, config, alone):
-    state = checkpoints.load_state(run, config, data_mesh(jax.devices()[:2]))
+    state = load_state(run, config, data_mesh(jax.devices()[:2]))
     assert int(state.step) == 6
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=0, atol=1e-5),
@@ -157,10 +158,12 @@ from dataclasses import replace
 import jax
 from distax.runtime.sharding import data_mesh
 from distax.training import checkpoints
+from distax.training.setup import build
 
 run = sys.argv[1]
 config, _ = checkpoints.read_about(run, "last")
-state = checkpoints.load_state(run, config, data_mesh(jax.devices()[:1]))
+mesh = data_mesh(jax.devices()[:1])
+state = checkpoints.load_state(run, build(config, mesh).abstract_state)
 
 def die_when_it_has_begun():
     while not any("tmp" in name for name in os.listdir(f"{run}/last")):
@@ -182,7 +185,7 @@ def test_a_process_killed_while_saving_leaves_the_checkpoint_before(
     killed = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert any("tmp" in path.name for path in Path(run / "last").iterdir())
-    state, whole = (checkpoints.load_state(path, tiny_config) for path in (run, tiny_run))
+    state, whole = (load_state(path, tiny_config) for path in (run, tiny_run))
     jax.tree.map(np.testing.assert_array_equal, state, whole)
     # What was left half-written is in nobody's way.
     assert train(tiny_config, run, resume=True).images == tiny_config.eval_images
