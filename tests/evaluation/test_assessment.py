@@ -110,7 +110,7 @@ def test_groups_make_up_the_whole(result):
 
 
 def test_how_many_are_summed_at_once_changes_nothing(result, found, truth, monkeypatch):
-    monkeypatch.setattr(devices, "_IMAGES", 30)
+    monkeypatch.setattr(devices, "_IMAGES_A_CALL", 30)
     assert assess(found, truth, Sensor(), LAW) == result
 
 
@@ -148,7 +148,7 @@ def test_a_bound_that_is_infinite_is_left_out(truth):
 
 
 def test_answers_for_other_images_are_refused(found, truth):
-    with pytest.raises(DistaxError, match="80 answers cannot be held against 79 images"):
+    with pytest.raises(DistaxError, match="80 answers cannot be compared with 79 images"):
         assess(found, select(truth, np.arange(IMAGES) < 79))
 
 
