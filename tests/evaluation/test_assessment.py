@@ -27,7 +27,7 @@ def truth():
 
 @pytest.fixture(scope="module")
 def found(truth):
-    """The truth moved, some of it lost, ranked by how little it moved; some of that stated."""
+    """The true targets displaced and some removed, with scores and regions that know the spread."""
     rng = np.random.default_rng(0)
     spread = rng.uniform(0.01, 0.15, truth.mask.shape)
     errors = spread[..., None] * rng.normal(size=truth.position.shape)

@@ -14,7 +14,7 @@ SIZE, BATCH = 13, 4
 
 
 def take(feed, start, count, at_once=1):
-    """Batches of single steps."""
+    """Fetches `count` batches from step `start` on and splits them into single steps."""
     stop = start + count
     spans = [range(i, min(i + at_once, stop)) for i in range(start, stop, at_once)]
     return [
@@ -31,7 +31,7 @@ def assert_same(first, second):
 
 @pytest.fixture(scope="module")
 def data():
-    """Thirteen images that say their number, as does their target."""
+    """Thirteen images whose pixels are the image's number, as is the target's position."""
     number = jnp.arange(SIZE, dtype=jnp.float32)
     images = jnp.broadcast_to(number[:, None, None], (SIZE, 11, 11))
     return images, make_targets(jnp.stack([number, -number], -1)[:, None], number[:, None])

@@ -1,4 +1,4 @@
-"""Real processes with two virtual devices each, which meet on the loopback interface."""
+"""Runs of real processes with two virtual devices each, connected over the loopback interface."""
 
 import os
 import shlex
@@ -35,7 +35,7 @@ def free_port():
 
 
 def start(run, *options, count=2):
-    """The processes of one run."""
+    """Starts the processes of one run."""
     address = f"127.0.0.1:{free_port()}"
     distax = Path(sys.executable).with_name("distax")
     command = [distax, "train", "--run-dir", str(run), *OPTIONS]
@@ -53,7 +53,7 @@ def start(run, *options, count=2):
 
 
 def ends(processes):
-    """Status, standard output and standard error of each."""
+    """Waits for processes; returns status, standard output and standard error of each."""
     try:
         outputs = [process.communicate(timeout=240) for process in processes]
     finally:
@@ -78,7 +78,7 @@ def config(tiny_config):
 
 @pytest.fixture(scope="module")
 def alone(config, tmp_path_factory):
-    """The state at the end of the run of one process with one device."""
+    """The state at the end of a run of one process with one device, and its evaluation."""
     run = tmp_path_factory.mktemp("alone")
     evaluation = train(config, run, mesh=data_mesh(jax.devices()[:1]))
     return load_state(run, config), evaluation
@@ -187,5 +187,5 @@ def test_a_process_killed_while_saving_leaves_the_checkpoint_before(
     assert any("tmp" in path.name for path in Path(run / "last").iterdir())
     state, whole = (load_state(path, tiny_config) for path in (run, tiny_run))
     jax.tree.map(np.testing.assert_array_equal, state, whole)
-    # What was left half-written is in nobody's way.
+    # The half-written checkpoint does not prevent another run.
     assert train(tiny_config, run, resume=True).images == tiny_config.eval_images

@@ -23,7 +23,7 @@ from distax.training.state import (
 
 
 def learning_rates(config, steps):
-    """The rates Adam's first updates reveal: with a constant gradient each is the rate itself."""
+    """Measures learning rates: with a constant gradient each update of Adam is the rate itself."""
     optimizer = make_optimizer(config, steps)
     state, rates = optimizer.init(jnp.zeros(())), []
     for _ in range(steps):
@@ -130,7 +130,7 @@ def test_eight_devices_take_the_steps_of_one(tiny_config, shard_state):
 
 
 def assert_close(first, second, tolerance=1e-5):
-    """Equal up to a share of each array's largest value."""
+    """Asserts equality up to a share of each array's largest value."""
 
     def one(a, b):
         a, b = np.asarray(a), np.asarray(b)
