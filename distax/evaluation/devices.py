@@ -1,8 +1,9 @@
 """Sums over images that are divided over devices, by `pmap`.
 
-With `pmap` each device runs the program of a single device on its own images, and the only
-communication is the sum at the end. Sharded arrays under `jit` would leave to the compiler whether
-matching and sorting, which mix the images of a batch, communicate as well.
+With `pmap` each device runs the same program on its own images, and the only communication is the
+sum at the end. Under `jit` with sharded arrays the compiler would decide how to divide each
+operation, and could do it otherwise for another number of devices. Then the results would agree up
+to rounding only.
 """
 
 from abc import ABC, abstractmethod

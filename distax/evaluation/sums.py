@@ -73,7 +73,7 @@ class GroupSums:
 
 @pytree
 class GridQuality:
-    """The quality of each grid of a batch: PSNR in dB and SSIM."""
+    """PSNR in dB and SSIM of each grid of a batch."""
 
     psnr: Float[Array, " B"]
     ssim: Float[Array, " B"]

@@ -33,7 +33,9 @@ from distax.training.state import (
 
 @dataclass(frozen=True)
 class Setup:
-    """The parts of a training run. All but the state stay as they are while it trains.
+    """The parts of a training run that stay the same while it trains.
+
+    The changing arrays are in a `TrainState`, which the loop passes from step to step.
 
     Attributes:
       config: the configuration that the parts were built from.

@@ -10,6 +10,7 @@ from distax.runtime.sharding import (
     gathered,
     local_rows,
     on_any_process,
+    platform,
     replicate,
     replicated,
     sharded,
@@ -38,6 +39,11 @@ def test_batches_that_divide_pass(mesh):
 def test_devices_stand_in_the_same_order_however_they_are_given(mesh):
     assert data_mesh(jax.devices()[::-1]) == mesh
     assert [device.id for device in mesh.devices] == sorted(d.id for d in jax.devices())
+
+
+def test_the_platform_is_that_of_the_mesh_not_of_the_default_backend(mesh, monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
+    assert platform(mesh) == "cpu"
 
 
 def test_arrays_are_sharded_along_their_longest_axis_that_divides(mesh):

@@ -12,7 +12,7 @@ import pytest
 from distax import DistaxError
 from distax.runtime.errors import Terminated
 from distax.runtime.sharding import data_mesh
-from distax.training import checkpoints, setup
+from distax.training import checkpoints, loop, setup
 from distax.training.config import ModelConfig, OptimizerConfig
 from distax.training.loop import train
 from distax.training.setup import make_feed, make_held_out
@@ -70,6 +70,11 @@ def test_a_run_stopped_by_sigterm_goes_on_to_the_same_parameters(
     train(tiny_config, tmp_path, resume=True)
     assert_same(load_state(tmp_path, tiny_config), load_state(tiny_run, tiny_config))
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_spans_end_at_multiples_of_every_interval():
+    spans = [(span.start, span.stop) for span in loop._spans(range(1, 10), (4, 3, 5))]
+    assert spans == [(1, 3), (3, 4), (4, 5), (5, 6), (6, 8), (8, 9), (9, 10)]
 
 
 def test_the_log_has_every_figure(tiny_run):
