@@ -1,4 +1,4 @@
-"""Long arrays in batches of one size, so that each function compiles once."""
+"""Batches of one size from long arrays, so that each function compiles once."""
 
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -18,7 +18,7 @@ SMALLEST = 16
 
 
 def inference_batch() -> int:
-    """Images a step: few enough to stay in a CPU's cache, or enough to fill an accelerator."""
+    """Chooses the number of images a call: as many as fit a CPU's cache or fill an accelerator."""
     return 16 if jax.default_backend() == "cpu" else 1024
 
 
@@ -31,10 +31,14 @@ def one_at_a_time() -> int:
 
 
 def padded_batches(data: Tree, size: int) -> Iterator[tuple[Tree, Bool[Array, " size"]]]:
-    """Batches of a tree of arrays along their first axis, the last one padded with zeros.
+    """Splits arrays into batches along their first axis and pads the last one with zeros.
+
+    Args:
+      data: a tree of arrays of one length.
+      size: rows a batch.
 
     Yields:
-      A batch, and which of its `size` rows are real.
+      A batch, and a mask of its `size` rows that is False for padding.
     """
     length = len(jax.tree.leaves(data)[0])
     for start in range(0, length, size):
@@ -59,21 +63,21 @@ def pad_rows(tree: Tree, multiple: int) -> Tree:
 def in_batches(
     function: Callable[[Tree], Result], data: Tree, size: int, smallest: int = SMALLEST
 ) -> Result:
-    """A function's results for a long tree of arrays, computed batch by batch.
+    """Applies a function to long arrays batch by batch.
 
-    On a CPU a batch is fetched before the next is dispatched: executions that run at the same time
-    can wait for each other's threads for ever. An accelerator computes a batch while the one before
-    is fetched. A tree that fits in one batch is padded to a power of two, and to `smallest` rows at
-    least, so that trees of all lengths together compile a function a few times only.
+    On a CPU a batch's results are fetched before the next batch is dispatched, because executions
+    that run at the same time can wait for each other's threads for ever. An accelerator computes a
+    batch while the results of the previous one are fetched. Arrays that fit in one batch are padded
+    to a power of two, so that arrays of all lengths compile a function only a few times.
 
     Args:
-      function: compiled; treats every row on its own.
-      data: arrays with rows along their first axis.
-      size: rows at a time, at most.
-      smallest: rows at a time, at least; no more than `size`.
+      function: a compiled function that treats every row independently.
+      data: a tree of arrays with rows along their first axis.
+      size: largest number of rows in a batch.
+      smallest: smallest number of rows in a batch, at most `size`.
 
     Returns:
-      The results, rows along the first axis, as NumPy arrays.
+      The results as NumPy arrays, with rows along their first axis.
     """
     length = len(jax.tree.leaves(data)[0])
     size = min(size, max(smallest, 1 << (length - 1).bit_length()))

@@ -1,4 +1,4 @@
-"""Frozen dataclasses as JAX pytrees, and pytrees as arrays by name."""
+"""Frozen dataclasses as JAX pytrees, and pytrees as dictionaries of named arrays."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar, dataclass_transform
@@ -13,7 +13,7 @@ Tree = TypeVar("Tree")
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
 def pytree(cls: Class) -> Class:
-    """Makes a class a frozen dataclass whose fields are all leaves of a pytree."""
+    """Decorates a class as a frozen, keyword-only dataclass that is a JAX pytree of its fields."""
     return chex.dataclass(frozen=True, mappable_dataclass=False)(cls)
 
 
@@ -81,13 +81,13 @@ def known_numbers(**fields: Any) -> Iterator[tuple[str, Any]]:
 
 
 def named_leaves(tree: Any) -> dict[str, Any]:
-    """Returns a tree's leaves by their path, its parts joined by dots."""
+    """Lists a tree's leaves by name: the parts of a leaf's path, joined by dots."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
 
 
 def with_leaves(tree: Tree, named: dict[str, Any]) -> Tree:
-    """Returns the tree with its leaves replaced by those of the same name."""
+    """Replaces a tree's leaves by those of the same name."""
     return jax.tree.unflatten(
         jax.tree.structure(tree), [named[name] for name in named_leaves(tree)]
     )

@@ -1,4 +1,4 @@
-"""Trained weights that come with distax, by name; beside each file lies its model card."""
+"""Trained weights that come with distax, by name. A model card (.md) lies beside each file."""
 
 import hashlib
 from pathlib import Path
@@ -18,16 +18,16 @@ _SHA256 = {
 
 
 def names() -> list[str]:
-    """Names of the weights that come with distax."""
+    """Lists the names of the weights that come with distax."""
     return sorted(_SHA256)
 
 
 def load(name: str) -> tuple[Model, Sensor]:
-    """A trained model, and the sensor whose images it was trained on.
+    """Loads a trained model and the sensor that its training images were simulated with.
 
     Raises:
-      DistaxError: an unknown name (the message lists the known ones), or a file that is not the
-        one distax was released with.
+      DistaxError: the name is unknown (the message lists the known ones), or the file's checksum is
+        not that of the release.
     """
     if name not in _SHA256:
         raise unknown("weights", name, _SHA256)

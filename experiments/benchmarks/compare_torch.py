@@ -34,7 +34,8 @@ from distax.runtime.batching import inference_batch
 from distax.runtime.files import write_text
 from distax.runtime.sharding import data_mesh
 from distax.training.config import ModelConfig, TrainConfig
-from distax.training.state import create_model, initial_state, make_train_steps
+from distax.training.setup import build
+from distax.training.state import create_model
 
 
 @dataclass(frozen=True)
@@ -61,9 +62,10 @@ def make_jax_candidate(batch: int, **options: Any) -> Candidate:
         return jax.lax.map(nnx.merge(graphdef, arrays), parts)
 
     start = time.perf_counter()
-    steps = make_train_steps(config, mesh)
+    setup = build(config, mesh)
+    steps = setup.train_steps
     batches = jax.tree.map(lambda leaf: leaf[None], (images, targets))
-    state = initial_state(config, mesh)
+    state = setup.initial_state()
     compiled = steps.func.lower(state, batches, **steps.keywords).compile()
     seconds = time.perf_counter() - start
 

@@ -21,8 +21,8 @@ from distax.imaging.scenes import simulate
 from distax.runtime.files import write_text
 from distax.runtime.sharding import data_mesh
 from distax.training.config import DataConfig, ModelConfig, TrainConfig
-from distax.training.data import make_feed
-from distax.training.state import create_model, initial_state, make_train_steps
+from distax.training.setup import build, make_feed
+from distax.training.state import create_model
 
 BATCH = 64
 
@@ -84,14 +84,13 @@ def measure_inference(config: TrainConfig) -> Figure:
 
 def measure_training_step(config: TrainConfig) -> Figure:
     """Measures a training step: gradient and optimiser."""
-    mesh = data_mesh()
-    steps = make_train_steps(config, mesh)
-    (batches,) = make_feed(config, mesh).batches([range(1)])
-    state = initial_state(config, mesh)
+    setup = build(config, data_mesh())
+    (batches,) = setup.feed.batches([range(1)])
+    state = setup.initial_state()
 
     def advance() -> Any:
         nonlocal state
-        state, losses = steps(state, batches)
+        state, losses = setup.train_steps(state, batches)
         return losses
 
     return Figure("training step", BATCH, "images", time_fastest(advance, 4))

@@ -34,9 +34,7 @@ def test_a_sensor_survives_its_file(tmp_path, sensor):
 @pytest.mark.parametrize("sensor", SENSORS)
 def test_a_sensor_file_is_a_training_configuration(tmp_path, sensor):
     write_sensor(tmp_path / "sensor.toml", sensor)
-    assert read_toml(tmp_path / "sensor.toml") == TrainConfig(
-        sensor=sensor, prior=ScenePrior()
-    )
+    assert read_toml(tmp_path / "sensor.toml") == TrainConfig(sensor=sensor, prior=ScenePrior())
 
 
 def test_absent_keys_keep_the_defaults(tmp_path):

@@ -8,14 +8,15 @@ from distax import DistaxError
 from distax.imaging.scenes import ScenePrior
 from distax.imaging.sensor import Sensor
 from distax.models import GridModel, register
-from distax.training.checks import check_trainable
 from distax.training.config import ModelConfig
 from distax.training.loop import train
+from distax.training.setup import check_trainable
 from distax.training.state import abstract_model
 
 
 def check(config):
-    check_trainable(abstract_model(config), config)
+    model = abstract_model(config)
+    check_trainable(model, config.model.name, config.prior, config.threshold)
 
 
 def test_the_usual_is_trainable(tiny_config):
