@@ -1,1 +1,1 @@
-"""TFDS builders, one folder each."""
+"""Datasets for TensorFlow Datasets (TFDS), one module or folder each."""

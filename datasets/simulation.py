@@ -1,4 +1,4 @@
-"""What simulated datasets share: configurations whose names say all, and records in batches."""
+"""Simulated datasets: configurations by seed and sizes, and reproducible records."""
 
 import dataclasses
 import re
@@ -24,14 +24,15 @@ class SimulatedSizes(tfds.core.BuilderConfig):
     """A seed and the sizes of the splits.
 
     The name is `simulated` for the defaults, otherwise
-    `simulated_seed<seed>_<train>_<validation>_<test>`, so that no two share a folder.
+    `simulated_seed<seed>_<train>_<validation>_<test>`, so that every configuration has a folder of
+    its own.
 
     Attributes:
       seed: random seed, below 2**32.
       train, validation, test: number of records in each split.
 
     Raises:
-      DistaxError: a seed out of range or an empty split.
+      DistaxError: the seed is out of range or a split is empty.
     """
 
     name: str = dataclasses.field(init=False)
@@ -41,7 +42,7 @@ class SimulatedSizes(tfds.core.BuilderConfig):
     test: int
 
     def __post_init__(self) -> None:
-        if not 0 <= self.seed < 2**32:  # jax.random.key would drop the higher bits
+        if not 0 <= self.seed < 2**32:  # jax.random.key drops higher bits
             raise DistaxError(f"seed must be from 0 to 2**32 - 1, got {self.seed}")
         check_positive(**self.sizes)
         values = {"seed": self.seed, **self.sizes}
@@ -56,12 +57,12 @@ class SimulatedSizes(tfds.core.BuilderConfig):
         return {"train": self.train, "validation": self.validation, "test": self.test}
 
     @classmethod
-    def named(cls, name: str) -> "SimulatedSizes | None":
-        """The configuration whose name spells out its seed and sizes; None for other names."""
-        sized = re.fullmatch(r"simulated_seed(\d+)_(\d+)_(\d+)_(\d+)", name)
-        if sized is None:
+    def from_name(cls, name: str) -> "SimulatedSizes | None":
+        """Parses a name with a seed and sizes; returns None for names of another form."""
+        match = re.fullmatch(r"simulated_seed(\d+)_(\d+)_(\d+)_(\d+)", name)
+        if match is None:
             return None
-        seed, train, validation, test = map(int, sized.groups())
+        seed, train, validation, test = map(int, match.groups())
         return cls(seed=seed, train=train, validation=validation, test=test)
 
 
@@ -71,39 +72,52 @@ def find_config(
     sized: type[SimulatedSizes],
     title: str,
 ) -> Any:
-    """The configuration of the dataset `title` that a name means, or the given one.
+    """Finds a configuration by its name, or returns the given configuration.
 
-    A predefined one if it has the same name, as TFDS wants these very objects wherever their
-    names are used.
+    A predefined configuration replaces one of the same name, because TFDS requires its own objects
+    for the names in BUILDER_CONFIGS.
+
+    Args:
+      config: a configuration or its name.
+      predefined: the builder's configurations by name.
+      sized: class of the configurations whose name gives seed and sizes.
+      title: name of the dataset in error messages.
 
     Raises:
       DistaxError: no configuration has that name.
     """
     if isinstance(config, str):
         name = config
-        config = predefined.get(name) or sized.named(name)
+        config = predefined.get(name) or sized.from_name(name)
         if config is None:
             raise unknown(f"{title} configuration", name, [*predefined, NAME_PATTERN])
     return predefined.get(config.name, config)
 
 
-def simulated(
+def simulate_records(
     config: SimulatedSizes, split: str, simulate: Simulate, batch: int
 ) -> Iterator[tuple[UInt8[np.ndarray, "..."], Targets]]:
-    """Pixels and targets of a split, one record after the other, as NumPy arrays.
+    """Simulates the pixels and targets of a split, record by record, as NumPy arrays.
 
-    Record i depends on the seed, the split and i alone, and on `batch`, which is part of the
-    recipe: another number gives other records.
+    Record i depends only on the seed, the split, i and `batch`.
+
+    Args:
+      config: seed and sizes.
+      split: name of the split.
+      simulate: function from a key and a number of records to pixels and targets.
+      batch: records simulated at once. A part of the recipe: another number gives other records.
     """
     for index in range(config.sizes[split]):
         if index % batch == 0:
-            records = _batch(config, split, simulate, index // batch, batch)
+            records = _simulate_batch(config, split, simulate, index // batch, batch)
         yield jax.tree.map(lambda leaf, row=index % batch: leaf[row], records)
 
 
-def _batch(config: SimulatedSizes, split: str, simulate: Simulate, number: int, size: int) -> Any:
-    """Pixels and targets `[size, ...]` of one batch."""
-    # On the CPU even beside an accelerator, so that every machine makes the same dataset.
+def _simulate_batch(
+    config: SimulatedSizes, split: str, simulate: Simulate, number: int, size: int
+) -> Any:
+    """Simulates pixels and targets `[size, ...]` of one batch."""
+    # Always on the CPU, so that every machine makes the same dataset.
     with jax.default_device(jax.local_devices(backend="cpu")[0]):
         split_key = jax.random.fold_in(jax.random.key(config.seed), list(config.sizes).index(split))
         pixels, targets = simulate(jax.random.fold_in(split_key, number), size)

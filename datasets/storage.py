@@ -1,4 +1,4 @@
-"""TFDS datasets on disk: building them in a folder, opening a split, reading it into arrays."""
+"""TFDS datasets on disk: builds a dataset, opens a split and reads it into arrays."""
 
 import contextlib
 import os
@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -19,21 +19,69 @@ from distax.runtime.optional import require
 
 SPLITS = ("train", "validation", "test")
 CHUNK = 1000
+"""Records read at once. More need more memory, fewer need more calls."""
 
 Record = dict[str, Any]
 Folder = str | os.PathLike[str]
 
 
+class ArrayRecordBuilder(
+    tfds.core.GeneratorBasedBuilder,
+    skip_registration=True,  # type: ignore[call-arg]
+):
+    """A builder that stores records as ArrayRecord in the order of their ids.
+
+    ArrayRecord needs no TensorFlow.
+
+    Attributes:
+      HOMEPAGE: address of the dataset's description.
+    """
+
+    HOMEPAGE: ClassVar[str]
+    # TFDS looks here for checksums of downloads, of which there are none, and its search needs a
+    # package it does not install (github.com/tensorflow/datasets/issues/11212).
+    code_path = None
+
+    def __init__(
+        self,
+        *,
+        config: str | tfds.core.BuilderConfig = "simulated",
+        file_format: str = "array_record",
+        **options: Any,
+    ) -> None:
+        super().__init__(config=self.resolve_config(config), file_format=file_format, **options)
+
+    @staticmethod
+    def resolve_config(config: Any) -> tfds.core.BuilderConfig:
+        """Returns a configuration by its name, or the given configuration as TFDS expects it."""
+        raise NotImplementedError
+
+    @staticmethod
+    def record_features() -> tfds.features.FeaturesDict:
+        """Returns TFDS's description of a record."""
+        raise NotImplementedError
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description=self.__doc__,
+            features=self.record_features(),
+            disable_shuffling=True,
+            homepage=self.HOMEPAGE,
+        )
+
+
 @dataclass(frozen=True)
 class Dataset:
-    """A dataset by its builder, and how to speak of it.
+    """A dataset on disk.
 
     Attributes:
       builder: its TFDS builder.
       title: its name in messages.
-      prefix: what `distax build-dataset` wants before a configuration's name.
-      get_config: the configuration that a name means, or the given one as TFDS wants it.
-      record_to_example: pixels and truth of records stacked along leading axes.
+      prefix: prefix of a configuration's name in `distax build-dataset`.
+      get_config: function that returns a configuration by its name, or the given configuration as
+        TFDS expects it.
+      record_to_example: function from records stacked along leading axes to pixels and truth.
     """
 
     builder: type[tfds.core.GeneratorBasedBuilder]
@@ -43,7 +91,7 @@ class Dataset:
     record_to_example: Callable[[Record], tuple[np.ndarray, Targets]]
 
     def folder(self, config: str | tfds.core.BuilderConfig, data_dir: Folder) -> Path:
-        """The folder in which TFDS keeps the configuration's files."""
+        """Returns the folder with the configuration's files."""
         name = self.get_config(config).name
         data_dir = Path(data_dir).expanduser()
         return data_dir / self.builder.name / name / str(self.builder.VERSION)
@@ -54,21 +102,21 @@ class Dataset:
         data_dir: Folder,
         manual_dir: Folder | None = None,
     ) -> Path:
-        """Builds the dataset unless it is there already, and checks that every split opens.
+        """Builds the dataset unless it exists, and checks that every split opens.
 
-        A build that fails leaves nothing behind that could be taken for the dataset.
+        A build that fails leaves no dataset behind.
 
         Args:
           config: a configuration or its name.
-          data_dir: where TFDS keeps its datasets; created if missing.
-          manual_dir: the unpacked files, for a configuration that reads them.
+          data_dir: folder of TFDS's datasets; created if missing.
+          manual_dir: folder of the unpacked files, for a configuration that reads them.
 
         Returns:
-          The folder the dataset is in.
+          The dataset's folder.
 
         Raises:
-          DistaxError: the configuration is unknown, the dataset cannot be written, or it is
-            already there but damaged.
+          DistaxError: the configuration is unknown, the dataset cannot be written, or the existing
+            dataset is damaged.
         """
         require("array_record", "datasets on disk")
         folder = self.folder(config, data_dir)
@@ -81,10 +129,10 @@ class Dataset:
     def _prepare(
         self, config: tfds.core.BuilderConfig, data_dir: Path, manual_dir: Folder | None
     ) -> None:
-        """Lets TFDS write the dataset into a temporary folder and rename that when all is done."""
+        """Writes the dataset with TFDS, to a temporary folder that TFDS renames at the end."""
         try:
-            # TFDS writes prose to the standard output, which belongs to the caller, and wants a
-            # download folder even where it downloads nothing.
+            # TFDS writes messages to standard output, which belongs to the caller, and requires a
+            # download folder even if it downloads nothing.
             with contextlib.redirect_stdout(sys.stderr), tempfile.TemporaryDirectory() as downloads:
                 self.builder(config=config, data_dir=data_dir).download_and_prepare(
                     download_dir=downloads,
@@ -92,24 +140,26 @@ class Dataset:
                 )
         except DistaxError:
             raise
-        except Exception as error:  # TFDS raises whatever it meets
+        except Exception as error:  # TFDS passes on exceptions of all types
             reason = " ".join(str(error).split())
             raise DistaxError(f"cannot build {config.name} in {data_dir}: {reason}") from error
 
     def open_split(
         self, config: str | tfds.core.BuilderConfig, split: str, data_dir: Folder
     ) -> Sequence[Record]:
-        """Random access to the records of a split; can be pickled, as grain's workers need.
+        """Opens a split for random access to its records.
+
+        The returned source can be pickled, as grain's workers need.
 
         Args:
           config: a configuration or its name.
-          split: `train`, `validation`, `test`, or TFDS's notation for a part such as
+          split: `train`, `validation`, `test`, or a part in TFDS's notation, such as
             `train[:1000]`.
           data_dir: the folder given to `build`.
 
         Raises:
-          DistaxError: the configuration or the split is unknown, or the dataset is not built there
-            or damaged.
+          DistaxError: the configuration or the split is unknown, or the dataset is not built or
+            damaged.
         """
         require("array_record", "datasets on disk")
         config = self.get_config(config)
@@ -124,7 +174,7 @@ class Dataset:
         try:
             builder = self.builder(config=config, data_dir=data_dir)
             known = ", ".join(builder.info.splits)
-        except Exception as error:  # TFDS raises whatever its parsers meet
+        except Exception as error:  # TFDS passes on its parsers' exceptions
             raise DistaxError(damaged) from error
         if not known:
             raise DistaxError(damaged)
@@ -133,37 +183,37 @@ class Dataset:
         except Exception as error:
             raise DistaxError(f"unknown or empty split {split!r}: known are {known}") from error
         try:
-            # The end first, because a file cut short has lost its end.
+            # The last record first: a truncated file has lost it.
             _ = source[len(source) - 1], source[0]
         except Exception as error:
             raise DistaxError(damaged) from error
         return source
 
     def read_split(self, source: Sequence[Record]) -> tuple[Float[np.ndarray, "N ..."], Targets]:
-        """All pixels and targets of a split.
+        """Reads all pixels and targets of a split.
 
         Args:
-          source: as `open_split` returns it.
+          source: the split's records, from `open_split`.
 
         Returns:
-          Sensor counts as float32, records along the first axis, and Targets of NumPy arrays.
+          Pixels in counts as float32, records along the first axis, and Targets of NumPy arrays.
 
         Raises:
           DistaxError: a record cannot be read.
         """
-        chunks = [_read(source, start) for start in range(0, len(source), CHUNK)]
+        chunks = [_read_chunk(source, start) for start in range(0, len(source), CHUNK)]
         return self.record_to_example(
             {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
         )
 
 
-def _read(source: Any, start: int) -> Record:
-    """Fields of up to `CHUNK` records, stacked."""
+def _read_chunk(source: Any, start: int) -> Record:
+    """Reads up to `CHUNK` records and stacks each of their fields."""
     stop = min(start + CHUNK, len(source))
     try:
         rows = source.__getitems__(range(start, stop))
         return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
-    except Exception as error:  # ArrayRecord raises whatever its reader meets
+    except Exception as error:  # ArrayRecord passes on exceptions of all types
         raise DistaxError(
             f"records {start} to {stop - 1} of {source.split} in {source.dataset_info.data_dir} "
             "cannot be read: delete that folder and build the dataset again"

@@ -1,128 +1,111 @@
-"""From raw pixels to targets: the front that scripts, notebooks and the command line share."""
+"""Unmixes images: the one entry point that scripts, notebooks and the command line share."""
 
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
-from functools import partial
+from dataclasses import asdict, fields, is_dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
-from flax import nnx
 from jaxtyping import Array, Float
 
-from distax.fitting.posterior import posterior
-from distax.fitting.refine import refine
+from distax.fitting.estimators import Estimator, Fast, Grid, Posterior, Refine
 from distax.fitting.sampler import Effort
 from distax.imaging.checks import check_shape, find_problems
 from distax.imaging.grid import THRESHOLD
-from distax.imaging.scenes import ScenePrior
+from distax.imaging.scenes import ScenePrior, check_host
 from distax.imaging.sensor import Sensor
 from distax.imaging.targets import Targets
 from distax.models import GridModel, Model, create
-from distax.models.registry import solvers
-from distax.models.rngs import parameter_rngs
-from distax.runtime.batching import in_batches, inference_batch
+from distax.models.registry import parameter_rngs, solvers
 from distax.runtime.errors import DistaxError, DistaxWarning, unknown
 from distax.runtime.html import fact_table
 
 METHODS = ("grid", "refine", "posterior", "fast")
-"""The ways to find targets."""
+"""Names of the methods; each is an estimator of `distax.fitting.estimators`."""
 
-_BATCHES_AT_ONCE = 8
-"""Batches that fast methods are given at a time."""
 _USUAL_MISFIT = 1.1
-"""Median misfit that no mixture of images comes near while the imaging model holds (0.7 to 1.0,
-by count), and that CSIST-100K's images exceed when σ is off by 2%."""
+"""Median misfit above which a warning is given. While the imaging model holds, medians are 0.7 to
+1.0, by count; CSIST-100K's images exceed it when sigma is off by 2%."""
 _NAMED = 5
 """Images that a warning names before it counts the rest."""
 _FEW = 16
-"""Images whose median misfit says little."""
+"""Number of images whose median misfit says too little for a warning."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
 class Unmixer:
-    """Finds the targets in images.
+    """Finds the targets in images: an estimator with the sensor and the prior that it is given.
 
-    Attributes:
-      method: "fast": a network's answer in one pass, thousands of images a second, for the sensor
-        and the kind of scenes it was trained on. "posterior": the answer with the largest
-        expected number of hits under the posterior, for any sensor and prior; a dozen images a
-        second on two CPU cores. "refine": the best least-squares fit; thousands a second, any
-        sensor and prior. "grid": a grid model's output, read off at a threshold. Without one, the
-        best that suits the other arguments: what the model is for; without a model "fast" for
-        CSIST-100K's sensor and prior, which are the defaults, and "posterior" for others.
-      model: a trained model for "grid" or "fast"; without it "fast" loads the one that comes
-        with distax.
-      sensor: whose images they are; without one the model's, or CSIST-100K's.
-      prior: what is known of the scenes, for "refine" and "posterior"; without one CSIST-100K's in
-        images of the sensor's size.
-      threshold: counts a grid node needs to be reported, for "grid".
-      effort: how hard the sampler works, for "posterior".
+    Args:
+      method: "fast": one pass of a network, thousands of images a second, for the sensor and the
+        scenes that it was trained on. "posterior": the answer with the largest expected number of
+        hits under the posterior, for any sensor and prior, a dozen images a second on two CPU
+        cores. "refine": the best least-squares fit, thousands a second, any sensor and prior.
+        "grid": a grid model's output, read off at a threshold. Or an estimator object, such as
+        `Refine(Search(starts=8))` or one of your own. Default: the method that the model is for;
+        without a model "fast" for CSIST-100K's sensor and prior, "posterior" for others.
+      model: a trained model, for "grid" and "fast". Default for "fast": distax's own network.
+      sensor: the camera. Default: the model's, or CSIST-100K's.
+      prior: of the scenes, for "refine" and "posterior". Default: CSIST-100K's.
+      threshold: counts that a grid node needs to be reported, for "grid".
+      effort: sizes of the sampler, for "posterior".
       seed: of the sampler's random numbers, for "posterior".
 
+    Attributes:
+      estimator: the estimator.
+      sensor: the camera.
+      prior: of the scenes.
+
     Raises:
-      DistaxError: an unknown method, a model or a sensor that does not suit it, a model for another
-        sensor, or a prior for images of another size.
+      DistaxError: an unknown method; a model or a sensor that does not suit it; a model for another
+        sensor; a prior whose border leaves no host pixel.
     """
 
-    method: str | None = None
-    model: Model | None = None
-    sensor: Sensor = None  # type: ignore[assignment]  # never None once made
-    prior: ScenePrior = None  # type: ignore[assignment]
-    threshold: float = THRESHOLD
-    effort: Effort = Effort()
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.method is None:
-            object.__setattr__(self, "method", self._suitable_method())
-        if self.method not in METHODS:
-            raise unknown("method", str(self.method), METHODS)
-        if self.sensor is None:
-            object.__setattr__(self, "sensor", self._models_sensor or Sensor())
-        if self.prior is None:
-            object.__setattr__(self, "prior", prior_for(self.sensor))
-        if self.method == "fast" and self.model is None:
-            object.__setattr__(self, "model", _network_for(self.sensor))
-        self._check_agreement()
-
-    def _check_agreement(self) -> None:
-        on_grid = isinstance(self.model, GridModel)
-        if not self._fits and (self.method == "grid") != on_grid:
+    def __init__(
+        self,
+        *,
+        method: str | Estimator | None = None,
+        model: Model | None = None,
+        sensor: Sensor | None = None,
+        prior: ScenePrior | None = None,
+        threshold: float = THRESHOLD,
+        effort: Effort = Effort(),
+        seed: int = 0,
+    ):
+        if method is None:
+            method = _suitable_method(model, sensor, prior)
+        if isinstance(method, str):
+            method = _estimator(method, model, sensor, threshold, effort, seed)
+        elif model is not None:
+            raise DistaxError("give a model or an estimator, not both: the estimator has its own")
+        trained_for = None if method.fits else getattr(_model_of(method), "sensor", None)
+        self.estimator = method
+        self.sensor: Sensor = sensor or trained_for or Sensor()
+        self.prior: ScenePrior = prior or ScenePrior()
+        if trained_for not in (None, self.sensor):
             raise DistaxError(
-                f"the method {self.method} does not suit a model of type "
-                f"{type(self.model).__name__}; load a trained one, or leave the method out"
+                f"the model is for {trained_for}, not for {self.sensor}; leave the sensor out, or "
+                "make a model for yours"
             )
-        if self._models_sensor not in (None, self.sensor):
-            raise DistaxError(
-                f"the model is for {self._models_sensor}, not for {self.sensor}; leave the sensor "
-                "out, or make a model for yours"
-            )
-        size = self.prior.height, self.prior.width
-        if self._fits and size != self.sensor.shape:
-            raise DistaxError(
-                "the prior is for images of {}×{} px, the sensor has {}×{}; leave the prior out, "
-                "or give it the sensor's height and width".format(*size, *self.sensor.shape)
-            )
+        if method.fits:
+            check_host(self.prior, self.sensor.shape)
 
     @property
-    def _fits(self) -> bool:
-        """Whether the imaging model finds the targets rather than a network."""
-        return self.method in ("refine", "posterior")
+    def method(self) -> str:
+        """Name of the method."""
+        return self.estimator.name
 
     @property
-    def _models_sensor(self) -> Sensor | None:
-        """Whose images the model takes, where one is used that says."""
-        return None if self._fits else getattr(self.model, "sensor", None)
+    def model(self) -> Model | None:
+        """The trained model, for a method that has one."""
+        return _model_of(self.estimator)
 
-    def _suitable_method(self) -> str:
-        if self.model is not None:
-            return "grid" if isinstance(self.model, GridModel) else "fast"
-        published = self.sensor in (None, Sensor()) and self.prior in (None, ScenePrior())
-        return "fast" if published else "posterior"
+    @property
+    def threshold(self) -> float:
+        """Counts that a grid node needs to be reported; of no use to a method without a grid."""
+        return float(getattr(self.estimator, "threshold", THRESHOLD))
 
     @classmethod
     def load(
@@ -131,33 +114,32 @@ class Unmixer:
         threshold: float | None = None,
         sensor: Sensor | None = None,
     ) -> "Unmixer":
-        """An unmixer with trained weights, or with a solver that needs none.
+        """Returns an unmixer with trained weights, or with a solver that needs none.
 
         Args:
-          name: a name that `distax.weights.names` lists, a safetensors file of distax, the
-            folder of a training run, also in a bucket, for its best model, or a registered model
-            without anything to train.
-          threshold: counts a grid node needs to be reported; without it those of the training's
-            evaluations, for weights that come with distax and solvers 50.
-          sensor: whose images are to be unmixed; a solver takes any (CSIST-100K's without one),
-            trained weights only the one they were trained for.
+          name: a name that `distax.weights.names` lists; a safetensors file of distax; the folder
+            of a training run, also in a bucket, for its best model; or a registered model without
+            anything to train.
+          threshold: counts that a grid node needs to be reported. Default: the training's own; 50
+            for solvers and for the weights that come with distax.
+          sensor: the camera. A solver takes any, trained weights only the one that they were
+            trained for. Default: the latter, or CSIST-100K's.
 
         Raises:
-          DistaxError: there is nothing of the kind, or it cannot be used, or not for the sensor.
+          DistaxError: nothing of the name exists, it cannot be used, or not for the sensor.
         """
         from distax import weights
         from distax.training.checkpoints import load_model
 
+        prior, usual = ScenePrior(), THRESHOLD
         if str(name) in solvers():
             trained_for = sensor or Sensor()
             model = create(str(name), sensor=trained_for, rngs=parameter_rngs(0))
-            prior, usual = prior_for(trained_for), THRESHOLD
         elif str(name) in weights.names():
             model, trained_for = weights.load(str(name))
-            prior, usual = ScenePrior(), THRESHOLD
         else:
-            a_file = Path(name).suffix == ".safetensors"
-            model, config = weights.read(Path(name)) if a_file else load_model(name)
+            is_file = Path(name).suffix == ".safetensors"
+            model, config = weights.read(Path(name)) if is_file else load_model(name)
             trained_for, prior, usual = config.sensor, config.prior, config.threshold
         if sensor not in (None, trained_for):
             raise DistaxError(
@@ -172,17 +154,20 @@ class Unmixer:
         images: Float[Array | np.ndarray, "N height width"],
         advance: Callable[[int], object] | None = None,
     ) -> Targets:
-        """Targets `[N, K]`, those with the highest score first, from raw images in counts.
+        """Finds the targets in raw images in counts.
 
         NaN marks pixels that "refine" and "posterior" leave out. An image that cannot be used is
-        answered with no targets, not to be trusted; a warning names the first of them, and all
-        others are answered as if they were not there. Another warning is given when most images
+        answered with no targets and is not trusted. A warning names the first of such images; all
+        others are answered as if those were not there. Another warning is given when most images
         are not what the imaging model makes: a few targets show that in each image (`trusted`),
         many hide it.
 
         Args:
           images: raw images in counts.
           advance: called with the number of images done after every portion, to show progress.
+
+        Returns:
+          Targets `[N, K]`, those with the highest score first.
 
         Raises:
           DistaxError: images of another size than the sensor's, none, or none that can be used.
@@ -199,82 +184,101 @@ class Unmixer:
             line = "; ".join(named[:_NAMED] + more)
             warnings.warn(f"not unmixed: {line}", DistaxWarning, stacklevel=2)
         bad = np.isin(np.arange(len(pixels)), list(problems))
-        found = self._find(np.where(bad[:, None, None], 0, pixels), advance)
+        found = self._in_portions(np.where(bad[:, None, None], 0, pixels), advance)
         if found.misfit is not None:
             warn_of_misfits(np.asarray(found.misfit)[~bad])
         return _without(found, bad)
 
     @property
     def portion_size(self) -> int:
-        """Images that are best unmixed at a time where there are many."""
-        return inference_batch() * (1 if self.method == "posterior" else _BATCHES_AT_ONCE)
+        """Number of images that are best unmixed at a time, where there are many."""
+        return self.estimator.portion_size
 
     def unmix_portion(self, images: Float[np.ndarray, "N height width"]) -> Targets:
-        """Targets `[N, K]` in some of many images, which may be divided in any way.
+        """Finds the targets `[N, K]` in some of many images, which may be divided in any way.
 
-        On a CPU an answer is the same to the last bit whatever images it comes with, for which a
-        few take as long as a whole batch. Nothing is checked and nothing warned of: see `check`
-        and `warn_of_misfits`.
+        On a CPU an answer is the same to the last bit whatever images it comes with. Nothing is
+        checked, and no warning given: see `check` and `warn_of_misfits`.
         """
-        missing = -len(images) % inference_batch()
-        found = self._answers(np.pad(images, [(0, missing), (0, 0), (0, 0)]))
-        return jax.tree.map(lambda leaf: leaf[: len(images)], found)
-
-    def _repr_html_(self) -> str:
-        """A table, for notebooks."""
-        facts: dict[str, object] = {"method": self.method}
-        if self.model is not None:
-            facts["model"] = type(self.model).__name__
-        if self.method == "grid":
-            facts["threshold"] = f"{self.threshold:g} counts"
-        facts["sensor"] = _settings(self.sensor)
-        if self.method in ("refine", "posterior"):
-            facts["prior"] = _settings(self.prior)
-        if self.method == "posterior":
-            facts |= {"effort": _settings(self.effort), "seed": self.seed}
-        return fact_table(facts)
+        return self.estimator(images, self.sensor, self.prior)
 
     def check(self, images: np.ndarray, name: str = "images") -> dict[int, str]:
-        """What keeps each image from being unmixed, by its number; `name` stands in the error.
+        """Returns what keeps images from being unmixed, by their number.
+
+        Args:
+          images: raw images in counts.
+          name: of the images, for the error.
 
         Raises:
           DistaxError: images of another size than the sensor's.
         """
         check_shape(images, self.sensor, name)
-        return find_problems(images, self.sensor, missing_allowed=self._fits)
+        return find_problems(images, self.sensor, missing_allowed=self.estimator.fits)
 
-    def _find(
+    def _in_portions(
         self, images: Float[np.ndarray, "N height width"], advance: Callable[[int], object] | None
     ) -> Targets:
-        size = self.portion_size
-        if len(images) <= size:
-            return self._answers(images)
-        parts = []
+        size, parts = self.portion_size, []
         for start in range(0, len(images), size):
             parts.append(self.unmix_portion(images[start : start + size]))
-            if advance:
+            if advance and len(images) > size:
                 advance(min(start + size, len(images)))
         return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
 
-    def _answers(self, images: Float[np.ndarray, "N height width"]) -> Targets:
-        if self._fits:
-            fit = partial(refine, sensor=self.sensor, prior=self.prior)
-            fitted = in_batches(fit, images, _BATCHES_AT_ONCE * inference_batch())
-            if self.method == "refine":
-                return fitted
-            return posterior(images, fitted, self.sensor, self.prior, self.effort, self.seed)
-        graphdef, state = nnx.split(self.model)
-        threshold = self.threshold if self.method == "grid" else None
-        detect = partial(_detect, graphdef, state, threshold=threshold)
-        return in_batches(detect, images, inference_batch())
+    def _repr_html_(self) -> str:
+        """Writes a table of the method, its settings, the sensor and the prior, for notebooks."""
+        settings: dict[str, object] = {
+            name: type(value).__name__ if isinstance(value, Model) else _text(value)
+            for name, value in _settings_of(self.estimator).items()
+        }
+        camera: dict[str, object] = {"sensor": _text(self.sensor)}
+        known = camera | {"prior": _text(self.prior)} | settings
+        return fact_table(
+            {"method": self.method} | (known if self.estimator.fits else settings | camera)
+        )
 
 
-def prior_for(sensor: Sensor) -> ScenePrior:
-    """CSIST-100K's prior in images of a sensor's size."""
-    return ScenePrior(height=sensor.height, width=sensor.width)
+def _suitable_method(model: Model | None, sensor: Sensor | None, prior: ScenePrior | None) -> str:
+    """Returns the method that a model is for, or that suits a sensor and a prior best."""
+    if model is not None:
+        return "grid" if isinstance(model, GridModel) else "fast"
+    published = sensor in (None, Sensor()) and prior in (None, ScenePrior())
+    return "fast" if published else "posterior"
+
+
+def _estimator(
+    method: str,
+    model: Model | None,
+    sensor: Sensor | None,
+    threshold: float,
+    effort: Effort,
+    seed: int,
+) -> Estimator:
+    """Makes the estimator of a name; the model is left alone by those that have none."""
+    if method not in METHODS:
+        raise unknown("method", method, METHODS)
+    if method == "refine":
+        return Refine()
+    if method == "posterior":
+        return Posterior(effort, seed)
+    if method == "fast" and model is None:
+        model = _network_for(sensor or Sensor())
+    if method == "grid" and isinstance(model, GridModel):
+        return Grid(model, threshold)
+    if method == "fast" and model is not None and not isinstance(model, GridModel):
+        return Fast(model)
+    raise DistaxError(
+        f"the method {method} does not suit a model of type {type(model).__name__}; load a trained "
+        "one, or leave the method out"
+    )
+
+
+def _model_of(estimator: Estimator) -> Model | None:
+    return getattr(estimator, "model", None)
 
 
 def _network_for(sensor: Sensor) -> Model:
+    """Loads the network that comes with distax, for its own sensor only."""
     from distax import weights
 
     model, trained_for = weights.load("density")
@@ -287,7 +291,7 @@ def _network_for(sensor: Sensor) -> Model:
 
 
 def warn_of_misfits(misfit: np.ndarray) -> None:
-    """Warn of images that the imaging model does not make, by the misfits of all of them."""
+    """Warns if the imaging model does not make most images, by the misfits of all of them."""
     if len(misfit) >= _FEW and (median := np.median(misfit)) > _USUAL_MISFIT:
         warnings.warn(
             f"the median misfit of {len(misfit)} images is {median:.2f}; where the imaging model "
@@ -299,26 +303,20 @@ def warn_of_misfits(misfit: np.ndarray) -> None:
 
 
 def _without(found: Targets, bad: np.ndarray) -> Targets:
-    """The answers with those to bad images emptied."""
+    """Returns the answers, those to bad images emptied and not trusted."""
     if not bad.any():
         return found
     trusted = np.ones(len(bad), bool) if found.trusted is None else found.trusted
     return replace(found, mask=found.mask & ~bad[:, None], trusted=trusted & ~bad)
 
 
-@partial(jax.jit, static_argnames=("graphdef", "threshold"))
-def _detect(
-    graphdef: nnx.GraphDef[Model],
-    state: nnx.State,
-    images: Float[Array, "N height width"],
-    threshold: float | None,
-) -> Targets:
-    model = nnx.merge(graphdef, state)
-    if threshold is None:
-        return model.detect(images)
-    assert isinstance(model, GridModel)
-    return model.detect(images, threshold)
+def _settings_of(estimator: Estimator) -> dict[str, Any]:
+    if not is_dataclass(estimator):
+        return {}
+    return {field.name: getattr(estimator, field.name) for field in fields(estimator)}
 
 
-def _settings(values: Any) -> str:
-    return ", ".join(f"{name} {value}" for name, value in asdict(values).items())
+def _text(value: Any) -> str:
+    if not is_dataclass(value) or isinstance(value, type):
+        return f"{value:g} counts" if isinstance(value, float) else str(value)
+    return ", ".join(f"{name} {part}" for name, part in asdict(value).items())

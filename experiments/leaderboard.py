@@ -1,13 +1,13 @@
-"""Every single-frame method of the field under one protocol, on one table.
+"""Leaderboard: trains and scores the field's single-frame methods under one protocol.
 
     python experiments/leaderboard.py
 
-trains and scores the models that `leaderboard.toml` lists, writes one JSON a model to
-`experiments/results/leaderboard`, and from those the table in README.md and the figure. Models
-that have a JSON are left alone, and a run that was interrupted goes on where it was, so the
-command can be stopped and started at any time. `--models edsr focus` takes only those;
-`--no-train` only makes the table and the figure again; `--cost` measures what inference costs anew,
-which must be on one machine, and a quiet one, for all of them.
+The models are listed in `leaderboard.toml`. Each has a JSON file in
+`experiments/results/leaderboard`. The table in README.md and the figure are made from these files.
+Models with a JSON file are skipped and interrupted runs are resumed, so the command can be stopped
+and restarted at any time. `--models edsr focus` selects models. `--no-train` only makes the table
+and the figure. `--cost` measures the cost of inference again; measure all models on one machine
+without other load.
 """
 
 import json
@@ -21,7 +21,7 @@ from typing import Any
 import jax
 import numpy as np
 import tyro
-from benchmarks.measuring import about_machine, fastest, trained_here
+from benchmarks.measuring import describe_machine, time_fastest, train_model
 from flax import nnx
 from leaderboard_page import draw_scores, insert_table
 
@@ -40,19 +40,20 @@ from distax.training.state import create_model
 HERE = Path(__file__).parent
 RESULTS = HERE / "results/leaderboard"
 LIMITS = HERE / "results/leaderboard_limits.json"
-BLUR = 0.05  # px; that of the labels in dista.toml, near the best for a perfect answer
+BLUR = 0.05
+"""Blur of the labels in pixels, as in dista.toml; nearly maximises the perfect answer's score."""
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """What holds for all models.
+    """The protocol of all models.
 
     Attributes:
-      images: simulated training images each sees, unless its entry says fewer.
-      batch_size: images a step.
-      warmup_steps: over which Adam's learning rate rises, before it falls along a cosine.
-      window: pixels along each axis that a network sees around the blob.
-      test_images: held-out images they are all scored on.
+      images: simulated training images of each model, unless its entry has another number.
+      batch_size: images per step.
+      warmup_steps: steps over which the learning rate rises, before it decays along a cosine.
+      window: height and width in pixels of the network's window around the blob.
+      test_images: number of held-out images for the scores.
     """
 
     images: int
@@ -64,22 +65,22 @@ class Protocol:
 
 @dataclass(frozen=True)
 class Entry:
-    """One model on the table.
+    """One model of the leaderboard.
 
     Attributes:
-      name: names its result file and its run.
-      title: as the table says it.
+      name: name of the result file and of the run's folder.
+      title: name in the table.
       family: traditional, unfolding, one-stage or super-resolution.
-      model: as registered.
+      model: the model's registered name.
       factor: grid nodes per pixel along each axis.
-      options: of its constructor.
-      learning_rate: the largest; None for what is not trained.
-      clip_norm: the largest norm of the gradients, where there is a limit.
-      threshold: counts a node needs to be reported; labels that are spread leave less in each.
-      images: training images, where the protocol's are not affordable or not enough.
-      weights: that come with distax, scored as they are instead of a training here.
-      published: CSO-mAP in percent on the released images, where it is known.
-      shortfall: why the score is more than a point below the published one, where it is.
+      options: options of the model's constructor.
+      learning_rate: largest learning rate; None for a model without training.
+      clip_norm: largest norm of the gradients; None for no limit.
+      threshold: least counts of a reported node. Blurred labels need a lower one.
+      images: training images. Default: the protocol's number.
+      weights: name of shipped weights that are scored instead of training; None trains the model.
+      published: published CSO-mAP in percent on the released images; None if unknown.
+      shortfall: reason for a score more than a point below the published one.
     """
 
     name: str
@@ -98,7 +99,7 @@ class Entry:
 
 
 def read_plan(path: Path = HERE / "leaderboard.toml") -> tuple[Protocol, list[Entry]]:
-    """The protocol and the models in the order in which they are trained."""
+    """Reads the protocol, and the models in the order of their training."""
     plan = tomllib.loads(path.read_text())
     entries = [
         Entry(name=name, **{"model": name} | values) for name, values in plan["models"].items()
@@ -106,8 +107,8 @@ def read_plan(path: Path = HERE / "leaderboard.toml") -> tuple[Protocol, list[En
     return Protocol(**plan["protocol"]), entries
 
 
-def config_of(entry: Entry, protocol: Protocol) -> TrainConfig:
-    """The training run of a model."""
+def make_config(entry: Entry, protocol: Protocol) -> TrainConfig:
+    """Makes the configuration of a model's training run."""
     steps = math.ceil((entry.images or protocol.images) / protocol.batch_size)
     return TrainConfig(
         model=ModelConfig(entry.model, entry.factor, {"window": protocol.window} | entry.options),
@@ -126,11 +127,11 @@ def config_of(entry: Entry, protocol: Protocol) -> TrainConfig:
     )
 
 
-def scored(entry: Entry, protocol: Protocol, folder: Path) -> dict[str, Any]:
-    """A model's score after its training, and what it took."""
-    config = config_of(entry, protocol)
-    model, seconds = trained(entry, config, folder / entry.name)
-    images, truth = test_scenes(protocol)
+def train_and_score(entry: Entry, protocol: Protocol, folder: Path) -> dict[str, Any]:
+    """Trains a model if necessary and returns its scores, size and training time."""
+    config = make_config(entry, protocol)
+    model, seconds = load_or_train(entry, config, folder / entry.name)
+    images, truth = simulate_test_images(protocol)
     result: Evaluation = evaluate(model, images, truth, config.sensor, entry.threshold)
     return {
         **asdict(entry),
@@ -141,42 +142,42 @@ def scored(entry: Entry, protocol: Protocol, folder: Path) -> dict[str, Any]:
         "test_images": protocol.test_images,
         "parameters": parameter_count(model),
         "training_seconds": seconds,
-        "about": about_machine(),
+        "about": describe_machine(),
         "evaluation": result.to_dict(),
     }
 
 
-def trained(entry: Entry, config: TrainConfig, run: Path) -> tuple[Model, float | None]:
-    """A model ready to be scored, and how many seconds its training took, where that is known."""
+def load_or_train(entry: Entry, config: TrainConfig, run: Path) -> tuple[Model, float | None]:
+    """Returns a trained model and its training time in seconds; None if unknown."""
     if entry.weights is not None:
         return weights.load(entry.weights)[0], None
     if entry.learning_rate is None:
         return create_model(config), 0.0
-    return trained_here(config, run)
+    return train_model(config, run)
 
 
-def test_scenes(protocol: Protocol) -> tuple[jax.Array, Targets]:
-    """What everything is scored on."""
+def simulate_test_images(protocol: Protocol) -> tuple[jax.Array, Targets]:
+    """Simulates the held-out images and their targets."""
     return simulate(jax.random.key(1), protocol.test_images)
 
 
-def limits(protocol: Protocol) -> dict[str, float]:
-    """CSO-mAP on the same images of what the grid allows, and of an estimator without one."""
-    images, truth = test_scenes(protocol)
+def measure_limits(protocol: Protocol) -> dict[str, float]:
+    """Measures the CSO-mAP of perfect answers on the grid and of an off-grid estimator."""
+    images, truth = simulate_test_images(protocol)
     answers = {
         "the perfect answer on this grid": decode(rasterize(truth, Sensor(), 3)),
-        "… whose nodes tell the distance": decode(rasterize(truth, Sensor(), 3, BLUR)),
+        "the perfect answer, blurred labels": decode(rasterize(truth, Sensor(), 3, BLUR)),
         "off the grid": Unmixer(method="fast")(np.asarray(images)),
     }
     return {name: float(cso_map(found, truth).mean) for name, found in answers.items()}
 
 
-def measured_cost(entry: Entry, protocol: Protocol) -> dict[str, Any]:
-    """Multiply-adds of an image as XLA counts them, and images a second here; both of inference.
+def measure_cost(entry: Entry, protocol: Protocol) -> dict[str, Any]:
+    """Measures inference: multiply-adds per image as XLA counts them, and images per second.
 
-    XLA counts the body of a loop once, so that a solver's number is not known.
+    XLA counts a loop's body once, so the multiply-adds of iterative solvers are unknown.
     """
-    config = config_of(entry, protocol)
+    config = make_config(entry, protocol)
     model = create_model(config)
     assert isinstance(model, GridModel)
     graph, state = nnx.split(model)
@@ -188,11 +189,11 @@ def measured_cost(entry: Entry, protocol: Protocol) -> dict[str, Any]:
     batch = inference_batch()
     images, _ = simulate(jax.random.key(1), batch)
     analysis = run.lower(state, images).cost_analysis() or {}
-    seconds = fastest(lambda: run(state, images), 5)
+    seconds = time_fastest(lambda: run(state, images), 5)
     return {
         "multiply_adds": analysis["flops"] / 2 / batch if entry.learning_rate else None,
         "images_per_second": batch / seconds,
-        "cost_about": about_machine(),
+        "cost_about": describe_machine(),
     }
 
 
@@ -202,13 +203,13 @@ def main(
     no_train: bool = False,
     cost: bool = False,
 ) -> None:
-    """Train, score and measure what has no result yet, then make the table and the figure.
+    """Train, score and measure models without a result, then make the table and the figure.
 
     Args:
-      models: only these.
-      folder: keep the runs there.
-      no_train: leave out what has no result yet.
-      cost: measure the costs of inference even where they are known.
+      models: names of the models. Default: all.
+      folder: folder of the training runs.
+      no_train: skip models without a result.
+      cost: measure the cost of inference again.
     """
     protocol, entries = read_plan()
     chosen = [entry for entry in entries if not models or entry.name in models]
@@ -217,25 +218,27 @@ def main(
     for entry in chosen:
         file = RESULTS / f"{entry.name}.json"
         if not no_train and not file.exists():
-            _write(file, scored(entry, protocol, folder))
+            _write(file, train_and_score(entry, protocol, folder))
             jax.clear_caches()
-    for entry in chosen:  # apart from training, so that a shared machine can be quiet for it
+    for entry in chosen:  # after all training, so that timing can wait for an idle machine
         file = RESULTS / f"{entry.name}.json"
         if not file.exists():
             continue
         result = json.loads(file.read_text())
         if cost or not (no_train or "cost_about" in result):
-            _write(file, result | measured_cost(entry, protocol))
+            _write(file, result | measure_cost(entry, protocol))
             jax.clear_caches()
     if not LIMITS.exists():
-        write_text(LIMITS, json.dumps(limits(protocol), indent=2, ensure_ascii=False) + "\n")
+        write_text(
+            LIMITS, json.dumps(measure_limits(protocol), indent=2, ensure_ascii=False) + "\n"
+        )
     results = read_results(entries)
     insert_table(HERE.parent / "README.md", results)
     draw_scores(RESULTS.with_suffix(".png"), results, json.loads(LIMITS.read_text()))
 
 
 def read_results(entries: Sequence[Entry]) -> list[dict[str, Any]]:
-    """The results there are, presented as the plan says today."""
+    """Reads the existing results, with titles and published scores from the current plan."""
     return [
         json.loads(file.read_text())
         | {"title": entry.title, "published": entry.published, "shortfall": entry.shortfall}

@@ -1,4 +1,4 @@
-"""The table and the figure of the leaderboard, from its results."""
+"""Writes the leaderboard's table and figure from its results."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,15 +7,15 @@ from typing import Any
 from distax.evaluation.rows import SCORE_HEADINGS
 from distax.runtime.files import atomic_write, write_text
 
-# Points of CSO-mAP that a score may be below the published one without a reason.
 TOLERANCE = 1.0
+"""Points of CSO-mAP below the published score that need no reason."""
 _COLOURS = {
     "traditional": "tab:gray",
     "unfolding": "tab:blue",
     "one-stage": "tab:red",
     "super-resolution": "tab:green",
 }
-_RANGE_OF_THE_BEST = 42, 53
+_BEST_RANGE = 42, 53
 _HEAD = (
     f"| model | {' | '.join(SCORE_HEADINGS[1:])} | PSNR | SSIM | parameters "
     "| multiply-adds | images/s | trained on | published |\n"
@@ -24,14 +24,14 @@ _HEAD = (
 
 
 def insert_table(page: Path, results: Sequence[dict[str, Any]]) -> None:
-    """Put the table between its marks on a page in Markdown, in place of the one there."""
+    """Replaces the table between its markers on a Markdown page."""
     before, begin, rest = page.read_text().partition("<!-- leaderboard: begin -->\n")
     _, end, after = rest.partition("<!-- leaderboard: end -->\n")
     write_text(page, before + begin + table(results) + end + after)
 
 
 def table(results: Sequence[dict[str, Any]]) -> str:
-    """A row a model, the best first; then why some are below what is published."""
+    """Returns the table, best model first, and reasons for scores below the published ones."""
     ranked = sorted(results, key=lambda result: -result["evaluation"]["cso_map"])
     reasons = "".join(
         f"- {result['title']} ({points:.1f}): {result['shortfall']}\n"
@@ -41,13 +41,13 @@ def table(results: Sequence[dict[str, Any]]) -> str:
     return (
         _HEAD
         + "".join(map(row, ranked))
-        + f"\nImages a second are those of inference on {_where_costs_were_measured(results)}.\n"
+        + f"\nImages a second are those of inference on {_cost_machine(results)}.\n"
         + (f"\nPoints below the published score, and why:\n\n{reasons}" if reasons else "")
     )
 
 
-def _where_costs_were_measured(results: Sequence[dict[str, Any]]) -> str:
-    """The one machine of all costs, which can be compared nowhere else."""
+def _cost_machine(results: Sequence[dict[str, Any]]) -> str:
+    """Returns the machine of the measured costs, which are comparable on one machine only."""
     machines = {
         f"{about['cores']} cores of an {about['processor'].replace('(R)', '')}"
         for result in results
@@ -57,12 +57,12 @@ def _where_costs_were_measured(results: Sequence[dict[str, Any]]) -> str:
 
 
 def below_published(result: dict[str, Any]) -> float:
-    """By how many points of CSO-mAP a result is below the published one."""
+    """Returns the points of CSO-mAP by which a result is below the published one."""
     return (result["published"] or 0.0) - 100 * result["evaluation"]["cso_map"]
 
 
 def row(result: dict[str, Any]) -> str:
-    """A model's row in Markdown."""
+    """Returns a model's row in Markdown."""
     evaluation = result["evaluation"]
     scores = [evaluation["cso_map"], *evaluation["ap"].values()]
     published = result["published"]
@@ -71,8 +71,8 @@ def row(result: dict[str, Any]) -> str:
         *(f"{100 * score:.2f}" for score in scores),
         f"{evaluation['psnr']:.2f}",
         f"{evaluation['ssim']:.4f}",
-        _amount(result["parameters"]) if result["parameters"] else "–",
-        _amount(result["multiply_adds"]) if result.get("multiply_adds") else "–",
+        _format_amount(result["parameters"]) if result["parameters"] else "–",
+        _format_amount(result["multiply_adds"]) if result.get("multiply_adds") else "–",
         f"{result['images_per_second']:,.0f}" if "images_per_second" in result else "–",
         f"{result['images']:,}" if result["images"] else "–",
         f"{published:.2f}" if published is not None else "–",
@@ -80,7 +80,7 @@ def row(result: dict[str, Any]) -> str:
     return f"| {' | '.join(cells)} |\n"
 
 
-def _amount(number: float) -> str:
+def _format_amount(number: float) -> str:
     for size, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
         if number >= size:
             return f"{number / size:.3g}{unit}"
@@ -88,19 +88,19 @@ def _amount(number: float) -> str:
 
 
 def draw_scores(path: Path, results: Sequence[dict[str, Any]], limits: Mapping[str, float]) -> None:
-    """Score against cost, with what the grid and the images allow; on the right, the best."""
+    """Draws scores by cost with the limits of the grid; the right panel enlarges the best."""
     from matplotlib.figure import Figure
 
     shown = [result for result in results if result.get("multiply_adds") and result["factor"] == 3]
     figure = Figure(figsize=(13, 6), layout="constrained")
     whole, best = figure.subplots(1, 2)
-    for ax, lowest, highest in ((whole, 0, 100), (best, *_RANGE_OF_THE_BEST)):
+    for ax, lowest, highest in ((whole, 0, 100), (best, *_BEST_RANGE)):
         for result in shown:
             score = 100 * result["evaluation"]["cso_map"]
             if lowest <= score <= highest:
                 ax.plot(result["multiply_adds"], score, "o", color=_COLOURS[result["family"]], ms=5)
                 if ax is best:
-                    _name(ax, result["title"], (result["multiply_adds"], score))
+                    _annotate(ax, result["title"], (result["multiply_adds"], score))
         for name, level in limits.items():
             if lowest < 100 * level < highest:
                 _draw_level(ax, name, 100 * level)
@@ -110,8 +110,8 @@ def draw_scores(path: Path, results: Sequence[dict[str, Any]], limits: Mapping[s
     whole.set_ylabel("CSO-mAP in percent, simulated test images")
     whole.legend(loc="lower right")
     best.margins(x=0.15)
-    with atomic_write(path) as unfinished:
-        figure.savefig(unfinished, dpi=120)
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary, dpi=120)
 
 
 def _draw_level(ax: Any, name: str, level: float) -> None:
@@ -120,6 +120,6 @@ def _draw_level(ax: Any, name: str, level: float) -> None:
     ax.annotate(f"{name}: {level:.1f}", where, xycoords=("axes fraction", "data"), va="top")
 
 
-def _name(ax: Any, title: str, at: tuple[float, float]) -> None:
+def _annotate(ax: Any, title: str, at: tuple[float, float]) -> None:
     short = title.removeprefix("DISTA-Net, ")
     ax.annotate(short, at, xytext=(4, 3), textcoords="offset points", fontsize=8)

@@ -1,8 +1,8 @@
-"""The figures and numbers of `off_grid.md`.
+"""Makes the figures and numbers of `off_grid.md`.
 
     python experiments/off_grid_figures.py
 
-writes `grid_ceiling.png`, `clipping.png` and `off_grid.json` to `experiments/results`.
+Writes `grid_ceiling.png`, `clipping.png` and `off_grid.json` to `experiments/results`.
 """
 
 import json
@@ -27,16 +27,16 @@ from distax.metrics import RADII, cramer_rao, cso_map
 from distax.runtime.files import atomic_write, write_text
 
 BLURS = {3: 0.05, 5: 0.03, 7: 0.02}
-"""By grid factor, the blur in pixels of labels whose nodes tell the distance."""
+"""Blur of the labels in pixels, by grid factor; blurred nodes encode sub-node positions."""
 METHODS = ("refine", "fast", "posterior")
-FOUR = ScenePrior(min_targets=4, max_targets=4)
-CLIPS = Sensor()
-CLIPS_NEVER = Sensor(saturation=None, bit_depth=12)
+FOUR_TARGETS = ScenePrior(min_targets=4, max_targets=4)
+CLIPPED = Sensor()
+UNCLIPPED = Sensor(saturation=None, bit_depth=12)
 
 
 @dataclass(frozen=True)
 class Score:
-    """CSO-mAP and average precisions, fractions, of one way to answer."""
+    """CSO-mAP and average precisions of one method, from 0 to 1."""
 
     name: str
     images: int
@@ -44,14 +44,14 @@ class Score:
     ap: dict[str, float]
 
 
-def scores(images: int, seed: int) -> list[Score]:
-    """The perfect answer on grids, and what the methods find, on the same images."""
+def measure_scores(images: int, seed: int) -> list[Score]:
+    """Scores the perfect answers on grids and the methods on the same images."""
     pixels, truth = simulate(jax.random.key(seed), images)
     answers = {}
     for factor, blur in BLURS.items():
         name = f"the perfect answer on the c = {factor} grid"
         for about, spread in {"": 0.0, ", blurred": blur}.items():
-            answers[name + about] = distax.decode(distax.rasterize(truth, CLIPS, factor, spread))
+            answers[name + about] = distax.decode(distax.rasterize(truth, CLIPPED, factor, spread))
     answers["DISTA-Net, blurred labels"] = distax.Unmixer.load("dista")(np.asarray(pixels))
     for method in METHODS:
         answers[method] = distax.Unmixer(method=method)(np.asarray(pixels))
@@ -65,7 +65,7 @@ def _score(name: str, found: Targets, truth: Targets) -> Score:
 
 
 def score_table(results: list[dict[str, Any]]) -> str:
-    """Scores in percent."""
+    """Returns the scores in percent as a Markdown table."""
     lines = [f"| | {' | '.join(SCORE_HEADINGS[1:])} |", "|---" + "|--:" * 6 + "|"]
     for row in results:
         values = [row["cso_map"], *row["ap"].values()]
@@ -74,7 +74,7 @@ def score_table(results: list[dict[str, Any]]) -> str:
 
 
 def draw_ceiling(path: Path, results: list[Score], truth: Targets) -> None:
-    """A scene among the nodes of the coarsest grid, and precision by radius."""
+    """Draws a scene with the nodes of the coarsest grid, and average precision by radius."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 4.8), layout="constrained")
@@ -107,43 +107,43 @@ def _draw_nodes(ax, position: Float[np.ndarray, "K 2"]) -> None:
     ax.plot([], [], color="tab:red", linewidth=1.2, label="to the nearest node")
     circles = f"circles of {RADII[0]:.2f} and {RADII[2]:.2f} px"
     ax.plot([], [], "o", markerfacecolor="none", color="tab:blue", alpha=0.6, label=circles)
-    _frame(ax, host, 0.72)
+    _frame_host(ax, host, 0.72)
     ax.legend(fontsize="small", loc="upper center", ncols=2)
     ax.set_ylim(host[0] + 0.72, host[0] - 1.05)
     ax.set_title("One host pixel")
 
 
-def draws_of(
+def sample_positions(
     image: Float[Array, "height width"], sensor: Sensor, effort: Effort
 ) -> Float[np.ndarray, "N 4 2"]:
-    """Positions of scenes of four targets drawn from the posterior."""
-    patch = cut(image[None], sensor, FOUR)
+    """Samples positions `[N, 4, 2]` of four targets from the posterior."""
+    patch = cut(image[None], sensor, FOUR_TARGETS)
     noise = draw_noise(jax.random.key(0), 4, effort)
-    width = window_width(sensor, FOUR)
-    sampler = jax.jit(lambda patch: sample_posterior(patch, noise, FOUR, width, sensor.psf))
+    width = window_width(sensor, FOUR_TARGETS)
+    sampler = jax.jit(lambda patch: sample_posterior(patch, noise, FOUR_TARGETS, width, sensor.psf))
     drawn = sampler(patch)
     return np.asarray(drawn[:, :2].transpose(2, 0, 1) + patch.origin[:, 0])
 
 
 def draw_clipping(path: Path, seed: int, index: int, effort: Effort) -> dict[str, float]:
-    """One scene under a sensor that clips and under one that does not: image, draws, bound.
+    """Draws a scene taken with and without clipping: image, posterior draws and bound.
 
     Returns:
-      By sensor, the root-mean-square bound over the scene's targets in pixels.
+      Root mean square of the bound over the scene's targets in pixels, by sensor.
     """
     from matplotlib.figure import Figure
 
-    drawn = sample(jax.random.key(seed), index + 1, FOUR)
+    drawn = sample(jax.random.key(seed), index + 1, FOUR_TARGETS)
     truth = jax.tree.map(lambda leaf: leaf[index], drawn)
     figure = Figure(figsize=(9.6, 9.2), layout="constrained")
     bounds = {}
-    titles = {CLIPS: "clips at 255 counts", CLIPS_NEVER: "12 bit, does not clip"}
-    for (sensor, title), axes in zip(titles.items(), figure.subplots(2, 2), strict=True):
+    sensors = [(CLIPPED, "clips at 255 counts"), (UNCLIPPED, "12 bit, does not clip")]
+    for (sensor, title), axes in zip(sensors, figure.subplots(2, 2), strict=True):
         image = expose(jax.random.key(0), render(truth, sensor), sensor)
-        covariance = np.asarray(cramer_rao(truth, sensor, FOUR))
+        covariance = np.asarray(cramer_rao(truth, sensor, FOUR_TARGETS))
         bounds[title] = math.sqrt(np.trace(covariance, axis1=-2, axis2=-1).mean())
         _draw_image(figure, axes[0], np.asarray(image), sensor, title)
-        _draw_draws(axes[1], draws_of(image, sensor, effort), truth, covariance)
+        _draw_draws(axes[1], sample_positions(image, sensor, effort), truth, covariance)
         axes[1].set_title(f"posterior; bound {bounds[title]:.3f} px")
     with atomic_write(path) as temporary:
         figure.savefig(temporary, dpi=100)
@@ -153,7 +153,7 @@ def draw_clipping(path: Path, seed: int, index: int, effort: Effort) -> dict[str
 def _draw_image(figure, ax, image: np.ndarray, sensor: Sensor, title: str) -> None:
     shown = ax.imshow(image, cmap="gray", vmin=0)
     figure.colorbar(shown, ax=ax, label="counts", shrink=0.8)
-    rows, columns = np.nonzero(image >= sensor.white)
+    rows, columns = np.nonzero(image >= sensor.clip_level)
     ax.scatter(columns, rows, marker="x", color="red", s=60, label="clipped: “255 or more”")
     if len(rows):
         ax.legend(fontsize="small", loc="upper right")
@@ -175,13 +175,13 @@ def _draw_draws(
         ax.plot(outline[1], outline[0], color="tab:blue", linewidth=1)
     ax.plot([], [], color="tab:blue", linewidth=1, label="90% ellipse of the Cramér–Rao bound")
     host = np.round(position.mean(axis=0))
-    _frame(ax, host, 0.72)
+    _frame_host(ax, host, 0.72)
     ax.set_ylim(host[0] + 0.72, host[0] - 0.95)
     ax.legend(fontsize="small", loc="upper right")
 
 
-def _frame(ax, host: np.ndarray, reach: float) -> None:
-    """Axes around a host pixel, whose edges are drawn; rows run downwards as in images."""
+def _frame_host(ax, host: np.ndarray, reach: float) -> None:
+    """Limits the axes to a host pixel and draws its edges; rows run downwards."""
     from matplotlib.patches import Rectangle
 
     ax.add_patch(Rectangle(host[::-1] - 0.5, 1, 1, fill=False, color="grey", linewidth=0.8))
@@ -200,16 +200,16 @@ def main(
     """Make the figures and numbers.
 
     Args:
-      images: images that the scores are of.
-      seed: of those images.
-      scene_seed: seed of the scene that clips.
-      scene: its number.
-      output: folder for figures and numbers.
+      images: number of images for the scores.
+      seed: random seed of these images.
+      scene_seed: random seed of the clipped scene.
+      scene: index of the clipped scene.
+      output: folder of figures and numbers.
     """
     bounds = draw_clipping(
         output / "clipping.png", scene_seed, scene, Effort(particles=2048, levels=12, moves=24)
     )
-    results = scores(images, seed)
+    results = measure_scores(images, seed)
     example = sample(jax.random.key(4), 1, ScenePrior(min_targets=3, max_targets=3))
     draw_ceiling(output / "grid_ceiling.png", results, example)
     numbers = {

@@ -1,10 +1,10 @@
-"""How answers hold up away from CSIST-100K's conditions: sweeps, each with its bound beside it.
+"""Robustness: scores of the methods under conditions other than CSIST-100K's.
 
     python experiments/robustness.py --resume
 
-A result is written as soon as it is there, so an interrupted run goes on with `--resume`. The
-tables are made from the results alone: `--methods` without a name measures nothing and only
-writes tables and figure anew.
+Each sweep varies one condition and shows the Cramér–Rao bound. Every result is written at once, so
+an interrupted run continues with `--resume`. `--methods` without a name measures nothing and only
+writes the tables and the figure from the results.
 """
 
 import json
@@ -18,9 +18,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tyro
-from benchmarks.measuring import about_machine
+from benchmarks.measuring import describe_machine
 from jaxtyping import Array, Float
-from robustness_page import METHODS, Record, draw, full_table, row
+from robustness_page import METHODS, Record, draw_sweeps, full_table, row
 from robustness_settings import SETTINGS, Hosts, Setting
 
 import distax
@@ -34,17 +34,17 @@ from distax.runtime.files import write_text
 RESULTS = Path(__file__).parent / "results"
 
 
-def scenes(setting: Setting, images: int, seed: int) -> Targets:
-    """The same scenes for all settings of one prior, as far as the hosts allow."""
+def select_scenes(setting: Setting, images: int, seed: int) -> Targets:
+    """Draws scenes with the setting's host pixels; equal for equal priors and hosts."""
     per_host = {"any": 1, "edge": 6, "corner": 60}[setting.hosts]
     drawn = sample(jax.random.key(seed), per_host * images, setting.prior)
-    chosen = np.flatnonzero(_is_host(setting.hosts, drawn, setting.prior))[:images]
+    chosen = np.flatnonzero(_has_host(setting.hosts, drawn, setting.prior))[:images]
     assert len(chosen) == images
     return jax.tree.map(lambda leaf: leaf[chosen], drawn)
 
 
-def _is_host(hosts: Hosts, targets: Targets, prior: ScenePrior) -> np.ndarray:
-    """Which scenes have their host pixel there: the pixel that their targets lie in."""
+def _has_host(hosts: Hosts, targets: Targets, prior: ScenePrior) -> np.ndarray:
+    """Returns True for scenes with the host pixel, which holds all targets, at the given place."""
     mean = np.sum(targets.place, axis=1) / np.asarray(targets.count)[:, None]
     host = np.round(mean).astype(int)
     outermost = (host == prior.border) | (
@@ -55,20 +55,22 @@ def _is_host(hosts: Hosts, targets: Targets, prior: ScenePrior) -> np.ndarray:
 
 
 def measure(setting: Setting, method: str, images: int, seed: int) -> Record | None:
-    """What a method answers to images of a setting, held against the truth.
+    """Scores a method on images of a setting.
 
-    None where the method is for images that the setting's sensor does not deliver.
+    Returns None if the method does not support the setting's sensor.
     """
-    truth = scenes(setting, images, seed)
-    pixels = expose(jax.random.key(seed + 1), render(truth, setting.world), setting.world)
+    truth = select_scenes(setting, images, seed)
+    pixels = expose(
+        jax.random.key(seed + 1), render(truth, setting.true_sensor), setting.true_sensor
+    )
     if method == "fast":
         unmixer = distax.Unmixer(method=method)
-        if unmixer.sensor.white != setting.sensor.white:
+        if unmixer.sensor.clip_level != setting.sensor.clip_level:
             return None
     else:
         unmixer = distax.Unmixer(method=method, sensor=setting.sensor, prior=setting.prior)
     found = jax.tree.map(jnp.asarray, unmixer(np.asarray(pixels)))
-    result = assess(found, truth, setting.world, setting.prior)
+    result = assess(found, truth, setting.true_sensor, setting.prior)
     return {
         "images": images,
         "seed": seed,
@@ -80,42 +82,42 @@ def measure(setting: Setting, method: str, images: int, seed: int) -> Record | N
         "count_accuracy": result.count_accuracy,
         "coverage": result.coverage,
         "median_misfit": float(np.median(np.asarray(found.misfit))),
-        **_trusted_part(found, truth),
+        **_score_trusted(found, truth),
         "by_count": result.by_count,
     }
 
 
-def _trusted_part(found: Targets, truth: Targets) -> Record:
-    """How many answers a method vouches for, and whether it is right to."""
-    sums, coverage = _sums_of_trusted(found, truth)
+def _score_trusted(found: Targets, truth: Targets) -> Record:
+    """Scores the answers that a method marks as trusted."""
+    sums, coverage = _sum_trusted(found, truth)
     some = bool(sums.images)
     return {
         "trusted": float(jnp.mean(found.trusted)),
         "trusted_count_accuracy": float(sums.count_accuracy) if some else None,
         "trusted_rmse": float(sums.rmse) if some and sums.pairs else None,
-        "trusted_coverage": _by_level(coverage) if some and sums.pairs else None,
+        "trusted_coverage": _name_levels(coverage) if some and sums.pairs else None,
     }
 
 
-def _by_level(coverage: Float[Array, " L"]) -> dict[str, float]:
+def _name_levels(coverage: Float[Array, " L"]) -> dict[str, float]:
     shares = zip(CREDIBLE_LEVELS, coverage, strict=True)
     return {f"{level:.2f}": float(share) for level, share in shares}
 
 
 @jax.jit
-def _sums_of_trusted(found: Targets, truth: Targets) -> tuple[LocalizationSums, Float[Array, " L"]]:
+def _sum_trusted(found: Targets, truth: Targets) -> tuple[LocalizationSums, Float[Array, " L"]]:
     pairing = assign(found, truth)
     localization = LocalizationSums.of(found, truth, pairing, found.trusted)
     return localization, CoverageSums.of(found, pairing, found.trusted).coverage
 
 
 def read_results(path: Path) -> list[Record]:
-    """Results written so far, in the settings' order."""
+    """Reads the results written so far, in the order of the settings."""
     return json.loads(path.read_text())["results"] if path.is_file() else []
 
 
 def write_results(path: Path, results: Iterable[Record]) -> None:
-    """Write results, the settings in their order, each with one result a method."""
+    """Writes the latest result of each setting and method, in the order of the settings."""
     place = list(SETTINGS).index
     latest = {(place(r["setting"]), r["method"]): r for r in results}
     ordered = [latest[key] for key in sorted(latest)]
@@ -132,21 +134,21 @@ def _is_done(path: Path, name: str, method: str, images: int, seed: int) -> bool
 def run_missing(
     path: Path, methods: Sequence[str], names: Sequence[str], images: int, seed: int, resume: bool
 ) -> None:
-    """Measure what is not there yet, and write each result as it comes."""
+    """Measures the missing results and writes each at once."""
     for method in methods:
         for name in names:
             if resume and _is_done(path, name, method, images, seed):
                 continue
             result = measure(SETTINGS[name], method, images, seed)
-            # Each setting compiles anew, and a process may map only so many compiled functions.
+            # Each setting compiles again, and a process holds a limited number of functions.
             jax.clear_caches()
             if result is None:
-                print(f"{name}, {method}: not for images of this sensor", flush=True)
+                print(f"{name}, {method}: does not support this sensor", flush=True)
                 continue
             command = " ".join(["python", "experiments/robustness.py", *sys.argv[1:]])
             record = {"setting": name, "method": method, **result, "command": command}
-            record |= about_machine()
-            # Read anew: another process may have measured other settings meanwhile.
+            record |= describe_machine()
+            # Reads again, because another process may have written results of other settings.
             write_results(path, [*read_results(path), record])
             print(row(record), flush=True)
 
@@ -160,16 +162,16 @@ def main(
     figures: Path = RESULTS,
     resume: bool = False,
 ) -> None:
-    """Measure, and write results, tables and figure.
+    """Measure the methods, and write results, tables and figure.
 
     Args:
-      images: images a setting.
-      methods: methods of `distax.Unmixer`; none to draw what is there.
-      settings: names of settings; all of them without any.
-      seed: of scenes and noise.
-      json_file: where results are kept.
-      figures: folder for `robustness.png` and `robustness.md`.
-      resume: keep results that are there, if of as many images and of this seed.
+      images: number of images per setting.
+      methods: methods of `distax.Unmixer`; none to draw the existing results.
+      settings: names of settings. Default: all.
+      seed: random seed of scenes and noise.
+      json_file: JSON file of the results.
+      figures: folder of `robustness.png` and `robustness.md`.
+      resume: keep existing results with the same number of images and the same seed.
     """
     if unknown := set(settings) - set(SETTINGS):
         sys.exit(f"unknown settings {sorted(unknown)}; there are {', '.join(SETTINGS)}")
@@ -178,7 +180,7 @@ def main(
         run_missing(json_file, methods, settings or tuple(SETTINGS), images, seed, resume)
     results = read_results(json_file)
     write_text(figures / "robustness.md", full_table(results))
-    draw(figures / "robustness.png", results)
+    draw_sweeps(figures / "robustness.png", results)
     print(full_table(results))
 
 

@@ -1,4 +1,4 @@
-"""The tables and the figure of `robustness.py`, from its results."""
+"""Makes the tables and the figure of `robustness.py` from its results."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,13 +25,13 @@ HEADER = (
 
 
 def full_table(results: Iterable[Record]) -> str:
-    """A row a setting and method; shares in percent."""
+    """Returns a table with a row for each setting and method; shares in percent."""
     rows = map(row, results)
     return "\n".join([HEADER, "|---" * 2 + "|--:" * 12 + "|", *rows]) + "\n"
 
 
 def row(record: Record) -> str:
-    """A result's row in Markdown."""
+    """Returns a result's row in Markdown."""
     level = f"{LEVEL:.2f}"
     cells = (
         record["setting"],
@@ -53,22 +53,26 @@ def row(record: Record) -> str:
 
 
 def short_table(results: Sequence[Record]) -> str:
-    """A row a setting, two columns a method: how good, and what its trust is worth."""
-    by = {(r["setting"], r["method"]): r for r in results}
-    methods = [m for m in METHODS if any(method == m for _, method in by)]
+    """Returns a table with a row for each setting and two columns for each method."""
+    records_by_key = {(r["setting"], r["method"]): r for r in results}
+    methods = [m for m in METHODS if any(method == m for _, method in records_by_key)]
     columns = ["bound / px"]
     for method in methods:
         columns += [f"{method}: CSO-mAP; RMSE / px", "trusted; of those in 90% region"]
     lines = [f"| setting | {' | '.join(columns)} |", "|---" + "|--:" * len(columns) + "|"]
     for name in SETTINGS:
-        own = [by.get((name, method)) for method in methods]
+        own = [records_by_key.get((name, method)) for method in methods]
         if bounds := [record["bound"] for record in own if record]:
-            cells = [name, pixels(bounds[0]), *(cell for record in own for cell in _pair(record))]
+            cells = [
+                name,
+                pixels(bounds[0]),
+                *(cell for record in own for cell in _method_cells(record)),
+            ]
             lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 
-def _pair(record: Record | None) -> tuple[str, str]:
+def _method_cells(record: Record | None) -> tuple[str, str]:
     if record is None:
         return "–", "–"
     inside = (record.get("trusted_coverage") or {}).get(f"{LEVEL:.2f}")
@@ -81,15 +85,15 @@ def _pair(record: Record | None) -> tuple[str, str]:
 _STYLES = {"refine": "o-", "posterior": "s-", "fast": "^-"}
 
 
-def draw(path: Path, results: Sequence[Record]) -> None:
-    """A row a sweep: scores, errors beside their bound, and what trust is worth."""
+def draw_sweeps(path: Path, results: Sequence[Record]) -> None:
+    """Draws a row for each sweep: scores, errors with their bound, and trusted answers."""
     from matplotlib.figure import Figure
 
-    by = {(r["setting"], r["method"]): r for r in results}
+    records_by_key = {(r["setting"], r["method"]): r for r in results}
     figure = Figure(figsize=(14, 3.1 * len(SWEEPS)), layout="constrained")
     for sweep, axes in zip(SWEEPS, figure.subplots(len(SWEEPS), 3), strict=True):
         for ax, (label, fill) in zip(axes, _PANELS.items(), strict=True):
-            for line in fill(sweep, by):
+            for line in fill(sweep, records_by_key):
                 places = range(len(sweep.settings))
                 ax.plot(places, line.values, line.style, color=line.color, label=line.label)
             ax.set(xlabel=sweep.unit, ylabel=label)
@@ -108,7 +112,7 @@ def draw(path: Path, results: Sequence[Record]) -> None:
 
 @dataclass(frozen=True)
 class Line:
-    """A line of a panel; values are NaN where there are none."""
+    """A line of a panel; missing values are NaN."""
 
     label: str
     values: list[float]
@@ -120,23 +124,23 @@ _COLORS = {"refine": "tab:blue", "posterior": "tab:red", "fast": "tab:green"}
 Lookup = Mapping[tuple[str, str], Record]
 
 
-def _lines(sweep: Sweep, by: Lookup) -> Iterator[tuple[str, list[Record]]]:
-    """The records of each method along a sweep, empty where there are none."""
+def _lines(sweep: Sweep, records_by_key: Lookup) -> Iterator[tuple[str, list[Record]]]:
+    """Yields the records of each method along a sweep; missing records are empty."""
     for method in _STYLES:
-        records = [by.get((name, method), {}) for name in sweep.settings.values()]
+        records = [records_by_key.get((name, method), {}) for name in sweep.settings.values()]
         if any(records):
             yield method, records
 
 
-def _scores(sweep: Sweep, by: Lookup) -> Iterator[Line]:
-    for method, records in _lines(sweep, by):
+def _scores(sweep: Sweep, records_by_key: Lookup) -> Iterator[Line]:
+    for method, records in _lines(sweep, records_by_key):
         values = [100 * r.get("cso_map_by_score", np.nan) for r in records]
         yield Line(method, values, _STYLES[method], _COLORS[method])
 
 
-def _errors(sweep: Sweep, by: Lookup) -> Iterator[Line]:
+def _errors(sweep: Sweep, records_by_key: Lookup) -> Iterator[Line]:
     bounds: list[float] = []
-    for method, records in _lines(sweep, by):
+    for method, records in _lines(sweep, records_by_key):
         values = [r.get("rmse") or np.nan for r in records]
         yield Line(method, values, _STYLES[method], _COLORS[method])
         now = [r.get("bound") or np.nan for r in records]
@@ -145,8 +149,8 @@ def _errors(sweep: Sweep, by: Lookup) -> Iterator[Line]:
         yield Line("Cramér–Rao bound", bounds, "--", "black")
 
 
-def _trust(sweep: Sweep, by: Lookup) -> Iterator[Line]:
-    for method, records in _lines(sweep, by):
+def _trust(sweep: Sweep, records_by_key: Lookup) -> Iterator[Line]:
+    for method, records in _lines(sweep, records_by_key):
         trusted = [100 * (r.get("trusted") or 0.0) if r else np.nan for r in records]
         inside = [
             100 * (r.get("trusted_coverage") or {}).get(f"{LEVEL:.2f}", np.nan) for r in records

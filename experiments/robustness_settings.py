@@ -1,4 +1,4 @@
-"""The conditions of `robustness.py`: what is changed, one thing at a time."""
+"""Settings of `robustness.py`; each changes one condition."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -12,13 +12,13 @@ Hosts = Literal["any", "edge", "corner"]
 
 @dataclass(frozen=True)
 class Setting:
-    """Conditions under which images are taken.
+    """Conditions of the images.
 
     Attributes:
-      sensor: what the estimator is told.
-      prior: how scenes are made; the estimator is told so too.
-      sigma: the true width of the PSF in pixels; the sensor's where it is None.
-      hosts: which host pixels to keep: any, those at an edge of the image, or its corners.
+      sensor: sensor that the estimator assumes.
+      prior: prior of the scenes, known to the estimator.
+      sigma: true width of the PSF in pixels; None for the sensor's.
+      hosts: position of the host pixels: anywhere, at an edge of the image, or in a corner.
     """
 
     sensor: Sensor = Sensor()
@@ -27,19 +27,19 @@ class Setting:
     hosts: Hosts = "any"
 
     @property
-    def world(self) -> Sensor:
-        """The sensor that took the images."""
+    def true_sensor(self) -> Sensor:
+        """Sensor that takes the images."""
         return self.sensor if self.sigma is None else replace(self.sensor, sigma=self.sigma)
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """Settings that differ in one thing: a panel row of the figure.
+    """Settings that differ in one condition; a row of panels in the figure.
 
     Attributes:
-      title: what differs.
-      unit: the label of its axis.
-      settings: names of settings by their place on the axis.
+      title: the condition.
+      unit: label of the axis.
+      settings: names of settings by label on the axis.
     """
 
     title: str

@@ -1,8 +1,8 @@
-"""Runs notebooks from top to bottom and stores them with what they print and draw.
+"""Runs notebooks from top to bottom and stores them with their outputs.
 
     python experiments/run_notebooks.py experiments/notebooks/*.ipynb
 
-A minute each on one CPU core. Needs the extra `test`.
+A notebook takes a minute on one CPU core. Needs the extra `test`.
 """
 
 import hashlib
@@ -17,11 +17,11 @@ from nbformat import NotebookNode
 from distax.runtime.files import write_text
 
 TIMEOUT = 600
-"""Seconds that a cell may take."""
+"""Longest time of a cell in seconds."""
 
 
 def main(paths: list[Path]) -> None:
-    """Run the notebooks in these files; one that fails stays as it was."""
+    """Runs and stores notebooks; a notebook that fails is not changed."""
     for path in paths:
         notebook = nbformat.read(path, as_version=4)
         execute(notebook)
@@ -35,7 +35,7 @@ def main(paths: list[Path]) -> None:
 
 
 def execute(notebook: NotebookNode) -> None:
-    """Run a notebook in place, in a fresh kernel and an empty folder.
+    """Runs a notebook in place, in a new kernel and an empty folder.
 
     Raises:
       nbclient.exceptions.CellExecutionError: a cell ends with an error.
@@ -53,12 +53,12 @@ def execute(notebook: NotebookNode) -> None:
 
 
 def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
-    """The cells that run."""
+    """Returns the code cells."""
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
 def code_sha256(notebook: NotebookNode) -> str:
-    """What tells whether stored outputs are those of the code beside them."""
+    """Returns a hash of the code, which shows whether stored outputs are up to date."""
     code = "\0".join(cell.source for cell in code_cells(notebook))
     return hashlib.sha256(code.encode()).hexdigest()
 

@@ -1,9 +1,9 @@
-"""What a window and bfloat16 maps do to the score: the quickstart's training with each.
+"""Variants: scores of the quickstart's model with a window and with bfloat16 feature maps.
 
     python experiments/variants.py --json experiments/results/variants.json
 
-Takes a quarter of an hour on two CPU cores. Runs are kept in `runs/variants` and gone on with.
-Scores are those of 10,000 held-out images, the same for all.
+Takes a quarter of an hour on two CPU cores. Runs are kept in `runs/variants` and resumed. All
+variants are scored on the same 10,000 held-out images.
 """
 
 import json
@@ -13,7 +13,7 @@ from typing import Annotated
 
 import jax
 import tyro
-from benchmarks.measuring import about_machine, trained_here
+from benchmarks.measuring import describe_machine, train_model
 from flax import nnx
 
 from distax.cli.quickstart import CONFIG
@@ -31,21 +31,21 @@ VARIANTS: dict[str, dict[str, int | float | str | bool]] = {
 }
 
 
-def model_config(options: dict[str, int | float | str | bool]) -> ModelConfig:
-    """The quickstart's model with other options."""
+def make_model_config(options: dict[str, int | float | str | bool]) -> ModelConfig:
+    """Makes the quickstart's model configuration with other options."""
     return replace(CONFIG.model, options=CONFIG.model.options | options)
 
 
-def trained(name: str, folder: Path, steps: int) -> tuple[Model, float | None]:
-    """A variant's best model, and the seconds its training took, where that is known."""
-    config = replace(CONFIG, model=model_config(VARIANTS[name]), steps=steps)
+def train_variant(name: str, folder: Path, steps: int) -> tuple[Model, float | None]:
+    """Trains a variant; returns its best model and the time in seconds, None if unknown."""
+    config = replace(CONFIG, model=make_model_config(VARIANTS[name]), steps=steps)
     run = folder / name.replace(" ", "_").replace(",", "")
-    return trained_here(config, run)
+    return train_model(config, run)
 
 
-def in_bfloat16(model: Model) -> Model:
-    """A model trained in float32 with maps in bfloat16."""
-    config = replace(CONFIG, model=model_config({"dtype": "bfloat16"}))
+def convert_to_bfloat16(model: Model) -> Model:
+    """Converts a model trained in float32 to bfloat16 feature maps."""
+    config = replace(CONFIG, model=make_model_config({"dtype": "bfloat16"}))
     return nnx.merge(nnx.graphdef(abstract_model(config)), nnx.state(model))
 
 
@@ -58,10 +58,10 @@ def main(
     """Train and score the variants.
 
     Args:
-      json_file: write the scores there.
-      folder: keep the runs there.
-      steps: training steps of each.
-      images: held-out images.
+      json_file: JSON file to write the scores to.
+      folder: folder of the runs.
+      steps: training steps per variant.
+      images: number of held-out images.
     """
     data = simulate(jax.random.key(1), images, CONFIG.sensor, CONFIG.prior)
 
@@ -73,13 +73,13 @@ def main(
 
     rows = []
     for name, options in VARIANTS.items():
-        model, seconds = trained(name, folder, steps)
+        model, seconds = train_variant(name, folder, steps)
         rows.append(row(name, model, seconds))
         if not options:
-            rows.append(row("… the same weights, bfloat16 maps", in_bfloat16(model), None))
+            rows.append(row("… the same weights, bfloat16 maps", convert_to_bfloat16(model), None))
         jax.clear_caches()
     if json_file:
-        about = about_machine() | {"steps": steps, "images": images}
+        about = describe_machine() | {"steps": steps, "images": images}
         write_text(json_file, json.dumps(about | {"figures": rows}, indent=2) + "\n")
 
 

@@ -39,11 +39,11 @@ LONG = (
     "fitting/test_posterior.py",
     "experiments/test_notebooks.py",
     "frames/test_unmixing.py",
-    "calibration/test_measured.py",
+    "calibration/test_measured_psf.py",
     "export/test_writing.py",
     "training/test_processes.py",
     "evaluation/test_processes.py",
-    "cli/test_resume.py",
+    "cli/unmix/test_resume.py",
 )
 
 hypothesis.settings.register_profile(

@@ -256,17 +256,19 @@ def test_a_folder_without_a_run_is_named(tmp_path):
         Unmixer.load(tmp_path / "nothing")
 
 
-def test_the_sensor_is_the_models_and_the_law_the_sensors():
+def test_the_sensor_is_the_models():
     sensor = Sensor(sigma=0.9, height=9)
     unmixer = Unmixer(model=create("fista", sensor=sensor, rngs=nnx.Rngs(0)))
     assert unmixer.sensor == sensor
-    assert unmixer.prior == ScenePrior(height=9)
-    assert Unmixer(method="refine", sensor=sensor).prior == ScenePrior(height=9)
+    assert unmixer.prior == ScenePrior()
+    assert Unmixer(method="refine", sensor=sensor).sensor == sensor
 
 
-def test_a_model_and_a_law_for_other_images_are_refused():
+def test_a_model_and_a_prior_for_other_images_are_refused():
     model = create("fista", sensor=Sensor(sigma=0.9), rngs=nnx.Rngs(0))
     with pytest.raises(DistaxError, match=r"the model is for Sensor\(.*0\.9.*leave the sensor out"):
         Unmixer(model=model, sensor=Sensor())
-    with pytest.raises(DistaxError, match="images of 11×11 px, the sensor has 21×21"):
-        Unmixer(method="refine", sensor=Sensor(height=21, width=21), prior=ScenePrior())
+    with pytest.raises(
+        DistaxError, match="a border of 6 px leaves no host pixel in an image of 11"
+    ):
+        Unmixer(method="refine", prior=ScenePrior(border=6))

@@ -1,11 +1,10 @@
-"""CSIST-100K as a TFDS dataset: simulated afresh, or read from the published files.
+"""CSIST-100K as a TFDS dataset: simulated, or read from the published files.
 
-Call `build` once, then `open_split` for random access to the records (as grain wants it) or
+Call `build` once, then `open_split` for random access to the records (as grain needs it) or
 `read_split` for whole arrays.
 """
 
-from distax.datasets.csist100k.builder import Csist100k
-from distax.datasets.csist100k.building import DATASET, build
+from distax.datasets.csist100k.builder import DATASET, Csist100k, build
 from distax.datasets.csist100k.configs import ReleasedConfig, SimulatedConfig, get_config
 from distax.datasets.csist100k.record import record_to_example
 

@@ -1,33 +1,43 @@
-"""The TFDS builder."""
+"""Builds CSIST-100K on disk with TFDS."""
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
 import tensorflow_datasets as tfds
 
-from distax.datasets.builder import ArrayRecordBuilder
-from distax.datasets.csist100k import released, simulated
-from distax.datasets.csist100k.configs import PREDEFINED, ReleasedConfig, get_config
-from distax.datasets.csist100k.record import features
-from distax.datasets.storage import Record
+from distax.datasets.csist100k import released
+from distax.datasets.csist100k.configs import (
+    PREDEFINED,
+    Config,
+    ReleasedConfig,
+    SimulatedConfig,
+    get_config,
+)
+from distax.datasets.csist100k.record import features, make_record, record_to_example
+from distax.datasets.simulation import simulate_records
+from distax.datasets.storage import ArrayRecordBuilder, Dataset, Folder, Record
+from distax.imaging.scenes import simulate
+from distax.runtime.errors import DistaxError
+
+BATCH = 1000
+"""Images simulated at once. A part of the recipe: another number gives other images."""
 
 
 class Csist100k(ArrayRecordBuilder):
     """Infrared images of one to five closely spaced targets, with their positions and fluxes.
 
-    Records keep the order of their ids. They are written as ArrayRecord, which is read without
-    TensorFlow and at random.
+    Records are in the order of their ids. They are stored as ArrayRecord, which can be read at
+    random and without TensorFlow.
     """
 
-    # To be raised with whatever changes the simulated images: the prior, the sensor, the recipe.
+    # Raise it with every change of the simulated images: of the prior, the sensor or the recipe.
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES: ClassVar = {"1.0.0": "First version."}
     BUILDER_CONFIGS: ClassVar = list(PREDEFINED.values())
     HOMEPAGE = "https://arxiv.org/abs/2505.19148"
-    FEATURES = staticmethod(features)
-    CONFIG = staticmethod(get_config)
     MANUAL_DOWNLOAD_INSTRUCTIONS = """
     The configuration `released` reads the published files; `simulated` needs none.
     Download CSIST-100K as its authors describe (arXiv:2505.19148) and unpack it, so that the
@@ -35,16 +45,68 @@ class Csist100k(ArrayRecordBuilder):
     Annotations/CSO<id>.xml.
     """
 
+    @staticmethod
+    def resolve_config(config: str | Config) -> Config:
+        """Returns a configuration by its name; see `get_config`."""
+        return get_config(config)
+
+    @staticmethod
+    def record_features() -> tfds.features.FeaturesDict:
+        """Returns TFDS's description of a record."""
+        return features()
+
     def _split_generators(
         self, dl_manager: tfds.download.DownloadManager
     ) -> dict[str, Iterator[tuple[int, Record]]]:
-        if isinstance(self.builder_config, ReleasedConfig):
-            root = Path(os.fspath(dl_manager.manual_dir))
-            # All splits are looked through before the first is written.
-            pairs = {split: released.find_pairs(root, split) for split in released.FOLDERS}
-            return {split: released.records(found) for split, found in pairs.items()}
         config = self.builder_config
-        return {split: simulated.records(config, split) for split in config.sizes}
+        if isinstance(config, ReleasedConfig):
+            root = Path(os.fspath(dl_manager.manual_dir))
+            # Checks the files of all splits before the first is written.
+            pairs = {split: released.find_pairs(root, split) for split in released.FOLDERS}
+            return {split: released.read_records(found) for split, found in pairs.items()}
+        return {split: self._generate_examples(config, split) for split in config.sizes}
 
-    def _generate_examples(self) -> Iterator[tuple[int, Record]]:
-        raise NotImplementedError("each split has its own generator")
+    def _generate_examples(
+        self, config: SimulatedConfig, split: str
+    ) -> Iterator[tuple[int, Record]]:
+        records = simulate_records(config, split, simulate, BATCH)
+        for index, (image, targets) in enumerate(records):
+            mask = targets.mask
+            position, intensity = np.asarray(targets.position), np.asarray(targets.intensity)
+            yield index, make_record(index, image, position[mask], intensity[mask])
+
+
+DATASET = Dataset(
+    builder=Csist100k,
+    title="CSIST-100K",
+    prefix="",
+    get_config=get_config,
+    record_to_example=record_to_example,
+)
+
+
+def build(config: str | Config, data_dir: Folder, manual_dir: Folder | None = None) -> Path:
+    """Builds the dataset as `Dataset.build` does, and checks `manual_dir` for `released`.
+
+    Raises:
+      DistaxError: as `Dataset.build`, or the published files are missing or unusable.
+    """
+    config = get_config(config)
+    if isinstance(config, ReleasedConfig) and not DATASET.folder(config, data_dir).exists():
+        _check_manual_dir(manual_dir)
+    return DATASET.build(config, data_dir, manual_dir)
+
+
+def _check_manual_dir(manual_dir: Folder | None) -> None:
+    if manual_dir is None:
+        problem = "no manual directory was given"
+    elif not any(
+        (Path(manual_dir).expanduser() / name).is_dir() for name in released.FOLDERS.values()
+    ):
+        problem = f"{manual_dir} holds none of them"
+    else:
+        return
+    raise DistaxError(
+        f"the released CSIST-100K is read from a folder that holds train/, val/ and test/, but "
+        f"{problem}: download the dataset, unpack it and name that folder, or build `simulated`"
+    )

@@ -1,4 +1,4 @@
-"""The dataset's configurations. A name says all that the images depend on."""
+"""Configurations of the dataset; a name determines the images."""
 
 import dataclasses
 
@@ -9,7 +9,7 @@ from distax.datasets.simulation import SimulatedSizes, find_config
 
 @dataclasses.dataclass(eq=False, kw_only=True)
 class SimulatedConfig(SimulatedSizes):
-    """Images made from the imaging model and CSIST-100K's scene prior.
+    """Images simulated with the imaging model and CSIST-100K's scene prior.
 
     The defaults are the benchmark's sizes.
     """
@@ -34,7 +34,7 @@ PREDEFINED: dict[str, Config] = {
 
 
 def get_config(config: str | Config) -> Config:
-    """The configuration that a name means, or the given one as TFDS wants it.
+    """Returns a configuration by its name, or the given configuration as TFDS expects it.
 
     Raises:
       DistaxError: no configuration has that name.

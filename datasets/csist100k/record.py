@@ -1,4 +1,4 @@
-"""What one record of the dataset holds, written and read."""
+"""Records of the dataset: their fields, writing and reading."""
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -14,7 +14,7 @@ MAX_TARGETS = ScenePrior().max_targets
 
 
 def features() -> tfds.features.FeaturesDict:
-    """TFDS's description of a record; targets are padded with zeros to `MAX_TARGETS`."""
+    """Returns TFDS's description of a record; targets are padded with zeros to `MAX_TARGETS`."""
     return tfds.features.FeaturesDict(
         {
             # Bytes are stored and read faster than TFDS's default, a list of 64-bit integers.
@@ -33,7 +33,14 @@ def make_record(
     position: Float[np.ndarray, "targets 2"],
     intensity: Float[np.ndarray, " targets"],
 ) -> Record:
-    """The record of one image and its one to `MAX_TARGETS` targets (pixels, counts)."""
+    """Makes the record of an image and its one to `MAX_TARGETS` targets.
+
+    Args:
+      identifier: the record's id.
+      image: pixels in counts.
+      position: rows and columns in pixels.
+      intensity: total fluxes in counts.
+    """
     padding = MAX_TARGETS - len(intensity)
     return {
         "image": image,
@@ -45,11 +52,11 @@ def make_record(
 
 
 def record_to_example(record: Record) -> tuple[Float[np.ndarray, "*batch height width"], Targets]:
-    """Image and truth of a record, or of records stacked along leading axes.
+    """Converts a record, or records stacked along leading axes, to an image and its truth.
 
     Returns:
-      The image in sensor counts as float32 and Targets `[*batch, 5]` of NumPy arrays, ranked by
-      their intensity.
+      The image in counts as float32, and Targets `[*batch, 5]` of NumPy arrays with the intensity
+      as score.
     """
     intensity = np.asarray(record["intensity"], np.float32)
     targets = Targets(

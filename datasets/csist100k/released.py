@@ -1,5 +1,9 @@
-"""The published tree: `<split>/cso_img/image_<id>.png`, `<split>/Annotations/CSO<id>.xml`."""
+"""Reads the published files: `<split>/cso_img/image_<id>.png`, `<split>/Annotations/CSO<id>.xml`.
 
+The files come from the internet, so that both formats are read strictly.
+"""
+
+import io
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,9 +11,8 @@ from typing import NamedTuple
 from xml.etree.ElementTree import Element, ParseError
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 
-from distax.datasets.csist100k.png import read_png
 from distax.datasets.csist100k.record import IMAGE_SHAPE, MAX_TARGETS, make_record
 from distax.datasets.storage import Record
 from distax.runtime.errors import DistaxError
@@ -17,7 +20,7 @@ from distax.runtime.optional import require
 
 FOLDERS = {"train": "train", "validation": "val", "test": "test"}
 
-# At most 18 digits, so that an id fits 64 bits.
+# An id of at most 18 digits fits 64 bits.
 IMAGE_NAME = re.compile(r"image_(\d{1,18})\.png")
 ANNOTATION_NAME = re.compile(r"(?:CSO|COS)(\d{1,18})\.xml")
 
@@ -31,15 +34,15 @@ class Pair(NamedTuple):
 
 
 def find_pairs(root: Path, split: str) -> list[Pair]:
-    """Images of a split with their annotations, in rising order of their ids.
+    """Finds the images of a split and their annotations, in ascending order of their ids.
 
     Raises:
-      DistaxError: the split's folders are missing or empty, a file has an unknown name, two have
-        the same id, or an image and an annotation lack each other.
+      DistaxError: the split's folders are missing or empty, a file's name has another form, two
+        files have the same id, or an image or an annotation lacks its counterpart.
     """
     folder = root / FOLDERS[split]
-    images = _by_id(folder / "cso_img", ".png", IMAGE_NAME)
-    annotations = _by_id(folder / "Annotations", ".xml", ANNOTATION_NAME)
+    images = _find_files(folder / "cso_img", ".png", IMAGE_NAME)
+    annotations = _find_files(folder / "Annotations", ".xml", ANNOTATION_NAME)
     for identifier in sorted(images.keys() ^ annotations.keys()):
         if identifier in images:
             raise DistaxError(
@@ -53,11 +56,11 @@ def find_pairs(root: Path, split: str) -> list[Pair]:
     return [Pair(key, images[key], annotations[key]) for key in sorted(images)]
 
 
-def records(pairs: list[Pair]) -> Iterator[tuple[int, Record]]:
-    """Keys and records of the pairs, in their order.
+def read_records(pairs: list[Pair]) -> Iterator[tuple[int, Record]]:
+    """Reads the keys and records of the pairs, in their order.
 
     Raises:
-      DistaxError: as `read_png` and `read_annotation` do.
+      DistaxError: a file is unusable; see `read_png` and `read_annotation`.
     """
     for pair in pairs:
         position, intensity = read_annotation(pair.annotation)
@@ -65,14 +68,42 @@ def records(pairs: list[Pair]) -> Iterator[tuple[int, Record]]:
         yield pair.identifier, make_record(pair.identifier, image, position, intensity)
 
 
+def read_png(path: Path, shape: tuple[int, int]) -> UInt8[np.ndarray, "height width"]:
+    """Reads an 8-bit grey PNG of a given height and width.
+
+    Raises:
+      DistaxError: the file is truncated, damaged, not a PNG or not 8-bit grey, or has another
+        size.
+      OSError: the file cannot be read at all.
+    """
+    require("PIL", "CSIST-100K's images")
+    from PIL import Image
+
+    content = path.read_bytes()
+    try:
+        with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
+            mode, size = image.mode, image.size
+            image.verify()  # checksums, which decoding ignores
+        with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
+            pixels = np.array(image) if (mode, size) == ("L", shape[::-1]) else None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DistaxError(f"{path} is a damaged PNG: unpack the dataset again") from error
+    if pixels is None:
+        raise DistaxError(
+            f"{path} is a PNG of mode {mode} and {size[1]}×{size[0]} pixels, expected 8-bit grey "
+            f"(mode L) of {shape[0]}×{shape[1]}: use the published images, not converted ones"
+        )
+    return pixels
+
+
 def read_annotation(
     path: Path,
 ) -> tuple[Float[np.ndarray, "targets 2"], Float[np.ndarray, " targets"]]:
-    """Positions (row, column in pixels) and intensities (counts) of an image's targets.
+    """Reads positions (row, column in pixels) and intensities (counts) of an image's targets.
 
     Raises:
-      DistaxError: the file is no XML, declares entities or a document type, has another layout,
-        no targets or too many, a value that is no finite number, or a target outside the image.
+      DistaxError: the file is not XML, declares entities or a document type, has another layout,
+        no targets or too many, a value that is not a finite number, or a target outside the image.
       OSError: the file cannot be read at all.
     """
     require("defusedxml", "CSIST-100K's annotations")
@@ -97,7 +128,10 @@ def read_annotation(
         )
     # In these files xc is the row and yc the column.
     values = np.array(
-        [[_number(path, target, tag) for tag in ("xc", "yc", "brightness")] for target in objects]
+        [
+            [_read_number(path, target, tag) for tag in ("xc", "yc", "brightness")]
+            for target in objects
+        ]
     )
     position, intensity = values[:, :2], values[:, 2]
     outside = (position < -0.5) | (position > np.array(IMAGE_SHAPE) - 0.5)
@@ -115,14 +149,14 @@ def read_annotation(
     return position, intensity
 
 
-def _number(path: Path, target: Element, tag: str) -> float:
-    """The one finite number under `coordinate/<tag>` of an object."""
+def _read_number(path: Path, target: Element, tag: str) -> float:
+    """Reads the single finite number under `coordinate/<tag>` of an object."""
     texts = [element.text or "" for element in target.findall(f"coordinate/{tag}")]
     try:
         (value,) = map(float, texts)
     except ValueError:
         value = np.nan
-    if not abs(value) <= float(np.finfo(np.float32).max):  # NaN is neither
+    if not abs(value) <= float(np.finfo(np.float32).max):  # true for NaN as well
         raise DistaxError(
             f"{path} has {texts!s:.60} for {tag}, expected one finite number: correct it or "
             "remove it with its image"
@@ -130,9 +164,9 @@ def _number(path: Path, target: Element, tag: str) -> float:
     return value
 
 
-def _by_id(folder: Path, suffix: str, pattern: re.Pattern[str]) -> dict[int, Path]:
-    """The folder's files with that suffix by the id in their names."""
-    # Names that start with a dot are other programs' droppings (macOS's "._image_1.png").
+def _find_files(folder: Path, suffix: str, pattern: re.Pattern[str]) -> dict[int, Path]:
+    """Finds the folder's files with a suffix, by the id in their names."""
+    # Other programs leave files whose names start with a dot, as macOS's "._image_1.png".
     paths = sorted(path for path in folder.glob(f"*{suffix}") if not path.name.startswith("."))
     if not paths:
         raise DistaxError(

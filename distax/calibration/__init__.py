@@ -1,6 +1,6 @@
-"""A sensor's PSF, noise and limits, measured from its own images."""
+"""Calibration of a sensor's PSF, noise and limits from its own images."""
 
-from distax.calibration.measure import calibrate
-from distax.calibration.result import Calibration, Quantity
+from distax.calibration.pipeline import calibrate
+from distax.calibration.result import Calibration, Departure, Quantity
 
-__all__ = ["Calibration", "Quantity", "calibrate"]
+__all__ = ["Calibration", "Departure", "Quantity", "calibrate"]

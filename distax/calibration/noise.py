@@ -1,7 +1,9 @@
-"""Read noise and gain from how much pixels vary, and at which level (photon transfer).
+"""Noise model of a sensor, and the limits of its counts.
 
-The variance of a pixel that reads m counts above the dark level is a + m / g, with a of the read
-noise and the rounding and g electrons per count (Janesick, Photon Transfer, SPIE 2007, chapter 5).
+A pixel that reads m counts above the dark level has the variance a + m / g. Here a is the variance
+of read noise and rounding, and g the gain in electrons per count (photon transfer; Janesick, Photon
+Transfer, SPIE 2007, chapter 5). The model is fitted to repeated frames of a scene, to dark frames,
+or to the residuals of another fit. Clipping and rounding are recognised from the counts.
 """
 
 import math
@@ -11,128 +13,225 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
-from distax.calibration.sources import noise_level
-from distax.fitting.patch import ROUNDING_VARIANCE
-from distax.imaging.sensor import HALF_STEP
+from distax.imaging.sensor import HALF_STEP, ROUNDING_VARIANCE, Sensor
 from distax.runtime.errors import DistaxError
 
-_ROUNDS = 20
-_EM_ROUNDS = 300
-_LEAST_VARIANCE = 1e-6
-_CUT_OFF = 0.001
-"""Share of pixels reading zero above which dark frames no longer show all their noise."""
-_HOT = 6.0
-"""Standard deviations from most dark pixels' level beyond which a pixel has one of its own."""
-_SIGNIFICANT = 4.0
-"""Standard deviations from zero at which a slope counts as shot noise."""
+_BIT_DEPTHS = (8, 10, 12, 14, 16)
+"""Common digitisers, recognised by saturation at their largest count."""
+_CLIPPED_RATIO = 5
+"""Pixels at the largest count, relative to the mean number at the counts just below it, from which
+clipping is assumed. A smaller ratio takes a chance coincidence of bright pixels for saturation; a
+larger one misses saturation where few sources clip."""
+_COUNTS_BELOW = 10
+"""Counts below the largest that this mean is taken over. More of them smooth the mean, but reach
+into counts that are more frequent for other reasons."""
+_UPPER_QUANTILE = 0.8
+"""Quantile whose distance from the median gives the background's noise. A lower one fails where
+half the pixels read zero, a higher one where sources fill part of the image."""
+_UPPER_QUANTILE_SIGMAS = 0.8416
+"""Distance of this quantile from the median of a Gaussian, in standard deviations."""
+_MIN_NOISE_SHARE = 1e-6
+"""Least noise of real numbers relative to their range: about the resolution of float32."""
+_MIN_NOISE = float(np.finfo(np.float32).tiny)
+"""Least noise in counts, so that images without any noise cause no division by zero."""
+_MIN_VARIANCE = 1e-6
+"""Least variance in counts² of the noise model: far below that of rounding, and large enough to
+divide by its square."""
+_SCORING_STEPS = 20
+"""Steps of Fisher scoring. About ten give six digits, even from a start far away."""
+_EM_STEPS = 300
+"""Steps of expectation–maximisation, which converges slowly where most pixels read zero. They are
+enough for 84% of zeros; at 95% the variance is still off by a tenth. More steps cost time, though
+little, as each distinct count is handled once."""
+_CUT_OFF_SHARE = 0.001
+"""Share of dark pixels that read zero from which the fit accounts for the cut-off. Below it the
+variance is too small by less than a percent, and plain differences of frames are more robust."""
+_HOT_SIGMAS = 6.0
+"""Standard deviations from the usual dark level beyond which a pixel counts as hot or dead. Fewer
+cut into the noise itself; more let hot pixels widen it."""
+_SLOPE_SIGMAS = 4.0
+"""Standard deviations from zero beyond which a slope counts as shot noise. Fewer turn chance slopes
+into a gain; more miss the shot noise of dim images."""
 
 
 @dataclass(frozen=True)
-class Line:
-    """Variance in counts² of a pixel by its level: `at_zero + per_count · (level − dark)`.
+class Limits:
+    """Rounding and clipping of a sensor.
 
     Attributes:
-      at_zero, at_zero_std: without light, rounding included, and its standard deviation.
-      per_count, per_count_std: what each count adds; zero where it may as well be chance.
-      dark: the level in counts without light.
+      bit_depth: bits of the digitiser; None for real numbers.
+      saturation: counts at which pixels clip; None if no clipping was seen.
     """
 
-    at_zero: float
-    at_zero_std: float
-    per_count: float = 0.0
-    per_count_std: float = math.inf
-    dark: float = 0.0
+    bit_depth: int | None
+    saturation: float | None
+
+    @property
+    def digital(self) -> bool:
+        """True if the sensor rounds to whole counts, and so clips at zero."""
+        return self.bit_depth is not None
+
+    @property
+    def clip_level(self) -> float:
+        """Counts from which a pixel is clipped by saturation or by the digitiser."""
+        return Sensor(bit_depth=self.bit_depth, saturation=self.saturation).clip_level
+
+
+def find_limits(images: Float[np.ndarray, "N height width"]) -> Limits:
+    """Recognises rounding and clipping from the counts.
+
+    Counts are rounded if all are whole and none is negative. They clip if many pixels share the
+    largest count. The bit depth is the digitiser's whose largest count is the saturation. Default:
+    8 or 16, or as many as the largest count needs.
+    """
+    counts = images[np.isfinite(images)]
+    top = float(counts.max())
+    digital = bool((counts == np.round(counts)).all() and counts.min() >= 0)
+    near = (
+        np.sum((counts < top) & (counts >= top - _COUNTS_BELOW)) / _COUNTS_BELOW if digital else 0.0
+    )
+    shared = np.sum(counts == top) >= _CLIPPED_RATIO * max(near, 1.0)
+    # Most pixels show the background, which lies below the saturation. Without this condition
+    # images of one single count would seem to clip.
+    saturation = top if shared and top > max(float(np.median(counts)), 0.0) else None
+    if not digital:
+        return Limits(bit_depth=None, saturation=saturation)
+    matching = (bits for bits in _BIT_DEPTHS if saturation == 2.0**bits - 1)
+    sufficient = 8 if top < 256 else max(16, int(top).bit_length())
+    return Limits(bit_depth=next(matching, sufficient), saturation=saturation)
+
+
+def estimate_background_noise(images: Float[np.ndarray, "N height width"], digital: bool) -> float:
+    """Returns a rough standard deviation in counts of the images' background pixels.
+
+    It is derived from the distance between two quantiles, as sources and zeros leave these alone.
+    It is at least the rounding error of a digital sensor, or a millionth of the range of real
+    numbers.
+    """
+    flat = images.reshape(len(images), -1)
+    median, upper = np.nanquantile(flat, [0.5, _UPPER_QUANTILE], axis=1)
+    extent = float(np.nanmax(images) - np.nanmin(images))
+    least = ROUNDING_VARIANCE**0.5 if digital else _MIN_NOISE_SHARE * extent + _MIN_NOISE
+    return max(float(np.median(upper - median)) / _UPPER_QUANTILE_SIGMAS, least)
+
+
+@dataclass(frozen=True)
+class NoiseModel:
+    """Variance in counts² of a pixel, `intercept + slope · (level − dark_level)`.
+
+    Attributes:
+      intercept, intercept_std: variance in counts² at the dark level, rounding included, and its
+        standard deviation.
+      slope, slope_std: variance in counts² that each count of light adds, 1 / gain, and its
+        standard deviation; zero if the slope is not significant.
+      dark_level: counts of a pixel without light.
+    """
+
+    intercept: float
+    intercept_std: float
+    slope: float = 0.0
+    slope_std: float = math.inf
+    dark_level: float = 0.0
 
     def variance(self, level: np.ndarray) -> np.ndarray:
-        """Of pixels at a level in counts."""
-        line = self.at_zero + self.per_count * np.maximum(level - self.dark, 0.0)
-        return np.maximum(line, _LEAST_VARIANCE)
+        """Returns the variance in counts² of pixels that expect a level in counts."""
+        linear = self.intercept + self.slope * np.maximum(level - self.dark_level, 0.0)
+        return np.maximum(linear, _MIN_VARIANCE)
 
 
-def fitted_line(
+def fit_noise_model(
     level: Float[np.ndarray, " N"],
     squares: Float[np.ndarray, " N"],
-    freedom: Float[np.ndarray, " N"],
-    darkness: Line | None = None,
-) -> Line:
-    """The likeliest line through sums of squares (of residuals, or about a mean).
+    dof: Float[np.ndarray, " N"],
+    dark_noise: NoiseModel | None = None,
+) -> NoiseModel:
+    """Fits the noise model to sums of squares by maximum likelihood.
 
-    A sum of squares is its variance times χ² of so many degrees of freedom; with those that a fit
-    leaves in a residual this is restricted maximum likelihood.
+    A sum of squares with d degrees of freedom is the variance times χ² of d degrees. So its log
+    likelihood is −(d log v + s / v) / 2, with v the modelled variance. Where s is a squared
+    residual, d is the share of a pixel's freedom that the fitted parameters leave. This is
+    restricted maximum likelihood (Patterson & Thompson, Biometrika 58, 1971): it removes the bias
+    that the fitted parameters would otherwise cause.
 
     Args:
-      level: counts.
-      squares: sums of squares in counts².
-      freedom: their degrees of freedom.
-      darkness: what dark frames tell, which then stands.
+      level: expected counts.
+      squares: sums of squared deviations in counts².
+      dof: their degrees of freedom.
+      dark_noise: model from dark frames, whose intercept and dark level are then kept. Default: fit
+        the intercept, too.
     """
-    constant = float(np.sum(squares) / np.sum(freedom))
-    fixed = constant if darkness is None else darkness.at_zero
-    dark = 0.0 if darkness is None else darkness.dark
-    rows = np.stack([np.ones_like(level), level - dark])
-    free = [0, 1] if darkness is None else [1]
+    constant = float(np.sum(squares) / np.sum(dof))
+    fixed = constant if dark_noise is None else dark_noise.intercept
+    dark_level = 0.0 if dark_noise is None else dark_noise.dark_level
+    rows = np.stack([np.ones_like(level), level - dark_level])
+    free = [0, 1] if dark_noise is None else [1]
     line = np.array([fixed, 0.0])
-    for _ in range(_ROUNDS):
-        weight = 1 / np.maximum(line @ rows, _LEAST_VARIANCE) ** 2
-        matrix = ((rows * weight * freedom) @ rows.T)[np.ix_(free, free)]
+    for _ in range(_SCORING_STEPS):
+        # Fisher scoring: least squares of s / d with the weights d / v², v of the last step.
+        weight = 1 / np.maximum(line @ rows, _MIN_VARIANCE) ** 2
+        matrix = ((rows * weight * dof) @ rows.T)[np.ix_(free, free)]
         known = np.delete(line, free) @ np.delete(rows, free, axis=0)
-        vector = ((rows * weight) @ (squares - freedom * known))[free]
+        vector = ((rows * weight) @ (squares - dof * known))[free]
         line[free] = np.linalg.lstsq(matrix, vector)[0]
-    spread = np.sqrt(2 * np.diag(_inverse(matrix)))
-    if not line[1] > _SIGNIFICANT * spread[-1]:
-        std = constant * math.sqrt(2 / np.sum(freedom))
-        return darkness or Line(constant, std, per_count_std=float(spread[-1]))
-    at_zero_std = darkness.at_zero_std if darkness else float(spread[0])
-    return Line(float(line[0]), at_zero_std, float(line[1]), float(spread[-1]), dark)
+    # The Fisher information of v is d / (2 v²): half the matrix.
+    std = np.sqrt(2 * np.diag(_invert_or_inf(matrix)))
+    if not line[1] > _SLOPE_SIGMAS * std[-1]:
+        constant_std = constant * math.sqrt(2 / np.sum(dof))
+        return dark_noise or NoiseModel(constant, constant_std, slope_std=float(std[-1]))
+    intercept_std = dark_noise.intercept_std if dark_noise else float(std[0])
+    return NoiseModel(float(line[0]), intercept_std, float(line[1]), float(std[-1]), dark_level)
 
 
-def _inverse(matrix: np.ndarray) -> np.ndarray:
+def _invert_or_inf(matrix: np.ndarray) -> np.ndarray:
     try:
         return np.linalg.inv(matrix)
     except np.linalg.LinAlgError:
         return np.full_like(matrix, math.inf)
 
 
-def photon_transfer(
+def fit_photon_transfer(
     scenes: Sequence[Float[np.ndarray, "N height width"]],
-    white: float,
+    clip_level: float,
     digital: bool,
-    darkness: Line | None = None,
-) -> Line:
-    """The line through all pixels of scenes that were each taken several times, unchanged.
+    dark_noise: NoiseModel | None = None,
+) -> NoiseModel:
+    """Fits the noise model to repeated frames of unchanged scenes (photon transfer).
 
-    Differences of one frame and the next count, so that a slow drift does no harm.
+    The variance of a pixel comes from differences of successive frames, so that a slow drift of
+    the light does not add to it.
 
     Args:
-      scenes: frames of an evenly lit surface at one level, or of anything else that stays.
-      white: counts at which pixels clip; pixels that ever do are left out.
-      digital: whether pixels clip at zero, too.
-      darkness: what dark frames tell.
+      scenes: frames of an evenly lit surface at one level, or of any other unchanged scene.
+      clip_level: counts at which pixels clip; pixels that clip in any frame are left out.
+      digital: True if pixels clip at zero, too.
+      dark_noise: model from dark frames. Default: fit the intercept, too.
 
     Raises:
-      DistaxError: fewer than two frames of a scene, or no pixel that never clips.
+      DistaxError: fewer than two frames of a scene, or every pixel clips in some frame.
     """
-    parts = [_pixels(frames, white, digital) for frames in scenes]
-    level, squares, freedom = (np.concatenate(part) for part in zip(*parts, strict=True))
+    parts = [_pixel_variances(frames, clip_level, digital) for frames in scenes]
+    level, squares, dof = (np.concatenate(part) for part in zip(*parts, strict=True))
     if not len(level):
         raise DistaxError("every pixel of the repeated frames clips at times; give darker ones")
-    return fitted_line(level, squares, freedom, darkness)
+    return fit_noise_model(level, squares, dof, dark_noise)
 
 
-def _pixels(
-    frames: Float[np.ndarray, "N height width"], white: float, digital: bool
+def _pixel_variances(
+    frames: Float[np.ndarray, "N height width"], clip_level: float, digital: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Level, sum of squares and degrees of freedom of each pixel that never clips."""
-    kept = np.isfinite(frames).all(axis=0) & (frames < white).all(axis=0)
+    """Returns level, sum of squares and degrees of freedom of each pixel that never clips."""
+    kept = np.isfinite(frames).all(axis=0) & (frames < clip_level).all(axis=0)
     if digital:
         kept &= (frames > 0).all(axis=0)
     counts = frames[:, kept].astype(float)
-    variance, freedom = _variance(counts)
-    return counts.mean(axis=0), freedom * variance, np.full(counts.shape[1], freedom)
+    variance, dof = _difference_variance(counts)
+    return counts.mean(axis=0), dof * variance, np.full(counts.shape[1], dof)
 
 
-def _variance(counts: Float[np.ndarray, "N pixels"]) -> tuple[Float[np.ndarray, " pixels"], float]:
-    """Variance of each pixel from successive differences, and its degrees of freedom.
+def _difference_variance(
+    counts: Float[np.ndarray, "N pixels"],
+) -> tuple[Float[np.ndarray, " pixels"], float]:
+    """Returns each pixel's variance from successive differences, and its degrees of freedom.
 
     Half the mean square of N − 1 successive differences has the variance of χ² with
     2(N − 1)² / (3N − 4) degrees of freedom (von Neumann et al., Ann. Math. Statist. 12, 1941).
@@ -140,76 +239,96 @@ def _variance(counts: Float[np.ndarray, "N pixels"]) -> tuple[Float[np.ndarray, 
     number = len(counts)
     if number < 2:
         raise DistaxError(
-            "one frame of a scene does not tell noise from the scene; give at least two frames of "
-            "the same scene in each file"
+            "noise cannot be separated from the scene in a single frame; give at least two frames "
+            "of the same scene in each file"
         )
     variance = np.mean(np.diff(counts, axis=0) ** 2, axis=0) / 2
     return variance, 2 * (number - 1) ** 2 / (3 * number - 4)
 
 
-def dark_noise(frames: Float[np.ndarray, "N height width"], digital: bool) -> tuple[Line, str]:
-    """What frames without light tell: level and variance there, and how they were found."""
-    counts = frames[:, _without_light(frames, digital)].astype(float)
-    if digital and np.mean(counts <= 0) > _CUT_OFF:
-        return _cut_off(counts.ravel()), "dark frames, cut off at zero"
+def measure_dark_noise(
+    frames: Float[np.ndarray, "N height width"], digital: bool
+) -> tuple[NoiseModel, str]:
+    """Measures level and variance of frames without light.
+
+    Three methods are used, in this order: expectation–maximisation if many pixels read zero, the
+    spread over the pixels of a single frame, or differences of successive frames.
+
+    Args:
+      frames: dark frames; NaN marks pixels to leave out.
+      digital: True if pixels clip at zero.
+
+    Returns:
+      A noise model without slope, and the name of the method.
+
+    Raises:
+      DistaxError: no pixel is known in all frames.
+    """
+    counts = frames[:, _select_dark_pixels(frames, digital)].astype(float)
+    if digital and np.mean(counts <= 0) > _CUT_OFF_SHARE:
+        return _fit_cut_off_noise(counts.ravel()), "dark frames, cut off at zero"
     if len(frames) == 1:
-        line = Line(float(counts.var()), float(counts.var()) * math.sqrt(2 / counts.size))
-        return _at(line, counts), "one dark frame, its fixed pattern included"
-    variance, freedom = _variance(counts)
-    std = variance.mean() * math.sqrt(2 / (freedom * len(variance)))
-    return _at(Line(float(variance.mean()), float(std)), counts), "dark frames"
+        variance, dof = float(counts.var()), float(counts.size)
+        source = "one dark frame, fixed pattern included"
+    else:
+        each, dof_each = _difference_variance(counts)
+        variance, dof = float(each.mean()), dof_each * len(each)
+        source = "dark frames"
+    std = variance * math.sqrt(2 / dof)
+    return NoiseModel(variance, std, dark_level=float(counts.mean())), source
 
 
-def _without_light(
+def _select_dark_pixels(
     frames: Float[np.ndarray, "N height width"], digital: bool
 ) -> Bool[np.ndarray, "height width"]:
-    """Pixels that are always known and neither hot nor dead: near the level that most have."""
+    """Selects pixels that are known in all frames and neither hot nor dead."""
     known = np.isfinite(frames).all(axis=0)
     if not known.any():
-        raise DistaxError("no pixel of the dark frames is always known: all are NaN or infinite")
+        raise DistaxError(
+            "no pixel of the dark frames is known in all of them: each is NaN or infinite in some"
+        )
     pixel = np.median(frames, axis=0)
     # Where most pixels read the same count, rounding hides up to one count more.
-    usual = _HOT * noise_level(frames, digital) + (1.0 if digital else 0.0)
-    return known & (np.abs(pixel - np.median(pixel[known])) <= usual)
+    allowed = _HOT_SIGMAS * estimate_background_noise(frames, digital) + (1.0 if digital else 0.0)
+    return known & (np.abs(pixel - np.median(pixel[known])) <= allowed)
 
 
-def _at(line: Line, counts: np.ndarray) -> Line:
-    return Line(line.at_zero, line.at_zero_std, dark=float(counts.mean()))
+def _fit_cut_off_noise(counts: Float[np.ndarray, " N"]) -> NoiseModel:
+    """Fits Gaussian noise that was rounded and cut off at zero, by expectation–maximisation.
 
-
-def _cut_off(counts: Float[np.ndarray, " N"]) -> Line:
-    """Variance of Gaussian noise that was rounded, all that is negative to zero, by EM.
-
-    Each count says between which edges the noise was; given those, what it is expected to be and
-    its square make the next mean and variance (Dempster, Laird & Rubin 1977, section 4.2).
+    Each count gives two edges between which the noise was before rounding; a zero has no lower
+    edge. The expectation step computes the mean and the mean square of the noise between these
+    edges; the maximisation step takes the next mean and variance from them (Dempster, Laird &
+    Rubin, J. R. Statist. Soc. B 39, 1977, section 4.2).
     """
     values, number = np.unique(counts, return_counts=True)
     if len(values) < 2:
-        return Line(ROUNDING_VARIANCE, 0.0)
+        return NoiseModel(ROUNDING_VARIANCE, 0.0)
     low, high = np.where(values <= 0, -np.inf, values - HALF_STEP), values + HALF_STEP
     mean, variance = float(counts.mean()), float(np.mean(counts**2))
-    for _ in range(_EM_ROUNDS):
-        first, second = _moments(low, high, mean, math.sqrt(variance))
+    for _ in range(_EM_STEPS):
+        first, second = _truncated_moments(low, high, mean, math.sqrt(variance))
         mean = float(number @ first) / counts.size
         variance = float(number @ second) / counts.size - mean**2
+    # Zeros hardly constrain the variance, so only the others count as degrees of freedom.
     seen = np.sum(counts > 0)
-    return Line(variance + ROUNDING_VARIANCE, variance * math.sqrt(2 / seen))
+    return NoiseModel(variance + ROUNDING_VARIANCE, variance * math.sqrt(2 / seen))
 
 
-def _moments(
+def _truncated_moments(
     low: Float[np.ndarray, " N"], high: Float[np.ndarray, " N"], mean: float, std: float
 ) -> tuple[Float[np.ndarray, " N"], Float[np.ndarray, " N"]]:
-    """Mean and mean square of a Gaussian between two edges, of which the lower may be infinite.
+    """Returns mean and mean square of a Gaussian between two edges; the lower may be infinite.
 
-    Probabilities are logarithms: a pixel with light of its own lies far out in the tail.
+    Probabilities are kept as logarithms, as pixels with some light lie far out in the tail.
     """
     from scipy.special import log_ndtr
 
-    near, far = (low - mean) / std, (high - mean) / std
-    # Mirrored above the mean, where otherwise both would round to one.
-    more, less = np.where(near > 0, (-near, -far), (far, near))
-    share = log_ndtr(more) + np.log1p(-np.exp(log_ndtr(less) - log_ndtr(more)))
-    at_near, at_far = (np.exp(-(z**2) / 2 - share) / math.sqrt(2 * math.pi) for z in (near, far))
-    pull = at_near - at_far
-    bend = np.where(np.isinf(near), 0.0, near) * at_near - far * at_far
-    return mean + std * pull, mean**2 + 2 * mean * std * pull + std**2 * (1 + bend)
+    a, b = (low - mean) / std, (high - mean) / std
+    # Above the mean both probabilities round to one; mirroring the interval avoids that.
+    more, less = np.where(a > 0, (-a, -b), (b, a))
+    log_share = log_ndtr(more) + np.log1p(-np.exp(log_ndtr(less) - log_ndtr(more)))
+    at_a, at_b = (np.exp(-(z**2) / 2 - log_share) / math.sqrt(2 * math.pi) for z in (a, b))
+    shift = at_a - at_b
+    bend = np.where(np.isinf(a), 0.0, a) * at_a - b * at_b
+    return mean + std * shift, mean**2 + 2 * mean * std * shift + std**2 * (1 + bend)

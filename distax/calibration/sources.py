@@ -1,117 +1,104 @@
-"""Isolated sources in images of one source each and in whole frames alike."""
+"""Search for isolated point sources, in images of one source each and in whole frames alike."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from distax.fitting.patch import ROUNDING_VARIANCE
 from distax.runtime.errors import DistaxError
 
-FEWEST = 5
-"""Isolated sources without which there is no calibration."""
-_SOURCE, _NEIGHBOUR = 8.0, 5.0
-"""Standard deviations of the noise by which the sum of 3×3 pixels has to stand out: for a source,
-and for what may be one and disturbs others."""
-_ALIKE = 2
-"""Pixels within which two maxima are one."""
-_ABOVE = 0.8
-"""The quantile whose distance from the median tells the noise, even where half the pixels read
-zero or some hold a source."""
-_ABOVE_SIGMAS = 0.8416
-_LEAST_SHARE = 1e-6
-_TINY = float(np.finfo(np.float32).tiny)
-"""Of counts without noise, so that nothing is divided by zero."""
+MIN_SOURCES = 5
+"""Fewest isolated sources for a calibration. With fewer, the median and the tests that reject
+outliers mean little."""
+_SOURCE_SNR = 8.0
+"""Signal-to-noise ratio of a sum over 3×3 pixels from which a peak counts as a source. A lower
+ratio adds sources that constrain the PSF little and may be noise."""
+_NEIGHBOUR_SNR = 5.0
+"""The same ratio for a neighbour that disturbs a source. A lower ratio rejects good sources because
+of noise peaks; a higher one keeps sources with faint neighbours."""
+_SAME_PEAK = 2
+"""Distance in pixels up to which two maxima belong to one source."""
 
 
 @dataclass(frozen=True)
-class Sources:
+class IsolatedSources:
     """Windows around isolated sources.
 
     Attributes:
       crops: counts; NaN where a window reaches beyond the image.
-      crowded: how many more were found that have a neighbour.
+      crowded: number of further sources that have a neighbour.
     """
 
     crops: Float[np.ndarray, "N side side"]
     crowded: int
 
 
-def noise_level(images: Float[np.ndarray, "N height width"], digital: bool) -> float:
-    """Standard deviation in counts of the images' pixels without light, roughly.
-
-    Of a sensor that rounds it is that of the rounding at least; real numbers are told from one
-    another to a millionth of their range.
-    """
-    flat = images.reshape(len(images), -1)
-    middle, above = np.nanquantile(flat, [0.5, _ABOVE], axis=1)
-    extent = float(np.nanmax(images) - np.nanmin(images))
-    least = ROUNDING_VARIANCE**0.5 if digital else _LEAST_SHARE * extent + _TINY
-    return max(float(np.median(above - middle)) / _ABOVE_SIGMAS, least)
-
-
-def isolated_sources(
-    images: Float[np.ndarray, "N height width"], noise: float, apart: int, side: int
-) -> Sources:
-    """Sources without another within `apart` pixels along either axis.
+def find_isolated_sources(
+    images: Float[np.ndarray, "N height width"], noise: float, isolation: int, side: int
+) -> IsolatedSources:
+    """Finds sources without a neighbour, and cuts windows around them.
 
     Args:
       images: raw counts; NaN where a pixel is not known.
       noise: standard deviation of the background in counts.
-      apart: distance in pixels.
-      side: of the windows cut around them, odd.
+      isolation: distance in pixels within which, along both axes, a source must have no neighbour.
+      side: height and width of the windows in pixels, odd.
 
     Raises:
-      DistaxError: there are none.
+      DistaxError: no isolated source is found.
     """
     crops, found = [], 0
     margin = side // 2
     for image in images:
-        bright, excess = _maxima(image, noise)
-        found += int(np.sum(excess >= _SOURCE))
+        peaks, snr = _find_peaks(image, noise)
+        found += int(np.sum(snr >= _SOURCE_SNR))
         padded = np.pad(image, margin, constant_values=np.nan)
-        for row, column in bright[_alone(bright, apart) & (excess >= _SOURCE)]:
+        for row, column in peaks[_has_no_neighbour(peaks, isolation) & (snr >= _SOURCE_SNR)]:
             crops.append(padded[row : row + side, column : column + side])
     if not crops:
         raise DistaxError(
             f"no isolated source stands out of the noise ({found} with neighbours); give images "
-            f"with sources at least {apart + 1} pixels apart"
+            f"with sources at least {isolation + 1} pixels apart"
         )
-    return Sources(crops=np.stack(crops), crowded=found - len(crops))
+    return IsolatedSources(crops=np.stack(crops), crowded=found - len(crops))
 
 
-def _maxima(
+def _find_peaks(
     image: Float[np.ndarray, "height width"], noise: float
 ) -> tuple[Int[np.ndarray, "M 2"], Float[np.ndarray, " M"]]:
-    """Pixels around which most light is, and how many standard deviations of noise it makes."""
-    level = np.nanmedian(image)
-    light = np.where(np.isnan(image), 0.0, image - level)
-    boxes = _windows(np.pad(light, 1), 3).sum(axis=(-2, -1)) / (3 * noise)
-    around = _windows(np.pad(boxes, 2, constant_values=-np.inf), 5).max(axis=(-2, -1))
-    places = np.argwhere((boxes >= around) & (boxes >= _NEIGHBOUR))
-    excess = boxes[tuple(places.T)]
-    order = np.argsort(-excess, kind="stable")
-    places, excess = places[order], excess[order]
-    # Clipped pixels make plateaus: the first of equal maxima stands for all.
-    first = np.ones(len(places), bool)
-    first[_pairs(places, _ALIKE).max(axis=1)] = False
-    return places[first], excess[first]
+    """Finds local maxima of the sum over 3×3 pixels.
+
+    Returns:
+      Row and column of each peak, and its signal-to-noise ratio, the highest first.
+    """
+    light = np.where(np.isnan(image), 0.0, image - np.nanmedian(image))
+    # The sum of nine pixels has three times the noise of one.
+    snr = _windows(np.pad(light, 1), 3).sum(axis=(-2, -1)) / (3 * noise)
+    highest = _windows(np.pad(snr, 2, constant_values=-np.inf), 5).max(axis=(-2, -1))
+    peaks = np.argwhere((snr >= highest) & (snr >= _NEIGHBOUR_SNR))
+    peak_snr = snr[tuple(peaks.T)]
+    order = np.argsort(-peak_snr, kind="stable")
+    peaks, peak_snr = peaks[order], peak_snr[order]
+    # Clipped pixels make plateaus of equal maxima; the first one represents them all.
+    first = np.ones(len(peaks), bool)
+    first[_close_pairs(peaks, _SAME_PEAK).max(axis=1)] = False
+    return peaks[first], peak_snr[first]
 
 
 def _windows(pixels: np.ndarray, side: int) -> np.ndarray:
     return np.lib.stride_tricks.sliding_window_view(pixels, (side, side))
 
 
-def _alone(places: Int[np.ndarray, "M 2"], apart: int) -> Bool[np.ndarray, " M"]:
-    alone = np.ones(len(places), bool)
-    alone[_pairs(places, apart)] = False
+def _has_no_neighbour(peaks: Int[np.ndarray, "M 2"], distance: int) -> Bool[np.ndarray, " M"]:
+    alone = np.ones(len(peaks), bool)
+    alone[_close_pairs(peaks, distance)] = False
     return alone
 
 
-def _pairs(places: Int[np.ndarray, "M 2"], apart: int) -> Int[np.ndarray, "pairs 2"]:
-    """Indices of places within a distance along both axes."""
+def _close_pairs(peaks: Int[np.ndarray, "M 2"], distance: int) -> Int[np.ndarray, "pairs 2"]:
+    """Returns the indices of pairs of peaks within a distance along both axes."""
     from scipy.spatial import cKDTree
 
-    if not len(places):
+    if not len(peaks):
         return np.empty((0, 2), int)
-    return cKDTree(places).query_pairs(apart, p=np.inf, output_type="ndarray")
+    return cKDTree(peaks).query_pairs(distance, p=np.inf, output_type="ndarray")

@@ -1,11 +1,12 @@
-"""The command line: one file a command, each a dataclass of options with a `run` method."""
+"""Command line: one module or folder per command, each a dataclass of options with `run`."""
 
 import os
 
-# Read when JAX is imported. XLA calls programs that its cache keeps for a CPU unfit for that very
-# CPU, at length and with every load.
+# JAX reads this when it is imported. XLA otherwise logs at length, with every program it loads from
+# its cache, that the program does not suit the very CPU it was compiled for.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-# Read when JAX looks for devices; see `parallel.in_a_row`.
+# JAX reads this when it looks for devices; `distax.runtime.sharding` says why virtual CPU devices
+# need two threads each.
 os.environ.setdefault(
     "NPROC", str(max(os.cpu_count() or 1, 2 * int(os.environ.get("JAX_NUM_CPU_DEVICES", "1"))))
 )

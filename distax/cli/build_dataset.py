@@ -1,4 +1,4 @@
-"""`distax build-dataset`: CSIST-100K, or sequences, as a TFDS dataset on disk."""
+"""`distax build-dataset`: CSIST-100K or SeqCSIST as a TFDS dataset on disk."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,26 +6,30 @@ from typing import Annotated
 
 import tyro
 
+from distax.cli.options import default
 from distax.runtime.errors import unknown
 
 
 @dataclass(frozen=True)
 class BuildDataset:
-    """Build a dataset on disk: simulated anew, or CSIST-100K read from the published files."""
+    """Build a dataset on disk: simulated, or read from the published CSIST-100K files.
 
-    name: Annotated[str, tyro.conf.Positional] = "simulated"
-    """CSIST-100K: simulated (80,000, 10,000 and 10,000 images), released, or a simulated one of
-    another seed and other sizes of train, validation and test, such as
-    simulated_seed1_800_100_100; with or without csist100k/ before it. Sequences of 20 frames as in
-    SeqCSIST: seqcsist/simulated (3,500, 750 and 750 sequences), or another size such as
-    seqcsist/simulated_seed1_80_10_10."""
+    Attributes:
+      name: Name of the dataset. CSIST-100K: simulated (80,000 images for training, 10,000 for
+        validation, 10,000 for test) or released (the published images). Other seeds and sizes are
+        named simulated_seed1_800_100_100, for example. Sequences of 20 frames as in SeqCSIST:
+        seqcsist/simulated (3,500, 750 and 750 sequences), or seqcsist/simulated_seed1_80_10_10, for
+        example. The prefix csist100k/ may be given or left out.
+      data_dir: Folder in which the dataset is built.
+      manual_dir: Folder with train/, val/ and test/ of the published dataset. Needed for released.
+    """
+
+    name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")] = "simulated"
     data_dir: Path = Path("data")
-    """Folder to build it in."""
-    manual_dir: Path | None = None
-    """For released: the folder with train/, val/ and test/ of the published dataset."""
+    manual_dir: Annotated[Path | None, default("none")] = None
 
     def run(self) -> None:
-        """Build it and say where and how much."""
+        """Builds the dataset and prints the folder and size of each split."""
         from distax.datasets import csist100k, seqcsist
 
         dataset, _, config = self.name.rpartition("/")

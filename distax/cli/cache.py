@@ -1,32 +1,38 @@
-"""Compiled programs kept between runs."""
+"""Cache of compiled programs, kept on disk between commands."""
 
 import hashlib
-import os
 import platform
-import sys
 from pathlib import Path
+
+from platformdirs import user_cache_path
 
 
 def default_folder() -> Path:
-    """Where compiled programs are kept: a place in the user's cache folder for this kind of CPU."""
-    if sys.platform == "darwin":
-        caches = Path.home() / "Library/Caches"
-    else:
-        caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return caches / "distax" / f"jax-{_cpu()}"
+    """Returns the folder of compiled programs: in the user's cache folder, one for each CPU type.
+
+    The user's cache folder is `$XDG_CACHE_HOME` or `~/.cache` on Linux, `~/Library/Caches` on
+    macOS.
+    """
+    return user_cache_path("distax", appauthor=False) / f"jax-{_cpu_type()}"
 
 
 def keep_compiled_programs() -> None:
-    """Have JAX keep what takes a moment to compile, unless the user has told it where."""
+    """Makes JAX keep compiled programs on disk, unless `JAX_COMPILATION_CACHE_DIR` is set."""
     import jax
 
     if jax.config.values["jax_compilation_cache_dir"] is None:
         jax.config.update("jax_compilation_cache_dir", str(default_folder()))
+        # Seconds of compilation from which a program is kept. JAX's own 1 s would leave out most of
+        # what a command compiles; with 0 s every trivial program would cost a file.
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
-def _cpu() -> str:
-    """A name for what this CPU can do: programs for another, sharing the folder, could crash it."""
+def _cpu_type() -> str:
+    """Returns a hash of the CPU's instruction sets.
+
+    Home folders are often shared between machines, and a program that was compiled for another CPU
+    can crash this one.
+    """
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         features = next(line for line in lines if line.startswith(("flags", "Features")))

@@ -1,4 +1,4 @@
-"""`distax calibrate`: a sensor file from the sensor's own images."""
+"""`distax calibrate`: measures a sensor from its own images."""
 
 import json
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from distax.cli.options import OutputPath, default
 from distax.runtime.errors import DistaxError
 
 if TYPE_CHECKING:
@@ -18,34 +19,44 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Calibrate:
-    """Measure a sensor from images of isolated point sources, and write it to a file.
+    """Measure a sensor from images of isolated point sources, and write it to a TOML file.
 
-    The file is what --sensor of other commands and --config of train take.
+    Pass the file to --sensor of other commands, or to --config of `train`.
+
+    Attributes:
+      files: PNG, TIFF or NPY files of raw counts: small images of one source each, or whole frames.
+        At least a hundred isolated sources are needed, spread over all positions between pixel
+        centres.
+      dark: File of dark frames, from which the read noise is measured.
+      flat: Files from which the gain is measured. Each holds repeated frames of one unchanged
+        scene; an evenly lit surface at several levels serves best.
+      elongated: Fit two widths of the PSF, one over rows and one over columns.
+      measured_psf: Measure the PSF as samples, for PSFs that are not Gaussian. Needs at least a
+        hundred bright sources.
+      size: Height and width in pixels of the images that will be unmixed.
+      out: Write the sensor to this TOML file.
+      json: Write the sensor, the source of each value and the quality of the fit to this JSON file.
     """
 
-    files: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """PNG, TIFF or NPY files of raw counts: images of one source each, or whole frames; a hundred
-    isolated sources or more, at many places between pixel centres."""
-    dark: Path | None = None
-    """File of frames without light, for the read noise."""
-    flat: tuple[Path, ...] = ()
-    """Files of repeated frames of one unchanged scene each, such as an evenly lit surface at
-    several levels, for the gain; without any it is taken from how well sources are fitted."""
+    files: Annotated[
+        tuple[Path, ...],
+        tyro.conf.Positional,
+        tyro.conf.arg(help_behavior_hint="(at least one file)"),
+    ]
+    dark: Annotated[
+        Path | None, default("read noise from --flat, or from the residuals of the fit")
+    ] = None
+    flat: Annotated[tuple[Path, ...], default("gain from the residuals of the fit")] = ()
     elongated: bool = False
-    """Give the PSF one width over rows and one over columns."""
     measured_psf: bool = False
-    """Give the sensor the PSF as it is, of whatever shape, where no Gaussian holds; from a hundred
-    bright sources or more."""
-    size: tuple[int, int] | None = None
-    """Height and width of the images to be unmixed; without it those of small images given here,
-    11 and 11 for whole frames."""
+    size: Annotated[
+        tuple[int, int] | None, default("the size of the given images, 11 11 for whole frames")
+    ] = None
     out: Path = Path("sensor.toml")
-    """Write the sensor to this TOML file."""
-    json: Path | None = None
-    """Write the sensor, what each value comes from and how good the fit is to this JSON file."""
+    json: OutputPath = None
 
     def run(self) -> None:
-        """Read, measure, print, write."""
+        """Measures the sensor, prints a table and writes the files."""
         from distax.calibration import calibrate
         from distax.io.images import read_images
         from distax.io.sensor_file import write_sensor
@@ -54,22 +65,24 @@ class Calibrate:
         if not self.files:
             raise DistaxError("no image files given; name at least one PNG, TIFF or NPY file")
         result = calibrate(
-            _stacked(self.files),
+            _read_stack(self.files),
             None if self.dark is None else read_images(self.dark),
             [read_images(path) for path in self.flat],
             self.elongated,
             self.measured_psf,
             self.size,
         )
-        _print(result)
-        write_sensor(self.out, result.sensor, {k: _remark(q) for k, q in result.quantities.items()})
+        _print_result(result)
+        write_sensor(
+            self.out, result.sensor, {k: _comment(q) for k, q in result.quantities.items()}
+        )
         if self.json:
             write_text(self.json, json.dumps(result.to_dict(), indent=2) + "\n")
         print(f"{self.out}: the sensor")
 
 
-def _stacked(files: tuple[Path, ...]) -> "np.ndarray":
-    """The images of all files."""
+def _read_stack(files: tuple[Path, ...]) -> "np.ndarray":
+    """Reads the images of all files, which must be of one size."""
     import numpy as np
 
     from distax.io.images import read_images
@@ -89,33 +102,33 @@ def _size(stack: "np.ndarray") -> str:
     return f"{stack.shape[1]}×{stack.shape[2]}"
 
 
-def _print(result: "Calibration") -> None:
-    """A table of what was measured and assumed, and what is to be known of the fit."""
+def _print_result(result: "Calibration") -> None:
+    """Prints each quantity with its error and source, and the quality of the fit."""
     from rich.table import Table
 
-    from distax.cli.report import wide_console
+    from distax.cli.console import wide_console
 
     table = Table("", "value", "±", "from")
     for name, quantity in result.quantities.items():
-        table.add_row(name, _text(quantity.value), _text(quantity.std, "2g"), quantity.source)
+        table.add_row(name, _format(quantity.value), _format(quantity.std, "2g"), quantity.source)
     wide_console().print(table)
     excess, std = result.elongation
     print(
         f"{result.used} isolated sources used, {result.rejected} not explained by one PSF, "
-        f"{result.crowded} with neighbours left alone"
+        f"{result.crowded} with neighbours left out"
     )
     print(
-        f"misfit {result.misfit:.3f} (1 where the PSF holds), elongation {100 * excess:+.2f}% "
-        f"± {100 * std:.2f}% of rows over columns"
+        f"misfit {result.misfit:.3f} (1 if the PSF fits), elongation {100 * excess:+.2f}% "
+        f"± {100 * std:.2f}% (width over rows beyond width over columns)"
     )
 
 
-def _remark(quantity: "Quantity") -> str:
-    spread = "" if quantity.std is None else f"± {_text(quantity.std, '2g')}, "
+def _comment(quantity: "Quantity") -> str:
+    spread = "" if quantity.std is None else f"± {_format(quantity.std, '2g')}, "
     return spread + quantity.source
 
 
-def _text(
+def _format(
     value: "int | float | tuple[float, float] | MeasuredPsf | None", style: str = "5g"
 ) -> str:
     from distax.imaging.psf import MeasuredPsf

@@ -1,4 +1,4 @@
-"""`distax convert`: weights from one kind of file to another."""
+"""`distax convert`: converts weights from one file format to another."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from distax.cli.options import default
 from distax.runtime.errors import DistaxError
 
 if TYPE_CHECKING:
@@ -15,37 +16,43 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Convert:
-    """Turn the original toolkit's checkpoints, runs and safetensors files into one another."""
+    """Convert weights between the original toolkit's checkpoints, runs and safetensors files.
 
-    source: Annotated[str, tyro.conf.Positional]
-    """What to read: a .pth checkpoint of the original toolkit (or an .npz file of its arrays), a
-    .safetensors file of distax, or the folder of a run."""
-    target: Annotated[str, tyro.conf.Positional]
-    """What to write: a .safetensors file, or a folder for a checkpoint, from which `evaluate`,
-    `unmix` and `train --resume` go on."""
+    The options --model, --factor, --phi, --q-init and --options describe a checkpoint of the
+    original toolkit, and are for these only.
+
+    Attributes:
+      source: File or folder to read: a .pth checkpoint of the original toolkit, an .npz file of its
+        arrays, a .safetensors file of distax, or the folder of a run.
+      target: File or folder to write. A name that ends in .safetensors is a file. Any other name is
+        the folder of a new run, which `evaluate`, `unmix` and `train --resume` can read.
+      model: Name of the model in distax. Needed for a checkpoint of the original toolkit.
+      factor: Grid nodes per pixel along each axis.
+      phi: File with the sampling matrix of the training (NPY or MATLAB).
+      q_init: File with the initial estimator of the training (NPY or MATLAB).
+      options: Options of the model that its arrays do not show, such as alpha of DISTA-Net and
+        stages of FISTA-Net. Example: --options stages 7.
+      half: Store half precision. For a .safetensors file only.
+    """
+
+    source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
+    target: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="TARGET")]
     model: str | None = None
-    """For the original's checkpoints: which model, as registered in distax."""
-    factor: int | None = None
-    """For the original's checkpoints: grid nodes per pixel along each axis; 3 without it."""
-    phi: Path | None = None
-    """For the original's checkpoints: the sampling matrix they were trained with (NPY or MATLAB);
-    without it the sensor's."""
-    q_init: Path | None = None
-    """For the original's checkpoints: the initial estimator they were trained with (NPY or
-    MATLAB); without it the one over simulated scenes."""
-    options: dict[str, int | float | str | bool] = field(default_factory=dict)
-    """For the original's checkpoints: what the arrays do not tell of the model, such as alpha of
-    DISTA-Net and stages of FISTA-Net: --options stages 7."""
+    factor: Annotated[int | None, default("3")] = None
+    phi: Annotated[Path | None, default("computed from the sensor")] = None
+    q_init: Annotated[Path | None, default("computed from simulated scenes")] = None
+    options: Annotated[dict[str, int | float | str | bool], default("none")] = field(
+        default_factory=dict
+    )
     half: bool = False
-    """Store half precision in a .safetensors file."""
 
     def run(self) -> None:
-        """Read, check, write; say what was written."""
+        """Reads, checks and writes the weights, and prints what was written."""
         from distax.weights import write
 
         to_file = Path(self.target).suffix == ".safetensors"
         if not to_file:
-            self._check_folder()
+            self._check_target_folder()
         model, config = self._read()
         if to_file:
             write(model, config, Path(self.target), self.half)
@@ -53,14 +60,14 @@ class Convert:
             _save(model, config, self.target)
         print(f"{self.target}: {config.model.name}, {_count(model):,} parameters")
 
-    def _check_folder(self) -> None:
+    def _check_target_folder(self) -> None:
         from distax.training.checkpoints import holds_run
 
-        # A number after a dot is a part of a folder's name, such as runs/rate_0.01.
+        # Digits after a dot belong to the name of a folder, as in runs/rate_0.01.
         if Path(self.target).suffix[1:2].isalpha():
             raise DistaxError(
                 f"{self.target}: no format of weights that can be written; name a .safetensors "
-                "file, or a folder"
+                "file or a folder"
             )
         if self.half:
             raise DistaxError(
@@ -75,7 +82,7 @@ class Convert:
 
         suffix = Path(self.source).suffix
         if suffix in (".pth", ".pt", ".npz"):
-            return self._original()
+            return self._read_original()
         for name in ("model", "factor", "phi", "q_init", "options"):
             if getattr(self, name) not in (None, {}):
                 raise DistaxError(
@@ -84,20 +91,20 @@ class Convert:
                 )
         return read(Path(self.source)) if suffix == ".safetensors" else load_model(self.source)
 
-    def _original(self) -> "tuple[Model, TrainConfig]":
+    def _read_original(self) -> "tuple[Model, TrainConfig]":
         from distax.interop import grokcso
         from distax.training.config import ModelConfig, TrainConfig
 
         if self.model is None:
             raise DistaxError(
-                f"{self.source}: say by --model which model it is: {', '.join(grokcso.names())}"
+                f"{self.source}: name the model by --model: {', '.join(grokcso.names())}"
             )
         matrices: dict[str, Any] = {
             name: grokcso.read_matrix(path)
             for name, path in {"phi": self.phi, "q_init": self.q_init}.items()
             if path is not None
         }
-        arrays = grokcso.unwrapped(self.model, grokcso.read_arrays(Path(self.source)))
+        arrays = grokcso.strip_prefix(self.model, grokcso.read_arrays(Path(self.source)))
         given: dict[str, Any] = matrices | self.options
         factor = 3 if self.factor is None else self.factor
         model = grokcso.load(self.model, arrays, factor=factor, **given)
@@ -106,7 +113,7 @@ class Convert:
 
 
 def _save(model: "Model", config: "TrainConfig", folder: str) -> None:
-    """A checkpoint to go on from, of a model that has not been trained here."""
+    """Writes the model as a checkpoint of step 0, with a fresh optimiser state."""
     from distax.training import checkpoints
     from distax.training.state import init_state, make_optimizer
 

@@ -1,12 +1,19 @@
-"""`distax evaluate`: score a checkpoint."""
+"""`distax evaluate`: scores an estimator on simulated images, a dataset or frames."""
 
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from distax.cli.choosing import Method, chosen_unmixer
-from distax.cli.frame_options import FrameOptions
+from distax.cli.options import (
+    Checkpoint,
+    FrameOptions,
+    Method,
+    OutputPath,
+    Threshold,
+    default,
+    make_unmixer,
+)
 from distax.runtime.errors import DistaxError, check_positive
 
 if TYPE_CHECKING:
@@ -22,47 +29,53 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Score an estimator: CSO-mAP, counts, positions against their bound, calibration."""
+    """Score an estimator by CSO-mAP, number of targets, position errors and calibration.
 
-    method: Method | None = None
-    """What to score: fast, a network's one pass, without anything else said; refine, the best fit;
-    posterior; grid, the model of --checkpoint."""
-    checkpoint: str | None = None
-    """What to score: folder of a run of `train` or `quickstart`, a .safetensors file, weights that
-    come with distax, or a solver such as fista."""
-    sensor: Path | None = None
-    """TOML file with the sensor to simulate the scenes of, as `calibrate` writes it; CSIST-100K's
-    without one. For another sensor posterior is scored unless something else is said."""
-    dataset: str | None = None
-    """A CSIST-100K built on disk, such as simulated or released; without it new scenes."""
+    Position errors are compared with their Cramér–Rao bound.
+
+    Attributes:
+      method: Method to score: fast (one pass of a network), refine (least squares), posterior
+        (sampling) or grid (the model of --checkpoint).
+      sensor: TOML file of the sensor whose scenes are simulated, as `calibrate` writes it.
+      dataset: CSIST-100K dataset on disk to score on, such as simulated or released.
+      data_dir: Folder in which the dataset was built.
+      split: Split of the dataset.
+      images: Largest number of images to score on.
+      frames: Number of simulated frames of 640×512 pixels to score on instead of images. Frames are
+        unmixed by refine, or by posterior if --method names it.
+      seed: Seed of the simulated scenes.
+      json: Write the result to this JSON file.
+      figure: Draw position errors beside their bound to this file (PNG, PDF or SVG), with the
+        calibration of methods that state uncertainties.
+    """
+
+    method: Annotated[
+        Method | None,
+        default(
+            "the method of --checkpoint; without one, fast for CSIST-100K's sensor and posterior "
+            "for others"
+        ),
+    ] = None
+    checkpoint: Checkpoint = None
+    sensor: Annotated[Path | None, default("the checkpoint's, or CSIST-100K's sensor")] = None
+    dataset: Annotated[str | None, default("newly simulated scenes")] = None
     data_dir: Path = Path("data")
-    """Folder the dataset was built in."""
     split: Literal["train", "validation", "test"] = "test"
-    """Which split of the dataset."""
     images: int = 10_000
-    """How many images at most."""
-    frames: int | None = None
-    """Score on so many simulated frames of 640×512 pixels instead of images, by refine unless
-    --method says posterior."""
+    frames: Annotated[int | None, default("score on images")] = None
     seed: int = 1
-    """Seed of the simulated scenes."""
-    threshold: float | None = None
-    """Counts a grid node needs to be reported; those it was trained with (50, unless said) without
-    this."""
-    json: Path | None = None
-    """Write the result to this file."""
-    figure: Path | None = None
-    """Draw position errors beside their bound, and calibration where it is known, to this file
-    (PNG, PDF or SVG)."""
+    threshold: Threshold = None
+    json: OutputPath = None
+    figure: OutputPath = None
 
     def run(self) -> None:
-        """Evaluate, print the tables, write the JSON and draw the figure."""
-        from distax.cli.report import print_by_count, print_evaluation, print_reliability
+        """Scores the estimator, prints the tables and writes the files."""
+        from distax.cli.console import print_by_count, print_evaluation, print_reliability
         from distax.runtime.files import write_text
         from distax.viz.figures import check_figure_path, draw_evaluation
 
         if self.frames is not None:
-            return self._run_frames(self.frames)
+            return self._score_frames(self.frames)
         check_positive(images=self.images)
         if self.figure:
             check_figure_path(self.figure)
@@ -71,9 +84,9 @@ class Evaluate:
                 f"dataset {self.dataset} was taken by CSIST-100K's sensor; give --dataset or "
                 "--sensor, not both"
             )
-        unmixer = chosen_unmixer(self.method, self.checkpoint, self.threshold, self.sensor)
-        images, truth = self._data(unmixer.sensor, unmixer.prior)
-        result = _result(unmixer, images, truth)
+        unmixer = make_unmixer(self.method, self.checkpoint, self.threshold, self.sensor)
+        images, truth = self._load_images(unmixer.sensor, unmixer.prior)
+        result = _score(unmixer, images, truth)
         print_evaluation(result, name=str(self.checkpoint or unmixer.method))
         print_by_count(result)
         print_reliability(result)
@@ -90,10 +103,10 @@ class Evaluate:
         if self.figure:
             draw_evaluation(self.figure, result)
 
-    def _run_frames(self, frames: int) -> None:
+    def _score_frames(self, frames: int) -> None:
         import jax
 
-        from distax.cli.report import print_frame_evaluation
+        from distax.cli.console import print_frame_evaluation
         from distax.frames.scoring import assess_frames
         from distax.frames.simulation import simulate_frame
         from distax.runtime.files import write_text
@@ -102,10 +115,10 @@ class Evaluate:
         check_positive(frames=frames)
         if self.dataset or self.figure or self.sensor:
             raise DistaxError(
-                "frames are simulated, by one camera, and not drawn: leave --dataset, --sensor and "
-                "--figure out"
+                "frames are simulated with one camera and not drawn; leave out --dataset, --sensor "
+                "and --figure"
             )
-        unmixer = FrameOptions().unmixer(self.method, self.checkpoint)
+        unmixer = FrameOptions().make_unmixer(self.method, self.checkpoint)
         found, truth = [], []
         with PatientBar("frame", frames) as progress:
             for key in jax.random.split(jax.random.key(self.seed), frames):
@@ -119,8 +132,10 @@ class Evaluate:
             about = {"method": unmixer.method, "seed": self.seed}
             write_text(self.json, json.dumps(about | result.to_dict(), indent=2) + "\n")
 
-    def _data(self, sensor: "Sensor", prior: "ScenePrior") -> "tuple[np.ndarray | Array, Targets]":
-        """Images to evaluate on, and their targets."""
+    def _load_images(
+        self, sensor: "Sensor", prior: "ScenePrior"
+    ) -> "tuple[np.ndarray | Array, Targets]":
+        """Returns the images to score on, and their true targets."""
         import jax
 
         from distax.imaging.scenes import simulate
@@ -131,8 +146,8 @@ class Evaluate:
         if sensor != Sensor():
             raise DistaxError(
                 f"dataset {self.dataset} was taken by CSIST-100K's sensor, {self.checkpoint} was "
-                f"trained for {sensor}; leave the dataset out, and it is scored on new scenes of "
-                "its own sensor"
+                f"trained for {sensor}; leave --dataset out to score on simulated scenes of that "
+                "sensor"
             )
         from distax.datasets import csist100k
 
@@ -141,8 +156,8 @@ class Evaluate:
         return jax.tree.map(lambda leaf: leaf[: self.images], data)
 
 
-def _result(unmixer: "Unmixer", images: "np.ndarray | Array", truth: "Targets") -> "Evaluation":
-    """How it does; a model's grids are judged too."""
+def _score(unmixer: "Unmixer", images: "np.ndarray | Array", truth: "Targets") -> "Evaluation":
+    """Scores an unmixer; for a grid model, scores the grids as well."""
     from distax.evaluation import assess, evaluate
     from distax.runtime.progress import PatientBar
 

@@ -1,4 +1,4 @@
-"""`distax export`: a method as a file that computes without distax."""
+"""`distax export`: writes a method as a file that runs without distax."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,36 +6,39 @@ from typing import Annotated, Literal
 
 import tyro
 
-from distax.cli.choosing import Method, chosen_unmixer
+from distax.cli.options import Checkpoint, Method, Threshold, default, make_unmixer
 
 
 @dataclass(frozen=True)
 class Export:
-    """Write a method, images to targets, as StableHLO that JAX runs without its code."""
+    """Write a method, from images to targets, as StableHLO that JAX runs without distax's code.
 
-    target: Annotated[Path, tyro.conf.Positional]
-    """The file to write, such as fast.distax."""
-    method: Method | None = None
-    """What to write: fast, the network that comes with distax, without anything else said; refine,
-    the best least-squares fit; grid, the model of --checkpoint. Posterior cannot be written."""
-    checkpoint: str | None = None
-    """What to write: folder of a run of `train` or `quickstart`, a .safetensors file, weights that
-    come with distax, or a solver such as fista."""
-    sensor: Path | None = None
-    """TOML file with the sensor whose images they are, for refine; CSIST-100K's without one."""
-    threshold: float | None = None
-    """Counts a grid node needs to be reported; those it was trained with (50, unless said) without
-    this."""
+    Attributes:
+      target: File to write, such as fast.distax.
+      method: Method to write: fast (the network that comes with distax), refine (least squares) or
+        grid (the model of --checkpoint). The method posterior cannot be exported.
+      sensor: TOML file of the sensor that takes the images. For refine and for solvers.
+      grid: Write the output of a grid model instead of the targets that are read off it.
+      platforms: Platforms that the file runs on.
+    """
+
+    target: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="TARGET")]
+    method: Annotated[
+        Method | None, default("the method of --checkpoint, or fast without a checkpoint")
+    ] = None
+    checkpoint: Checkpoint = None
+    sensor: Annotated[Path | None, default("CSIST-100K's sensor")] = None
+    threshold: Threshold = None
     grid: bool = False
-    """Write a grid model's output rather than the targets read off it."""
-    platforms: tuple[Literal["cpu", "cuda", "tpu"], ...] | None = None
-    """What it is to run on; everything that can compute it without this."""
+    platforms: Annotated[
+        tuple[Literal["cpu", "cuda", "tpu"], ...] | None, default("all that can run it")
+    ] = None
 
     def run(self) -> None:
-        """Lower, write; say what was written and how large it is."""
+        """Writes the file and prints its contents, platforms and size."""
         from distax.export import export
 
-        unmixer = chosen_unmixer(self.method, self.checkpoint, self.threshold, self.sensor)
+        unmixer = make_unmixer(self.method, self.checkpoint, self.threshold, self.sensor)
         about = export(unmixer, self.target, platforms=self.platforms, grid=self.grid)
         height, width = unmixer.sensor.shape
         print(

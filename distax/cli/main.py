@@ -1,4 +1,4 @@
-"""Entry point of `distax`."""
+"""Entry point of the command `distax`."""
 
 import logging
 import signal
@@ -10,13 +10,20 @@ from typing import Annotated, Any, Union
 from distax.runtime.errors import DistaxError, DistaxWarning, Terminated, first_line
 from distax.runtime.signals import plain_sigint
 
-# Options of `train` that go without the group they belong to.
 _SHORT = {"--model": "--model.name"}
+"""Short names of options of `train`, with the full names that tyro knows."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a command; exits with 0 only on success."""
-    # Orbax and TFDS tell their inner workings there, and every error of theirs a second time.
+    """Runs a command line and exits with status 0 only on success.
+
+    An error in the input is one line on standard error and status 1. SIGINT gives status 130,
+    SIGTERM 143.
+
+    Args:
+      arguments: words after `distax`. Default: those of the process.
+    """
+    # Orbax and TFDS log internals there, and repeat every error that they also raise.
     logging.getLogger("absl").setLevel(logging.CRITICAL)
     try:
         with warnings.catch_warnings():
@@ -27,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except DistaxError as error:
         sys.exit(f"distax: {error}")
     except ImportError as error:
-        # Such as gcsfs, for which storage is asked as soon as a bucket is named.
+        # An optional package, such as gcsfs when a path names a bucket.
         sys.exit(f"distax: a package is missing ({first_line(error)}); install it and try again")
     except Terminated as error:
         print(f"distax: {error}", file=sys.stderr)
@@ -44,20 +51,24 @@ def _format_warning(
     lineno: int,
     line: str | None = None,
 ) -> str:
-    """What users should know in one line; what developers should know with its place."""
+    """Formats a warning of distax in one line, and any other with its file and line number."""
     if issubclass(category, DistaxWarning):
         return f"distax: {message}\n"
     return f"{filename}:{lineno}: {category.__name__}: {message}\n"
 
 
-def _spelt_out(argument: str) -> str:
-    """An option of `train`, with or without its value, by its full name."""
+def _full_name(argument: str) -> str:
+    """Returns an option of `train` under its full name; a value after `=` stays."""
     name, equals, value = argument.partition("=")
     return _SHORT.get(name, name) + equals + value
 
 
 def _parse(arguments: Sequence[str]) -> Any:
-    """The command with its options, from modules that are imported here: it takes seconds."""
+    """Parses a command line into the command's dataclass.
+
+    Imports the commands here and not at the top: JAX takes seconds, and until then Ctrl-C must end
+    the process at once.
+    """
     import tyro
     from tyro.conf import AvoidSubcommands, OmitSubcommandPrefixes, subcommand
 
@@ -75,9 +86,9 @@ def _parse(arguments: Sequence[str]) -> Any:
     keep_compiled_programs()
     train = Train()
     if arguments[:1] == ["train"]:
-        arguments = [_spelt_out(argument) for argument in arguments]
+        arguments = [_full_name(argument) for argument in arguments]
         train = Train.defaults(arguments)
-    # A union made at run time: `train` has the defaults that its own options name.
+    # Made at run time: the defaults of `train` come from the file or run that its options name.
     commands = Union[  # noqa: UP007
         Annotated[Quickstart, subcommand("quickstart")],
         Annotated[BuildDataset, subcommand("build-dataset")],
@@ -93,12 +104,12 @@ def _parse(arguments: Sequence[str]) -> Any:
         commands,  # type: ignore[arg-type]
         prog="distax",
         description=(
-            "Unmix closely-spaced infrared small targets. Compiled programs are kept in "
-            f"{default_folder()}, so that a command starts faster the next time; "
-            "JAX_COMPILATION_CACHE_DIR names another folder, JAX_ENABLE_COMPILATION_CACHE=0 keeps "
-            "none."
+            "Find the targets in images of closely spaced infrared point sources. Compiled "
+            f"programs are kept in {default_folder()} for later commands; set "
+            "JAX_COMPILATION_CACHE_DIR to use another folder, or JAX_ENABLE_COMPILATION_CACHE=0 to "
+            "keep none."
         ),
         args=arguments,
-        # A measured PSF, which there is or not, would be a pair of subcommands of its own.
+        # Without AvoidSubcommands, the optional measured PSF of a sensor becomes two subcommands.
         config=(OmitSubcommandPrefixes, AvoidSubcommands),
     )

@@ -54,7 +54,7 @@ class Quickstart:
         require("matplotlib", "the quickstart's figures")
         import jax
 
-        from distax.cli.report import PUBLISHED, print_evaluation
+        from distax.cli.console import PUBLISHED, print_evaluation
         from distax.evaluation import evaluate
         from distax.imaging.scenes import simulate
         from distax.unmixer import Unmixer
@@ -109,7 +109,7 @@ def _save_png(path: Path, image: "np.ndarray", sensor: "Sensor") -> None:
 
     from distax.runtime.files import atomic_write
 
-    counts = np.uint8 if sensor.white <= np.iinfo(np.uint8).max else np.uint16
+    counts = np.uint8 if sensor.clip_level <= np.iinfo(np.uint8).max else np.uint16
     held = np.clip(np.round(image), 0, np.iinfo(counts).max).astype(counts)
     with atomic_write(path) as temporary:
         Image.fromarray(held).save(temporary)

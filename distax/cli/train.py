@@ -1,4 +1,4 @@
-"""`distax train`: a run from a configuration, or the rest of one."""
+"""`distax train`: starts a training run, or resumes one."""
 
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -8,6 +8,7 @@ from typing import Annotated
 
 import tyro
 
+from distax.cli.options import default
 from distax.runtime.errors import DistaxError
 from distax.runtime.processes import Cluster, member
 from distax.training.config import TrainConfig, read_toml
@@ -17,43 +18,50 @@ from distax.training.config import TrainConfig, read_toml
 class Train:
     """Train a model.
 
-    The configuration is a TOML file's (see experiments/), or that of the run to resume; the
-    options below change single values of it.
+    The configuration comes from a TOML file (see experiments/) or from the run to resume. Options
+    change single values of it.
+
+    Attributes:
+      run_dir: Folder for the checkpoints and the log, or gs://bucket/folder for checkpoints only.
+      config: TOML file with the configuration. Values that it leaves out keep their defaults.
+      resume: Folder of a run to resume from its last checkpoint.
+      auto_resume: Resume the run in --run-dir if there is one, and start it otherwise. For jobs
+        that are restarted.
+      distributed: Train together with other processes, each started by the same command.
     """
 
     run_dir: str = "runs/train"
-    """Folder for the checkpoints and the log, or gs://bucket/folder for checkpoints alone."""
-    config: Path | None = None
-    """TOML file with the configuration; what it leaves out keeps its default."""
-    resume: str | None = None
-    """Folder of a run to go on with from its last checkpoint."""
+    config: Annotated[Path | None, default("the defaults below")] = None
+    resume: Annotated[str | None, default("start a new run")] = None
     auto_resume: bool = False
-    """Go on with the run in run-dir if there is one, else start it: for jobs that are restarted."""
     distributed: bool = False
-    """Be one of several processes that train together, each started with the same command."""
     cluster: Cluster = Cluster()
     settings: Annotated[TrainConfig, tyro.conf.arg(name="")] = TrainConfig()
 
     @classmethod
     def defaults(cls, arguments: Sequence[str]) -> "Train":
-        """The option values to start from: those of the file or run that the arguments name.
+        """Returns the options with the configuration of the file or run that the arguments name.
+
+        Args:
+          arguments: words of the command line.
 
         Raises:
-          DistaxError: that file or run cannot be used.
+          DistaxError: the file or the run cannot be used.
         """
         from distax.training.checkpoints import read_about
 
-        if config := _value_of("--config", arguments):
+        if config := _find_value("--config", arguments):
             return cls(settings=read_toml(Path(config)))
-        if resume := _value_of("--resume", arguments):
+        if resume := _find_value("--resume", arguments):
             return cls(settings=read_about(resume, "last")[0])
         return cls()
 
     def run(self) -> None:
-        """Train and print the best evaluation.
+        """Trains the model and prints the best evaluation.
 
         Raises:
-          DistaxError: a cluster is described to a run that is not distributed.
+          DistaxError: --cluster is given without --distributed, or the configuration or the run
+            cannot be used.
         """
         if self.cluster != Cluster() and not self.distributed:
             raise DistaxError("the options of --cluster need --distributed")
@@ -63,23 +71,23 @@ class Train:
     def _train(self) -> None:
         import jax
 
-        from distax.cli.report import print_evaluation
+        from distax.cli.console import print_evaluation
         from distax.training.checkpoints import holds_run
         from distax.training.loop import train
 
         run = self.resume or self.run_dir
-        go_on = self.resume is not None or (self.auto_resume and holds_run(run))
-        # What --resume names is as the run has it.
-        settings = self.settings if self.resume else _found_from_anywhere(self.settings)
-        best = train(settings, run, resume=go_on)
+        resume = self.resume is not None or (self.auto_resume and holds_run(run))
+        # The configuration of a run to resume stays as it was saved.
+        settings = self.settings if self.resume else _with_whole_module_path(self.settings)
+        best = train(settings, run, resume=resume)
         if jax.process_index() == 0:
             print_evaluation(best)
 
 
-def _found_from_anywhere(settings: TrainConfig) -> TrainConfig:
-    """The configuration with the whole path of the file that registers the model, if it has one.
+def _with_whole_module_path(settings: TrainConfig) -> TrainConfig:
+    """Returns the configuration with an absolute path to the file that registers the model.
 
-    The run keeps it, and may be used from another folder.
+    The run saves the path, and must find the file when it is used from another folder.
     """
     model = settings.model
     if model.module is None:
@@ -87,7 +95,8 @@ def _found_from_anywhere(settings: TrainConfig) -> TrainConfig:
     return replace(settings, model=replace(model, module=str(Path(model.module).resolve())))
 
 
-def _value_of(option: str, arguments: Sequence[str]) -> str | None:
+def _find_value(option: str, arguments: Sequence[str]) -> str | None:
+    """Returns the value of an option on the command line; None if it is not given."""
     for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
         if argument == option:
             return following or None

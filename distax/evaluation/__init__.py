@@ -1,4 +1,4 @@
-"""How well an estimator or a model does on a set of images, in one pass."""
+"""Evaluation of estimators and models on a set of images, in one pass."""
 
 from distax.evaluation.assessment import assess, evaluate
 from distax.evaluation.results import Evaluation, GroupResult, Reliability

@@ -1,4 +1,4 @@
-"""Estimators and models held against the truth."""
+"""Comparison of the targets that an estimator or a model finds with the true ones."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
-from distax.evaluation.devices import Judge, sum_over_devices
+from distax.evaluation.devices import Scorer, sum_over_devices
 from distax.evaluation.results import Evaluation
 from distax.evaluation.sums import EvaluationSums, GridQuality
 from distax.imaging.grid import THRESHOLD, decode, rasterize
@@ -28,27 +28,27 @@ def assess(
     prior: ScenePrior | None = None,
     devices: Sequence[jax.Device] | None = None,
 ) -> Evaluation:
-    """Hold any estimator's answers against the truth.
+    """Compares the targets that any estimator found with the true ones.
 
     Args:
-      found: its answers `[N, K]`.
+      found: the targets found, `[N, K]`.
       truth: the true targets `[N, M]` of the same images.
-      sensor: whose images they were, for the Cramér–Rao bound.
-      prior: what the estimator knew of such scenes before it saw them, if anything; the bound has
-        it too.
-      devices: which devices share the work, all without it; the result is the same on any. Of
-        several processes all make the same call.
+      sensor: the sensor that took the images, for the Cramér–Rao bound.
+      prior: the scene prior that the estimator used, which the bound then includes. Default: no
+        prior.
+      devices: the devices that share the work; the result is the same on any. Default: all devices
+        of all processes. With several processes all make the same call.
 
     Raises:
-      DistaxError: there are no images, or not as many answers.
+      DistaxError: there are no images, or `found` and `truth` are of different numbers of images.
     """
     images = len(truth.mask)
     if not images:
         raise DistaxError("there are no images to evaluate on")
     if len(found.mask) != images:
-        raise DistaxError(f"{len(found.mask)} answers cannot be held against {images} images")
-    judge = _AnswersJudge(sensor, prior)
-    return sum_over_devices(judge, None, (found, truth), 1, devices).value()
+        raise DistaxError(f"{len(found.mask)} answers cannot be compared with {images} images")
+    scorer = _TargetsScorer(sensor, prior)
+    return sum_over_devices(scorer, None, (found, truth), 1, devices).value()
 
 
 def evaluate(
@@ -61,18 +61,18 @@ def evaluate(
     prior: ScenePrior | None = None,
     devices: Sequence[jax.Device] | None = None,
 ) -> Evaluation:
-    """Run a model over images and hold what it finds against the truth.
+    """Runs a model over images and compares the targets it finds with the true ones.
 
-    Compiles once for models of one architecture and one number of images: the model, decoding,
-    matching and the sums are one program on each device.
+    The model, decoding, matching and the sums are one compiled program on each device. It compiles
+    once for models of one architecture and one number of images.
 
     Args:
       model: the model.
       images: raw images in counts.
       truth: their true targets `[N, M]`.
-      sensor: whose images they are.
-      threshold: counts a grid node needs to become a detection; other models need none.
-      batch_size: images a step of inference on each device; what suits it without it.
+      sensor: the sensor that took the images.
+      threshold: counts a grid node needs to become a detection; used by grid models only.
+      batch_size: images in a batch of inference on each device. Default: a size that suits it.
       prior: as for `assess`.
       devices: as for `assess`.
 
@@ -83,13 +83,13 @@ def evaluate(
         raise DistaxError("there are no images to evaluate on")
     graphdef, state = nnx.split(model)
     batch = batch_size or inference_batch()
-    judge = _ModelJudge(sensor, prior, graphdef, threshold, batch)
-    return sum_over_devices(judge, state, (images, truth), batch, devices).value()
+    scorer = _ModelScorer(sensor, prior, graphdef, threshold, batch)
+    return sum_over_devices(scorer, state, (images, truth), batch, devices).value()
 
 
 @dataclass(frozen=True)
-class _AnswersJudge(Judge[EvaluationSums]):
-    """Holds answers against the truth."""
+class _TargetsScorer(Scorer[EvaluationSums]):
+    """Scores targets that were found before."""
 
     sensor: Sensor
     prior: ScenePrior | None
@@ -101,10 +101,11 @@ class _AnswersJudge(Judge[EvaluationSums]):
 
 
 @dataclass(frozen=True)
-class _ModelJudge(Judge[EvaluationSums]):
-    """Runs a model over images, a batch after the other, and holds its answers against the truth.
+class _ModelScorer(Scorer[EvaluationSums]):
+    """Scores the targets that a model finds.
 
-    A batch fits a CPU's cache or fills an accelerator, while sums are better made of many.
+    The model runs over one batch after the other, because a batch fits a CPU's cache or fills an
+    accelerator. The sums are made of all batches at once, because adding them up is slow.
     """
 
     sensor: Sensor
@@ -117,14 +118,14 @@ class _ModelJudge(Judge[EvaluationSums]):
         self, arrays: nnx.State, rows: tuple[Array, Targets], valid: Bool[Array, " rows"]
     ) -> EvaluationSums:
         batches = jax.tree.map(lambda leaf: leaf.reshape(-1, self.batch, *leaf.shape[1:]), rows)
-        answers = jax.lax.map(lambda batch: self._answer(arrays, *batch), batches)
-        found, quality = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), answers)
+        results = jax.lax.map(lambda batch: self._detect(arrays, *batch), batches)
+        found, quality = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), results)
         return EvaluationSums.of(found, rows[1], valid, self.sensor, self.prior, quality)
 
-    def _answer(
+    def _detect(
         self, state: nnx.State, images: Float[Array, "B height width"], truth: Targets
     ) -> tuple[Targets, GridQuality | None]:
-        """What the model finds, and the quality of the grids it was found on, if on grids."""
+        """Finds targets, and the quality of the grids they come from; None without a grid."""
         model = nnx.merge(self.graphdef, state)
         if not isinstance(model, GridModel):
             return model.detect(images), None

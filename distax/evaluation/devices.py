@@ -1,4 +1,10 @@
-"""Sums over images that are spread over devices, by `pmap`."""
+"""Sums over images that are divided over devices, by `pmap`.
+
+With `pmap` each device runs the same program on its own images, and the only communication is the
+sum at the end. Under `jit` with sharded arrays the compiler would decide how to divide each
+operation, and could do it otherwise for another number of devices. Then the results would agree up
+to rounding only.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -10,72 +16,81 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool
 
-from distax.runtime.sharding import in_a_row
+from distax.runtime.sharding import ordered_devices
 
 Sums = TypeVar("Sums")
 
 _AXIS = "devices"
-# Images whose sums a device makes at once: the sums are tens of megabytes, which takes as long to
-# add as they take to count a thousand images.
-_IMAGES = 2048
+# Images that a device sums in one call. The sums are tens of megabytes, and adding two of them
+# takes as long as making those of a thousand images. More images a call need more memory.
+_IMAGES_A_CALL = 2048
 
 
-class Judge(ABC, Generic[Sums]):
-    """What each device does with its images. Judges that compare equal are compiled once."""
+class Scorer(ABC, Generic[Sums]):
+    """Computes a device's sums over its images. Scorers that compare equal are compiled once."""
 
     @abstractmethod
     def __call__(self, arrays: Any, rows: Any, valid: Bool[Array, " rows"]) -> Sums:
-        """Sums over the valid rows, given arrays that all devices have."""
+        """Sums over the valid rows.
+
+        Args:
+          arrays: arrays that are replicated on all devices, such as a model's.
+          rows: the device's rows.
+          valid: False for padding.
+        """
 
 
 def sum_over_devices(
-    judge: Judge[Sums], arrays: Any, rows: Any, batch: int, devices: Sequence[jax.Device] | None
+    scorer: Scorer[Sums], arrays: Any, rows: Any, batch: int, devices: Sequence[jax.Device] | None
 ) -> Sums:
-    """Sums over all rows of a tree of arrays, every row counted once.
+    """Sums over all rows of a tree of arrays, each row once.
 
-    The devices take equal shares, a few thousand rows at a time, the last ones padded. Row i is
-    always the (i mod `batch`)-th of its batch, and sums are exact, so that the result is the same
-    to the last bit on any number of devices and processes.
+    The devices take equal shares, a few thousand rows at a time, and the last shares are padded.
+    The result is the same to the last bit on any number of devices and processes: row i always
+    comes at place i mod `batch` of its batch, and the sums themselves are exact.
 
     Args:
-      judge: what a device does.
-      arrays: copied to all devices.
-      rows: arrays with rows along their first axis, whole on every process.
-      batch: a device's share is a multiple of this many rows.
-      devices: of all processes; all there are, unless told which.
+      scorer: computes a device's sums.
+      arrays: arrays to replicate on all devices.
+      rows: arrays with rows along their first axis; every process holds all of them.
+      batch: number of rows of which each device's share is a multiple.
+      devices: the devices. Default: all devices of all processes.
 
     Raises:
-      DistaxError: virtual CPU devices with too few threads.
+      DistaxError: there are more virtual CPU devices than the CPU's threads can serve.
     """
-    devices = in_a_row(devices)
+    devices = ordered_devices(devices)
     rows = jax.tree.map(np.asarray, rows)
     length = len(jax.tree.leaves(rows)[0])
-    calls = -(-length // (_IMAGES * len(devices)))
+    calls = -(-length // (_IMAGES_A_CALL * len(devices)))
     share = -(-length // (calls * len(devices) * batch)) * batch
-    run = _across(judge, devices)
+    run = _compile(scorer, devices)
     parts = (
-        run(arrays, *_shares(rows, start, share, devices))
+        run(arrays, *_local_shares(rows, start, share, devices))
         for start in range(0, length, share * len(devices))
     )
     return reduce(partial(jax.tree.map, jnp.add), parts)
 
 
-def _shares(
+def _local_shares(
     rows: Any, start: int, share: int, devices: Sequence[jax.Device]
 ) -> tuple[Any, Bool[np.ndarray, "local share"]]:
-    """`share` rows for each of this process's devices, from `start` on, and which are real."""
-    here = [i for i, device in enumerate(devices) if device.process_index == jax.process_index()]
-    index = start + share * np.array(here)[:, None] + np.arange(share)
+    """Takes `share` rows for each of this process's devices, and a mask that is False for padding.
+
+    The first row of the first device of all processes is row `start`.
+    """
+    local = [i for i, device in enumerate(devices) if device.process_index == jax.process_index()]
+    index = start + share * np.array(local)[:, None] + np.arange(share)
     length = len(jax.tree.leaves(rows)[0])
     inside = np.minimum(index, length - 1)
     return jax.tree.map(lambda leaf: leaf[inside], rows), index < length
 
 
-# A few: each holds compiled code.
+# Bounded, because each entry holds compiled code.
 @lru_cache(maxsize=8)
-def _across(judge: Judge[Sums], devices: tuple[jax.Device, ...]) -> Any:
+def _compile(scorer: Scorer[Sums], devices: tuple[jax.Device, ...]) -> Any:
     def on_one_device(arrays: Any, rows: Any, valid: Bool[Array, " share"]) -> Sums:
-        return jax.lax.psum(judge(arrays, rows, valid), _AXIS)
+        return jax.lax.psum(scorer(arrays, rows, valid), _AXIS)
 
     return jax.pmap(
         on_one_device, axis_name=_AXIS, in_axes=(None, 0, 0), out_axes=None, devices=devices

@@ -1,6 +1,6 @@
-"""What an evaluation finds, as plain numbers that JSON can hold.
+"""Results of an evaluation, as plain numbers that JSON can hold.
 
-Keys of dictionaries are written out: radii as "0.05", levels as "0.90", counts as "3".
+Keys of dictionaries are text: a matching radius is "0.05", a credible level "0.90", a count "3".
 """
 
 from dataclasses import asdict, dataclass
@@ -21,10 +21,11 @@ class GroupResult(TypedDict):
 
 
 class Reliability(TypedDict):
-    """Reported hit probabilities in equal bins, those without any left out, rising.
+    """Reliability diagram of the reported hit probabilities.
 
-    Each is a list over bins: how many detections there are, the mean of their probabilities, and
-    the share of them that were hits.
+    Each entry is a list over bins of equal width, in rising order, without the empty bins:
+    `detections` is their number, `reported` the mean of their hit probabilities, and `realised` the
+    share of them that were hits.
     """
 
     detections: list[int]
@@ -38,23 +39,24 @@ class Evaluation:
 
     Attributes:
       images: number of images.
-      cso_map: mean of the average precisions, detections ranked by intensity: the published
-        protocol. A fraction, as all scores and shares here.
-      ap: those average precisions by matching radius in pixels.
-      cso_map_by_score: the same ranked by the estimator's own score.
-      ap_by_score: the same ranked by the estimator's own score.
-      count_accuracy: share of images with the right number of targets.
-      rmse: root-mean-square distance in pixels of optimally assigned pairs; None without any.
-      bound: the Cramér–Rao bound of `rmse`, see `metrics.cramer_rao`; None where it is infinite,
-        where there are no targets, and for a sensor without noise and rounding.
-      within: share of true targets whose assigned one lies within each matching radius.
-      coverage: share of found targets with the true one inside the credible region of each level;
-        None for estimators that report no regions.
-      reliability: by radius, how reported hit probabilities came true; None for estimators that
-        report none.
+      cso_map: CSO-mAP, the mean of `ap`, with detections ranked by intensity as in the published
+        protocol. A fraction in 0..1, like all scores and shares here.
+      ap: average precision by matching radius in pixels, with detections ranked by intensity.
+      cso_map_by_score: CSO-mAP with detections ranked by the estimator's own score.
+      ap_by_score: average precision with detections ranked by the estimator's own score.
+      count_accuracy: share of images in which the number of targets found is right.
+      rmse: root-mean-square distance in pixels of optimally assigned pairs; None if there are none.
+      bound: Cramér–Rao bound on `rmse` in pixels, see `metrics.cramer_rao`; None if it is infinite,
+        if there are no targets, and for a sensor without noise and rounding.
+      within: by matching radius, the share of true targets whose assigned detection lies within it;
+        None if there are no targets.
+      coverage: by credible level, the share of found targets whose credible region contains the
+        true one; None for estimators that report no regions.
+      reliability: by matching radius, the reliability of the reported hit probabilities; None for
+        estimators that report none.
       by_count: the results for each number of true targets.
-      psnr: mean peak signal-to-noise ratio of the grids in dB; None for what answers off the grid.
-      ssim: mean structural similarity of the grids; None for what answers off the grid.
+      psnr: mean peak signal-to-noise ratio of the grids in dB; None for estimators without a grid.
+      ssim: mean structural similarity of the grids; None for estimators without a grid.
     """
 
     images: int
@@ -74,7 +76,7 @@ class Evaluation:
 
     @property
     def headline(self) -> dict[str, float]:
-        """The figures to follow while a model trains."""
+        """The scores that the log of a training run shows."""
         figures = {
             "cso_map": self.cso_map,
             "cso_map_by_score": self.cso_map_by_score,
@@ -84,11 +86,11 @@ class Evaluation:
         return {name: value for name, value in figures.items() if value is not None}
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain numbers, for JSON."""
+        """Converts to plain numbers and dictionaries, for JSON."""
         return asdict(self)
 
     def _repr_html_(self) -> str:
-        """Tables of scores and of results by number of targets, for notebooks."""
+        """Shows tables of the scores and of the results by number of targets, for notebooks."""
         from distax.evaluation.rows import evaluation_html
 
         return evaluation_html(self)

@@ -1,4 +1,4 @@
-"""An evaluation's figures as rows of text, for terminals and notebooks alike."""
+"""Rows of text with an evaluation's results, for terminals and notebooks."""
 
 from collections.abc import Iterable
 from typing import SupportsFloat
@@ -11,7 +11,12 @@ SCORE_HEADINGS = ("percent", "CSO-mAP", *(f"AP-{round(100 * radius):02d}" for ra
 
 
 def score_rows(result: Evaluation, name: str) -> dict[str, list[str]]:
-    """CSO-mAP and the APs in percent, by what detections are ranked by; one row if both agree."""
+    """Formats CSO-mAP and the APs in percent: a row for each ranking, or one row if both agree.
+
+    Args:
+      result: the evaluation.
+      name: label of the row with detections ranked by intensity.
+    """
     rows = {name: percentages(result.cso_map, result.ap.values())}
     by_score = percentages(result.cso_map_by_score, result.ap_by_score.values())
     if by_score not in rows.values():
@@ -20,7 +25,10 @@ def score_rows(result: Evaluation, name: str) -> dict[str, list[str]]:
 
 
 def by_count_rows(result: Evaluation) -> list[list[str]]:
-    """Headings and a row for each number of true targets, ranked by the estimator's own score."""
+    """Formats headings and a row for each number of true targets, then one for all images.
+
+    Detections are ranked by the estimator's own score.
+    """
     nearest = next(iter(result.ap))
     levels = list(result.coverage or ())
     headings = [
@@ -50,22 +58,22 @@ def by_count_rows(result: Evaluation) -> list[list[str]]:
 
 
 def evaluation_html(result: Evaluation) -> str:
-    """Both tables, for notebooks."""
+    """Writes both tables as HTML, for notebooks."""
     scores = [[name, *row] for name, row in score_rows(result, "ranked by intensity").items()]
     headings, *by_count = by_count_rows(result)
     return plain_table(SCORE_HEADINGS, scores) + plain_table(headings, by_count)
 
 
 def percentages(mean: SupportsFloat, aps: Iterable[SupportsFloat]) -> tuple[float, ...]:
-    """CSO-mAP and the APs in percent."""
+    """Converts CSO-mAP and the APs to percent."""
     return tuple(100 * float(value) for value in (mean, *aps))
 
 
 def percent(share: SupportsFloat | None) -> str:
-    """A share, or that it is not known."""
+    """Formats a share in percent, or a dash if it is None."""
     return "–" if share is None else f"{100 * float(share):.1f}"
 
 
 def pixels(distance: float | None) -> str:
-    """A distance, or that it is not known."""
+    """Formats a distance in pixels, or a dash if it is None."""
     return "–" if distance is None else f"{distance:.4f}"

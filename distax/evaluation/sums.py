@@ -1,4 +1,4 @@
-"""Everything an evaluation adds up: pytrees whose sum over batches or devices is their merge."""
+"""Sums of an evaluation: pytrees that are merged over batches and devices by adding them."""
 
 import math
 from dataclasses import replace
@@ -22,7 +22,7 @@ from distax.metrics import (
     ReliabilitySums,
     assign,
     cramer_rao,
-    noise_free,
+    is_ideal,
 )
 from distax.runtime.pytree import pytree
 
@@ -32,11 +32,11 @@ class GroupSums:
     """Sums over a group of images.
 
     Attributes:
-      cso: detections ranked by their score.
-      localization: counts and position errors.
-      bound: sum over the images of the smallest variance of their targets' positions in px²; None
-        for a sensor that has no bound.
-      coverage: credible regions; None where none are reported.
+      cso: sums for CSO-mAP with detections ranked by their score.
+      localization: sums of counts and position errors.
+      bound: sum over all targets of the Cramér–Rao bound on the squared distance in px²; None for a
+        sensor without noise and rounding.
+      coverage: sums for the coverage of credible regions; None if none are reported.
     """
 
     cso: CsoSums
@@ -45,7 +45,7 @@ class GroupSums:
     coverage: CoverageSums | None
 
     def value(self) -> GroupResult:
-        """Results of all that was summed."""
+        """Computes the results from the sums."""
         cso, localization = self.cso.value(), self.localization
         return GroupResult(
             images=int(localization.images),
@@ -81,7 +81,7 @@ class GridQuality:
 
 @pytree
 class QualitySums:
-    """Sums of the quality of grids."""
+    """Sums of the quality of grids, and their number."""
 
     grids: Int[Array, ""]
     psnr: ExactSum
@@ -89,7 +89,7 @@ class QualitySums:
 
     @classmethod
     def of(cls, quality: GridQuality, valid: Bool[Array, " B"]) -> "QualitySums":
-        """Sums over the valid ones of a batch."""
+        """Sums over the valid grids of a batch."""
         return cls(
             grids=jnp.sum(valid),
             psnr=ExactSum.of(quality.psnr, where=valid),
@@ -98,19 +98,19 @@ class QualitySums:
 
     @property
     def means(self) -> tuple[float, float]:
-        """Mean PSNR and mean SSIM."""
+        """Mean PSNR in dB and mean SSIM."""
         return float(self.psnr.total / self.grids), float(self.ssim.total / self.grids)
 
 
 @pytree
 class EvaluationSums:
-    """The sums of an evaluation, the same size however many images there are.
+    """The sums of an evaluation. Their size does not depend on the number of images.
 
     Attributes:
-      published: detections ranked by intensity.
-      by_count: the others for each number of true targets, on a leading axis.
-      reliability: hit probabilities; None where none are reported.
-      quality: of the grids; None for what answers off the grid.
+      published: sums for CSO-mAP with detections ranked by intensity, as published.
+      by_count: the other sums for each number of true targets, along a leading axis.
+      reliability: sums of hit probabilities; None if none are reported.
+      quality: sums of the quality of grids; None for estimators without a grid.
     """
 
     published: CsoSums
@@ -128,9 +128,18 @@ class EvaluationSums:
         prior: ScenePrior | None,
         quality: GridQuality | None = None,
     ) -> "EvaluationSums":
-        """Sums over the valid ones of a batch of images, `[B, K]` against `[B, M]`."""
+        """Sums over the valid images of a batch.
+
+        Args:
+          found: the targets found, `[B, K]`.
+          truth: the true targets `[B, M]`.
+          valid: False for images to leave out.
+          sensor: the sensor that took the images.
+          prior: the prior that the Cramér–Rao bound includes, or None.
+          quality: the quality of the grids; None for estimators without a grid.
+        """
         pairing = assign(found, truth)
-        bound = None if noise_free(sensor) else _position_variance(truth, sensor, prior)
+        bound = None if is_ideal(sensor) else _position_variance(truth, sensor, prior)
 
         def group(count: Array) -> GroupSums:
             members = valid & (truth.count == count)
@@ -153,44 +162,44 @@ class EvaluationSums:
         )
 
     def value(self) -> Evaluation:
-        """Results of all that was summed."""
+        """Computes the results from the sums."""
         published = self.published.value()
         peak_ratio, similarity = self.quality.means if self.quality else (None, None)
-        whole = jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), self.by_count)
+        total = jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), self.by_count)
         present = np.flatnonzero(self.by_count.localization.images)
         return Evaluation(
             cso_map=float(published.mean),
             ap=_by_radius(published.ap),
-            reliability=None if self.reliability is None else _curves(self.reliability),
+            reliability=None if self.reliability is None else _diagrams(self.reliability),
             by_count={
                 str(count): jax.tree.map(itemgetter(count), self.by_count).value()
                 for count in map(int, present)
             },
             psnr=peak_ratio,
             ssim=similarity,
-            **whole.value(),
+            **total.value(),
         )
 
 
 def _position_variance(
     truth: Targets, sensor: Sensor, prior: ScenePrior | None
 ) -> Float[Array, "*batch"]:
-    """Sum over each image's targets of the bound of the squared distance in px²."""
+    """Sums over each image's targets the Cramér–Rao bound on the squared distance in px²."""
     return jnp.einsum("...kaa->...", cramer_rao(truth, sensor, prior))
 
 
-def _curves(sums: ReliabilitySums) -> dict[str, Reliability]:
-    """Reliability by radius."""
-    curves = {}
+def _diagrams(sums: ReliabilitySums) -> dict[str, Reliability]:
+    """Makes the reliability diagram of each radius."""
+    diagrams = {}
     arrays = map(np.asarray, (sums.detections, sums.reported.total, sums.hits))
     for radius, detections, reported, hits in zip(RADII, *arrays, strict=True):
-        some = detections > 0
-        curves[f"{radius:.2f}"] = Reliability(
-            detections=detections[some].tolist(),
-            reported=(reported[some] / detections[some]).tolist(),
-            realised=(hits[some] / detections[some]).tolist(),
+        filled = detections > 0
+        diagrams[f"{radius:.2f}"] = Reliability(
+            detections=detections[filled].tolist(),
+            reported=(reported[filled] / detections[filled]).tolist(),
+            realised=(hits[filled] / detections[filled]).tolist(),
         )
-    return curves
+    return diagrams
 
 
 def _by_radius(values: Float[Array, " R"]) -> dict[str, float]:

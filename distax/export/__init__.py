@@ -1,6 +1,7 @@
-"""Methods as files that compute without their code: StableHLO for any batch and several platforms.
+"""Export of methods as StableHLO programs, which run without the code of the method.
 
-`load` needs neither the models nor Flax, and JAX alone can read the files too (see `archive`).
+A program takes any number of images and runs on several platforms. `load` needs neither the models
+nor Flax, and JAX alone can read the files too (see `archive`).
 """
 
 from distax.export.archive import PLATFORMS

@@ -1,7 +1,7 @@
-"""The file of an exported method: a zip archive of two members.
+"""The file format of an exported method: a zip archive with two members.
 
-`about.json` says what the method is, what it takes and what it returns; `program.bin` is what
-`jax.export.deserialize` reads. The archive's checksums tell a damaged file.
+`about.json` describes the method, its input and its outputs. `program.bin` is the program, for
+`jax.export.deserialize`. The archive's checksums reveal a damaged file.
 """
 
 import json
@@ -14,14 +14,19 @@ from distax.runtime.errors import DistaxError
 from distax.runtime.files import atomic_write
 
 PLATFORMS = ("cpu", "cuda", "tpu")
-"""What a method can be exported for, as JAX names it."""
+"""Platforms that a method can be exported for, by JAX's names."""
 
 _FORMAT = "distax export 1"
 _ABOUT, _PROGRAM = "about.json", "program.bin"
 
 
 def write(path: Path, about: dict[str, Any], program: bytes) -> None:
-    """Write a file whole or not at all; equal contents make equal files.
+    """Writes a file by an atomic write; equal contents make equal files.
+
+    Args:
+      path: the file.
+      about: the description, plain values that JSON can hold.
+      program: the serialised program.
 
     Raises:
       DistaxError: the file cannot be written.
@@ -34,10 +39,11 @@ def write(path: Path, about: dict[str, Any], program: bytes) -> None:
 
 
 def read(path: Path) -> tuple[dict[str, Any], bytes]:
-    """The description and the program in a file that `write` wrote.
+    """Reads the description and the program from a file that `write` wrote.
 
     Raises:
-      DistaxError: there is no such file, it is damaged, something else, or of another format.
+      DistaxError: there is no such file, it is damaged, it is not an exported method, or its format
+        is of another version.
     """
     try:
         with ZipFile(path) as archive:
@@ -45,7 +51,7 @@ def read(path: Path) -> tuple[dict[str, Any], bytes]:
             program = archive.read(_PROGRAM)
     except OSError as error:
         raise DistaxError(f"{path}: cannot be read ({error.strerror or error})") from error
-    # What a damaged member raises depends on where the damage is.
+    # The exception of a damaged member depends on the place of the damage.
     except (BadZipFile, EOFError, KeyError, NotImplementedError, ValueError, zlib.error) as error:
         raise DistaxError(f"{path}: not a whole file of `distax export` ({error})") from error
     found = about.get("format") if isinstance(about, dict) else None

@@ -1,4 +1,4 @@
-"""An exported method, read back and called."""
+"""Loading and calling of an exported method."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,13 +21,13 @@ from distax.runtime.settings import from_plain
 
 @dataclass(frozen=True, eq=False)
 class Loaded:
-    """A method from a file: `loaded(images)` returns its outputs by name.
+    """An exported method. `loaded(images)` returns its outputs by name.
 
     Attributes:
-      about: what `about.json` in the file says: the method, the sensor, and the input and each
-        output with shape, type and unit.
-      program: the method as JAX sees it. `program.call(images)` is a JAX function of any number
-        of images, to be used within other functions; it checks nothing.
+      about: the description in the file: the method, the sensor, and the input and each output with
+        shape, type and unit.
+      program: the program. `program.call(images)` is a JAX function of any number of images, for
+        use within other functions. It checks nothing.
     """
 
     about: dict[str, Any]
@@ -35,19 +35,20 @@ class Loaded:
 
     @property
     def sensor(self) -> Sensor:
-        """Whose images it takes."""
+        """The sensor that takes the images."""
         return from_plain(Sensor, self.about["sensor"], "the exported sensor")
 
     def __call__(
         self, images: Float[Array | np.ndarray, "N height width"]
     ) -> dict[str, np.ndarray]:
-        """The outputs for raw images in counts, rows along their first axis.
+        """Computes the outputs for raw images in counts, a row for each image.
 
-        Any number of images, computed in batches of a size that suits the machine. Pixels may be
-        NaN if the method is "refine", which leaves them out.
+        Takes any number of images and computes them in batches of a size that suits the machine.
+        Pixels may be NaN if the method is "refine", which leaves them out.
 
         Raises:
-          DistaxError: images of another size than the sensor's, none, or one that cannot be used.
+          DistaxError: there are no images, their size is not the sensor's, an image cannot be used,
+            or the method was not exported for this platform.
         """
         pixels = np.asarray(images, dtype=np.float32)
         check_shape(pixels, self.sensor)
@@ -70,17 +71,17 @@ class Loaded:
 
 
 def load(path: str | Path) -> Loaded:
-    """The method in a file that `export` wrote; its model's code is not needed.
+    """Loads a method from a file that `export` wrote. The code of its model is not needed.
 
     Raises:
-      DistaxError: there is no such file, it is damaged or something else, or this JAX cannot read
-        what another version wrote.
+      DistaxError: there is no such file, it is damaged or not an exported method, or it was written
+        under a version of JAX whose programs this one cannot read.
     """
     about, program = archive.read(Path(path))
     require("flatbuffers", "exported methods")
     try:
         return Loaded(about, jax.export.deserialize(bytearray(program)))
-    # The archive is whole, so that only the version can be wrong; JAX has no error for it.
+    # The archive is complete, so the version must be wrong. JAX has no exception for that.
     except Exception as error:
         raise DistaxError(
             f"{path}: written under JAX {about.get('jax')}, which JAX {jax.__version__} cannot "

@@ -1,4 +1,4 @@
-"""What an exported method takes and returns, in words that its file keeps."""
+"""Descriptions of the input and the outputs of an exported method, stored in its file."""
 
 from typing import Any
 
@@ -7,26 +7,29 @@ import jax
 from distax.imaging.targets import CREDIBLE_LEVELS
 from distax.metrics import RADII
 
-# Unit and meaning of every array; those of targets are said in full in `Targets`.
+# Unit and meaning of every array. `Targets` documents those of targets in full.
 _MEANING = {
     "images": ("counts", "raw images"),
     "grid": ("counts", "intensity on the sub-pixel grid"),
     "position": ("px", "row and column; (0, 0) is the centre of the first pixel"),
     "intensity": ("counts", "total flux"),
     "mask": ("", "false where a slot holds no target"),
-    "score": ("", "what targets are ranked by"),
-    "covariance": ("px²", "of the position"),
+    "score": ("", "value that targets are ranked by"),
+    "covariance": ("px²", "covariance of the position"),
     "intensity_std": ("counts", "standard deviation of the intensity"),
-    "hit_probability": ("", f"that the target lies within {RADII} px"),
-    "credible_radius": ("px", f"within which it lies with probability {CREDIBLE_LEVELS}"),
-    "count_probability": ("", "that the image has the reported number of targets"),
+    "hit_probability": ("", f"probability that the target lies within {RADII} px"),
+    "credible_radius": (
+        "px",
+        f"radius within which the target lies with probability {CREDIBLE_LEVELS}",
+    ),
+    "count_probability": ("", "probability that the image has the reported number of targets"),
     "misfit": ("", "residual in units of noise and rounding; about 1 where the model holds"),
     "trusted": ("", "false where the answer should not be relied upon"),
 }
 
 
 def described(arrays: dict[str, jax.core.ShapedArray]) -> dict[str, dict[str, Any]]:
-    """Shape, type, unit and meaning of arrays by name; the number of images is "batch"."""
+    """Describes arrays by name: shape, type, unit and meaning; "batch" is the number of images."""
     return {
         name: {
             "shape": [size if isinstance(size, int) else str(size) for size in array.shape],

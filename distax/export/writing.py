@@ -7,7 +7,7 @@ from dataclasses import asdict
 from functools import partial
 from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import jax
 import jax.export
@@ -15,6 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from distax.export import archive
+from distax.fitting.estimators import Estimator, Fast, Grid, Refine
+from distax.fitting.refine import refine
+from distax.imaging.scenes import ScenePrior
+from distax.imaging.sensor import Sensor
 from distax.runtime.errors import DistaxError, DistaxWarning, first_line, unknown
 from distax.runtime.optional import require
 from distax.runtime.pytree import named_leaves
@@ -22,13 +26,21 @@ from distax.runtime.version import __version__
 
 if TYPE_CHECKING:
     from distax.models import Model
-    from distax.unmixer import Unmixer
+
+
+class Method(Protocol):
+    """An estimator with its sensor and prior: an `Unmixer`."""
+
+    estimator: Estimator
+    sensor: Sensor
+    prior: ScenePrior
+
 
 _Function = Callable[[jax.Array], dict[str, jax.Array]]
 
 
 def export(
-    unmixer: "Unmixer",
+    unmixer: Method,
     path: str | Path,
     *,
     platforms: Sequence[str] | None = None,
@@ -57,29 +69,28 @@ def export(
     return about
 
 
-def _targets(unmixer: "Unmixer") -> _Function:
-    """The outputs of a method that are not None, by name."""
-    model = unmixer.model
-    if unmixer.method == "refine":
-        from distax.fitting.refine import refine
-
-        fit = partial(refine, sensor=unmixer.sensor, prior=unmixer.prior)
+def _targets(unmixer: Method) -> _Function:
+    """Returns a function of images that gives the outputs of a method, by name."""
+    estimator = unmixer.estimator
+    if isinstance(estimator, Refine):
+        fit = partial(refine, sensor=unmixer.sensor, prior=unmixer.prior, search=estimator.search)
         return _image_by_image(lambda images: named_leaves(fit(images)))
-    if model is None:
-        raise DistaxError(
-            f"the method {unmixer.method} cannot be exported: what it computes depends on how many "
-            "images hold how many targets; export fast or refine"
-        )
-    options = {"threshold": unmixer.threshold} if unmixer.method == "grid" else {}
-    return _image_by_image(lambda images: named_leaves(model.detect(images, **options)))
+    if isinstance(estimator, Grid):
+        model, threshold = estimator.model, estimator.threshold
+        return _image_by_image(lambda images: named_leaves(model.detect(images, threshold)))
+    if isinstance(estimator, Fast):
+        network = estimator.model
+        return _image_by_image(lambda images: named_leaves(network.detect(images)))
+    raise DistaxError(
+        f"the method {estimator.name} cannot be exported: what it computes depends on how many "
+        "images hold how many targets; export fast or refine"
+    )
 
 
-def _grid(unmixer: "Unmixer") -> _Function:
-    from distax.models import GridModel
-
-    model = unmixer.model
-    if not isinstance(model, GridModel):
-        raise DistaxError(f"the method {unmixer.method} has no grid; export its targets")
+def _grid(unmixer: Method) -> _Function:
+    if not isinstance(unmixer.estimator, Grid):
+        raise DistaxError(f"the method {unmixer.estimator.name} has no grid; export its targets")
+    model = unmixer.estimator.model
     return _image_by_image(lambda images: {"grid": model(images)})
 
 
@@ -138,20 +149,22 @@ def _serialised(program: jax.export.Exported) -> bytes:
         raise DistaxError(f"the model cannot be exported: {first_line(error)}") from error
 
 
-def _about(unmixer: "Unmixer", program: jax.export.Exported, grid: bool) -> dict[str, Any]:
+def _about(unmixer: Method, program: jax.export.Exported, grid: bool) -> dict[str, Any]:
+    """Describes a program: versions, method, model, sensor, inputs and outputs."""
     from distax.export.outputs import described
 
-    fits, reads_off = unmixer.method == "refine", unmixer.method == "grid" and not grid
+    estimator = unmixer.estimator
+    model = getattr(estimator, "model", None)
     outputs = jax.tree.unflatten(program.out_tree, program.out_avals)
     return {
         "distax": __version__,
         "jax": jax.__version__,
-        "method": unmixer.method,
-        "model": None if unmixer.model is None else type(unmixer.model).__name__,
-        "weights_sha256": None if unmixer.model is None else _fingerprint(unmixer.model),
-        "threshold": unmixer.threshold if reads_off else None,
+        "method": estimator.name,
+        "model": None if model is None else type(model).__name__,
+        "weights_sha256": None if model is None else _fingerprint(model),
+        "threshold": estimator.threshold if isinstance(estimator, Grid) and not grid else None,
         "sensor": asdict(unmixer.sensor),
-        "prior": asdict(unmixer.prior) if fits else None,
+        "prior": asdict(unmixer.prior) if estimator.fits else None,
         "platforms": list(program.platforms),
         "inputs": described({"images": program.in_avals[0]}),
         "outputs": described(outputs),

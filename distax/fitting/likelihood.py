@@ -1,95 +1,48 @@
-"""How well an ideal image explains the pixels, exactly and to second order."""
+"""Likelihood of an ideal image given the pixels: exact, and by weighted least squares."""
 
 import math
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.scipy.special import erfc, log_ndtr
 from jaxtyping import Array, Float
 
-from distax.fitting.patch import ROUNDING_VARIANCE, Patch
-from distax.imaging.psf import Psf, profiles
+from distax.fitting.patch import Patch
+from distax.imaging.forward import image_and_jacobian
+from distax.imaging.least_squares import normal_equations
+from distax.imaging.psf import Psf
+from distax.imaging.sensor import ROUNDING_VARIANCE
 
 _EDGE_VARIANCE = 0.01
-"""Variance in counts² that keeps the edge of a noise-free pixel from being a wall."""
+"""Variance in counts² added at the edge of a clipped pixel. Without noise the edge would be a wall,
+at which Gauss–Newton steps end; more would blur what a clipped pixel excludes."""
 _FAR = 8.0
-"""Standard deviations from an edge beyond which a probability is taken from its asymptote."""
-
-
-def image_of(
-    scene: Float[Array, "K 3 lanes"], width: int, psf: Psf
-) -> Float[Array, "pixels lanes"]:
-    """The ideal image of each lane's scene in a window of `width` × `width` pixels."""
-    row, column = _coordinates(scene, width)
-    down, across = profiles(psf)
-    rows, columns = down.response(*row, axis=1), across.response(*column, axis=1)
-    images = (scene[:, 2, None] * rows)[:, :, :, None] * columns[:, :, None]
-    return jnp.sum(images, axis=(0, 1)).reshape(width * width, -1)
-
-
-def image_and_jacobian(
-    scene: Float[Array, "K 3 lanes"], width: int, psf: Psf
-) -> tuple[Float[Array, "pixels lanes"], Float[Array, "parameters pixels lanes"]]:
-    """The ideal image and its derivatives by the scene's 3K parameters, in closed form."""
-    intensity = scene[:, 2, None]
-    row, column = _coordinates(scene, width)
-    down, across = profiles(psf)
-    # The barrier keeps XLA from computing them anew for every pixel that they are part of.
-    rows, row_slopes, columns, column_slopes = jax.lax.optimization_barrier(
-        (
-            down.response(*row, axis=1),
-            down.slope(*row, axis=1),
-            across.response(*column, axis=1),
-            across.slope(*column, axis=1),
-        )
-    )
-
-    def outer(rows: Array, columns: Array) -> Float[Array, "K height width lanes"]:
-        return jnp.sum(rows[:, :, :, None] * columns[:, :, None], axis=0)
-
-    by_row = outer(intensity * row_slopes, columns)
-    by_column = outer(intensity * rows, column_slopes)
-    by_intensity = outer(rows, columns)
-    image = jnp.sum(intensity[:, None] * by_intensity, axis=0)
-    jacobian = jnp.stack([by_row, by_column, by_intensity], axis=1)
-    lanes = scene.shape[-1]
-    # The barrier keeps XLA from computing both anew inside each of their consumers.
-    return jax.lax.optimization_barrier(
-        (image.reshape(-1, lanes), jacobian.reshape(-1, width * width, lanes))
-    )
-
-
-def _coordinates(
-    scene: Float[Array, "K 3 lanes"], width: int
-) -> list[tuple[Float[Array, "K lanes"], np.ndarray]]:
-    """Along rows and along columns: the targets and the window's pixels, from its centre."""
-    pixels = np.arange(width) - (width - 1) / 2
-    return [(scene[:, axis], pixels) for axis in (0, 1)]
+"""Standard deviations from an edge beyond which a probability is taken from its asymptote, as
+float32 loses the difference of two error functions there."""
 
 
 def relative_noise(patch: Patch) -> Float[Array, ""]:
-    """Standard deviation of all noise, in units of that of rounding to whole counts."""
+    """Returns the root-mean-square noise, in units of the noise of rounding to whole counts."""
     return jnp.sqrt(jnp.mean(patch.variance + patch.rounding) / ROUNDING_VARIANCE)
 
 
 def log_likelihood(
     image: Float[Array, "pixels lanes"], patch: Patch, blur: float | Float[Array, ""]
 ) -> Float[Array, " lanes"]:
-    """Logarithm of the probability of what the pixels read, given the ideal image.
+    """Computes the logarithm of the probability of the readings, given the ideal image.
 
     Exact for Gaussian noise under rounding and clipping: each pixel contributes the probability
-    that ideal value plus noise falls between its edges.
+    that its ideal value plus noise falls between its edges.
 
     Args:
       image: ideal images.
       patch: the pixels, of as many lanes or of one.
-      blur: standard deviation in counts of noise beyond the sensor's; a sampler lowers it in
+      blur: standard deviation in counts of noise beyond the sensor's, which a sampler lowers in
         steps. It must not be zero unless every pixel has noise of its own.
     """
     deviation = jnp.sqrt(patch.variance + blur**2)
     low, high = (patch.lower - image) / deviation, (patch.upper - image) / deviation
-    # Mirrored where needed so that the nearer edge is `near`, on the positive side if either is.
+    # Mirrored where needed, so that `near` is the nearer edge and positive if either edge is.
     mirrored = low + high < 0
     near = jnp.where(mirrored, -high, low)
     far = jnp.where(mirrored, -low, high)
@@ -106,11 +59,10 @@ def log_likelihood(
 def residual_and_weight(
     image: Float[Array, "pixels *#lanes"], patch: Patch, blur: float | Float[Array, ""]
 ) -> tuple[Float[Array, "pixels *#lanes"], Float[Array, "pixels *#lanes"]]:
-    """What least squares sees: residuals in counts and weights in 1/counts².
+    """Computes the residuals in counts and weights in 1/counts² of weighted least squares.
 
-    Rounding counts as noise of the variance the patch has for it. A pixel with one edge, clipped or
-    reading zero, pulls towards its edge only while the image lies beyond it; one without edges has
-    no weight.
+    Rounding counts as noise. A pixel with one edge, clipped or reading zero, has a residual only
+    while the image lies on the wrong side of that edge. A pixel without edges has no weight.
     """
     no_lower, no_upper = jnp.isinf(patch.lower), jnp.isinf(patch.upper)
     short = jnp.where(no_lower, 0.0, jnp.maximum(patch.lower - image, 0.0))
@@ -127,10 +79,13 @@ def censored(
 ) -> tuple[
     Float[Array, "pixels lanes"], Float[Array, "pixels lanes"], Float[Array, "pixels lanes"]
 ]:
-    """As `residual_and_weight` for maximum likelihood, which leaves no bias (the Tobit model).
+    """Computes residuals and weights of maximum likelihood for censored pixels (Tobit model).
 
-    A pixel with one edge has the probability of lying beyond it, whether the image does or not;
-    its residual and weight are those of the parabola that touches the logarithm there.
+    A pixel with one edge contributes the probability of lying beyond it, wherever the image is. Its
+    residual and weight are those of the parabola that touches the logarithm of that probability.
+    Unlike `residual_and_weight` this leaves no bias.
+
+    Source: Tobin, Econometrica 26 (1958).
 
     Returns:
       Residuals in counts, weights in 1/counts², and −2 log probability up to a constant: the
@@ -146,7 +101,7 @@ def censored(
     log_probability = log_ndtr(beyond)
     near = jnp.exp(-0.5 * beyond**2 - log_probability) / math.sqrt(2 * math.pi)
     hazard = jnp.where(beyond < -_FAR, -beyond, near)
-    # Below by less than the true value, so that rounding far from the edge does no harm.
+    # A lower bound of hazard + beyond, which rounding would lose far from the edge.
     slope = jnp.maximum(hazard + beyond, 1 / (2 + jnp.abs(beyond)))
     residual = jnp.where(one_sided, sign * spread / slope, patch.counts - image)
     weight = jnp.where(one_sided, hazard * slope, 1.0) / spread**2
@@ -154,27 +109,18 @@ def censored(
     return residual, weight, jnp.where(one_sided, -2 * log_probability, weight * residual**2)
 
 
-def normal_equations(
-    scene: Float[Array, "K 3 lanes"],
-    patch: Patch,
-    blur: float | Float[Array, ""],
-    width: int,
-    psf: Psf,
+def scene_equations(
+    scene: Float[Array, "K 3 lanes"], patch: Patch, blur: float | Float[Array, ""], psf: Psf
 ) -> tuple[
     Float[Array, "pixels lanes"],
     Float[Array, "D D lanes"],
     Float[Array, "D lanes"],
     Float[Array, " lanes"],
 ]:
-    """The image, Gauss–Newton's matrix JᵀWJ and vector JᵀWr, and the sum of squares rᵀWr."""
-    image, jacobian = image_and_jacobian(scene, width, psf)
+    """Computes a scene's image, and its Gauss–Newton matrix, vector and sum of squares.
+
+    See `least_squares.normal_equations`; the parameters are the scene's, target by target.
+    """
+    image, jacobian = image_and_jacobian(scene, patch.axes, psf)
     residual, weight = jax.lax.optimization_barrier(residual_and_weight(image, patch, blur))
-    weighted = jax.lax.optimization_barrier(jacobian * weight)
-    # A plain loop: the batched product that einsum would call handles one lane after the other.
-    matrix = sum(
-        (weighted[:, None, p] * jacobian[None, :, p] for p in range(len(image))),
-        start=jnp.zeros((len(jacobian), *weighted.shape[:1], weighted.shape[-1])),
-    )
-    vector = jnp.sum(weighted * residual, axis=1)
-    squares = jnp.sum(weight * residual**2, axis=0)
-    return jax.lax.optimization_barrier((image, matrix, vector, squares))
+    return image, *normal_equations(jacobian, residual, weight)

@@ -13,16 +13,18 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from distax.fitting.algebra import Factor, cholesky, solve, solve_upper, squared_norm
-from distax.fitting.lanes import join, split
-from distax.fitting.likelihood import log_likelihood, normal_equations
+from distax.fitting.likelihood import log_likelihood, scene_equations
 from distax.fitting.patch import Patch
-from distax.fitting.prior import freedom, log_prior
+from distax.fitting.prior import log_prior, proposal_precision
 from distax.imaging.psf import Psf
 from distax.imaging.scenes import ScenePrior
+from distax.runtime.algebra import Factor, cholesky, quadratic_form, solve, solve_upper
+from distax.runtime.batching import map_lanes
 from distax.runtime.pytree import pytree
 
 _STEP_SIZES = (0.2, 0.5, 0.9)
+"""Sizes of successive steps in standard deviations of the proposal. Large steps cross a valley,
+small ones are accepted in curved ones."""
 
 
 def move_all(
@@ -32,40 +34,44 @@ def move_all(
     blur: Float[Array, ""],
     patch: Patch,
     prior: ScenePrior,
-    width: int,
     psf: Psf,
 ) -> Float[Array, "K 3 N"]:
-    """A level's moves, for as many scenes at a time as the cache holds."""
-    look = partial(_look_around, patch=patch, blur=blur, prior=prior, width=width, psf=psf)
+    """Moves every scene of a population by Metropolis–Hastings, once for each proposal.
+
+    Args:
+      scenes: the population.
+      proposals: standard normal numbers of each move.
+      acceptance: logarithms of uniform numbers, which decide whether a move is accepted.
+      blur: extra noise in counts.
+      patch: the pixels of one image.
+      prior: of the scenes.
+      psf: of the sensor.
+    """
+    approximate = partial(_approximate, patch=patch, blur=blur, prior=prior, psf=psf)
     sizes = jnp.resize(jnp.array(_STEP_SIZES), (len(proposals),))
 
-    def some(chunk: tuple[Array, Array, Array]) -> Array:
-        scenes, proposals, acceptance = chunk
+    def move(here: _Surroundings, step: tuple[Array, Array, Array]) -> tuple[_Surroundings, None]:
+        size, proposal, acceptance = step
+        there = approximate(_propose(here, proposal, size))
+        ratio = (
+            there.log_density
+            - here.log_density
+            + _log_proposal(there, here, size)
+            - _log_proposal(here, there, size)
+        )
+        accept = acceptance < ratio
+        return jax.tree.map(lambda a, b: jnp.where(accept, a, b), there, here), None
 
-        def move(
-            here: _Surroundings, step: tuple[Array, Array, Array]
-        ) -> tuple[_Surroundings, None]:
-            size, proposal, acceptance = step
-            there = look(_propose(here, proposal, size))
-            ratio = (
-                there.log_density
-                - here.log_density
-                + _log_proposal(there, here, size)
-                - _log_proposal(here, there, size)
-            )
-            accept = acceptance < ratio
-            return jax.tree.map(lambda a, b: jnp.where(accept, a, b), there, here), None
-
-        end, _ = jax.lax.scan(move, look(scenes), (sizes, proposals, acceptance))
+    def move_lanes(scenes: Array, proposals: Array, acceptance: Array) -> Array:
+        end, _ = jax.lax.scan(move, approximate(scenes), (sizes, proposals, acceptance))
         return end.scene
 
-    chunks = (split(scenes), split(proposals), split(acceptance))
-    return join(jax.lax.map(some, chunks))
+    return map_lanes(move_lanes, scenes, proposals, acceptance)
 
 
 @pytree
 class _Surroundings:
-    """The posterior at a scene, and the Gaussian that approximates it around there."""
+    """The posterior density at scenes, and the Gaussian that approximates the posterior there."""
 
     scene: Float[Array, "K 3 lanes"]
     log_density: Float[Array, " lanes"]
@@ -73,16 +79,16 @@ class _Surroundings:
     precision: Factor
 
 
-def _look_around(
+def _approximate(
     scene: Float[Array, "K 3 lanes"],
     patch: Patch,
     blur: Float[Array, ""],
     prior: ScenePrior,
-    width: int,
     psf: Psf,
 ) -> _Surroundings:
-    image, matrix, vector, _ = normal_equations(scene, patch, blur, width, psf)
-    weak = jnp.diag(freedom(patch, prior, len(scene)))[:, :, None]
+    """Computes the posterior density at scenes and its Gauss–Newton approximation there."""
+    image, matrix, vector, _ = scene_equations(scene, patch, blur, psf)
+    weak = jnp.diag(proposal_precision(patch, prior, len(scene)))[:, :, None]
     precision = cholesky(jax.lax.optimization_barrier(matrix + weak))
     return jax.lax.optimization_barrier(
         _Surroundings(
@@ -95,13 +101,14 @@ def _look_around(
 
 
 def _drift(here: _Surroundings, size: Float[Array, ""]) -> Float[Array, "D lanes"]:
-    """Mean step: were the approximation exact, steps of any size would keep it."""
+    """Returns the mean step. Steps of any size would leave an exact Gaussian unchanged."""
     return (1 - jnp.sqrt(1 - size**2)) * here.newton_step
 
 
 def _propose(
     here: _Surroundings, normal: Float[Array, "D lanes"], size: Float[Array, ""]
 ) -> Float[Array, "K 3 lanes"]:
+    """Proposes scenes by an autoregressive step from the Gaussian approximation at each."""
     step = _drift(here, size) + size * solve_upper(here.precision, normal)
     return here.scene + step.reshape(here.scene.shape)
 
@@ -109,7 +116,7 @@ def _propose(
 def _log_proposal(
     here: _Surroundings, there: _Surroundings, size: Float[Array, ""]
 ) -> Float[Array, " lanes"]:
-    """Logarithm of the density of proposing `there` from `here`, up to a constant."""
+    """Computes the logarithm of the density of proposing `there` from `here`, up to a constant."""
     step = (there.scene - here.scene).reshape(here.newton_step.shape)
-    distance = squared_norm(here.precision, step - _drift(here, size)) / size**2
+    distance = quadratic_form(here.precision, step - _drift(here, size)) / size**2
     return 0.5 * (here.precision.log_determinant - distance)

@@ -1,35 +1,40 @@
-"""What the pixels around one blob say about the ideal image there."""
+"""What the pixels around a blob say about the ideal image there."""
 
 import math
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from distax.imaging.scenes import ScenePrior
-from distax.imaging.sensor import HALF_STEP, Sensor
+from distax.imaging.forward import Axes, window_axes
+from distax.imaging.sensor import Sensor
 from distax.imaging.windows import blob_pixel, window
 from distax.runtime.pytree import pytree
 
-ROUNDING_VARIANCE = (2 * HALF_STEP) ** 2 / 12
-"""Variance in counts² of a digitiser's rounding error."""
+REACH = 3.6
+"""Standard deviations of the PSF that a window holds around the farthest target: all but 3e-4 of
+its flux. A wider window costs time in every fit. A narrower one loses pixels that constrain it."""
+_DIMMEST = 1.0
+"""Counts that shot noise is taken for at least: a pixel without light still has some."""
 
 
 @pytree
 class Patch:
     """Windows cut from images around their blobs, pixels row-major, images on the last axis.
 
-    A pixel says that the ideal image plus noise lies between two edges: rounding makes them half
-    a count below and above; a clipped pixel has no upper edge, a pixel that reads zero no lower
-    one, and a pixel that is masked, NaN or beyond the image neither.
+    A reading means that the ideal image plus noise lies between two edges. Rounding puts them half
+    a count below and above it. A clipped pixel has no upper edge, a pixel that reads zero has no
+    lower edge, and a pixel that is masked, NaN or beyond the image has neither.
 
     Attributes:
-      counts: what the pixel reads above the background; 0 where it says nothing.
+      counts: readings above the background in counts; 0 where they are not known.
       lower, upper: edges in counts above the background, infinite where there is none.
-      variance: of its noise in counts², without the rounding error's.
+      variance: of the noise in counts², without the rounding error's.
       rounding: variance in counts² of the rounding error.
-      origin: the window's central pixel in the image.
+      origin: row and column of the window's central pixel in the image.
+      size: height and width of the image in pixels.
     """
 
     counts: Float[Array, "pixels lanes"]
@@ -38,56 +43,83 @@ class Patch:
     variance: Float[Array, "pixels lanes"]
     rounding: Float[Array, " lanes"]
     origin: Int[Array, "2 lanes"]
+    size: Int[Array, "2 lanes"]
+
+    @property
+    def axes(self) -> Axes:
+        """Coordinates of the window's pixels, in pixels from its centre."""
+        return window_axes(math.isqrt(self.counts.shape[0]))
 
 
 def rows_first(patch: Patch) -> Patch:
-    """The same with the lanes on the first axis, as batches are made along it."""
+    """Moves the lanes to the first axis, along which batches are made."""
     return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, -1, 0), patch)
 
 
 def lanes_last(rows: Patch) -> Patch:
-    """The inverse of `rows_first`."""
+    """Reverses `rows_first`."""
     return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, -1), rows)
 
 
-def window_width(sensor: Sensor, prior: ScenePrior) -> int:
-    """Odd width in pixels of a window around the host, for the width of the sensor's Gaussian.
+def window_width(sensor: Sensor, cluster: float, reach: float = REACH) -> int:
+    """Returns the odd width in pixels of a window around the host pixel.
 
-    Along each axis all but 3e-5 of any target's flux lies in it under that Gaussian; a measured PSF
-    may have wings beyond.
+    It holds nearly all flux of targets in the cluster's square, under the sensor's Gaussian. A
+    measured PSF may have wings beyond. The width is a size: it decides which program is compiled,
+    so that `sigma` and `cluster` must be known when it is asked for.
+
+    Args:
+      sensor: the camera.
+      cluster: side in pixels of the square that holds the targets.
+      reach: standard deviations of the PSF that the window holds around the farthest target.
     """
-    return 2 * math.ceil(prior.cluster / 2 + 4 * max(sensor.sigmas) - 0.5) + 1
+    widest = max(float(sigma) for sigma in sensor.sigmas)
+    return 2 * math.ceil(cluster / 2 + reach * widest - 0.5) + 1
 
 
-def cut(
-    images: Float[Array | np.ndarray, "N height width"], sensor: Sensor, prior: ScenePrior
+@partial(jax.jit, static_argnames="width")
+def cut_rows(
+    images: Float[Array | np.ndarray, "N height width"], sensor: Sensor, width: int
 ) -> Patch:
-    """The windows around the blobs of raw images; NaN marks pixels to leave out.
+    """Cuts patches as `cut_patches` does, with the images along the first axis."""
+    return rows_first(cut_patches(images, sensor, width))
 
-    The variance of shot noise is taken from what each pixel reads, so that pixels which read too
-    little weigh more than those which read too much: with few electrons intensities come out low,
-    by 6 of 235 counts at one electron per count without background, half as much with 20 counts
-    of it.
+
+def cut_patches(
+    images: Float[Array | np.ndarray, "N height width"], sensor: Sensor, width: int
+) -> Patch:
+    """Cuts the windows around the blobs of raw images; NaN marks pixels to leave out.
+
+    The variance of shot noise is taken from each reading, so that pixels which read too little
+    weigh more than those which read too much. With few electrons intensities come out low: by 6 of
+    235 counts at one electron per count without background, half as much with 20 counts of it.
+
+    Args:
+      images: raw images in counts.
+      sensor: the camera.
+      width: of the windows in pixels, odd.
     """
     known = jnp.isfinite(images)
     counts = jnp.where(known, images - sensor.background, 0.0)
     origin = jax.vmap(blob_pixel)(counts)
-    lower = jnp.where(known, counts - sensor.half_step, -jnp.inf)
-    upper = jnp.where(known & (images < sensor.white), counts + sensor.half_step, jnp.inf)
-    if sensor.bit_depth is not None:
+    half_step = sensor.half_step
+    lower = jnp.where(known, counts - half_step, -jnp.inf)
+    upper = jnp.where(known & (images < sensor.clip_level), counts + half_step, jnp.inf)
+    if sensor.digital:
         lower = jnp.where(images <= 0.0, -jnp.inf, lower)
-    variance = sensor.noise_variance(jnp.maximum(counts + sensor.background, 1.0))
-    width = window_width(sensor, prior)
+    variance = sensor.noise_variance(jnp.maximum(counts + sensor.background, _DIMMEST))
 
     def around(pixels: Float[Array, "N height width"], outside: float) -> Float[Array, "pixels N"]:
         windows = jax.vmap(lambda image, corner: window(image, corner, width, outside))
         return windows(pixels, origin - width // 2).reshape(len(pixels), -1).T
 
+    lanes = len(images)
     return Patch(
         counts=around(counts, 0.0),
         lower=around(lower, -math.inf),
         upper=around(upper, math.inf),
         variance=around(variance, 0.0),
-        rounding=jnp.full(len(images), sensor.rounding_variance),
+        rounding=jnp.full(lanes, sensor.rounding_variance),
         origin=origin.T,
+        size=jnp.tile(jnp.array(images.shape[1:])[:, None], lanes),
     )

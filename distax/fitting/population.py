@@ -1,48 +1,57 @@
-"""The population of scenes that the sampler starts from, and how it is drawn anew."""
+"""The first population of the sampler, and its resampling."""
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from distax.fitting import solver
-from distax.fitting.fits import Search, bounds_around, promising_starts
-from distax.fitting.lanes import join, split
-from distax.fitting.likelihood import normal_equations
+from distax.fitting.candidates import Pool, Search, bounds_around, promising_starts
+from distax.fitting.likelihood import scene_equations
 from distax.fitting.patch import Patch
-from distax.fitting.prior import freedom
+from distax.fitting.prior import proposal_precision
 from distax.imaging.psf import Psf
 from distax.imaging.scenes import ScenePrior
+from distax.runtime.batching import map_lanes
 
 FIRST_DRAWS = 2048
-"""Draws among which the first population is chosen."""
-_SEARCH = Search(pool=512, starts=128, steps=12)
+"""Draws among which the first population is chosen. Fewer may miss a mode of small weight."""
+SEARCH = Search(pool=512, starts=128, steps=12)
+"""Search for the modes: wider than for the best fit alone, as every mode counts."""
 
 
 def first_draws(
     patch: Patch,
     normal: Float[Array, "D draws"],
     blur: Float[Array, ""],
+    pool: Pool,
     prior: ScenePrior,
-    width: int,
     psf: Psf,
 ) -> tuple[Float[Array, "K 3 draws"], Float[Array, " draws"]]:
-    """Draws from the Gaussians around many fits, and the logarithm of their density.
+    """Draws scenes from the Gaussians around many fits, with the logarithm of their density.
 
-    Targets are interchangeable. Each fit has its targets in one order, and draws that leave the
-    order get no weight (an infinite density), or a mode found in two orders would count twice.
+    Targets are interchangeable. Each fit has its targets in one order, and a draw in another order
+    gets no weight (an infinite density). Otherwise a mode found in two orders would count twice.
+
+    Args:
+      patch: the pixels of one image.
+      normal: standard normal numbers.
+      blur: extra noise in counts of the first level.
+      pool: scenes to start from, `SEARCH.pool` of them.
+      prior: of the scenes.
+      psf: of the sensor.
     """
     size, draws = normal.shape
     count = size // 3
-    starts = promising_starts(patch, count, prior, _SEARCH, width, psf)
+    starts = promising_starts(patch, pool, SEARCH.starts, psf)
 
-    def fit_some(starts: Array) -> Array:
+    def fit_scenes(starts: Array) -> Array:
         bounds = bounds_around(starts, patch, prior)
-        return solver.fit(starts, patch, bounds, width, psf, _SEARCH.steps).scene
+        return solver.fit(starts, patch, bounds, psf, SEARCH.steps).scene
 
-    fitted = join(jax.lax.map(fit_some, split(starts)))
+    fitted = map_lanes(fit_scenes, starts)
     fits = jnp.take_along_axis(fitted, jnp.argsort(_order(fitted), axis=0)[:, None], axis=0)
-    _, matrix, _, _ = normal_equations(fits, patch, blur, width, psf)
-    precision = jnp.moveaxis(matrix, -1, 0) + jnp.diag(freedom(patch, prior, count))
+    _, matrix, _, _ = scene_equations(fits, patch, blur, psf)
+    precision = jnp.moveaxis(matrix, -1, 0) + jnp.diag(proposal_precision(patch, prior, count))
     factor = jnp.linalg.cholesky(precision)
     centre = fits.reshape(size, -1).T
     each = normal.reshape(size, len(centre), -1).swapaxes(0, 1)
@@ -58,17 +67,17 @@ def first_draws(
 
 
 def _order(scenes: Float[Array, "K 3 lanes"]) -> Float[Array, "K lanes"]:
-    """What targets are ordered by: their place along a direction that favours neither axis."""
+    """Returns the coordinate that orders targets, along a direction that favours neither axis."""
     return scenes[:, 0] + 0.6 * scenes[:, 1]
 
 
 def effective_size(log_weight: Float[Array, " N"]) -> Float[Array, ""]:
-    """Of how many equal weights the weights are worth."""
+    """Computes the effective sample size: the number of equal weights of the same variance."""
     return 1.0 / jnp.sum(jax.nn.softmax(log_weight) ** 2)
 
 
 def resample(log_weight: Float[Array, " M"], offset: Float[Array, ""], size: int) -> Array:
-    """Systematic resampling: indices of `size` draws."""
+    """Resamples systematically: returns the indices of `size` draws."""
     edges = jnp.cumsum(jax.nn.softmax(log_weight))
     draws = (offset + jnp.arange(size)) / size
     return jnp.minimum(jnp.searchsorted(edges, draws), len(log_weight) - 1)

@@ -1,4 +1,4 @@
-"""The scene prior as a prior: draws to start from, and what it allows."""
+"""The scene prior in fits: scenes to start from, its density, and how wide it is."""
 
 from dataclasses import replace
 from functools import lru_cache
@@ -9,86 +9,112 @@ from jaxtyping import Array, Float
 
 from distax.fitting.likelihood import relative_noise
 from distax.fitting.patch import Patch
-from distax.imaging.scenes import ScenePrior, sample
+from distax.imaging.scenes import ScenePrior, sample_around_origin
 
 _NEIGHBOUR_SHARE = 0.5
-"""Share of starting scenes in one of the eight pixels around the central one."""
+"""Share of starting scenes around one of the eight neighbours of the central pixel. Noise moves the
+centroid to a neighbour now and then; the more start there, the fewer start where targets usually
+are."""
+_NARROWEST = 1e-3
+"""Width of the range of intensities, relative to the largest, at least: a known intensity would
+otherwise have an infinite precision."""
+_ROOM = 1 / 12
+"""Standard deviation that the prior leaves a position, as a share of the cluster's side. Targets
+that keep their distance have far less room than the square; a twelfth was found to suit the
+sampler."""
 
 
-@lru_cache(maxsize=32)
 def starting_scenes(prior: ScenePrior, count: int, size: int) -> Float[Array, "count 3 size"]:
-    """Scenes of `count` targets from the prior, the same for every image.
+    """Samples scenes of `count` targets from the prior, the same for every image.
 
-    The host is the window's central pixel or, as noise may have shifted the centroid, one of its
+    The host is the window's central pixel or, as noise may have moved the centroid, one of its
     neighbours.
+
+    Args:
+      prior: of the scenes.
+      count: targets of each.
+      size: number of scenes.
     """
+    if any(not isinstance(leaf, float) for leaf in jax.tree.leaves(prior)):
+        return _starting_scenes(prior, count, size)
+    return _kept_starting_scenes(prior, count, size)
+
+
+@lru_cache(maxsize=64)
+def _kept_starting_scenes(prior: ScenePrior, count: int, size: int) -> Float[Array, "_ 3 size"]:
+    # Within another function's trace, too, these are numbers and not part of its program.
     with jax.ensure_compile_time_eval():
-        scene_key, host_key = jax.random.split(jax.random.key(0))
-        around = replace(prior.at_origin, min_targets=count, max_targets=count)
-        targets = sample(scene_key, size, around)
-        stays = jax.random.uniform(host_key, (size,)) >= _NEIGHBOUR_SHARE
-        elsewhere = jnp.array([0, 1, 2, 3, 5, 6, 7, 8])[jnp.arange(size) % 8]
-        host = jnp.where(stays, 4, elsewhere)
-        offset = jnp.stack([host // 3 - 1, host % 3 - 1], axis=-1)
-        scenes = jnp.concatenate(
-            [targets.position + offset[:, None], targets.intensity[..., None]], axis=-1
-        )
-        return jnp.moveaxis(scenes, 0, -1)
+        return _starting_scenes(prior, count, size)
+
+
+def _starting_scenes(prior: ScenePrior, count: int, size: int) -> Float[Array, "_ 3 size"]:
+    scene_key, host_key = jax.random.split(jax.random.key(0))
+    of_count = replace(prior, min_targets=count, max_targets=count)
+    targets = sample_around_origin(scene_key, size, of_count)
+    stays = jax.random.uniform(host_key, (size,)) >= _NEIGHBOUR_SHARE
+    elsewhere = jnp.array([0, 1, 2, 3, 5, 6, 7, 8])[jnp.arange(size) % 8]
+    host = jnp.where(stays, 4, elsewhere)
+    offset = jnp.stack([host // 3 - 1, host % 3 - 1], axis=-1)
+    scenes = jnp.concatenate(
+        [targets.position + offset[:, None], targets.intensity[..., None]], axis=-1
+    )
+    return jnp.moveaxis(scenes, 0, -1)
 
 
 def log_prior(
     scene: Float[Array, "K 3 lanes"], patch: Patch, prior: ScenePrior
 ) -> Float[Array, " lanes"]:
-    """Logarithm of the prior's density up to a constant; -inf where the prior rules a scene out."""
+    """Computes the logarithm of the prior density up to a constant.
+
+    It is the logarithm of the number of host pixels whose square holds all targets, and -inf for a
+    scene that the prior excludes.
+    """
     low, high = host_range(scene, patch, prior)
     hosts = jnp.prod(jnp.maximum(high - low + 1.0, 0.0), axis=0)
     intensity, (dimmest, brightest) = scene[:, 2], intensity_bounds(prior)
     allowed = jnp.all((intensity >= dimmest) & (intensity <= brightest), axis=0)
-    for step in steps_between(scene):
+    for step in pair_steps(scene):
         allowed &= jnp.sum(step**2, axis=0) >= prior.min_distance**2
     return jnp.where(allowed, jnp.log(hosts), -jnp.inf)
 
 
-def steps_between(scene: Float[Array, "K 3 lanes"]) -> list[Float[Array, "2 lanes"]]:
-    """Rows and columns in pixels between the two targets of every pair."""
+def pair_steps(scene: Float[Array, "K 3 lanes"]) -> list[Float[Array, "2 lanes"]]:
+    """Returns rows and columns in pixels between the two targets of every pair."""
     return [scene[k, :2] - scene[other, :2] for k in range(len(scene)) for other in range(k)]
 
 
 def host_range(
     scene: Float[Array, "K 3 lanes"], patch: Patch, prior: ScenePrior
 ) -> tuple[Float[Array, "2 lanes"], Float[Array, "2 lanes"]]:
-    """First and last host pixel, from the window's centre, whose square holds all targets."""
-    size = jnp.array([[prior.height], [prior.width]])
+    """Returns the first and the last host pixel whose square holds all targets.
+
+    Rows and columns are counted from the window's central pixel.
+    """
     first = prior.border - patch.origin
-    last = size - 1 - prior.border - patch.origin
+    last = patch.size - 1 - prior.border - patch.origin
     position, reach = scene[:, :2], prior.cluster / 2
     low = jnp.maximum(jnp.ceil(jnp.max(position, axis=0) - reach), first)
     high = jnp.minimum(jnp.floor(jnp.min(position, axis=0) + reach), last)
     return low, high
 
 
-def prior_precision(prior: ScenePrior, count: int) -> Float[Array, " parameters"]:
-    """Precisions of a Gaussian as wide as the freedom that the prior leaves each parameter.
+def proposal_precision(patch: Patch, prior: ScenePrior, count: int) -> Float[Array, " D"]:
+    """Returns the precisions that a proposal adds to those of the pixels, in 1/(px or counts)².
 
-    Targets that keep their distance in a small square have far less room than the square; a
-    twelfth of its side was found to suit the sampler.
+    They are those of Gaussians as wide as the room that the prior leaves a target, and weaker where
+    noise leaves scenes more room.
     """
-    spread = prior.cluster / 12
+    spread = prior.cluster * _ROOM
     precision = jnp.array([spread**-2, spread**-2, 12 / intensity_range(prior) ** 2])
-    return jnp.tile(precision, count)
+    return jnp.tile(precision, count) / jnp.sqrt(relative_noise(patch))
 
 
-def freedom(patch: Patch, prior: ScenePrior, count: int) -> Float[Array, " D"]:
-    """The prior's precisions, weaker where noise leaves scenes more room."""
-    return prior_precision(prior, count) / jnp.sqrt(relative_noise(patch))
-
-
-def intensity_bounds(prior: ScenePrior) -> tuple[float, float]:
-    """The least and the largest of the prior's intensities in counts, `intensity_range` apart."""
+def intensity_bounds(prior: ScenePrior) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """Returns the least and the largest intensity in counts, `intensity_range` apart."""
     middle, half = (prior.min_intensity + prior.max_intensity) / 2, intensity_range(prior) / 2
     return middle - half, middle + half
 
 
-def intensity_range(prior: ScenePrior) -> float:
-    """Width in counts of the prior's intensities, or next to nothing where it is zero."""
-    return max(prior.max_intensity - prior.min_intensity, 1e-3 * prior.max_intensity)
+def intensity_range(prior: ScenePrior) -> Float[Array, ""]:
+    """Returns the width of the prior's range of intensities in counts, never zero."""
+    return jnp.maximum(prior.max_intensity - prior.min_intensity, _NARROWEST * prior.max_intensity)

@@ -1,4 +1,4 @@
-"""The least-squares answer: the best fit of the likeliest count, with its Gaussian errors."""
+"""The least-squares answer: the best fit of the most probable count, with its Gaussian errors."""
 
 from dataclasses import replace
 from functools import partial
@@ -7,63 +7,84 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from distax.fitting.fits import BestFit, Search, best_fit
+from distax.fitting.candidates import BestFit, Pool, Search, best_fit, sample_pools
 from distax.fitting.likelihood import residual_and_weight
-from distax.fitting.patch import Patch, cut, window_width
+from distax.fitting.patch import Patch, cut_patches, lanes_last, window_width
 from distax.imaging.gaussian import disc_probability, disc_radius
+from distax.imaging.psf import Psf
 from distax.imaging.scenes import ScenePrior
 from distax.imaging.sensor import Sensor
 from distax.imaging.targets import CREDIBLE_LEVELS, Targets
 from distax.metrics import RADII
-from distax.runtime.batching import inference_batch
 from distax.runtime.pytree import pytree
 
 TRUSTED_MISFIT = 1.4
-"""Misfit above which the imaging model does not explain an image: one in a thousand that it made
+"""Misfit above which an answer is not trusted. One in a thousand images that the imaging model made
 has a larger one."""
 TRUSTED_COUNT = 0.9
-"""Least probability of a count that is to be relied upon."""
+"""Probability of the count below which an answer is not trusted."""
 
 
-@partial(jax.jit, static_argnames=("sensor", "prior", "search"))
 def refine(
     images: Float[Array, "N height width"],
     sensor: Sensor,
     prior: ScenePrior,
     search: Search = Search(),
 ) -> Targets:
-    """Targets `[N, K]` by damped least squares, the count by evidence; K is the prior's largest.
+    """Finds targets by damped least squares, and their number by evidence.
 
-    Every count from the prior's smallest to its largest, and none at all, is fitted to every image.
-    Each fit's evidence is its likelihood times the share of the prior that its Gaussian covers;
-    the count with the largest wins. Where no pixel around the blob can be read there are none, and
-    the answer is not to be trusted. Position errors are the Gaussian's, widened by the misfit
-    where the imaging model does not explain the image.
+    A pure function of its arguments, for all images at once: it can be traced, differentiated and
+    exported. `estimators.Refine` takes long stacks in batches that are compiled once.
+
+    Args:
+      images: raw images in counts; NaN marks pixels to leave out.
+      sensor: the camera. Its `sigma` decides the size of windows and must be known, not traced.
+      prior: of the scenes. Its `cluster` must be known, too.
+      search: sizes of the search.
+
+    Returns:
+      Targets `[N, prior.max_targets]`; see `refine_patch`.
     """
-    size = max(min(len(images), inference_batch()), 1)
-    missing = max(-(-len(images) // size), 1) * size - len(images)
-    filled = jnp.pad(images, [(0, missing), (0, 0), (0, 0)])
-    batches = filled.reshape(-1, size, *images.shape[1:])
+    search = search.over(prior.cluster)
+    patch = cut_patches(images, sensor, window_width(sensor, prior.cluster))
+    return refine_patch(patch, sample_pools(prior, search), sensor.psf, prior, search)
 
-    def answer(batch: Array) -> Targets:
-        return refine_patch(cut(batch, sensor, prior), sensor, prior, search)
 
-    found = jax.lax.map(answer, batches)
-    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[: len(images)], found)
+@partial(jax.jit, static_argnames="search")
+def refine_rows(
+    rows: Patch, pools: tuple[Pool, ...], psf: Psf, prior: ScenePrior, search: Search
+) -> Targets:
+    """Refines patches as `refine_patch` does, with the images along the first axis."""
+    return refine_patch(lanes_last(rows), pools, psf, prior, search)
 
 
 def refine_patch(
-    patch: Patch, sensor: Sensor, prior: ScenePrior, search: Search = Search()
+    patch: Patch, pools: tuple[Pool, ...], psf: Psf, prior: ScenePrior, search: Search
 ) -> Targets:
-    """What `refine` does, for windows that are cut already and all at once: Targets `[N, K]`."""
-    width = window_width(sensor, prior)
-    counts = range(prior.min_targets, prior.max_targets + 1)
-    fits = [best_fit(patch, count, prior, search, width, sensor.psf) for count in counts]
+    """Finds the targets in windows by damped least squares, and their number by evidence.
+
+    Every count from the prior's smallest to its largest, and no target at all, is fitted to every
+    image. A fit's evidence is its likelihood times the share of the prior that its Gaussian covers.
+    The count with the largest evidence wins. An image whose pixels are all unknown has no targets,
+    and its answer is not trusted. Position errors are the Gaussian's. Where the imaging model does
+    not explain the image, they are widened by the misfit.
+
+    Args:
+      patch: the windows.
+      pools: scenes to start from, for each count; see `candidates.sample_pools`.
+      psf: of the sensor.
+      prior: of the scenes.
+      search: over the whole square; see `Search.over`.
+
+    Returns:
+      Targets `[N, prior.max_targets]`, those with the highest score first.
+    """
+    fits = [best_fit(patch, pool, prior, search, psf) for pool in pools]
     residual, weight = residual_and_weight(jnp.zeros_like(patch.counts), patch, 0.0)
     nothing = -0.5 * jnp.sum(weight * residual**2, axis=0)
-    # Of pixels that say nothing the prior alone would make as many targets as there may be.
-    told = jnp.any(jnp.isfinite(patch.lower) | jnp.isfinite(patch.upper), axis=0)
-    weighed = (jnp.where(told, fit.log_evidence, -jnp.inf) for fit in fits)
+    # Without any pixel the prior alone would decide, for as many targets as it allows.
+    known = jnp.any(jnp.isfinite(patch.lower) | jnp.isfinite(patch.upper), axis=0)
+    weighed = (jnp.where(known, fit.log_evidence, -jnp.inf) for fit in fits)
     evidence = jnp.stack([nothing, *weighed])
     winner = jnp.argmax(evidence, axis=0)
     padded = jax.tree.map(
@@ -71,9 +92,10 @@ def refine_patch(
     )
     best = jnp.maximum(winner - 1, 0)
     answer = jax.tree.map(lambda leaf: leaf[best, jnp.arange(len(best))], padded)
-    probability = jnp.where(told, jnp.max(jax.nn.softmax(evidence, axis=0), axis=0), 0.0)
+    count = jnp.where(winner == 0, 0, prior.min_targets + best)
+    probability = jnp.where(known, jnp.max(jax.nn.softmax(evidence, axis=0), axis=0), 0.0)
     misfit = jnp.where(winner == 0, _misfit(-2 * nothing, patch), answer.misfit)
-    return _with_errors(answer, jnp.where(winner == 0, 0, counts.start + best), misfit, probability)
+    return _with_errors(answer, count, misfit, probability)
 
 
 @pytree
@@ -85,7 +107,7 @@ class _Answer:
 
 
 def _answer(fit: BestFit, patch: Patch, slots: int) -> _Answer:
-    """One count's fits in image coordinates, padded to a number of slots."""
+    """Returns one count's fits in image coordinates, padded to a number of slots."""
     count = len(fit.scene)
     scene = jnp.moveaxis(fit.scene, -1, 0)
     own = fit.covariance.reshape(count, 3, count, 3, -1)
@@ -100,7 +122,10 @@ def _answer(fit: BestFit, patch: Patch, slots: int) -> _Answer:
 
 
 def _misfit(squares: Float[Array, " N"], patch: Patch) -> Float[Array, " N"]:
-    """Root-mean-square residual; what the fit takes up, the prior's squares give back."""
+    """Returns the root-mean-square residual in units of the noise.
+
+    The fit's parameters lower the residuals' squares; about as much comes back with the prior's.
+    """
     informative = jnp.sum(jnp.isfinite(patch.upper), axis=0)
     return jnp.sqrt(squares / jnp.maximum(informative, 1))
 
@@ -111,6 +136,7 @@ def _with_errors(
     misfit: Float[Array, " N"],
     probability: Float[Array, " N"],
 ) -> Targets:
+    """Ranks the targets, and states their errors and whether to trust them."""
     widened = jnp.maximum(misfit, 1.0)[:, None, None, None] ** 2 * answer.covariance
     place = widened[..., :2, :2]
     hit = jnp.stack([disc_probability(place, radius) for radius in RADII], axis=-1)

@@ -1,9 +1,10 @@
-"""The posterior of one image's scene by sequential Monte Carlo, modes weighed and all.
+"""Samples from the posterior of one image's scene, by sequential Monte Carlo.
 
-Least-squares fits from many starts find the explanations. Draws from the Gaussians around them,
-weighed by the posterior under a blurred likelihood, make a population, which is led to the
-posterior through less and less blur: at each level scenes are resampled by how much better they
-explain the sharper image, and moved by Metropolis–Hastings.
+Least-squares fits from many starts find the modes. Draws from the Gaussians around them, weighted
+by the posterior under a blurred likelihood, are the first population. Levels of less and less blur
+lead it to the posterior. At each level scenes are resampled by how much better they explain the
+sharper image, and moved by Metropolis–Hastings. So each mode ends with its share of the posterior,
+which a chain that starts in one of them never finds.
 
 Source: Del Moral, Doucet & Jasra, J. R. Stat. Soc. B 68 (2006), "Sequential Monte Carlo samplers".
 """
@@ -15,33 +16,39 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from distax.fitting.lanes import LANES
-from distax.fitting.likelihood import image_of, log_likelihood, relative_noise
+from distax.fitting.candidates import Pool
+from distax.fitting.likelihood import log_likelihood, relative_noise
 from distax.fitting.moves import move_all
 from distax.fitting.patch import Patch
 from distax.fitting.population import FIRST_DRAWS, effective_size, first_draws, resample
 from distax.fitting.prior import log_prior
+from distax.imaging.forward import image_of
 from distax.imaging.psf import Psf
 from distax.imaging.scenes import ScenePrior
+from distax.runtime.batching import LANES
 from distax.runtime.errors import DistaxError, check_positive
 from distax.runtime.pytree import pytree
 
 _FIRST_BLUR, _LAST_BLUR = 1.5, 0.1
-"""Extra noise in counts at the first level, and at the last, where it no longer matters; for a
-sensor whose only noise is rounding."""
+"""Extra noise in counts at the first level, and at the last, where it no longer matters. They are
+for a sensor whose only noise is rounding, and grow with other noise."""
 _EVEN = 0.5
-"""Effective share of the population below which it is resampled."""
+"""Effective share of the population below which it is resampled. Resampling loses lineages, uneven
+weights waste particles."""
 
 
 @dataclass(frozen=True)
 class Effort:
-    """How hard the sampler works.
+    """Sizes of the sampler. Larger ones give regions that hold what they state, and take longer.
 
     Attributes:
       particles: scenes in the population, a multiple of 128.
       levels: blur levels between the first population and the posterior.
-      moves: Metropolis–Hastings moves of every scene at a level; half as many for fewer than
-        four targets, which leave one narrow explanation.
+      moves: Metropolis–Hastings moves of every scene at a level. Fewer than four targets, which
+        leave one narrow mode, get half as many.
+
+    Raises:
+      DistaxError: a number that is not positive, or particles that are no multiple of 128.
     """
 
     particles: int = 128
@@ -54,19 +61,20 @@ class Effort:
             raise DistaxError(f"particles must be a multiple of {LANES}, got {self.particles}")
 
     def moves_for(self, count: int) -> int:
-        """Moves of scenes of `count` targets."""
+        """Returns the number of moves at a level for scenes of `count` targets."""
         return self.moves if count > 3 else -(-self.moves // 2)
 
 
 QUICK = Effort(moves=10)
-"""Four times the speed of the default; its regions hold fewer targets than they say (90% regions
-80% of them)."""
+"""Four times as fast as the default. Its credible regions are too small: 90% regions hold 80% of
+the targets."""
 
 
 @pytree
 class Noise:
-    """The sampler's random numbers. All images share them, so that an answer depends on its
-    image alone, and they are drawn once.
+    """Random numbers of the sampler.
+
+    All images share them, so that they are drawn once and an answer depends on its image alone.
 
     Attributes:
       first: `[3K, draws]`, standard normal.
@@ -83,7 +91,7 @@ class Noise:
 
 @partial(jax.jit, static_argnums=(1, 2))
 def draw_noise(key: PRNGKeyArray, count: int, effort: Effort) -> Noise:
-    """Random numbers for scenes of `count` targets."""
+    """Draws the random numbers for scenes of `count` targets."""
     first, resampling, proposals, acceptance = jax.random.split(key, 4)
     shape = (effort.levels, effort.moves_for(count))
     particles = effort.particles
@@ -96,19 +104,26 @@ def draw_noise(key: PRNGKeyArray, count: int, effort: Effort) -> Noise:
 
 
 def sample_posterior(
-    patch: Patch, noise: Noise, prior: ScenePrior, width: int, psf: Psf
+    patch: Patch, noise: Noise, pool: Pool, prior: ScenePrior, psf: Psf
 ) -> Float[Array, "K 3 N"]:
-    """Equally likely draws from the posterior of the scene in one image (a patch of one lane).
+    """Draws equally likely scenes from the posterior of one image.
 
-    The number of targets is that which the noise was drawn for. The draws are NaN where the prior
-    allows none of the first ones.
+    Args:
+      patch: the pixels of one image, one lane.
+      noise: random numbers; they decide the number of targets.
+      pool: scenes to start from, `population.SEARCH.pool` of them.
+      prior: of the scenes.
+      psf: of the sensor.
+
+    Returns:
+      The draws, NaN where the prior excludes every one of the first ones.
     """
     particles = noise.proposals.shape[3]
     blurs = relative_noise(patch) * jnp.geomspace(_FIRST_BLUR, _LAST_BLUR, len(noise.resampling))
-    move = partial(move_all, patch=patch, prior=prior, width=width, psf=psf)
+    move = partial(move_all, patch=patch, prior=prior, psf=psf)
 
     def explain(scenes: Array, blur: Array) -> Float[Array, " N"]:
-        return log_likelihood(image_of(scenes, width, psf), patch, blur)
+        return log_likelihood(image_of(scenes, patch.axes, psf), patch, blur)
 
     def level(
         carry: tuple[Array, Array], step: tuple[Array, ...]
@@ -123,7 +138,7 @@ def sample_posterior(
         scenes = scenes[:, :, jnp.where(uneven, drawn, jnp.arange(particles))]
         return (scenes, jnp.where(uneven, 0.0, log_weight)), None
 
-    drawn, log_density = first_draws(patch, noise.first, blurs[0], prior, width, psf)
+    drawn, log_density = first_draws(patch, noise.first, blurs[0], pool, prior, psf)
     first_weight = log_prior(drawn, patch, prior) + explain(drawn, blurs[0]) - log_density
     chosen = resample(first_weight, jnp.array(0.5), particles)
     start = (drawn[:, :, chosen], jnp.zeros(particles))

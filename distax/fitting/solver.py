@@ -6,12 +6,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from distax.fitting.algebra import cholesky, solve
-from distax.fitting.damping import FIRST_DAMPING, damped, next_damping
-from distax.fitting.likelihood import normal_equations
+from distax.fitting.likelihood import scene_equations
 from distax.fitting.patch import Patch
+from distax.imaging.least_squares import FIRST_DAMPING, damped_step, next_damping
 from distax.imaging.psf import Psf
 from distax.runtime.pytree import pytree
+
+_FLOOR = 1e-6
+"""Added to the diagonal, for parameters that neither the pixels nor the prior constrain."""
 
 
 @pytree
@@ -34,13 +36,12 @@ class Bounds:
 
 @pytree
 class Fit:
-    """Scenes that fit best near their starting points.
+    """Scenes at the end of their fits.
 
     Attributes:
       scene: the fitted scenes.
-      matrix: Gauss–Newton's matrix JᵀWJ there, the prior's precision included, in
-        1/(px or counts)².
-      squares: weighted sum of squares there, the prior's included.
+      matrix: Gauss–Newton's matrix JᵀWJ plus the prior's precision, in 1/(px or counts)².
+      squares: weighted sum of squares, the prior's included.
     """
 
     scene: Float[Array, "K 3 lanes"]
@@ -59,19 +60,25 @@ def fit(
     start: Float[Array, "K 3 lanes"],
     patch: Patch,
     bounds: Bounds,
-    width: int,
     psf: Psf,
     steps: int,
 ) -> Fit:
-    """The best fit near each start after a fixed number of damped Gauss–Newton steps.
+    """Fits scenes by a fixed number of damped Gauss–Newton steps from each start.
 
-    The uniform prior pulls as the Gaussian of the same mean and variance would, so that what the
-    image does not determine ends in the middle rather than anywhere. A parameter at a bound that
-    the step would leave is held there. The damping falls after a step that lowered the sum of
-    squares and rises after one that did not, which is taken back.
+    The uniform prior acts as the Gaussian of the same mean and variance, so that a parameter that
+    the image does not determine ends in the middle of its box. A parameter at a bound that the step
+    would leave is held there. The damping falls after a step that lowered the sum of squares. A
+    step that did not is taken back, and the damping rises.
+
+    Args:
+      start: scenes to start from, in pixels from the window's centre and counts.
+      patch: the pixels, of as many lanes or of one.
+      bounds: of the scenes.
+      psf: of the sensor.
+      steps: number of steps.
     """
     size, lanes = start.shape[0] * 3, start.shape[-1]
-    # Nothing is known yet: the first trial is the start itself, and better than this.
+    # The first trial is the start itself, which is better than an infinite sum of squares.
     unknown = Fit(
         scene=start,
         matrix=jnp.broadcast_to(jnp.eye(size)[:, :, None], (size, size, lanes)),
@@ -83,7 +90,7 @@ def fit(
 
     def step(state: _State, _: None) -> tuple[_State, None]:
         scene = _trial(state, bounds)
-        matrix, vector, squares = normal_equations(scene, patch, 0.0, width, psf)[1:]
+        matrix, vector, squares = scene_equations(scene, patch, 0.0, psf)[1:]
         away, precision = scene - bounds.centre, bounds.precision
         matrix += jnp.eye(size)[:, :, None] * precision.reshape(size, 1, -1)
         vector -= (precision * away).reshape(size, -1)
@@ -100,10 +107,10 @@ def fit(
 
 
 def _trial(state: _State, bounds: Bounds) -> Float[Array, "K 3 lanes"]:
+    """Steps from the best scene so far, within the bounds."""
     scene, matrix = state.fit.scene, state.fit.matrix
     pull = state.vector.reshape(scene.shape)
     held = ((scene <= bounds.lower) & (pull < 0)) | ((scene >= bounds.upper) & (pull > 0))
     free = jnp.where(held, 0.0, 1.0).reshape(len(matrix), -1)
-    matrix = damped(matrix, free, state.damping, floor=1e-6)
-    step = solve(cholesky(jax.lax.optimization_barrier(matrix)), state.vector * free)
+    step = damped_step(matrix, state.vector, free, state.damping, floor=_FLOOR)
     return jnp.clip(scene + step.reshape(scene.shape), bounds.lower, bounds.upper)

@@ -1,4 +1,4 @@
-"""The background of a frame and its noise: maps from boxes, measured band by band."""
+"""Maps of a frame's background and noise, from sigma-clipped statistics in boxes."""
 
 import math
 from dataclasses import dataclass
@@ -7,27 +7,29 @@ import numpy as np
 from jaxtyping import Float
 
 from distax.frames.bands import Band, bands, read_rows
-from distax.io.frames import Pixels
+from distax.io.pixels import Pixels
 from distax.runtime.errors import DistaxError
 from distax.runtime.optional import require
 
 _CLIP = 3.0
-"""Standard deviations beyond which a box's pixels are no background."""
-_LEFT_BY_CLIPPING = 0.985
-"""Standard deviation of Gaussian noise that is clipped at `_CLIP` of its own until nothing more
-goes, in units of what it was: s = √(1 − 2tφ(t) / (2Φ(t) − 1)) with t = `_CLIP` s."""
-_LEAST_SHARE = 0.25
-"""Share of a box's pixels without which its neighbours speak for it."""
+"""Standard deviations beyond which a box's pixels are clipped. A smaller limit removes more of
+the targets' light, but leaves fewer pixels."""
+_CLIPPED_STD = 0.985
+"""Standard deviation of Gaussian noise after repeated clipping at `_CLIP` of itself, relative to
+that before: the solution s of s = √(1 − 2tφ(t) / (2Φ(t) − 1)) with t = `_CLIP` s."""
+_MIN_KNOWN_SHARE = 0.25
+"""Share of a box's pixels that must be known; below it the nearest box is used instead. A smaller
+share makes the statistics noisy, a larger one gives up too many boxes."""
 
 
 @dataclass(frozen=True)
 class Background:
-    """Level and noise of a frame's background in boxes, and between their centres.
+    """Level and noise of a frame's background in boxes, interpolated between their centres.
 
     Attributes:
-      level: `[R, C]`, of each box, in the frame's counts.
-      noise: `[R, C]`, its standard deviation in counts.
-      box: height and width of a box in pixels; those last in a row or column may be smaller.
+      level: `[R, C]`, background of each box in the frame's counts.
+      noise: `[R, C]`, standard deviation of the background's pixels in counts.
+      box: height and width of a box in pixels; the last box of a row or column may be smaller.
       shape: height and width of the frame in pixels.
     """
 
@@ -37,64 +39,75 @@ class Background:
     shape: tuple[int, int]
 
     def level_in(self, band: Band) -> Float[np.ndarray, "rows width"]:
-        """The level at every pixel of a band: linear between centres of boxes, and beyond them."""
-        return self._between(_extended(self.level), band)
+        """Interpolates the level to the pixels of a band; linear between and beyond box centres."""
+        return self._interpolate(_extrapolate(self.level), band)
 
     def noise_in(self, band: Band) -> Float[np.ndarray, "rows width"]:
-        """The noise at every pixel of a band: linear between centres of boxes, constant beyond."""
-        return self._between(np.pad(self.noise, 1, mode="edge"), band)
+        """Interpolates the noise to the pixels of a band; linear, constant beyond box centres."""
+        return self._interpolate(np.pad(self.noise, 1, mode="edge"), band)
 
-    def _between(self, around: np.ndarray, band: Band) -> Float[np.ndarray, "rows width"]:
+    def _interpolate(self, around: np.ndarray, band: Band) -> Float[np.ndarray, "rows width"]:
         height, width = self.box
         rows = _weights(np.arange(band.start, band.stop), height, len(around))
         columns = _weights(np.arange(self.shape[1]), width, around.shape[1])
         return (rows @ around @ columns.T).astype(np.float32)
 
 
-def _extended(boxes: Float[np.ndarray, "R C"]) -> Float[np.ndarray, "rows columns"]:
-    """With one more box on every side, so that a gradient goes on."""
+def _extrapolate(boxes: Float[np.ndarray, "R C"]) -> Float[np.ndarray, "rows columns"]:
+    """Adds one box on every side, which continues the gradient."""
     return np.pad(boxes, 1, mode="reflect", reflect_type="odd")
 
 
 def _weights(pixel: np.ndarray, box: int, nodes: int) -> Float[np.ndarray, "pixels nodes"]:
-    """How much each of a row of boxes, one more at each end, counts at some pixels."""
+    """Returns the weights of linear interpolation from box centres to pixels.
+
+    The nodes are the centres of a row of boxes, with one more box at each end.
+    """
     place = (pixel + 0.5) / box + 0.5
     distance = np.abs(place[:, None] - np.arange(nodes))
     return np.maximum(1.0 - distance, 0.0)
 
 
 def measure_background(pixels: Pixels, box: int) -> Background:
-    """Level and noise in boxes of about `box` pixels a side, NaN and infinite pixels left out.
+    """Measures level and noise of the background in boxes, by sigma clipping.
 
-    Each box's values above and below three standard deviations are clipped away until none is
-    left; their mean is the level. The noise is what clipping leaves of the standard deviation
-    about the level between the boxes, made good for what it takes of Gaussian noise. Boxes with
-    too few pixels take both from the nearest that has enough, and a median over 3×3 boxes keeps
-    one that holds little but targets from counting.
+    The level is the mean of a box's pixels after repeated clipping at three standard deviations.
+    The noise is the standard deviation about the interpolated level, so that a gradient within a
+    box does not add to it. It is corrected for the part of Gaussian noise that clipping removes.
+    Boxes with too few known pixels take both values from the nearest box with enough. A median
+    over 3×3 boxes removes boxes that are full of targets.
+
+    Args:
+      pixels: the frame; NaN and infinite pixels are left out.
+      box: approximate side of a box in pixels.
 
     Raises:
-      DistaxError: in every box three pixels in four are NaN or infinite.
+      DistaxError: every box has more than three quarters of its pixels NaN or infinite.
     """
     height, width = pixels.shape
-    size = (_fitting(height, box), _fitting(width, box))
+    size = (_equal_box(height, box), _equal_box(width, box))
     nothing = np.zeros((-(-height // size[0]), -(-width // size[1])))
     flat = Background(level=nothing, noise=nothing, box=size, shape=(height, width))
-    first, _ = _boxes(pixels, flat)
-    level = _smoothed(_extended(_filled(first)))
-    _, spread = _boxes(pixels, Background(level=level, noise=nothing, box=size, shape=flat.shape))
-    noise = _smoothed(np.pad(_filled(spread), 1, mode="edge")) / _LEFT_BY_CLIPPING
+    first, _ = _box_statistics(pixels, flat)
+    level = _median_filter(_extrapolate(_fill_unknown(first)))
+    interpolated = Background(level=level, noise=nothing, box=size, shape=flat.shape)
+    _, spread = _box_statistics(pixels, interpolated)
+    noise = _median_filter(np.pad(_fill_unknown(spread), 1, mode="edge")) / _CLIPPED_STD
     return Background(level=level, noise=noise, box=size, shape=flat.shape)
 
 
-def _fitting(length: int, box: int) -> int:
-    """The box's side that divides a length into about equal parts."""
+def _equal_box(length: int, box: int) -> int:
+    """Returns the box side closest to `box` that divides a length into nearly equal parts."""
     return math.ceil(length / max(1, round(length / box)))
 
 
-def _boxes(
+def _box_statistics(
     pixels: Pixels, known: Background
 ) -> tuple[Float[np.ndarray, "R C"], Float[np.ndarray, "R C"]]:
-    """Mean and standard deviation in every box about a known level; NaN where pixels are few."""
+    """Returns mean and standard deviation of each box after subtraction of a known level.
+
+    They are NaN where too few pixels are known. The frame is read one row of boxes at a time.
+    """
     require("astropy", "frames")
     require("photutils", "frames")
     from astropy.stats import SigmaClip
@@ -117,14 +130,14 @@ def _boxes(
             sigma_clip=SigmaClip(_CLIP, maxiters=10),
             bkg_estimator=MeanBackground(sigma_clip=None),
         )
-        few = measured.n_pixels_mesh[0] < _LEAST_SHARE * len(rows) * known.box[1]
+        few = measured.n_pixels_mesh[0] < _MIN_KNOWN_SHARE * len(rows) * known.box[1]
         means.append(np.where(few, np.nan, measured.background_mesh[0]))
         spreads.append(np.where(few, np.nan, measured.background_rms_mesh[0]))
     return np.stack(means), np.stack(spreads)
 
 
-def _filled(boxes: Float[np.ndarray, "R C"]) -> Float[np.ndarray, "R C"]:
-    """What is unknown taken from the nearest box."""
+def _fill_unknown(boxes: Float[np.ndarray, "R C"]) -> Float[np.ndarray, "R C"]:
+    """Fills NaN boxes from the nearest known box."""
     from scipy.ndimage import distance_transform_edt
 
     unknown = np.isnan(boxes)
@@ -137,8 +150,8 @@ def _filled(boxes: Float[np.ndarray, "R C"]) -> Float[np.ndarray, "R C"]:
     return boxes[tuple(nearest)].astype(float)
 
 
-def _smoothed(boxes: Float[np.ndarray, "rows columns"]) -> Float[np.ndarray, "R C"]:
-    """The median over 3×3 boxes, the outermost left out."""
+def _median_filter(boxes: Float[np.ndarray, "rows columns"]) -> Float[np.ndarray, "R C"]:
+    """Takes the median over 3×3 boxes, and drops the outermost boxes."""
     from scipy.ndimage import median_filter
 
     return median_filter(boxes, 3)[1:-1, 1:-1]

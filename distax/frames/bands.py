@@ -1,4 +1,4 @@
-"""A frame in bands of whole rows, so that memory does not grow with its height."""
+"""Bands of whole rows of a frame, so that memory does not grow with its height."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,16 +6,16 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from distax.io.frames import Pixels
+from distax.io.pixels import Pixels
 
 
 @dataclass(frozen=True)
 class Band:
-    """Rows of a frame, and those around them that are looked at as well.
+    """Rows of a frame, with a margin of rows around them.
 
     Attributes:
-      first, last: the band's own rows, `last` not included.
-      start, stop: the rows looked at, `stop` not included.
+      first, last: the band's own rows, `last` excluded.
+      start, stop: the rows with their margin, `stop` excluded.
     """
 
     first: int
@@ -25,7 +25,13 @@ class Band:
 
 
 def bands(shape: tuple[int, int], rows: int, margin: int) -> Iterator[Band]:
-    """Bands of `rows` rows from the first to the last, looked at with a margin on both sides."""
+    """Divides a frame into bands.
+
+    Args:
+      shape: height and width of the frame in pixels.
+      rows: rows of a band; the last one may have fewer.
+      margin: further rows on both sides, as far as the frame has them.
+    """
     height = shape[0]
     for first in range(0, height, rows):
         last = min(first + rows, height)
@@ -38,6 +44,6 @@ def bands(shape: tuple[int, int], rows: int, margin: int) -> Iterator[Band]:
 
 
 def read_rows(pixels: Pixels, band: Band) -> Float[np.ndarray, "rows width"]:
-    """What a band and its margin hold, whatever the stored type; NaN where a value is no number."""
+    """Reads a band and its margin as float64, with NaN for infinite pixels."""
     rows = np.asarray(pixels[band.start : band.stop], np.float64)
     return np.where(np.isfinite(rows), rows, np.nan)

@@ -1,4 +1,4 @@
-"""Blobs in a frame: peaks of the matched filter that noise hardly makes."""
+"""Detection of blobs in a frame: significant peaks of the matched filter."""
 
 import math
 from collections.abc import Sequence
@@ -12,18 +12,20 @@ from distax.imaging.psf import Sigma, per_axis, pixel_response
 from distax.runtime.errors import DistaxError
 
 _LOWEST = 1.2
-"""Signal-to-noise ratio above which fewer and fewer blobs are false: t² Q(t) falls from 1.19 on."""
+"""Lowest threshold as a signal-to-noise ratio. The number of false blobs, t² Q(t), falls with the
+threshold t only from 1.19 on, so a lower threshold is not unique."""
 _LEAST_WEIGHT = 0.25
-"""Share of the PSF's power that known pixels must hold for a place to be looked at."""
+"""Share of the PSF's power that known pixels must hold for a pixel to be a peak. A smaller share
+finds targets beside bad pixels; a larger one avoids peaks that hang on a single pixel."""
 
 
 @dataclass(frozen=True)
 class Blobs:
-    """Where a frame holds more than its background, the most significant first.
+    """Significant peaks of a frame above its background, the most significant first.
 
     Attributes:
       pixel: `[B, 2]`, row and column of the matched filter's peak.
-      signal_to_noise: `[B]`, of a point source there.
+      signal_to_noise: `[B]`, signal-to-noise ratio of a point source there.
     """
 
     pixel: Int[np.ndarray, "B 2"]
@@ -31,18 +33,21 @@ class Blobs:
 
 
 def false_blobs(threshold: float, pixels: int, sigma: Sigma) -> float:
-    """Expected number of peaks above a threshold that Gaussian white noise alone makes.
+    """Returns the expected number of peaks of pure Gaussian white noise above a threshold.
 
-    The matched filter's output is a Gaussian field of unit variance. Where the PSF is wide its
-    peaks are those of a smooth field: with A = 1 / Σ PSF² the pixels of one independent PSF area,
-    Rice's formula in two dimensions (Adler & Taylor, Random Fields and Geometry, 2007, section
-    11.7: expected Euler characteristic) gives `pixels` / A · t² Q(t) for high thresholds t, Q being
-    the Gaussian tail. Where it is narrow the pixels are too few to resolve the field, and each
-    lies above the threshold with probability Q(t). The smaller of the two is taken.
+    The matched filter's output is a Gaussian field of unit variance. Two limits are known.
+
+    - A wide PSF gives a smooth field. With A = 1 / Σ PSF², the area of one PSF in pixels, and the
+      Gaussian tail Q, the expected number at a high threshold t is `pixels` / A · t² Q(t). This is
+      Rice's formula in two dimensions (expected Euler characteristic; Adler & Taylor, Random Fields
+      and Geometry, 2007, section 11.7).
+    - A narrow PSF gives nearly independent pixels, each above t with probability Q(t).
+
+    The smaller number of the two is returned.
 
     Args:
       threshold: signal-to-noise ratio.
-      pixels: number of pixels of the frame.
+      pixels: number of pixels in the frame.
       sigma: standard deviation of the PSF in pixels.
     """
     from scipy.stats import norm
@@ -52,10 +57,18 @@ def false_blobs(threshold: float, pixels: int, sigma: Sigma) -> float:
 
 
 def detection_threshold(expected: float, pixels: int, sigma: Sigma) -> float:
-    """Signal-to-noise ratio at which `false_blobs` is the number expected.
+    """Returns the threshold at which `false_blobs` has an expected value, by root finding.
+
+    Args:
+      expected: expected number of false blobs.
+      pixels: number of pixels in the frame.
+      sigma: standard deviation of the PSF in pixels.
+
+    Returns:
+      The threshold as a signal-to-noise ratio.
 
     Raises:
-      DistaxError: more are expected than the PSF leaves room for, or none at all.
+      DistaxError: the number is not positive, or larger than at the lowest threshold.
     """
     from scipy.optimize import brentq
 
@@ -73,18 +86,18 @@ def detection_threshold(expected: float, pixels: int, sigma: Sigma) -> float:
 
 
 def psf_line(sigma: float) -> Float[np.ndarray, " width"]:
-    """Shares of a target's flux in the pixels of its row, the target at the middle one's centre."""
+    """Returns the PSF along one axis, for a target at the centre of the middle pixel."""
     reach = math.ceil(4 * sigma)
     return np.asarray(pixel_response(jnp.array(float(reach)), 2 * reach + 1, sigma))
 
 
 def _psf_lines(sigma: Sigma) -> list[np.ndarray]:
-    """The PSF along rows' axis and along columns'; it is their outer product."""
+    """Returns the PSF over rows and over columns; the PSF is their outer product."""
     return [psf_line(float(width)) for width in per_axis(sigma)]
 
 
 def _power(lines: Sequence[np.ndarray]) -> float:
-    """Σ PSF²."""
+    """Returns Σ PSF²."""
     return float(np.prod([np.sum(line**2) for line in lines]))
 
 
@@ -93,21 +106,21 @@ def signal_to_noise(
     noise: Float[np.ndarray, "height width"],
     sigma: Sigma,
 ) -> Float[np.ndarray, "height width"]:
-    """The significance of a point source at each pixel's centre, by the matched filter.
+    """Computes the significance of a point source at each pixel's centre, by the matched filter.
 
     Args:
-      counts: above the background; NaN where nothing is known.
+      counts: counts above the background; NaN where a pixel is not known.
       noise: standard deviation in counts, positive.
       sigma: standard deviation of the PSF in pixels.
 
     Returns:
-      Σ p d / n² over √(Σ p² / n²), p being the PSF, d the counts and n the noise, over the known
-      pixels; 0 where they hold too little of the PSF.
+      Σ p d / n² / √(Σ p² / n²) over the known pixels, with the PSF p, the counts d and the noise n;
+      0 where the known pixels hold too little of the PSF.
     """
     from scipy.ndimage import correlate1d
 
     lines = _psf_lines(sigma)
-    # In units of the noise: a frame's own may be so small that float32 does not hold 1 / n².
+    # In units of the mean noise, as 1 / n² of the original counts may exceed float32's range.
     scale = np.mean(noise)
     counts, noise = counts / scale, noise / scale
     known = np.isfinite(counts)
@@ -127,9 +140,17 @@ def signal_to_noise(
 def peaks(
     significance: Float[np.ndarray, "height width"], threshold: float, reach: int
 ) -> Int[np.ndarray, "B 2"]:
-    """Pixels above a threshold that no pixel within `reach` rows and columns exceeds.
+    """Finds local maxima above a threshold.
 
-    Equal neighbours, as saturation makes them, are one peak at their middle.
+    Equal neighbours, which saturation causes, count as one peak at their centre.
+
+    Args:
+      significance: map of the signal-to-noise ratio.
+      threshold: least signal-to-noise ratio of a peak.
+      reach: rows and columns around a peak in which no pixel may exceed it.
+
+    Returns:
+      Row and column of each peak.
     """
     from scipy.ndimage import center_of_mass, label, maximum_filter
 

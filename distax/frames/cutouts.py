@@ -7,14 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
-from distax.fitting.patch import ROUNDING_VARIANCE, Patch, window_width
+from distax.fitting.patch import Patch
 from distax.frames.blobs import psf_line
 from distax.imaging.scenes import ScenePrior
-from distax.imaging.sensor import HALF_STEP, Sensor
+from distax.imaging.sensor import ROUNDING_VARIANCE, Sensor, half_step
 from distax.runtime.pytree import pytree
-
-_REAL_STEP = 0.1
-"""What real numbers are taken to be known to, in standard deviations of their noise."""
 
 
 @pytree
@@ -156,36 +153,36 @@ def _middle(line: np.ndarray, width: int) -> np.ndarray:
     return filled[start : start + width]
 
 
-def patches(
-    cutouts: Cutouts, unit: Float[np.ndarray, " B"], sensor: Sensor, prior: ScenePrior
-) -> Patch:
-    """What an estimator is given: the windows' middles, one a lane, each in a unit of its own.
+def patches(cutouts: Cutouts, unit: Float[np.ndarray, " B"], sensor: Sensor, width: int) -> Patch:
+    """Makes patches of the windows' middles, one a lane, each in counts of its own unit.
+
+    The background's noise was measured in the frame. Of a sensor that rounds it includes the
+    rounding error.
 
     Args:
       cutouts: the windows, their local level subtracted.
-      unit: counts that one of the estimator's stands for.
-      sensor: its digitiser and shot noise.
-      prior: in the estimator's counts, for an image of the windows' size.
+      unit: the frame's counts in one count of the estimator's.
+      sensor: the camera, for its digitiser and its shot noise.
+      width: of the middles in pixels.
     """
-    core = cutouts.middle(window_width(sensor, prior))
+    core = cutouts.middle(width)
     known = np.isfinite(core.counts)
     counts = np.where(known, core.counts, 0.0)
-    rounding = 0.0 if sensor.bit_depth is None else ROUNDING_VARIANCE
-    variance = core.noise**2
-    if sensor.gain is not None:
-        variance = variance + np.maximum(counts, 0.0) / sensor.gain
-    edge = HALF_STEP if rounding else _REAL_STEP * core.noise
+    rounding = ROUNDING_VARIANCE if sensor.digital else 0.0
+    shot = 0.0 if sensor.gain is None else np.maximum(counts, 0.0) / sensor.gain
+    variance = core.noise**2 + shot
+    edge = np.asarray(half_step(sensor.digital, core.noise))
 
     def lanes(pixels: np.ndarray) -> jnp.ndarray:
         return jnp.asarray(pixels.reshape(len(unit), pixels.shape[1] ** 2).T, jnp.float32)
 
-    scale = unit[:, None, None]
-    central = np.full((2, len(unit)), cutouts.counts.shape[-1] // 2)
+    scale, side = unit[:, None, None], cutouts.counts.shape[-1]
     return Patch(
         counts=lanes(counts / scale),
         lower=lanes(np.where(known, counts - edge, -np.inf) / scale),
         upper=lanes(np.where(known & ~core.clipped, counts + edge, np.inf) / scale),
         variance=lanes(np.maximum(variance - rounding, 0.0) / scale**2),
         rounding=jnp.asarray(rounding / unit**2, jnp.float32),
-        origin=jnp.asarray(central),
+        origin=jnp.full((2, len(unit)), side // 2),
+        size=jnp.full((2, len(unit)), side),
     )

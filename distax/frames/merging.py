@@ -1,4 +1,4 @@
-"""From the windows' answers to one list of targets in frame coordinates."""
+"""Merging of the windows' results into one list of targets in frame coordinates."""
 
 from dataclasses import replace
 
@@ -11,18 +11,22 @@ from distax.frames.targets import Flag
 from distax.imaging.targets import Targets
 
 _DEGENERATE = 3.0
-"""Standard deviations of the distance between two targets below which it says little."""
+"""Distance between two targets in its standard deviations below which they count as degenerate. A
+larger limit flags more pairs that are in fact resolved."""
 
 
 def in_frame(
     found: Targets, corner: Int[np.ndarray, "B 2"], unit: Float[np.ndarray, " B"]
 ) -> tuple[Targets, Int[np.ndarray, " K"]]:
-    """Answers `[B, K]` about windows as one list of targets, and the blob of each.
+    """Converts results of windows to one list of targets in frame coordinates and counts.
 
     Args:
-      found: in window coordinates and the estimator's counts.
-      corner: first pixel of each window in the frame.
-      unit: counts that one of the estimator's stands for.
+      found: `[B, K]`, results in window coordinates and the estimator's counts.
+      corner: `[B, 2]`, first pixel of each window in the frame.
+      unit: `[B]`, frame counts per count of the estimator.
+
+    Returns:
+      The targets without padding, and the index of each one's blob.
     """
     blob, slot = np.nonzero(np.asarray(found.mask))
     slots = replace(found, count_probability=None, misfit=None, trusted=None)
@@ -40,27 +44,38 @@ def in_frame(
 def duplicates(
     targets: Targets, blob: Int[np.ndarray, " K"], distance: float
 ) -> Bool[np.ndarray, " K"]:
-    """Targets that another blob's better-scored target within a distance makes superfluous."""
+    """Finds targets that repeat a better-scored target of another blob.
+
+    Pairs are handled greedily, in the order of their better score.
+
+    Args:
+      targets: targets in frame coordinates.
+      blob: index of each target's blob.
+      distance: distance in pixels up to which targets of two blobs are the same.
+
+    Returns:
+      True for the targets to drop.
+    """
     from scipy.spatial import cKDTree
 
-    superfluous = np.zeros(len(blob), bool)
+    repeated = np.zeros(len(blob), bool)
     if not len(blob):
-        return superfluous
+        return repeated
     pairs = cKDTree(targets.position).query_pairs(distance, output_type="ndarray")
     pairs = pairs[blob[pairs[:, 0]] != blob[pairs[:, 1]]]
     better = np.asarray(targets.score)[pairs]
     for first, second in pairs[np.argsort(-better.max(axis=1), kind="stable")]:
-        if not (superfluous[first] or superfluous[second]):
+        if not (repeated[first] or repeated[second]):
             worse = second if targets.score[first] >= targets.score[second] else first
-            superfluous[worse] = True
-    return superfluous
+            repeated[worse] = True
+    return repeated
 
 
 def near_degenerate(targets: Targets, blob: Int[np.ndarray, " K"]) -> Bool[np.ndarray, " K"]:
-    """Targets whose distance to one of the same blob is within three standard deviations of zero.
+    """Finds targets closer to another of their blob than three standard deviations of the distance.
 
-    The standard deviation is that along the line between the two, their errors taken as
-    independent. A method that states no covariance says nothing.
+    The standard deviation is taken along the line between the two, with independent errors. No
+    target is marked if the method states no covariance.
     """
     near = np.zeros(len(blob), bool)
     if targets.covariance is None:
@@ -76,7 +91,7 @@ def near_degenerate(targets: Targets, blob: Int[np.ndarray, " K"]) -> Bool[np.nd
 
 
 def _groups(blob: Int[np.ndarray, " K"]) -> list[np.ndarray]:
-    """Indices of each blob's targets, for blobs with several."""
+    """Returns the indices of each blob's targets, for blobs with several."""
     order = np.argsort(blob, kind="stable")
     parts = np.split(order, np.flatnonzero(np.diff(blob[order])) + 1)
     return [part for part in parts if len(part) > 1]
@@ -87,12 +102,12 @@ def flags_of_windows(
     taken: Bool[np.ndarray, "B width width"],
     trusted: Bool[Array | np.ndarray, " B"] | None,
 ) -> Int[np.ndarray, " B"]:
-    """The flags that hold for all targets of a blob.
+    """Returns the flags that all targets of a blob share.
 
     Args:
-      middle: the pixels of each window that were fitted.
-      taken: those left out because they are nearer to another blob.
-      trusted: by the method's own account.
+      middle: the fitted pixels of each window.
+      taken: True for pixels left out because they are nearer to another blob.
+      trusted: True for windows that the method trusts. Default: no flag for this.
     """
 
     def holds(flag: Flag, where: np.ndarray) -> np.ndarray:

@@ -52,17 +52,16 @@ class FramePrior:
         self.placement(Sensor())
 
     def placement(self, sensor: Sensor) -> ScenePrior:
-        """The prior in scaled counts (see `unit`) for a sensor's PSF and image size."""
+        """Returns the prior of a blob's scene in scaled counts (see `unit`), for a sensor's PSF."""
         least, most = self._bounds
+        widest = max(float(sigma) for sigma in sensor.sigmas)
         return ScenePrior(
-            height=sensor.height,
-            width=sensor.width,
             max_targets=self.max_targets,
             min_intensity=_TOP * least / most,
             max_intensity=_TOP,
             separation=self.separation,
-            rayleigh_unit=RAYLEIGH * max(sensor.sigmas),
-            cluster=_CLUSTER * max(sensor.sigmas) if self.cluster is None else self.cluster,
+            rayleigh_unit=RAYLEIGH * widest,
+            cluster=_CLUSTER * widest if self.cluster is None else self.cluster,
             border=0,
         )
 

@@ -1,37 +1,41 @@
-"""What a frame holds besides its background and the targets found in it."""
+"""The residual of a frame: its pixels minus the background and the targets found in it."""
 
 import math
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
 from distax.frames.bands import Band, read_rows
 from distax.frames.targets import FrameTargets
-from distax.imaging.psf import responses
-from distax.imaging.sensor import Sensor
-from distax.io.frames import Pixels
+from distax.imaging.sensor import Sensor, render
+from distax.imaging.targets import make_targets
+from distax.io.pixels import Pixels
+from distax.runtime.batching import in_batches
 
 _REACH = 6.0
 """Standard deviations of a Gaussian PSF beyond which a target adds nothing: a billionth of its
 flux."""
+_AT_ONCE = 1024
+"""Targets that are rendered at a time."""
 
 
 @dataclass(frozen=True)
 class Residual:
-    """A frame minus its background minus the model of the targets found, read like the frame.
+    """A frame minus its background and its targets, read by rows like the frame.
 
     Rows are computed when they are asked for, each target in a window around it, so that memory
-    grows neither with the frame nor with what is far from those rows. Pixels that are NaN or
-    infinite in the frame are NaN. The model does not clip: where the frame is saturated, the
-    residual is negative by what the pixel could not hold. What `FrameTargets.local_level` says of
-    single blobs is not subtracted, as it would leave steps at their windows' edges.
+    does not grow with the frame. Pixels that are NaN or infinite in the frame are NaN. The model
+    does not clip: a saturated pixel has a negative residual, by the counts that it could not hold.
+    `FrameTargets.local_level` is not subtracted, as it would leave steps at the windows' edges.
 
     Attributes:
       pixels: of the frame.
-      found: in it.
-      sensor: whose PSF the targets have.
+      found: the targets found in it.
+      sensor: the camera, for its PSF.
     """
 
     pixels: Pixels
@@ -55,31 +59,39 @@ class Residual:
         """First pixel of each target's window."""
         return np.rint(self.found.targets.position).astype(int) - self._reach
 
-    @property
-    def _reach(self) -> Int[np.ndarray, "2"]:
-        if self.sensor.measured_psf:
-            return np.full(2, math.ceil(self.sensor.measured_psf.reach))
-        return np.array([math.ceil(_REACH * sigma) for sigma in self.sensor.sigmas])
-
     @cached_property
-    def _shares(self) -> list[Float[np.ndarray, "terms K _"]]:
-        """Of each target's flux in its window's rows and columns, for each term of the PSF."""
-        from_corner = np.asarray(self.found.targets.position - self._corner, np.float32)
-        height, width = (2 * self._reach + 1).tolist()
-        shares = responses(from_corner, (height, width), self.sensor.psf)
-        return [np.asarray(share) for share in shares]
+    def _reach(self) -> Int[np.ndarray, "2"]:
+        """Pixels along each axis from a target to the edge of its window."""
+        if self.sensor.measured_psf is not None:
+            return np.full(2, math.ceil(self.sensor.measured_psf.reach))
+        return np.array([math.ceil(_REACH * float(sigma)) for sigma in self.sensor.sigmas])
 
     def _model(self, band: Band) -> Float[np.ndarray, "rows width"]:
-        """What the targets put into the band's pixels, one row of all their windows at a time."""
-        down, across = self._shares
+        """Renders the targets whose windows reach into a band."""
         model = np.zeros((band.stop - band.start, self.shape[1]))
-        for step in range(down.shape[-1]):
-            row = self._corner[:, 0] + step - band.start
-            near = np.flatnonzero((row >= 0) & (row < len(model)))
-            column = self._corner[near, 1][:, None] + np.arange(across.shape[-1])
-            share = np.einsum("tk,tkj->kj", down[:, near, step], across[:, near])
-            flux = np.asarray(self.found.targets.intensity)[near, None] * share
-            inside = (column >= 0) & (column < self.shape[1])
-            rows = np.broadcast_to(row[near][:, None], column.shape)
-            np.add.at(model, (rows[inside], column[inside]), flux[inside])
+        height, width = (2 * self._reach + 1).tolist()
+        first = self._corner[:, 0] - band.start
+        near = np.flatnonzero((first > -height) & (first < len(model)))
+        if not len(near):
+            return model
+        row = first[near, None, None] + np.arange(height)[:, None]
+        column = self._corner[near, 1][:, None, None] + np.arange(width)
+        inside = (row >= 0) & (row < len(model)) & (column >= 0) & (column < self.shape[1])
+        rows, columns = (np.broadcast_to(axis, inside.shape)[inside] for axis in (row, column))
+        np.add.at(model, (rows, columns), self._windows(near, height, width)[inside])
         return model
+
+    def _windows(
+        self, chosen: Int[np.ndarray, " N"], height: int, width: int
+    ) -> Float[np.ndarray, "N {height} {width}"]:
+        """Renders some of the targets, each in its own window."""
+        place = self.found.targets.position[chosen] - self._corner[chosen]
+        intensity = np.asarray(self.found.targets.intensity)[chosen]
+        alone = make_targets(
+            jnp.asarray(place[:, None], jnp.float32), jnp.asarray(intensity[:, None], jnp.float32)
+        )
+        window = replace(self.sensor, height=height, width=width)
+        return in_batches(partial(_render, sensor=window), alone, _AT_ONCE)
+
+
+_render = jax.jit(render)

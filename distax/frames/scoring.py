@@ -1,4 +1,4 @@
-"""How well whole frames are unmixed."""
+"""Evaluation of unmixed frames against their true targets."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -14,27 +14,28 @@ from distax.metrics import RADII, cso_map
 from distax.runtime.errors import DistaxError
 
 _NEAR = 3.0
-"""Pixels from a blob to the nearest true target within which it shows something that is there."""
+"""Largest distance in pixels from a blob to a true target for the blob to be true. It exceeds the
+extent of a cluster; a larger one would match blobs to unrelated targets."""
 _SLOTS = 256
-"""Targets of a frame are padded to a multiple of this, so that one program counts them."""
+"""Multiple to which a frame's targets are padded, so that few programs are compiled. A larger one
+wastes time on padding."""
 
 
 @dataclass(frozen=True)
 class FrameEvaluation:
-    """Results over frames, as plain numbers.
+    """Scores over frames, as plain numbers; shares are fractions from 0 to 1.
 
     Attributes:
       frames: number of frames.
-      targets: true targets in them.
-      cso_map: mean of the average precisions over all frames, ranked by the method's score; a
-        fraction, as all scores and shares here. The targets of a frame are matched as those of an
-        image are.
-      ap: those average precisions by matching radius in pixels.
+      targets: number of true targets in all frames.
+      cso_map: mean over the matching radii of the average precision, ranked by the method's score.
+        Targets are matched frame by frame, as in images.
+      ap: average precision by matching radius in pixels.
       blob_recall: share of the true clusters and stars with a blob within three pixels.
-      recall: share of the true targets with a found one within each matching radius.
-      false_blobs: blobs a frame, on average, without a true target within three pixels.
-      right_count: share of the true clusters and stars that were found and whose nearest blob has
-        as many targets; None where none were found.
+      recall: share of the true targets with a found target nearby, by matching radius in pixels.
+      false_blobs: mean number of blobs in a frame without a true target within three pixels.
+      right_count: share of the found clusters and stars whose nearest blob has the true number of
+        targets; None if none was found.
     """
 
     frames: int
@@ -47,25 +48,30 @@ class FrameEvaluation:
     right_count: float | None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain numbers, for JSON."""
+        """Returns the scores as plain numbers, for JSON."""
         return asdict(self)
 
 
 def assess_frames(found: Sequence[FrameTargets], truth: Sequence[FrameTruth]) -> FrameEvaluation:
-    """Hold what was found in frames against the truth.
+    """Scores the targets found in frames against the truth.
+
+    Args:
+      found: results, one a frame.
+      truth: true targets of the same frames.
 
     Raises:
-      DistaxError: no frames, not as many answers, or nothing in the frames to be found.
+      DistaxError: there are no frames, another number of results, or no true targets.
     """
     if not truth or len(found) != len(truth):
-        raise DistaxError(f"{len(found)} answers cannot be held against {len(truth)} frames")
+        raise DistaxError(f"{len(found)} results cannot be scored against {len(truth)} frames")
     if not any(len(frame.group) for frame in truth):
-        raise DistaxError("the frames hold no targets to be found")
+        raise DistaxError("the frames hold no true targets to score against")
     counts = [_count(*pair) for pair in zip(found, truth, strict=True)]
     groups, seen, right, false = np.sum([count.blobs for count in counts], axis=0)
     distance = np.concatenate([count.distance for count in counts])
     score = cso_map(
-        _stacked([frame.targets for frame in found]), _stacked([frame.targets for frame in truth])
+        _stack_padded([frame.targets for frame in found]),
+        _stack_padded([frame.targets for frame in truth]),
     )
     return FrameEvaluation(
         frames=len(truth),
@@ -81,8 +87,12 @@ def assess_frames(found: Sequence[FrameTargets], truth: Sequence[FrameTruth]) ->
 
 @dataclass(frozen=True)
 class _Counts:
-    """Of one frame: true groups, those with a blob, with the right count, false blobs; and how far
-    the nearest found target is from each true one.
+    """Counts of one frame.
+
+    Attributes:
+      blobs: number of true groups, of groups with a blob, of those with the right number of
+        targets, and of false blobs.
+      distance: distance in pixels from each true target to the nearest found one.
     """
 
     blobs: tuple[int, int, int, int]
@@ -112,8 +122,8 @@ def _count(found: FrameTargets, truth: FrameTruth) -> _Counts:
     )
 
 
-def _stacked(frames: Sequence[Targets]) -> Targets:
-    """Frames' targets with padding to one number, `[F, K]`."""
+def _stack_padded(frames: Sequence[Targets]) -> Targets:
+    """Stacks the targets of frames, padded to one number, as `[F, K]`."""
     most = max(len(targets.mask) for targets in frames)
     slots = max(1, -(-most // _SLOTS)) * _SLOTS
 

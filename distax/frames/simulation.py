@@ -8,34 +8,35 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from distax.imaging.scenes import ScenePrior, sample
+from distax.imaging.scenes import ScenePrior, sample_around_origin
 from distax.imaging.sensor import Sensor, expose, render
 from distax.imaging.targets import Targets
 from distax.runtime.errors import DistaxError, check_not_negative, check_positive
 from distax.runtime.numerics import threefry
 
 _SPACING = 16
-"""Pixels along the edge of the squares of which each holds at most one cluster or star."""
+"""Side in pixels of the squares that each hold at most one cluster or star. Smaller squares leave
+room for more, but let blobs overlap."""
 _HOT = 100.0
-"""What a hot pixel reads above the others, in standard deviations of the read noise, at most."""
+"""Largest excess of a hot pixel in standard deviations of the read noise."""
 
 
 @dataclass(frozen=True)
 class FrameScene:
-    """What a simulated frame holds.
+    """Content of a simulated frame.
 
     Attributes:
-      height, width: of the frame in pixels.
-      clusters: groups of close targets, each by `prior`, at least eight pixels apart.
-      prior: their counts, distances and intensities.
-      stars: targets that are alone.
-      star_intensity: bounds in counts of a star's intensity, uniform in its logarithm.
-      gradient: counts by which the background rises from the first corner to the last.
-      bad_pixels: share of pixels that are bad: half of them NaN, half of them hot.
+      height, width: size of the frame in pixels.
+      clusters: number of clusters of close targets, at least eight pixels apart.
+      prior: prior of a cluster: number, distances and intensities of its targets.
+      stars: number of single targets.
+      star_intensity: bounds in counts of a star's intensity, which is log-uniform.
+      gradient: rise of the background in counts from the first corner to the last.
+      bad_pixels: share of bad pixels, half of them NaN and half of them hot.
 
     Raises:
-      DistaxError: a size or a star's intensity that is not positive, a negative number, a share
-        beyond 0..1, or more clusters and stars than the frame has room for.
+      DistaxError: a size or star intensity is not positive, a number is negative, the share lies
+        outside 0..1, or the frame has too little room for the clusters and stars.
     """
 
     height: int = 512
@@ -67,16 +68,16 @@ class FrameScene:
 
 
 FRAME_SENSOR = Sensor(saturation=None, bit_depth=None, read_noise=2.0, background=100.0)
-"""The camera of simulated frames, if no other is named."""
+"""Default sensor of simulated frames."""
 
 
 @dataclass(frozen=True)
 class FrameTruth:
-    """The true targets of a frame.
+    """True targets of a frame.
 
     Attributes:
-      targets: `[K]`, no padding, in frame coordinates.
-      group: `[K]`, number of the cluster or star that each belongs to, clusters first.
+      targets: `[K]`, targets in frame coordinates, without padding.
+      group: `[K]`, index of each target's cluster or star, clusters first.
     """
 
     targets: Targets
@@ -86,31 +87,35 @@ class FrameTruth:
 def simulate_frame(
     key: PRNGKeyArray, scene: FrameScene = FrameScene(), sensor: Sensor = FRAME_SENSOR
 ) -> tuple[Float[np.ndarray, "height width"], FrameTruth]:
-    """A frame as a sensor delivers it, and its true targets; the key alone decides what it shows.
+    """Simulates a frame of a sensor, with its true targets.
 
     Args:
-      key: random key.
-      scene: what it holds.
-      sensor: PSF, noise, clipping and background level; its size is the scene's.
+      key: random key; the same key gives the same frame.
+      scene: content of the frame.
+      sensor: PSF, noise, clipping and background level. Its size is replaced by the scene's.
     """
     sensor = replace(sensor, height=scene.height, width=scene.width)
     place_key, cluster_key, star_key, noise_key, bad_key = jax.random.split(threefry(key), 5)
-    hosts = _hosts(place_key, scene)
-    clusters = sample(cluster_key, scene.clusters, scene.prior.at_origin)
+    hosts = _draw_hosts(place_key, scene)
+    clusters = sample_around_origin(cluster_key, scene.clusters, scene.prior)
     position = clusters.position + hosts[: scene.clusters, None]
     offset_key, flux_key = jax.random.split(star_key)
     star = hosts[scene.clusters :] + jax.random.uniform(offset_key, (scene.stars, 2)) - 0.5
     low, high = jnp.log(jnp.array(scene.star_intensity))
     flux = jnp.exp(jax.random.uniform(flux_key, (scene.stars,), minval=low, maxval=high))
-    truth = _together(position, clusters, star, flux)
+    truth = _join_truth(position, clusters, star, flux)
     image = render(truth.targets, sensor) + _gradient(scene)
-    return _with_bad_pixels(
+    return _add_bad_pixels(
         bad_key, np.array(expose(noise_key, image, sensor)), scene, sensor
     ), truth
 
 
-def _hosts(key: PRNGKeyArray, scene: FrameScene) -> Int[Array, "N 2"]:
-    """Pixels in squares of their own, away from each other and from the frame's edge."""
+def _draw_hosts(key: PRNGKeyArray, scene: FrameScene) -> Int[Array, "N 2"]:
+    """Draws a host pixel for each cluster and star, each in a square of its own.
+
+    Hosts keep a margin from the edges of their squares, and so from each other and from the frame's
+    edge.
+    """
     rows, columns = scene.height // _SPACING, scene.width // _SPACING
     cell_key, place_key = jax.random.split(key)
     number = scene.clusters + scene.stars
@@ -120,7 +125,7 @@ def _hosts(key: PRNGKeyArray, scene: FrameScene) -> Int[Array, "N 2"]:
     return corner + jax.random.randint(place_key, (number, 2), margin, _SPACING - margin + 1)
 
 
-def _together(
+def _join_truth(
     position: Float[Array, "C K 2"],
     clusters: Targets,
     star: Float[Array, "S 2"],
@@ -142,7 +147,7 @@ def _gradient(scene: FrameScene) -> Float[Array, "height width"]:
     return scene.gradient * (down + across)
 
 
-def _with_bad_pixels(
+def _add_bad_pixels(
     key: PRNGKeyArray, frame: np.ndarray, scene: FrameScene, sensor: Sensor
 ) -> Float[np.ndarray, "height width"]:
     number = round(scene.bad_pixels * frame.size)
@@ -152,4 +157,4 @@ def _with_bad_pixels(
     flat = frame.reshape(-1)
     flat[pixel] += _HOT * max(sensor.read_noise, 1.0) * excess
     flat[pixel[: number // 2]] = np.nan
-    return np.minimum(frame, sensor.white)
+    return np.minimum(frame, sensor.clip_level)

@@ -1,4 +1,4 @@
-"""What unmixing a frame finds."""
+"""Targets found in a frame, with their flags."""
 
 import enum
 from dataclasses import dataclass
@@ -12,16 +12,16 @@ from distax.imaging.targets import Targets
 
 
 class Flag(enum.IntFlag):
-    """What to know about a target before relying on it; several can hold at once.
+    """Reasons to doubt a target; several can hold at once.
 
     Attributes:
-      CLIPPED: a pixel of the blob's window is saturated and only says "at least".
+      CLIPPED: a pixel of the blob's window is saturated, and only bounds the light from below.
       BORDER: the blob's window reaches beyond the frame, so that part of the flux may be missing.
       CROWDED: pixels of the blob's window are nearer to another blob and were left out of the fit.
       NEAR_DEGENERATE: the distance to another target of the blob is less than three times its
-        standard deviation: the two may be one, or trade places.
-      UNSURE: the imaging model does not explain the window (a wrong PSF, a bad pixel, something
-        extended), or another number of targets is nearly as likely.
+        standard deviation: the two may be one target, or have exchanged places.
+      UNSURE: the imaging model does not explain the window (a wrong PSF, a bad pixel, an extended
+        object), or another number of targets is nearly as likely.
     """
 
     CLIPPED = 1
@@ -32,32 +32,31 @@ class Flag(enum.IntFlag):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Those that hold, in lower case."""
+        """Names of the flags that hold, in lower case."""
         return tuple(str(flag.name).lower() for flag in self)
 
 
 @dataclass(frozen=True)
 class FrameTargets:
-    """The targets of a frame, and what they were found in.
+    """Targets of a frame, with the blobs and the background they were found in.
 
-    Targets come in the order of their blobs, those of a blob in falling score. Arrays are NumPy's;
-    positions are float64, as a float32 does not hold a thousandth of a pixel in a large frame.
+    Targets are in the order of their blobs, and within a blob in falling score. Arrays are NumPy's.
+    Positions are float64, as float32 does not resolve a thousandth of a pixel in a large frame.
 
     Attributes:
       targets: `[K]`, no padding: row and column in the frame, (0, 0) being the centre of its first
         pixel; intensity in the frame's counts above the background; score, covariance,
-        intensity_std, hit_probability and credible_radius as the method states them. What
-        `Targets` holds for an image is None here; the next four stand for it.
-      blob: `[K]`, number of the blob that each target belongs to: its place in `blobs`.
-      flags: `[K]`, of `Flag`.
-      misfit: `[K]`, root-mean-square residual of the blob's window in units of what noise
-        explains; about 1 where the imaging model holds.
-      count_probability: `[K]`, that the blob has as many targets as were found.
-      blobs: every blob above the threshold, the most significant first, also those in which no
-        target was found.
-      local_level: `[B]`, counts that the background's map was off by around each blob.
-      background: its level and noise in counts, as maps.
-      threshold: signal-to-noise ratio above which a peak was taken for a blob.
+        intensity_std, hit_probability and credible_radius as the method states them. Fields of
+        `Targets` that describe a whole image are None.
+      blob: `[K]`, index in `blobs` of each target's blob.
+      flags: `[K]`, sums of `Flag`.
+      misfit: `[K]`, root-mean-square residual of the blob's window in units of the noise; about 1
+        where the imaging model holds.
+      count_probability: `[K]`, probability that the blob has as many targets as were found.
+      blobs: every blob above the threshold, the most significant first, with or without targets.
+      local_level: `[B]`, correction in counts of the background's map around each blob.
+      background: maps of the background's level and noise in counts.
+      threshold: signal-to-noise ratio above which a peak counts as a blob.
     """
 
     targets: Targets

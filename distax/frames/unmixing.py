@@ -4,15 +4,14 @@ import math
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from distax.fitting.patch import ROUNDING_VARIANCE, Patch, lanes_last, rows_first, window_width
-from distax.fitting.posterior import posterior_of_windows
-from distax.fitting.refine import refine_patch
+from distax.fitting.estimators import Posterior, Refine
+from distax.fitting.patch import Patch, rows_first, window_width
 from distax.fitting.sampler import Effort
 from distax.frames.background import Background, measure_background
 from distax.frames.bands import Band, bands, read_rows
@@ -30,10 +29,10 @@ from distax.frames.merging import duplicates, flags_of_windows, in_frame, near_d
 from distax.frames.prior import FramePrior
 from distax.frames.targets import Flag, FrameTargets
 from distax.imaging.scenes import ScenePrior
-from distax.imaging.sensor import Sensor
+from distax.imaging.sensor import ROUNDING_VARIANCE, Sensor
 from distax.imaging.targets import Targets
-from distax.io.frames import Pixels
-from distax.runtime.batching import in_batches
+from distax.io.pixels import Pixels
+from distax.runtime.batching import inference_batch, pad_rows
 from distax.runtime.errors import DistaxError, DistaxWarning, check_positive, unknown
 
 METHODS = ("refine", "posterior")
@@ -41,8 +40,6 @@ METHODS = ("refine", "posterior")
 
 _RING = 2
 """Pixels around what targets of a blob reach, in which the local background is measured."""
-_BLOBS_AT_ONCE = 64
-"""Windows that are fitted together: always as many, so that one program serves all frames."""
 _PIXELS_AT_ONCE = 2**21
 """Pixels of a band, about."""
 _SMALLEST = 16
@@ -121,7 +118,7 @@ class FrameUnmixer:
     @property
     def window(self) -> Sensor:
         """The sensor of the windows: their size and PSF, and nothing that differs by frame."""
-        side = self._reach(self.sensor) + 2 * _RING
+        side = self._width(self.sensor) + 2 * _RING
         return Sensor(
             height=side,
             width=side,
@@ -129,22 +126,25 @@ class FrameUnmixer:
             measured_psf=self.sensor.measured_psf,
         )
 
-    def _reach(self, sensor: Sensor) -> int:
-        """Width in pixels of what is fitted around a blob."""
-        return window_width(sensor, self.prior.placement(sensor))
+    def _width(self, sensor: Sensor) -> int:
+        """Width in pixels of the window that is fitted around a blob."""
+        return window_width(sensor, self.prior.placement(sensor).cluster)
 
     def _noise_in(self, background: Background, band: Band) -> Float[np.ndarray, "rows width"]:
         if self._noise_known:
             return self._stated_noise(background.level_in(band))
         noise = background.noise_in(band)
-        return noise if self.sensor.bit_depth is None else np.maximum(noise, ROUNDING_VARIANCE**0.5)
+        return np.maximum(noise, self._least_noise)
 
     def _stated_noise(self, level: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
-        """Standard deviation of the background at a level, both in counts, by the sensor."""
-        gain, rounds = self.sensor.gain, self.sensor.bit_depth is not None
-        shot = 0 * level if gain is None else np.maximum(level, 0.0) / gain
-        variance = self.sensor.read_noise**2 + shot
-        return np.sqrt(np.maximum(variance, ROUNDING_VARIANCE) if rounds else variance)
+        """Returns the background's standard deviation at a level in counts, by the sensor."""
+        variance = np.asarray(self.sensor.noise_variance(jnp.asarray(level)))
+        return np.maximum(np.sqrt(variance), self._least_noise)
+
+    @property
+    def _least_noise(self) -> float:
+        """Standard deviation in counts of the rounding error."""
+        return ROUNDING_VARIANCE**0.5 if self.sensor.digital else 0.0
 
     @property
     def _noise_known(self) -> bool:
@@ -152,12 +152,12 @@ class FrameUnmixer:
 
     def _check(self, background: Background) -> None:
         level = float(np.median(background.level))
-        if level >= self.sensor.white:
+        if level >= self.sensor.clip_level:
             raise DistaxError(
                 f"the background itself is saturated: it reads {level:g}, where pixels clip at "
-                f"{self.sensor.white:g}"
+                f"{self.sensor.clip_level:g}"
             )
-        varies = self._noise_known or self.sensor.bit_depth is not None
+        varies = self._noise_known or self.sensor.digital
         if not varies and not np.all(background.noise > 0):
             raise DistaxError(
                 f"the background does not vary (it reads {level:g}), so that nothing tells targets "
@@ -185,7 +185,7 @@ class FrameUnmixer:
         """The windows around the blobs of each band."""
         window, prior = self.window, self.prior.placement(self.window)
         reach = max(1, round(prior.cluster))
-        margin = len(psf_line(max(window.sigmas))) // 2 + max(reach, window.height // 2)
+        margin = len(psf_line(max(map(float, window.sigmas)))) // 2 + max(reach, window.height // 2)
         rows = self.rows_at_once or max(1, _PIXELS_AT_ONCE // background.shape[1])
         for band in bands(background.shape, rows, margin):
             values = read_rows(pixels, band)
@@ -196,18 +196,18 @@ class FrameUnmixer:
             row = found[:, 0] + band.start
             own = found[(row >= band.first) & (row < band.last)]
             cutouts = cut_windows(
-                own, significance, counts, noise, values >= self.sensor.white, window.height
+                own, significance, counts, noise, values >= self.sensor.clip_level, window.height
             )
             yield replace(cutouts, pixel=own + np.array([band.start, 0]))
 
     def _unmix(self, cutouts: Cutouts, background: Background, threshold: float) -> FrameTargets:
         window = self.window
-        prior, width = self.prior.placement(window), self._reach(window)
+        prior, width = self.prior.placement(window), self._width(window)
         cutouts, taken = without_neighbours(cutouts)
         level = local_level(cutouts, width)
         cutouts = replace(cutouts, counts=cutouts.counts - level[:, None, None])
         unit = self.prior.unit(blob_flux(cutouts, window, prior))
-        found = self._fit(patches(cutouts, unit, self.sensor, prior), window, prior)
+        found = self._fit(patches(cutouts, unit, self.sensor, width), window, prior)
         targets, blob = in_frame(found, cutouts.corner, unit)
         kept = np.flatnonzero(~duplicates(targets, blob, prior.min_distance))
         targets, blob = jax.tree.map(lambda leaf: leaf[kept], (targets, blob))
@@ -226,24 +226,13 @@ class FrameUnmixer:
         )
 
     def _fit(self, patch: Patch, window: Sensor, prior: ScenePrior) -> Targets:
-        """The method's answers to windows, in window coordinates and scaled counts."""
-        blobs = patch.origin.shape[-1]
-        missing = -blobs % _BLOBS_AT_ONCE if blobs else _BLOBS_AT_ONCE
-        rows = jax.tree.map(
-            lambda leaf: np.pad(leaf, [(0, missing)] + [(0, 0)] * (leaf.ndim - 1)),
-            rows_first(patch),
-        )
-        fit = partial(_refined, sensor=window, prior=prior)
-        fitted = in_batches(fit, rows, _BLOBS_AT_ONCE)
-        rows, fitted = jax.tree.map(lambda leaf: leaf[:blobs], (rows, fitted))
-        if self.method == "refine":
-            return fitted
-        return posterior_of_windows(rows, fitted, window, prior, self.effort, self.seed)
-
-
-@partial(jax.jit, static_argnames=("sensor", "prior"))
-def _refined(rows: Patch, sensor: Sensor, prior: ScenePrior) -> Targets:
-    return refine_patch(lanes_last(rows), sensor, prior)
+        """Finds the targets of windows by the method, in window coordinates and scaled counts."""
+        posterior = Posterior(self.effort, self.seed)
+        estimator = Refine() if self.method == "refine" else posterior
+        # Always as many rows, so that one program serves all frames, those without blobs included.
+        rows, blobs = pad_rows(rows_first(patch), inference_batch()), patch.origin.shape[-1]
+        found = estimator.of_rows(rows, window, prior)
+        return jax.tree.map(lambda leaf: leaf[:blobs], found)
 
 
 def _checked_shape(pixels: Pixels) -> tuple[int, int]:

@@ -34,8 +34,8 @@ def find_problems(images: np.ndarray, sensor: Sensor, missing_allowed: bool) -> 
     """
     missing = np.isnan(images) if missing_allowed else np.zeros(images.shape, bool)
     unreadable = ~np.isfinite(images) & ~missing
-    outside = np.isfinite(images) & (images > sensor.white)
-    if sensor.bit_depth is not None:
+    outside = np.isfinite(images) & (images > sensor.clip_level)
+    if sensor.digital:
         outside |= images < 0
     blank = np.asarray(missing.all(axis=(1, 2)))
     problems = {}
@@ -48,8 +48,8 @@ def find_problems(images: np.ndarray, sensor: Sensor, missing_allowed: bool) -> 
         else:
             problems[index] = (
                 f"{_first(outside[index])} is {images[index][outside[index]][0]:g}, outside the "
-                f"0..{sensor.white:g} counts of the sensor; scale to that range or describe your "
-                "own sensor"
+                f"0..{sensor.clip_level:g} counts of the sensor; scale to that range or describe "
+                "your own sensor"
             )
     return problems
 

@@ -1,51 +1,57 @@
 """The PSF: how the flux of a point target spreads over the pixels around it.
 
-Every PSF is a sum of terms, each a response over rows times one over columns: a Gaussian has one
-term, a measured PSF has a few.
+A PSF is a sum of terms. Each term is the product of a profile over rows and a profile over columns:
+a Gaussian has one term, a measured PSF has a few.
 """
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Complex, Float
+from jaxtyping import Array, Float
 
 from distax.runtime.errors import DistaxError, check_positive
+from distax.runtime.pytree import known_numbers, traced_numbers
 
 Width = float | Float[Array, ""] | Float[Array, " lanes"]
 Sigma = Width | tuple[Width, Width]
 """Standard deviation of the Gaussian PSF in pixels, or one for rows and one for columns."""
 
 _DISCARDED = 1e-3
-"""Share of a measured PSF, by its root-mean-square, that its terms may leave out."""
+"""Share of a measured PSF, by its root-mean-square, that its terms may leave out. A smaller share
+costs another term in every evaluation and follows the noise of the measurement."""
 _NEGLIGIBLE = 1e-6
-"""Largest coefficient of a harmonic that does not count, relative to the largest of all."""
+"""Largest amplitude of a harmonic that is left out, relative to the largest of all. The rest costs
+time in every evaluation."""
 
 
 def per_axis(sigma: Sigma) -> tuple[Width, Width]:
-    """Standard deviations of the PSF along rows and along columns."""
+    """Returns the standard deviations of the PSF along rows and along columns."""
     return sigma if isinstance(sigma, tuple) else (sigma, sigma)
 
 
-@dataclass(frozen=True, repr=False)
+@traced_numbers("oversampling", "harmonics")
+@dataclass(frozen=True, repr=False, eq=False)
 class MeasuredPsf:
-    """A PSF as it was measured, of any shape: the sum of products of two profiles.
+    """A PSF of any shape, as it was measured: the sum of products of two profiles.
 
-    Between its samples a profile is the trigonometric polynomial through them, which is exact
-    where the PSF holds nothing finer than two samples; beyond them it is zero.
+    Between its samples a profile is the trigonometric polynomial through them. The polynomial is
+    exact where the PSF holds no detail finer than two samples. Beyond its samples a profile is
+    zero.
 
     Attributes:
       oversampling: samples per pixel.
-      rows, columns: for each term the samples of its profile, as many before the target as after
-        it; their products, summed, are the share of a target's flux that a pixel receives whose
-        centre lies there.
+      rows, columns: samples of each term's profiles, `[terms, samples]`, as many before the target
+        as after it. The products of the profiles, summed over terms, are the share of a target's
+        flux in a pixel whose centre lies at that offset.
 
     Raises:
-      DistaxError: an oversampling that is not positive, profiles of different lengths or numbers,
-        an even number of samples, or one that is not finite.
+      DistaxError: an oversampling that is not positive; profiles of different lengths or numbers;
+        an even number of samples; a sample that is not finite.
     """
 
     oversampling: int
@@ -61,25 +67,37 @@ class MeasuredPsf:
                 f"odd number of samples; got {len(self.rows)} and {len(self.columns)} profiles of "
                 f"{' and '.join(map(str, sorted(lengths))) or 'no'} samples"
             )
-        if not np.isfinite([self.rows, self.columns]).all():
+        samples = known_numbers(rows=self.rows, columns=self.columns)
+        if not all(math.isfinite(value) for _, value in samples):
             raise DistaxError("a measured PSF has samples that are not finite")
 
     def __repr__(self) -> str:
         terms = f"{len(self.rows)} term{'s' * (len(self.rows) > 1)}"
         return f"MeasuredPsf({terms} of {len(self.rows[0])} samples, {self.oversampling} a pixel)"
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, MeasuredPsf) and self._key == other._key
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    @property
+    def _key(self) -> tuple[Any, ...]:
+        """Oversampling and samples, to compare two PSFs by."""
+        return self.oversampling, np.shape(self.rows), *map(_bytes, (self.rows, self.columns))
+
     @classmethod
     def from_samples(
         cls, samples: Float[np.ndarray, "side side"], oversampling: int, error: float = 0.0
     ) -> "MeasuredPsf":
-        """The fewest terms that make up a PSF to within its error.
+        """Approximates a sampled PSF by the fewest terms, by singular value decomposition.
 
         Args:
-          samples: share of a target's flux in a pixel whose centre lies there; the middle sample
-            is the target. They are scaled so that all flux is there.
+          samples: share of a target's flux in a pixel whose centre lies at each sample; the target
+            is at the middle one. They are scaled so that their sum holds all of the flux.
           oversampling: samples per pixel.
-          error: standard deviation of the samples; a thousandth of their root-mean-square is left
-            out in any case.
+          error: standard deviation of the samples. Terms below it are left out, and in any case
+            those below a thousandth of the samples' root-mean-square.
 
         Raises:
           DistaxError: as the class, or samples without flux.
@@ -103,10 +121,22 @@ class MeasuredPsf:
         """Share of a target's flux in a pixel whose centre lies at each sample."""
         return np.array(self.rows).T @ np.array(self.columns)
 
+    @cached_property
+    def harmonics(self) -> int:
+        """Number of the lowest harmonics of the profiles that are not negligible."""
+        if any(isinstance(leaf, jax.core.Tracer) for leaf in (self.rows, self.columns)):
+            return len(self.rows[0]) // 2 + 1
+        size = np.abs(np.fft.rfft(np.concatenate([self.rows, self.columns]))).max(axis=0)
+        return int(np.flatnonzero(size > _NEGLIGIBLE * size.max()).max(initial=0)) + 1
+
     @property
     def reach(self) -> float:
-        """Pixels from the target along each axis beyond which there is nothing."""
+        """Distance in pixels along each axis beyond which the PSF is zero."""
         return len(self.rows[0]) / (2 * self.oversampling)
+
+
+def _bytes(samples: Any) -> bytes:
+    return np.asarray(samples, np.float32).tobytes()
 
 
 Psf = Sigma | MeasuredPsf
@@ -117,7 +147,7 @@ Psf = Sigma | MeasuredPsf
 class GaussianProfile:
     """A Gaussian along one axis, integrated over pixels in closed form.
 
-    P(k; u) = ½[erf((k+½−u)/(√2σ)) − erf((k−½−u)/(√2σ))] is the share in pixel k.
+    The share of the flux in pixel k is P(k; u) = ½[erf((k+½−u)/(√2σ)) − erf((k−½−u)/(√2σ))].
     """
 
     sigma: Width
@@ -125,12 +155,12 @@ class GaussianProfile:
     def response(
         self, coordinate: Float[Array | np.ndarray, "..."], pixels: np.ndarray, axis: int = -1
     ) -> Float[Array, "terms ..."]:
-        """For each term the share of a unit target's flux in each pixel.
+        """Returns the share of a unit target's flux in each pixel, for each term.
 
         Args:
           coordinate: of targets, in pixels.
-          pixels: coordinates of the pixels' centres, consecutive ones.
-          axis: of the answer on which the pixels are, not counting that of the terms.
+          pixels: coordinates of the centres of consecutive pixels.
+          axis: the result's axis of pixels, not counting that of the terms.
         """
         edges = self._scaled_edges(coordinate, pixels, axis)
         return 0.5 * jnp.diff(jax.scipy.special.erf(edges), axis=axis)[None]
@@ -138,7 +168,7 @@ class GaussianProfile:
     def slope(
         self, coordinate: Float[Array | np.ndarray, "..."], pixels: np.ndarray, axis: int = -1
     ) -> Float[Array, "terms ..."]:
-        """Derivative of `response` by the coordinate."""
+        """Returns the derivative of `response` with respect to the coordinate."""
         edges = self._scaled_edges(coordinate, pixels, axis)
         density = jnp.exp(-(edges**2)) / (math.sqrt(2 * math.pi) * self.sigma)
         return -jnp.diff(density, axis=axis)[None]
@@ -153,65 +183,79 @@ class GaussianProfile:
 
 @dataclass(frozen=True)
 class MeasuredProfile:
-    """Trigonometric polynomials through samples along one axis, and zero beyond them."""
+    """Trigonometric polynomials through samples along one axis, zero beyond the samples.
 
-    samples: tuple[tuple[float, ...], ...]
+    Attributes:
+      samples: `[terms, samples]`, see `MeasuredPsf`.
+      oversampling: samples per pixel.
+      harmonics: number of harmonics that are summed, from the constant up.
+    """
+
+    samples: Any
     oversampling: int
+    harmonics: int
 
     def response(
         self, coordinate: Float[Array | np.ndarray, "..."], pixels: np.ndarray, axis: int = -1
     ) -> Float[Array, "terms ..."]:
-        """See `GaussianProfile`."""
-        return self._sum(self._amplitudes, coordinate, pixels, axis)
+        """Returns the share of a unit target's flux in each pixel; see `GaussianProfile`."""
+        return self._sum(*self._amplitudes(), coordinate, pixels, axis)
 
     def slope(
         self, coordinate: Float[Array | np.ndarray, "..."], pixels: np.ndarray, axis: int = -1
     ) -> Float[Array, "terms ..."]:
-        """See `GaussianProfile`."""
-        frequency = 2 * math.pi / self._period * np.arange(self._amplitudes.shape[1])
-        return self._sum(-1j * frequency * self._amplitudes, coordinate, pixels, axis)
+        """Returns the derivative of `response` with respect to the coordinate."""
+        cosine, sine = self._amplitudes()
+        frequency = 2 * math.pi / self._period * np.arange(self.harmonics)
+        return self._sum(frequency * sine, -frequency * cosine, coordinate, pixels, axis)
 
     @property
     def _period(self) -> float:
-        """In pixels, of the polynomials."""
+        """Period of the polynomials in pixels."""
         return len(self.samples[0]) / self.oversampling
 
-    @cached_property
-    def _amplitudes(self) -> Complex[np.ndarray, "terms orders"]:
-        """h of the polynomials Re Σ h exp(2πi · order · offset / period), those that count."""
-        centred = np.fft.ifftshift(self.samples, axes=1)
-        amplitudes = 2 * np.fft.rfft(centred) / centred.shape[1]
-        amplitudes[:, 0] /= 2
-        size = np.abs(amplitudes).max(axis=0)
-        return amplitudes[:, : np.flatnonzero(size > _NEGLIGIBLE * size.max()).max(initial=0) + 1]
+    def _amplitudes(self) -> tuple[Any, Any]:
+        """Returns a, b of the polynomials Σ a cos(ωo·offset) − b sin(ωo·offset), `[terms, orders]`.
+
+        A discrete Fourier transform as a matrix product, in float64 where the samples are known.
+        """
+        traced = isinstance(self.samples, jax.Array)
+        product = partial(jnp.matmul, precision="highest") if traced else np.matmul
+        number = len(self.samples[0])
+        offset = np.arange(number) - number // 2
+        angle = 2 * math.pi / number * np.multiply.outer(offset, np.arange(self.harmonics))
+        scale = np.where(np.arange(self.harmonics) == 0, 1.0, 2.0) / number
+        return product(self.samples, scale * np.cos(angle)), product(
+            self.samples, -scale * np.sin(angle)
+        )
 
     def _sum(
         self,
-        amplitudes: Complex[np.ndarray, "terms orders"],
+        cosine: Any,
+        sine: Any,
         coordinate: Float[Array | np.ndarray, "..."],
         pixels: np.ndarray,
         axis: int,
     ) -> Float[Array, "terms ..."]:
-        """The polynomials with these amplitudes at the pixels' offsets from the targets.
+        """Sums the polynomials with amplitudes a, b at the pixels' offsets from the targets.
 
-        exp(iω(k − u)) is a product: a matrix of what depends on the pixels multiplies a vector of
-        what depends on the target, so that few sines have to be computed.
+        cos and sin of ω(k − u) are products: a matrix of what depends on the pixels k multiplies a
+        vector of what depends on the target u, so that few sines have to be computed.
         """
-        orders = np.arange(amplitudes.shape[1])
-        turns = np.exp(2j * math.pi / self._period * np.multiply.outer(pixels, orders))
-        matrix = amplitudes[:, None] * turns
+        turn = 2 * math.pi / self._period * np.multiply.outer(pixels, np.arange(self.harmonics))
+        a, b = cosine[:, None], sine[:, None]
+        parts = a * np.cos(turn) - b * np.sin(turn), a * np.sin(turn) + b * np.cos(turn)
         angle = 2 * math.pi / self._period * jnp.mod(coordinate, self._period)
-        cosines, sines = _powers(jnp.cos(angle), jnp.sin(angle), len(orders))
-        both = np.concatenate([matrix.real, matrix.imag], axis=-1).astype(angle.dtype)
-        waves = jnp.concatenate([cosines, sines])
-        total = jnp.tensordot(both, waves, axes=1, precision="highest")
+        waves = jnp.concatenate(_powers(jnp.cos(angle), jnp.sin(angle), self.harmonics))
+        matrix = jnp.concatenate(jax.tree.map(jnp.asarray, parts), axis=-1).astype(angle.dtype)
+        total = jnp.tensordot(matrix, waves, axes=1, precision="highest")
         total = jnp.moveaxis(total, 1, axis + 1 if axis >= 0 else axis)
         offset = _along(pixels, axis, jnp.ndim(coordinate)) - jnp.expand_dims(coordinate, axis)
         return jnp.where(jnp.abs(offset) <= self._period / 2, total, 0.0)
 
 
 def _along(values: np.ndarray, axis: int, others: int) -> Float[Array, "..."]:
-    """Values on one axis of an array that has as many others."""
+    """Returns values on one axis of an array with a number of other axes."""
     apart = [d for d in range(others + 1) if d != axis % (others + 1)]
     return jnp.asarray(np.expand_dims(values, apart), dtype=float)
 
@@ -219,7 +263,7 @@ def _along(values: np.ndarray, axis: int, others: int) -> Float[Array, "..."]:
 def _powers(
     cosine: Float[Array, "..."], sine: Float[Array, "..."], number: int
 ) -> tuple[Float[Array, "number ..."], Float[Array, "number ..."]]:
-    """Cosines and sines of the multiples 0, 1, … of an angle."""
+    """Returns cosines and sines of the multiples 0, 1, … of an angle, by addition theorems."""
     cosines, sines = [jnp.ones_like(cosine)], [jnp.zeros_like(sine)]
     for _ in range(number - 1):
         cosines.append(cosines[-1] * cosine - sines[-1] * sine)
@@ -232,10 +276,12 @@ Profile = GaussianProfile | MeasuredProfile
 
 
 def profiles(psf: Psf) -> tuple[Profile, Profile]:
-    """A PSF along rows and along columns; their products, term by term, sum to the PSF."""
+    """Returns a PSF's profiles over rows and over columns; their products sum to the PSF."""
     if isinstance(psf, MeasuredPsf):
-        samples = psf.rows, psf.columns
-        row, column = (MeasuredProfile(axis, psf.oversampling) for axis in samples)
+        row, column = (
+            MeasuredProfile(axis, psf.oversampling, psf.harmonics)
+            for axis in (psf.rows, psf.columns)
+        )
         return row, column
     row_sigma, column_sigma = per_axis(psf)
     return GaussianProfile(row_sigma), GaussianProfile(column_sigma)
@@ -244,7 +290,7 @@ def profiles(psf: Psf) -> tuple[Profile, Profile]:
 def responses(
     position: Float[Array | np.ndarray, "*batch 2"], shape: tuple[int, int], psf: Psf
 ) -> tuple[Float[Array, "terms *batch height"], Float[Array, "terms *batch width"]]:
-    """For each term of a PSF the shares of a unit target's flux in an image's rows and columns.
+    """Returns the shares of a unit target's flux in an image's rows and columns, for each term.
 
     Args:
       position: row and column in pixels; (0, 0) is the centre of the first pixel.
@@ -261,21 +307,10 @@ def responses(
     return rows, columns
 
 
-def slopes(
-    position: Float[Array | np.ndarray, "*batch 2"], shape: tuple[int, int], psf: Psf
-) -> tuple[Float[Array, "terms *batch height"], Float[Array, "terms *batch width"]]:
-    """Derivatives of `responses`: of the rows by the target's row, of the columns by its column."""
-    rows, columns = (
-        profile.slope(position[..., axis], np.arange(shape[axis]))
-        for axis, profile in enumerate(profiles(psf))
-    )
-    return rows, columns
-
-
 def pixel_response(
     coordinate: Float[Array | np.ndarray, "*batch"], size: int, sigma: float | Float[Array, ""]
 ) -> Float[Array, "*batch {size}"]:
-    """Share of a unit target's flux in each pixel along one axis under a Gaussian PSF.
+    """Returns a unit target's flux in each pixel along one axis under a Gaussian PSF.
 
     Differentiable in `coordinate` (pixels) and `sigma` (pixels); see `GaussianProfile`.
     """

@@ -1,8 +1,9 @@
-"""Random scenes: CSIST-100K's scene prior, sampled on the device from a key."""
+"""Random scenes, sampled on the device from a key; CSIST-100K's prior is the default."""
 
 import math
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,44 +11,53 @@ from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray
 
 from distax.imaging.sensor import Sensor, expose, render
 from distax.imaging.targets import Targets, make_targets
-from distax.runtime.errors import DistaxError, check_finite, check_positive, check_whole
+from distax.runtime.errors import (
+    DistaxError,
+    check_finite,
+    check_not_negative,
+    check_positive,
+    check_whole,
+)
 from distax.runtime.numerics import threefry
-from distax.runtime.pytree import pytree
+from distax.runtime.pytree import known_numbers, pytree, traced_numbers
 
 RAYLEIGH = 1.22
 """Rayleigh unit in standard deviations of the PSF."""
-# Scenes that wait for one another to be placed: longer queues waste fewer draws and run less in
-# parallel.
+IMAGE_SHAPE = Sensor().shape
+"""Height and width in pixels of CSIST-100K's images."""
 _QUEUE = 16
+"""Scenes that wait for one another to be placed. Longer queues waste fewer draws and run less in
+parallel."""
+_LEAST_KEPT = 1e-3
+"""Share of random arrangements that must keep the distance. Fewer take too long to wait for one."""
 
 
+@traced_numbers("min_targets", "max_targets", "border")
 @dataclass(frozen=True)
 class ScenePrior:
-    """How many targets a scene has, where they lie and how bright they are.
+    """The prior of scenes: how many targets, where they lie, how bright they are.
 
-    The defaults are CSIST-100K's. The number of targets is uniform between its bounds; all lie
-    in one square the size of `cluster` centred on a host pixel, uniformly among the arrangements
-    in which no two are closer than `min_distance`; intensities are uniform between their bounds.
-    The dataset's paper does not state the Rayleigh unit nor where the host pixel may be, so
+    Default: CSIST-100K's. The number of targets is uniform between its bounds. All targets lie in
+    one square of side `cluster` centred on a host pixel, uniformly among the arrangements in which
+    no two are closer than `min_distance`. Intensities are uniform between their bounds. The
+    dataset's paper states neither the Rayleigh unit nor where the host pixel may be, so
     `rayleigh_unit` and `border` are assumptions.
 
+    A pytree: JAX traces its numbers, while the numbers of targets and the border are its structure.
+
     Attributes:
-      height, width: size in pixels of the image the scene is for.
       min_targets, max_targets: bounds of the number of targets, both included.
       min_intensity, max_intensity: bounds of a target's total flux in counts.
       separation: smallest distance between two targets, in Rayleigh units.
       rayleigh_unit: pixels per Rayleigh unit; 1.22 σ for σ = 0.5 px.
       cluster: side in pixels of the square that holds a scene's targets.
-      border: pixels along each edge that are never the host.
+      border: pixels along each edge of the image that are never the host.
 
     Raises:
-      DistaxError: numbers that are not finite or not whole where they count, bounds that are
-        reversed or not positive, no pixel left inside the border, or so many targets so far apart
-        that they do not fit the square.
+      DistaxError: numbers that are not finite, or not whole where they count; bounds that are
+        reversed or not positive; more targets than keep their distance in the square.
     """
 
-    height: int = 11
-    width: int = 11
     min_targets: int = 1
     max_targets: int = 5
     min_intensity: float = 220.0
@@ -58,61 +68,91 @@ class ScenePrior:
     border: int = 1
 
     def __post_init__(self) -> None:
-        whole = ("height", "width", "min_targets", "max_targets", "border")
-        for name, value in vars(self).items():
-            (check_whole if name in whole else check_finite)(**{name: value})
-        check_positive(
-            min_targets=self.min_targets,
-            min_intensity=self.min_intensity,
-            rayleigh_unit=self.rayleigh_unit,
-            cluster=self.cluster,
-        )
-        if not (self.separation >= 0 and self.border >= 0):
-            raise DistaxError("separation and border must not be negative")
-        if self.max_targets < self.min_targets or self.max_intensity < self.min_intensity:
+        for name in ("min_targets", "max_targets", "border"):
+            check_whole(**{name: getattr(self, name)})
+        numbers = ("min_intensity", "max_intensity", "separation", "rayleigh_unit", "cluster")
+        for name, value in known_numbers(**{name: getattr(self, name) for name in numbers}):
+            check_finite(**{name: value})
+        positive = ("min_targets", "min_intensity", "rayleigh_unit", "cluster")
+        for name, value in known_numbers(**{name: getattr(self, name) for name in positive}):
+            check_positive(**{name: value})
+        for name, value in known_numbers(separation=self.separation, border=self.border):
+            check_not_negative(**{name: value})
+        above = known_numbers(range=self.max_intensity - self.min_intensity)
+        if self.max_targets < self.min_targets or any(value < 0 for _, value in above):
             raise DistaxError("an upper bound of the scene prior lies below its lower bound")
-        if min(self.height, self.width) <= 2 * self.border:
-            raise DistaxError(f"a border of {self.border} px leaves no host pixel in the image")
-        # The share of pairs that are too close is exact for one pair; pairs are not independent,
-        # so the share of arrangements kept is somewhat lower than this (5% at the defaults, where
-        # this says 7%). Below, too few are kept to wait for one.
-        t = min(self.min_distance / self.cluster, 1.0)
-        too_close = math.pi * t**2 - 8 / 3 * t**3 + t**4 / 2
-        if (1 - too_close) ** math.comb(self.max_targets, 2) < 1e-3:
-            raise DistaxError(
-                f"{self.max_targets} targets at least {self.min_distance:.3f} px apart do not fit "
-                f"a square of {self.cluster} px; lower max_targets or separation, or raise cluster"
-            )
+        self._check_room()
+
+    def _check_room(self) -> None:
+        """Raises DistaxError if hardly any arrangement of the most targets keeps the distance.
+
+        The share of pairs that are too close is exact for one pair. Pairs are not independent, so
+        somewhat fewer arrangements are kept than this says: 5% at the defaults, not 7%.
+        """
+        for _, ratio in known_numbers(ratio=self.min_distance / self.cluster):
+            t = min(ratio, 1.0)
+            too_close = math.pi * t**2 - 8 / 3 * t**3 + t**4 / 2
+            if (1 - too_close) ** math.comb(self.max_targets, 2) < _LEAST_KEPT:
+                raise DistaxError(
+                    f"{self.max_targets} targets at least {self.min_distance:.3f} px apart do not "
+                    f"fit a square of {self.cluster} px; lower max_targets or separation, or raise "
+                    "cluster"
+                )
 
     @property
-    def min_distance(self) -> float:
+    def min_distance(self) -> Any:
         """Smallest distance between two targets in pixels."""
         return self.separation * self.rayleigh_unit
 
-    @property
-    def at_origin(self) -> "ScenePrior":
-        """The same for an image of one pixel, which is then the host: positions are offsets."""
-        return replace(self, height=1, width=1, border=0)
 
+def sample(
+    key: PRNGKeyArray,
+    count: int,
+    prior: ScenePrior = ScenePrior(),
+    shape: tuple[int, int] = IMAGE_SHAPE,
+) -> Targets:
+    """Samples random scenes, each a function of `key` and its index alone.
 
-@partial(jax.jit, static_argnums=(1, 2))
-def sample(key: PRNGKeyArray, count: int, prior: ScenePrior = ScenePrior()) -> Targets:
-    """`count` random scenes, each a function of `key` and its index alone.
+    Args:
+      key: random key.
+      count: number of scenes.
+      prior: their distribution.
+      shape: height and width in pixels of the scenes' images. Default: CSIST-100K's.
 
     Returns:
       Targets `[count, prior.max_targets]`.
+
+    Raises:
+      DistaxError: the prior's border leaves no host pixel in the image.
     """
-    return sample_each(scene_keys(key, count), prior)
+    check_host(prior, shape)
+    return _sample(key, count, prior, shape)
+
+
+def check_host(prior: ScenePrior, shape: tuple[int, int]) -> None:
+    """Raises DistaxError if a prior's border leaves no host pixel in images of a shape."""
+    if min(shape) <= 2 * prior.border:
+        raise DistaxError(
+            f"a border of {prior.border} px leaves no host pixel in an image of "
+            f"{shape[0]}×{shape[1]} px"
+        )
+
+
+@partial(jax.jit, static_argnums=(1, 3))
+def _sample(key: PRNGKeyArray, count: int, prior: ScenePrior, shape: tuple[int, int]) -> Targets:
+    return sample_each(scene_keys(key, count), prior, shape)
 
 
 def scene_keys(key: PRNGKeyArray, count: int) -> Key[Array, " {count}"]:
-    """The keys of the scenes that `sample` makes of one key."""
+    """Splits a key into those of the scenes that `sample` makes of it."""
     return jax.random.split(threefry(key), count)
 
 
-def sample_each(keys: Key[Array, " N"], prior: ScenePrior) -> Targets:
-    """A random scene for each key, whatever the others are: Targets `[N, prior.max_targets]`."""
-    drafts = jax.vmap(lambda key: _draft(key, prior))(keys)
+def sample_each(
+    keys: Key[Array, " N"], prior: ScenePrior, shape: tuple[int, int] = IMAGE_SHAPE
+) -> Targets:
+    """Samples a random scene for each key, whatever the others are: `[N, prior.max_targets]`."""
+    drafts = jax.vmap(lambda key: _draft(key, prior, shape))(keys)
     position = _place(drafts, prior)
     return make_targets(
         jnp.where(drafts.mask[..., None], position, 0.0),
@@ -121,16 +161,41 @@ def sample_each(keys: Key[Array, " N"], prior: ScenePrior) -> Targets:
     )
 
 
-@partial(jax.jit, static_argnums=(1, 2, 3))
+@partial(jax.jit, static_argnums=1)
+def sample_around_origin(key: PRNGKeyArray, count: int, prior: ScenePrior) -> Targets:
+    """Samples scenes whose host pixel is (0, 0): positions are offsets from the host's centre."""
+    return sample_each(scene_keys(key, count), replace(prior, border=0), (1, 1))
+
+
 def simulate(
     key: PRNGKeyArray,
     count: int,
     sensor: Sensor = Sensor(),
     prior: ScenePrior = ScenePrior(),
 ) -> tuple[Float[Array, "{count} {sensor.height} {sensor.width}"], Targets]:
-    """`count` random scenes as the sensor delivers them, and their targets."""
+    """Simulates random scenes as the sensor delivers them, and returns their targets as well.
+
+    Args:
+      key: random key.
+      count: number of scenes.
+      sensor: the camera; images `[count, height, width]` in counts have its size.
+      prior: distribution of the scenes.
+
+    Raises:
+      DistaxError: the prior's border leaves no host pixel in the image.
+    """
+    check_host(prior, sensor.shape)
+    return _simulate(key, count, sensor, prior)
+
+
+# Arguments that are left out would compile another program than the same values given: hence
+# functions of their own.
+@partial(jax.jit, static_argnums=1)
+def _simulate(
+    key: PRNGKeyArray, count: int, sensor: Sensor, prior: ScenePrior
+) -> tuple[Float[Array, "{count} {sensor.height} {sensor.width}"], Targets]:
     scene_key, noise_key = jax.random.split(key)
-    targets = sample(scene_key, count, prior)
+    targets = sample_each(scene_keys(scene_key, count), prior, sensor.shape)
     return expose(noise_key, render(targets, sensor), sensor), targets
 
 
@@ -144,12 +209,11 @@ class _Drafts:
     intensity: Float[Array, "*batch K"]
 
 
-def _draft(key: PRNGKeyArray, prior: ScenePrior) -> _Drafts:
+def _draft(key: PRNGKeyArray, prior: ScenePrior, shape: tuple[int, int]) -> _Drafts:
     count_key, host_key, place_key, intensity_key = jax.random.split(key, 4)
     count = jax.random.randint(count_key, (), prior.min_targets, prior.max_targets + 1)
     mask = jnp.arange(prior.max_targets) < count
-    size = jnp.array([prior.height, prior.width])
-    host = jax.random.randint(host_key, (2,), prior.border, size - prior.border)
+    host = jax.random.randint(host_key, (2,), prior.border, jnp.array(shape) - prior.border)
     intensity = jax.random.uniform(
         intensity_key, mask.shape, minval=prior.min_intensity, maxval=prior.max_intensity
     )
@@ -157,7 +221,7 @@ def _draft(key: PRNGKeyArray, prior: ScenePrior) -> _Drafts:
 
 
 def _place(drafts: _Drafts, prior: ScenePrior) -> Float[Array, "N K 2"]:
-    """Rejection sampling: whole arrangements are drawn until one keeps the distance.
+    """Places targets by rejection: whole arrangements are drawn until one keeps the distance.
 
     A scene of five targets needs twenty draws on average and some need two hundred, one of one
     target needs one. So the scenes are dealt into queues and each round draws for the first
@@ -201,7 +265,7 @@ def _place(drafts: _Drafts, prior: ScenePrior) -> Float[Array, "N K 2"]:
 def _pair_distances(
     position: Float[Array, "K 2"], mask: Bool[Array, " K"]
 ) -> Float[Array, " pairs"]:
-    """Distances of all pairs of targets; infinite for pairs with padding."""
+    """Returns the distances of all pairs of targets; infinite for pairs with padding."""
     first, second = jnp.triu_indices(len(mask), k=1)
     distance = jnp.linalg.norm(position[first] - position[second], axis=-1)
     return jnp.where(mask[first] & mask[second], distance, jnp.inf)

@@ -6,13 +6,14 @@ Convention: position is (row, column) in pixels and (0, 0) is the centre of the 
 import functools
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from distax.imaging.psf import MeasuredPsf, Psf, per_axis, profiles, responses
+from distax.imaging.psf import MeasuredPsf, Psf, Width, per_axis, profiles, responses
 from distax.imaging.targets import Targets
 from distax.runtime.errors import (
     DistaxError,
@@ -22,34 +23,56 @@ from distax.runtime.errors import (
     check_whole,
 )
 from distax.runtime.numerics import exact_products, threefry
+from distax.runtime.pytree import known_numbers, traced_numbers
 
 HALF_STEP = 0.5
 """Half the digitiser's step in counts."""
-_REAL_HALF_STEP, _REAL_SHARE = 0.05, 0.1
-"""What a sensor that delivers real numbers is taken to know them to: counts, and share of its
-noise; the less of the two."""
+ROUNDING_VARIANCE = (2 * HALF_STEP) ** 2 / 12
+"""Variance in counts² of a digitiser's rounding error, taken as uniform."""
+_REAL_SHARE, _IDEAL_HALF_STEP = 0.1, 0.05
+"""Half-width of the interval that a real-valued reading stands for: as a share of its noise, and in
+counts where there is no noise. Likelihoods are probabilities of intervals. A tenth of the noise is
+narrow enough to be a density, and wide enough for float32 to hold the difference of its edges."""
+
+Number = float | Float[Array, "*batch"]
 
 
+def half_step(digital: bool, noise: Number | np.ndarray) -> Any:
+    """Returns half the width in counts of the interval that a reading stands for.
+
+    Args:
+      digital: True if the sensor rounds to whole counts.
+      noise: standard deviation of the reading in counts.
+    """
+    if digital:
+        return HALF_STEP
+    return jnp.where(jnp.asarray(noise) > 0, _REAL_SHARE * noise, _IDEAL_HALF_STEP)
+
+
+@traced_numbers("height", "width", "bit_depth")
 @dataclass(frozen=True)
 class Sensor:
-    """What turns point targets into pixel counts. The defaults are CSIST-100K's sensor.
+    """The camera that turns point targets into pixel counts. Default: CSIST-100K's.
+
+    A pytree: JAX traces its numbers, while sizes, the bit depth and the parts that are None are its
+    structure. Functions compiled for one sensor serve every other one of its structure, and `vmap`
+    and `grad` work over sensors.
 
     Attributes:
-      height, width: image size in pixels.
-      sigma: standard deviation of the Gaussian PSF in pixels; of an elongated one two, by which
-        it spreads over rows and over columns.
+      height, width: size of its images in pixels.
+      sigma: standard deviation of the Gaussian PSF in pixels. An elongated PSF has two, one over
+        rows and one over columns.
       saturation: counts at which a pixel clips; None if it never does.
-      bit_depth: bits of the digitiser, which rounds to 0 .. 2**bit_depth - 1; None keeps reals.
+      bit_depth: bits of the digitiser, which rounds to 0 .. 2**bit_depth - 1; None for reals.
       read_noise: standard deviation of the read noise in counts.
-      gain: gain that sets the (Poisson) shot noise; None for no shot noise.
+      gain: electrons per count, which set the (Poisson) shot noise; None for no shot noise.
       background: level in counts that every pixel receives besides the targets.
-      measured_psf: what stands for the Gaussian, if the PSF is none; sigma, which is not derived
-        from it, should then be the width of the Gaussian most like it: the sizes of windows and
-        clusters follow from that.
+      measured_psf: a PSF that stands in place of the Gaussian. `sigma` should then be the width of
+        the nearest Gaussian: the sizes of windows and clusters follow from it.
 
     Raises:
-      DistaxError: a size, sigma, saturation, bit depth or gain that is not positive, a negative
-        noise or background, or a background at which every pixel clips.
+      DistaxError: a size, sigma, saturation, bit depth or gain that is not positive; a negative
+        noise or background; a background at which every pixel clips.
     """
 
     height: int = 11
@@ -67,71 +90,92 @@ class Sensor:
         check_positive(height=self.height, width=self.width)
         if isinstance(self.sigma, tuple) and len(self.sigma) != 2:
             raise DistaxError(f"sigma must be one number or two, got {self.sigma}")
-        for sigma in self.sigma if isinstance(self.sigma, tuple) else (self.sigma,):
-            check_finite(sigma=sigma)
-            check_positive(sigma=sigma)
-        for name in ("saturation", "bit_depth", "gain"):
-            if (value := getattr(self, name)) is not None:
-                check_positive(**{name: value})
-        check_finite(read_noise=self.read_noise, background=self.background)
-        check_not_negative(read_noise=self.read_noise, background=self.background)
-        if self.background >= self.white:
+        for name, value in known_numbers(sigma=self.sigma):
+            check_finite(**{name: value})
+            check_positive(**{name: value})
+        optional = known_numbers(
+            saturation=self.saturation, bit_depth=self.bit_depth, gain=self.gain
+        )
+        for name, value in optional:
+            check_positive(**{name: value})
+        for name, value in known_numbers(read_noise=self.read_noise, background=self.background):
+            check_finite(**{name: value})
+            check_not_negative(**{name: value})
+        if not all(room > 0 for _, room in known_numbers(room=self.clip_level - self.background)):
             raise DistaxError(
                 f"a background of {self.background} counts leaves no room below the "
-                f"{self.white} at which pixels clip"
+                f"{self.clip_level} at which pixels clip"
             )
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Image size (height, width) in pixels."""
+        """Height and width of an image in pixels."""
         return self.height, self.width
 
     @property
-    def sigmas(self) -> tuple[float, float]:
+    def sigmas(self) -> tuple[Width, Width]:
         """Standard deviations of the PSF in pixels over rows and over columns."""
-        return per_axis(self.sigma)  # type: ignore[return-value]
+        return per_axis(self.sigma)
 
     @property
     def psf(self) -> Psf:
-        """How a target's flux spreads."""
+        """The measured PSF, or else the Gaussian's standard deviations."""
         return self.sigma if self.measured_psf is None else self.measured_psf
 
     @property
-    def white(self) -> float:
-        """The largest count the sensor can deliver (infinite for an ideal one)."""
-        digital = math.inf if self.bit_depth is None else 2.0**self.bit_depth - 1
-        return min(digital, math.inf if self.saturation is None else self.saturation)
+    def digital(self) -> bool:
+        """True if the sensor rounds to whole counts, and so reads no less than zero."""
+        return self.bit_depth is not None
 
     @property
-    def half_step(self) -> float:
-        """How far in counts a reading may be from what it was before rounding.
+    def clip_level(self) -> Any:
+        """Largest count that the sensor can deliver; infinite for an ideal one."""
+        largest = math.inf if self.bit_depth is None else 2.0**self.bit_depth - 1
+        if self.saturation is None:
+            return largest
+        if isinstance(self.saturation, Array | np.ndarray):
+            return jnp.minimum(largest, self.saturation)
+        return min(largest, self.saturation)
 
-        A sensor that keeps reals is taken to know them to a small part of its noise.
+    @property
+    def half_step(self) -> Any:
+        """Half the width in counts of the interval that a reading of the background stands for."""
+        return half_step(self.digital, self._dark_noise)
+
+    @property
+    def rounding_variance(self) -> Any:
+        """Variance in counts² that rounding adds to a reading.
+
+        Real numbers have none. Those of a sensor without noise stand for an interval all the same.
         """
-        if self.bit_depth is not None:
-            return HALF_STEP
-        shot = self.background / (self.gain or math.inf)
-        noise = math.sqrt(self.read_noise**2 + shot)
-        return min(_REAL_HALF_STEP, _REAL_SHARE * noise) if noise > 0 else _REAL_HALF_STEP
+        if self.digital:
+            return ROUNDING_VARIANCE
+        return jnp.where(self._dark_noise > 0, 0.0, (2 * _IDEAL_HALF_STEP) ** 2 / 12)
 
     @property
-    def rounding_variance(self) -> float:
-        """Variance in counts² of the rounding error."""
-        return (2 * self.half_step) ** 2 / 12
+    def _dark_noise(self) -> Any:
+        """Standard deviation in counts of a pixel that no target reaches."""
+        return jnp.sqrt(self.noise_variance(jnp.asarray(self.background, float)))
 
     def noise_variance(self, level: Float[Array, "*pixels"]) -> Float[Array, "*pixels"]:
-        """Variance in counts² of pixels that expect a level in counts, rounding error aside.
+        """Returns the variance of read noise and shot noise in counts², without the rounding error.
 
         Args:
           level: expected counts, the background included.
         """
-        read = self.read_noise**2
-        if self.gain is None:
-            return jnp.full_like(level, read)
-        return read + jnp.maximum(level, 0.0) / self.gain
+        shot = 0.0 if self.gain is None else jnp.maximum(level, 0.0) / self.gain
+        return jnp.zeros_like(level) + self.read_noise**2 + shot
+
+    def total_variance(self, level: Float[Array, "*pixels"]) -> Float[Array, "*pixels"]:
+        """Returns the variance in counts² of pixels at a level, the rounding error included.
+
+        Args:
+          level: expected counts, the background included.
+        """
+        return self.noise_variance(level) + self.rounding_variance
 
     def sampling_matrix(self, factor: int) -> Float[Array, "pixels nodes"]:
-        """Φ: the image (row-major pixels) of a unit target at each node of the sub-pixel grid.
+        """Returns Φ: the image (row-major pixels) of a unit target at each sub-pixel grid node.
 
         Args:
           factor: nodes per pixel along each axis, odd.
@@ -151,13 +195,13 @@ class Sensor:
 
 
 def check_odd(factor: int) -> None:
-    """Raise DistaxError for a factor whose nodes would miss the pixel centres."""
+    """Raises DistaxError for a factor whose nodes would miss the pixel centres."""
     if factor < 1 or factor % 2 == 0:
         raise DistaxError(f"factor must be an odd number such as 3, 5 or 7, got {factor}")
 
 
 def node_coordinates(size: int, factor: int) -> Float[Array, " nodes"]:
-    """Positions in pixels of the sub-pixel grid's nodes along one axis of `size` pixels.
+    """Returns positions in pixels of the sub-pixel grid's nodes along one axis of `size` pixels.
 
     Raises:
       DistaxError: `factor` is even (its nodes would miss the pixel centres) or not positive.
@@ -167,7 +211,7 @@ def node_coordinates(size: int, factor: int) -> Float[Array, " nodes"]:
 
 
 def render(targets: Targets, sensor: Sensor) -> Float[Array, "*batch height width"]:
-    """The ideal image: what the targets put into each pixel, unclipped, unrounded, noise-free.
+    """Renders the ideal image of the targets: unclipped, unrounded, without noise.
 
     A target of intensity g at (r, q) adds g·P(i; r)·P(j; q) to pixel (i, j) for each term of the
     PSF; see `psf.responses`. Differentiable in positions and intensities; padding adds nothing.
@@ -179,10 +223,10 @@ def render(targets: Targets, sensor: Sensor) -> Float[Array, "*batch height widt
 def expose(
     key: PRNGKeyArray, images: Float[Array, "*batch height width"], sensor: Sensor
 ) -> Float[Array, "*batch height width"]:
-    """What the sensor delivers for ideal images: background, noise, clipping, rounding.
+    """Simulates what the sensor delivers for ideal images: background, noise, clipping, rounding.
 
     Args:
-      key: random key; unused by a sensor without noise.
+      key: random key.
       images: ideal images in counts, as `render` returns them.
       sensor: the sensor.
 
@@ -195,15 +239,15 @@ def expose(
         rate = jnp.maximum(frames, 0.0) * sensor.gain
         electrons = jax.random.poisson(threefry(shot_key), rate)
         frames = electrons.astype(images.dtype) / sensor.gain
-    if sensor.read_noise > 0:
-        frames += sensor.read_noise * jax.random.normal(read_key, frames.shape, frames.dtype)
-    frames = jnp.minimum(frames, sensor.white)
-    return frames if sensor.bit_depth is None else jnp.maximum(jnp.round(frames), 0.0)
+    frames += sensor.read_noise * jax.random.normal(read_key, frames.shape, frames.dtype)
+    frames = jnp.minimum(frames, sensor.clip_level)
+    return jnp.maximum(jnp.round(frames), 0.0) if sensor.digital else frames
 
 
 @exact_products
 def squared_norm(phi: Float[Array, "pixels nodes"]) -> Float[Array, ""]:
-    """‖Φ‖², the largest eigenvalue of ΦΦᵀ: the gradient of ½‖Φx − y‖² changes by no more times
-    what x does.
+    """Returns ‖Φ‖², the largest eigenvalue of ΦΦᵀ.
+
+    It is the Lipschitz constant of the gradient of ½‖Φx − y‖².
     """
     return jnp.linalg.eigvalsh((phi @ phi.T).astype(float))[-1]

@@ -1,4 +1,4 @@
-"""Weights and files of other toolkits."""
+"""Conversion of weights and files of other toolkits."""
 
 from distax.interop import grokcso
 

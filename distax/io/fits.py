@@ -1,4 +1,4 @@
-"""Frames from FITS files: plain, compressed, scaled, with sky coordinates."""
+"""Frames from FITS files: plain, compressed or scaled, with their sky coordinates."""
 
 import warnings
 from collections.abc import Iterator, Mapping
@@ -10,26 +10,27 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from distax.io.frames import Frame, Sky
+from distax.io.pixels import Frame, Sky
 from distax.runtime.errors import DistaxError, DistaxWarning
 from distax.runtime.optional import require
 
 
 @contextmanager
 def open_fits(path: Path, extension: str | None = None) -> Iterator[Frame]:
-    """The image of one extension, whose rows are read from the file when they are asked for.
+    """Opens the image of one extension; its rows are read from the file when asked for.
 
     Args:
       path: a FITS file, also gzipped or with tile compression.
-      extension: its name or number; the first that holds a two-dimensional image without it.
+      extension: name or number of the extension. Default: the first with a two-dimensional image.
 
     Raises:
-      DistaxError: the file or the extension does not exist, is damaged or holds no such image.
+      DistaxError: the file or the extension does not exist, is damaged or has no two-dimensional
+        image.
     """
-    with _opened(path) as hdus:
-        hdu = _chosen(hdus, path, extension)
+    with _open_hdus(path) as hdus:
+        hdu = _select_hdu(hdus, path, extension)
         primary = hdus[0].header
-        sky, wcs = _sky(hdu.header, path)
+        sky, wcs = _read_sky(hdu.header, path)
         saturation = hdu.header.get("SATURATE", primary.get("SATURATE"))
         yield Frame(
             pixels=_Rows(hdu, path),
@@ -42,9 +43,12 @@ def open_fits(path: Path, extension: str | None = None) -> Iterator[Frame]:
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """Whatever goes wrong in the block is the file's fault: damage has as many faces as formats."""
+    """Converts every exception of the block to a DistaxError that names the file.
+
+    Astropy reports damage by many types of exceptions, so all are caught.
+    """
     with warnings.catch_warnings():
-        # Most of what astropy remarks on is of no consequence here.
+        # Astropy's warnings on headers do not matter here; the one on truncation is an error.
         warnings.simplefilter("ignore")
         warnings.filterwarnings("error", message=".*truncated.*")
         try:
@@ -58,7 +62,7 @@ def _reading(path: Path) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class _Rows:
-    """Reads rows of an extension's last two axes; the others have a length of one."""
+    """Rows of an extension's last two axes; all other axes have length one."""
 
     hdu: Any
     path: Path
@@ -75,53 +79,55 @@ class _Rows:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Any]:
+def _open_hdus(path: Path) -> Iterator[Any]:
+    """Opens a FITS file and reads all its headers."""
     require("astropy", "FITS files")
     from astropy.io import fits
 
     with ExitStack() as stack:
         with _reading(path):
-            # Astropy leaves a damaged file open that it opened itself.
+            # Astropy does not close a damaged file that it opened by its name.
             file = stack.enter_context(path.open("rb"))
             hdus = stack.enter_context(fits.open(file))
-            # Reads every header: a file that was cut short tells so here.
+            # Reads every header, so that a truncated file raises here.
             len(hdus)
         yield hdus
 
 
-def _chosen(hdus: Any, path: Path, extension: str | None) -> Any:
+def _select_hdu(hdus: Any, path: Path, extension: str | None) -> Any:
+    """Returns the extension by name or number; by default the first two-dimensional image."""
     if extension is None:
-        images = [hdu for hdu in hdus if hdu.is_image and _is_flat(hdu.shape)]
+        images = [hdu for hdu in hdus if hdu.is_image and _is_two_dimensional(hdu.shape)]
         if images:
             return images[0]
-        held = ", ".join(_description(index, hdu) for index, hdu in enumerate(hdus))
+        held = ", ".join(_describe_hdu(index, hdu) for index, hdu in enumerate(hdus))
         raise DistaxError(f"{path}: no two-dimensional image in it; it holds {held}")
     try:
         hdu = hdus[int(extension) if extension.isdecimal() else extension]
     except (KeyError, IndexError) as error:
-        held = ", ".join(_description(index, hdu) for index, hdu in enumerate(hdus))
+        held = ", ".join(_describe_hdu(index, hdu) for index, hdu in enumerate(hdus))
         raise DistaxError(f"{path}: no extension {extension!r}; it holds {held}") from error
-    if not (hdu.is_image and _is_flat(hdu.shape)):
+    if not (hdu.is_image and _is_two_dimensional(hdu.shape)):
         raise DistaxError(
-            f"{path}: extension {extension} is {_description(hdus.index(hdu), hdu)}, not a "
+            f"{path}: extension {extension} is {_describe_hdu(hdus.index(hdu), hdu)}, not a "
             "two-dimensional image; save the plane you want as one"
         )
     return hdu
 
 
-def _is_flat(shape: tuple[int, ...]) -> bool:
+def _is_two_dimensional(shape: tuple[int, ...]) -> bool:
     return len(shape) >= 2 and all(length == 1 for length in shape[:-2])
 
 
-def _description(index: int, hdu: Any) -> str:
+def _describe_hdu(index: int, hdu: Any) -> str:
     name = f"{index} {hdu.name}".strip()
     if not hdu.is_image:
         return f"{name} (a table)"
     return f"{name} ({'×'.join(map(str, hdu.shape)) or 'empty'})"
 
 
-def _sky(header: Mapping[str, Any], path: Path) -> tuple[Sky | None, Mapping[str, Any]]:
-    """Where pixels lie on the sky, and the keywords that say so; distortions are among them."""
+def _read_sky(header: Mapping[str, Any], path: Path) -> tuple[Sky | None, Mapping[str, Any]]:
+    """Returns the conversion to sky coordinates and its FITS keywords, distortions included."""
     from astropy.wcs import WCS
 
     try:
@@ -131,7 +137,7 @@ def _sky(header: Mapping[str, Any], path: Path) -> tuple[Sky | None, Mapping[str
             keywords = dict(wcs.to_header(relax=True)) if wcs.has_celestial else {}
         if not keywords:
             return None, keywords
-        # Some frames, such as a planet's, are no sky.
+        # Fails for celestial frames without ICRS coordinates, such as a planet's.
         _ = wcs.pixel_to_world(0, 0).icrs
     except Exception as error:
         reason = " ".join(str(error).split())
@@ -139,10 +145,10 @@ def _sky(header: Mapping[str, Any], path: Path) -> tuple[Sky | None, Mapping[str
         warnings.warn(message, DistaxWarning, stacklevel=2)
         return None, {}
 
-    def on_sky(
+    def to_sky(
         row: Float[np.ndarray, " K"], column: Float[np.ndarray, " K"]
     ) -> tuple[Float[np.ndarray, " K"], Float[np.ndarray, " K"]]:
-        place = wcs.pixel_to_world(column, row).icrs
-        return place.ra.deg, place.dec.deg
+        coordinates = wcs.pixel_to_world(column, row).icrs
+        return coordinates.ra.deg, coordinates.dec.deg
 
-    return on_sky, keywords
+    return to_sky, keywords

@@ -1,4 +1,4 @@
-"""Images from files: PNG, TIFF and NPY."""
+"""Images from PNG, TIFF and NPY files."""
 
 import warnings
 from pathlib import Path
@@ -9,31 +9,33 @@ from jaxtyping import Float, Num
 from distax.runtime.errors import DistaxError
 from distax.runtime.optional import require
 
-# Pillow's names of one-channel modes whose values are the file's own.
+# Pillow's one-channel modes whose values are those of the file.
 _ONE_CHANNEL = {"L", "I", "I;16", "I;16B", "F"}
 
 
 def read_images(path: Path) -> Float[np.ndarray, "N height width"]:
-    """The images in a file as floats; see `open_images`."""
+    """Reads all images of a file as float32; see `open_images`."""
     return np.asarray(open_images(path), np.float32)
 
 
 def open_images(path: Path) -> Num[np.ndarray, "N height width"]:
-    """The images in a file, values and type as stored (no scaling); NPY is mapped, not read.
+    """Opens the images of a file with the values and the type as stored, without scaling.
+
+    NPY files are memory-mapped; PNG and TIFF files are read whole.
 
     Args:
       path: a PNG, a TIFF (every page is an image), or an NPY array `[height, width]` or
         `[N, height, width]`; 8 or 16 bit, or floats in TIFF and NPY.
 
     Raises:
-      DistaxError: no such file, another format, colour, a truncated or damaged file, an array of
-        another number of axes or of a type that is no count.
+      DistaxError: the file does not exist, has another format, has colour channels, is truncated
+        or damaged, or its array has another number of axes or a type that is not a number.
     """
     if path.suffix.lower() == ".npy":
         return _open_npy(path)
     if path.suffix.lower() in {".png", ".tif", ".tiff"}:
         return _read_pages(path)
-    raise DistaxError(f"{path}: not a FITS, PNG, TIFF or NPY file by its name; convert it first")
+    raise DistaxError(f"{path}: not a FITS, PNG, TIFF or NPY file by its suffix; convert it first")
 
 
 def _open_npy(path: Path) -> np.ndarray:
@@ -42,7 +44,7 @@ def _open_npy(path: Path) -> np.ndarray:
     except OSError as error:
         raise DistaxError(f"{path}: cannot be read ({error.strerror or error})") from error
     except (ValueError, EOFError) as error:
-        raise DistaxError(f"{path}: not a whole NPY file of numbers ({error})") from error
+        raise DistaxError(f"{path}: not a complete NPY file of numbers ({error})") from error
     if images.dtype.kind not in "uif":
         raise DistaxError(f"{path}: holds {images.dtype}, not counts; store integers or floats")
     if images.ndim not in (2, 3) or 0 in images.shape:
@@ -73,7 +75,7 @@ def _read_pages(path: Path) -> np.ndarray:
         raise DistaxError(f"{path}: no such file") from error
     except Image.DecompressionBombError as error:
         raise DistaxError(f"{path}: too large for this format; store it as FITS or NPY") from error
-    # Pillow reports damage as OSError, SyntaxError, ValueError or EOFError, by format.
+    # Pillow reports damage as one of these, depending on the format.
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         if isinstance(error, DistaxError):
             raise

@@ -1,26 +1,29 @@
-"""A sensor as a small TOML file, which is also a training configuration that says no more.
+"""Sensor files: a sensor as a TOML table, which is also a valid training configuration.
 
 [sensor]
 height = 11
-sigma = [0.5, 0.55]  # over rows, over columns
-bit_depth = "none"  # real numbers
+sigma = [0.5, 0.55]  # along rows, along columns
+bit_depth = "none"  # no rounding
 
-[sensor.measured_psf]  # instead of the Gaussian, if there is one
+[sensor.measured_psf]  # replaces the Gaussian PSF
 oversampling = 4
 rows = [[0.0, 0.1, 1.3, 0.1, 0.0]]
 columns = [[0.0, 0.1, 1.3, 0.1, 0.0]]
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from distax.imaging.sensor import Sensor
 from distax.runtime.files import write_text
+from distax.runtime.optional import require
 from distax.runtime.settings import NO_VALUE, STRICT, from_plain, read_toml
+
+if TYPE_CHECKING:
+    from tomlkit.items import Table
 
 
 @dataclass(frozen=True)
@@ -31,11 +34,11 @@ class _File:
 
 
 def read_sensor(path: Path) -> Sensor:
-    """The sensor in a TOML file; what its table leaves out is as CSIST-100K's.
+    """Reads a sensor from a TOML file; absent keys keep the defaults of `Sensor`.
 
     Raises:
-      DistaxError: no such file, not TOML, no table `sensor` or others beside it, an unknown key,
-        a value of another type or out of range.
+      DistaxError: the file cannot be read, is not TOML, has no table `sensor`, or has an unknown
+        key or a value of another type or out of range.
     """
     return from_plain(_File, read_toml(path), str(path)).sensor
 
@@ -43,43 +46,42 @@ def read_sensor(path: Path) -> Sensor:
 def write_sensor(
     path: Path, sensor: Sensor, remarks: Mapping[str, str] = MappingProxyType({})
 ) -> None:
-    """Write a sensor to a TOML file, whole or not at all.
+    """Writes a sensor to a TOML file, atomically.
 
     Args:
       path: the file.
-      sensor: what to write.
-      remarks: a comment for each field that has something said about it.
+      sensor: the sensor to write.
+      remarks: comments by name of the sensor's field.
 
     Raises:
       DistaxError: the file cannot be written.
     """
-    plain = {field.name: getattr(sensor, field.name) for field in fields(sensor)}
-    psf = plain.pop("measured_psf")
-    lines = _table("sensor", "", plain, remarks)
+    require("tomlkit", "sensor files")
+    import tomlkit
+
+    values = {field.name: getattr(sensor, field.name) for field in fields(sensor)}
+    psf = values.pop("measured_psf")
+    document = tomlkit.document()
+    document["sensor"] = table = _table(values, remarks)
     if psf is not None:
-        lines += _table("sensor.measured_psf", remarks.get("measured_psf", ""), asdict(psf))
-    write_text(path, "\n".join(lines) + "\n")
+        table.append("measured_psf", _table(asdict(psf)))
+        _add_comment(table["measured_psf"], remarks.get("measured_psf", ""))
+    write_text(path, tomlkit.dumps(document))
 
 
-def _table(
-    name: str,
-    remark: str,
-    values: Mapping[str, Any],
-    remarks: Mapping[str, str] = MappingProxyType({}),
-) -> list[str]:
-    """The lines of a table, with a comment after its name and after some of the values."""
-    lines = [f"[{name}]{_comment(remark)}"]
+def _table(values: Mapping[str, Any], remarks: Mapping[str, str] = MappingProxyType({})) -> "Table":
+    """Builds a TOML table with a comment on some of its values."""
+    import tomlkit
+
+    table = tomlkit.table()
     for key, value in values.items():
-        lines.append(f"{key} = {_toml(value)}{_comment(remarks.get(key, ''))}")
-    return lines
+        # TOML has no null.
+        table[key] = NO_VALUE if value is None else value
+        _add_comment(table.value.item(key), remarks.get(key, ""))
+    return table
 
 
-def _comment(remark: str) -> str:
-    return f"  # {remark}" if remark else ""
-
-
-def _toml(value: Any) -> str:
-    if value is None:
-        return f'"{NO_VALUE}"'
-    # Tuples are arrays, written as JSON writes them.
-    return json.dumps(value)
+def _add_comment(item: Any, remark: str) -> None:
+    if remark:
+        item.comment(remark)
+        item.trivia.comment_ws = "  "

@@ -1,4 +1,4 @@
-"""Images that are written row by row, so that they need not fit in memory."""
+"""Writes images row by row, so that they need not fit in memory."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -8,18 +8,19 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from distax.io.frames import Pixels
+from distax.io.pixels import Pixels
 from distax.runtime.files import atomic_write, check_suffix
 from distax.runtime.optional import require
 
 SUFFIXES = (".fits", ".npy")
-"""Of the formats that can be written."""
+"""Suffixes of the image formats that can be written."""
 
+# Pixels written at once: more need more memory, fewer need more calls.
 _PIXELS_AT_ONCE = 2**21
 
 
 def check_image_path(path: Path) -> None:
-    """Raise DistaxError for a suffix that names no format that can be written."""
+    """Raises DistaxError if the suffix is not that of a format that can be written."""
     check_suffix(path, "images", SUFFIXES)
     if path.suffix == ".fits":
         require("astropy", "FITS files")
@@ -28,15 +29,15 @@ def check_image_path(path: Path) -> None:
 def write_image(
     path: Path, pixels: Pixels, keywords: Mapping[str, Any] = MappingProxyType({})
 ) -> None:
-    """Write an image as float32, some rows at a time.
+    """Writes an image as float32, some rows at a time, atomically.
 
     Args:
-      path: .fits or .npy, written whole or not at all.
-      pixels: `[height, width]`, what reads its rows.
-      keywords: for the header of FITS.
+      path: a .fits or .npy file.
+      pixels: the image `[height, width]`, read by rows.
+      keywords: keywords of the FITS header; ignored for NPY.
 
     Raises:
-      DistaxError: another suffix, or the file cannot be written.
+      DistaxError: the suffix is another one, or the file cannot be written.
     """
     check_image_path(path)
     write = _write_fits if path.suffix == ".fits" else _write_npy
@@ -44,19 +45,20 @@ def write_image(
         write(temporary, pixels, keywords)
 
 
-def _pieces(pixels: Pixels) -> Iterator[tuple[slice, Float[np.ndarray, "rows width"]]]:
+def _row_blocks(pixels: Pixels) -> Iterator[tuple[slice, Float[np.ndarray, "rows width"]]]:
+    """Yields blocks of rows with their places, from the first to the last."""
     height, width = pixels.shape
     rows = max(1, _PIXELS_AT_ONCE // width)
     for first in range(0, height, rows):
-        place = slice(first, min(first + rows, height))
-        yield place, np.asarray(pixels[place], np.float32)
+        block = slice(first, min(first + rows, height))
+        yield block, np.asarray(pixels[block], np.float32)
 
 
 def _write_npy(path: Path, pixels: Pixels, keywords: Mapping[str, Any]) -> None:
     shape = tuple(pixels.shape)
     image = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
-    for place, values in _pieces(pixels):
-        image[place] = values
+    for block, values in _row_blocks(pixels):
+        image[block] = values
     image.flush()
 
 
@@ -69,7 +71,7 @@ def _write_fits(path: Path, pixels: Pixels, keywords: Mapping[str, Any]) -> None
     header.update(keywords)
     stream = fits.StreamingHDU(str(path), header)
     try:
-        for _, values in _pieces(pixels):
+        for _, values in _row_blocks(pixels):
             stream.write(values)
     finally:
         stream.close()

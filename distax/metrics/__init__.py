@@ -1,6 +1,6 @@
-"""How good an answer is: CSO-mAP, PSNR and SSIM, counts, positions against their bound, honesty."""
+"""Scores of answers: CSO-mAP, PSNR and SSIM, counts, positions against their bound, calibration."""
 
-from distax.metrics.bound import cramer_rao, noise_free
+from distax.metrics.bound import cramer_rao, is_ideal
 from distax.metrics.calibration import CoverageSums, ReliabilitySums
 from distax.metrics.cso import RADII, CsoMap, CsoSums, cso_map
 from distax.metrics.exact_sum import ExactSum
@@ -20,8 +20,8 @@ __all__ = [
     "assign",
     "cramer_rao",
     "cso_map",
+    "is_ideal",
     "match",
-    "noise_free",
     "psnr",
     "ssim",
 ]

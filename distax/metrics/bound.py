@@ -1,52 +1,51 @@
-"""The Cramér–Rao bound: how well positions can be known from an image, clipping included.
+"""The Cramér–Rao bound on positions, with clipped pixels left out.
 
-Noise of variance v is taken as Gaussian, pixel by pixel, so that the information that an image
-holds of the parameters θ (row, column, intensity of every target) is
-J = Σ (∂μ/∂θ)(∂μ/∂θ)ᵀ / v over the pixels, μ being the expected counts (Kay, Fundamentals of
-Statistical Signal Processing: Estimation Theory, section 3.9). A clipped pixel is constant near
-the truth and tells nothing of it.
+Noise of variance v is taken as Gaussian, pixel by pixel. The Fisher information of the parameters θ
+(row, column, intensity of every target) is then J = Σ (∂μ/∂θ)(∂μ/∂θ)ᵀ / v over the pixels, μ being
+the expected counts (Kay, Fundamentals of Statistical Signal Processing: Estimation Theory, section
+3.9). A clipped pixel is constant near the truth and holds no information.
 """
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from distax.imaging.psf import responses, slopes
+from distax.imaging.forward import image_and_jacobian, image_axes
 from distax.imaging.scenes import ScenePrior
-from distax.imaging.sensor import Sensor, render
+from distax.imaging.sensor import HALF_STEP, Sensor
 from distax.imaging.targets import Targets
 from distax.runtime.errors import DistaxError
 
-# Variance in counts² that pixels without light still have, where there is shot noise alone.
 _DARK_VARIANCE = 1e-6
-# Narrowest range of intensities in counts: of a known intensity everything is known.
+"""Variance in counts² of a pixel without light where there is shot noise alone: not zero."""
 _NARROWEST = 1e-3
+"""Range of intensities in counts, at least: a known intensity would have infinite information."""
 
 
-def noise_free(sensor: Sensor) -> bool:
-    """Whether neither noise nor rounding hides anything, so that there is no bound."""
-    return not (sensor.read_noise or sensor.bit_depth or sensor.gain)
+def is_ideal(sensor: Sensor) -> bool:
+    """Returns True for a sensor without noise and rounding, for which there is no bound."""
+    return not (sensor.read_noise or sensor.digital or sensor.gain)
 
 
 def cramer_rao(
     targets: Targets, sensor: Sensor, prior: ScenePrior | None = None
 ) -> Float[Array, "*batch K 2 2"]:
-    """Smallest covariance in px² that an unbiased estimate of each position can have.
+    """Computes the smallest covariance in px² that an unbiased estimate of each position can have.
 
     All targets of an image are unknown together, and their number is known. Only pixels whose
-    expected counts do not clip are used. The variance of a pixel is that of the read noise, the
-    shot noise, and 1/12 where the sensor rounds: rounding taken as uniform and independent of the
-    signal, as it is for signals that vary by many counts.
+    expected counts do not clip are used. A pixel's variance is `Sensor.total_variance`: rounding is
+    taken as uniform and independent of the signal, as for signals that vary by many counts.
 
     Args:
       targets: the true targets `[..., K]`.
-      sensor: the sensor.
-      prior: what is known before the image is seen. With it the information of intensities spread
-        over the prior's range and positions over its cluster, 12/range² each, is added (van Trees'
-        bound, at the true parameters instead of on average): without, four targets under a clipped
-        pixel have no useful bound.
+      sensor: the camera.
+      prior: known before the image. Its information, 12/range² for intensities over its range and
+        for positions over its cluster, is added (van Trees' bound, at the true parameters instead
+        of on average). Four targets under a clipped pixel have no useful bound otherwise. Default:
+        none.
 
     Returns:
       Covariances of (row, column); zero for padding, infinite where the image says nothing.
@@ -54,7 +53,7 @@ def cramer_rao(
     Raises:
       DistaxError: a sensor without noise and rounding.
     """
-    if noise_free(sensor):
+    if is_ideal(sensor):
         raise DistaxError(
             "there is no bound for a sensor without noise and rounding; give it a read noise, a "
             "bit depth or a gain"
@@ -71,41 +70,35 @@ def cramer_rao(
 
 
 def _whitened(targets: Targets, sensor: Sensor) -> Float[Array, "*batch pixels parameters"]:
-    """∂μ/∂(row, column, log intensity) in standard deviations of each pixel's noise."""
-    row, column = responses(targets.place, sensor.shape, sensor.psf)
-    row_slope, column_slope = slopes(targets.place, sensor.shape, sensor.psf)
-    across = jnp.stack([row_slope, row, row], axis=-2)
-    along = jnp.stack([column, column_slope, column], axis=-2)
-    derivative = jnp.einsum(
-        "...k,t...kpi,t...kpj->...ijkp", targets.flux, across, along, precision="highest"
-    )
-    expected = render(targets, sensor) + sensor.background
-    weight = jnp.where(expected < _clips_from(sensor), 1 / _noise(expected, sensor), 0.0)
-    rows = weight[..., None, None] * derivative
-    return rows.reshape(*targets.mask.shape[:-1], sensor.height * sensor.width, -1)
+    """Computes ∂μ/∂(row, column, log intensity) in standard deviations of each pixel's noise."""
+    scene = jnp.concatenate([targets.place, targets.flux[..., None]], axis=-1)
+    batch = scene.shape[:-2]
+    lanes = jnp.moveaxis(scene.reshape(-1, *scene.shape[-2:]), 0, -1)
+    image, jacobian = image_and_jacobian(lanes, image_axes(sensor.shape), sensor.psf)
+    by_log = jacobian.reshape(*lanes.shape[:2], *image.shape)
+    by_log = by_log.at[:, 2].multiply(lanes[:, 2, None])
+    expected = image + sensor.background
+    deviation = jnp.sqrt(jnp.maximum(sensor.total_variance(expected), _DARK_VARIANCE))
+    weight = jnp.where(expected < _lowest_clipped(sensor), 1 / deviation, 0.0)
+    rows = jnp.transpose(by_log * weight, (3, 2, 0, 1))
+    return rows.reshape(*batch, len(image), -1)
 
 
-def _noise(
-    expected: Float[Array, "*batch height width"], sensor: Sensor
-) -> Float[Array, "*batch height width"]:
-    """Standard deviation of each pixel in counts."""
-    variance = sensor.noise_variance(expected) + (sensor.bit_depth is not None) / 12
-    return jnp.sqrt(jnp.maximum(variance, _DARK_VARIANCE))
-
-
-def _clips_from(sensor: Sensor) -> float:
-    """Expected counts from which a pixel reads as clipped."""
-    return sensor.white - (0.5 if sensor.bit_depth is not None else 0.0)
+def _lowest_clipped(sensor: Sensor) -> Any:
+    """Returns the expected counts from which a pixel reads as clipped."""
+    return sensor.clip_level - (HALF_STEP if sensor.digital else 0.0)
 
 
 def _known_before(
     targets: Targets, prior: ScenePrior | None
 ) -> Float[Array, "*batch parameters parameters"]:
-    """Rows that stand for the prior; those of padding keep it from making the whole singular."""
-    position = intensity = 0.0
+    """Returns the prior's rows. Padding has rows of its own, or the matrix would be singular."""
+    position: Any = 0.0
+    intensity: Any = 0.0
     if prior is not None:
         position = math.sqrt(12) / prior.cluster
-        intensity = math.sqrt(12) / max(prior.max_intensity - prior.min_intensity, _NARROWEST)
+        width = jnp.maximum(prior.max_intensity - prior.min_intensity, _NARROWEST)
+        intensity = math.sqrt(12) / width
     relative = intensity * targets.flux
     real = jnp.stack(
         [jnp.full_like(relative, position), jnp.full_like(relative, position), relative], axis=-1

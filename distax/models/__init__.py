@@ -1,4 +1,4 @@
-"""Models that find targets in images, registered by name."""
+"""Models that detect targets in images, registered by name."""
 
 from distax.models.base import GridModel, Model
 from distax.models.classical.lasso import Fista, Ista
@@ -24,10 +24,8 @@ from distax.models.superresolution.srfbn import Srfbn
 from distax.models.unfolding.dista import Dista, DistaThreshold, DistaTransform
 from distax.models.unfolding.fista_net import FistaNet
 from distax.models.unfolding.ista_net import IstaNet, IstaNetPlus
-from distax.models.unfolding.lamp import Lamp
-from distax.models.unfolding.lista import Liht, Lista
+from distax.models.unfolding.lista import Lamp, Liht, Lista, TiLista
 from distax.models.unfolding.rpcanet import RpcaNet
-from distax.models.unfolding.tilista import TiLista
 from distax.models.unfolding.usrnet import UsrNet
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""What every model offers: an objective to train it by, and the targets it finds."""
+"""Base classes of all models: a training objective, and detection of targets."""
 
 from abc import abstractmethod
 from typing import ClassVar
@@ -14,52 +14,55 @@ from distax.imaging.targets import Targets
 
 
 class Constant(nnx.Variable):
-    """An array a model is built around and never trains, saved with its parameters."""
+    """Array that a model is built around: saved with the parameters, never trained."""
 
 
 class Model(nnx.Module):
-    """A network from raw images in counts to targets.
+    """A model from raw images in counts to targets.
 
-    Every array a subclass holds is an `nnx.Param` (trained), a `Constant` (not), or a running
-    statistic of `nnx.BatchNorm`. Both methods can be compiled, and treat every image of a batch on
-    its own, unless a model that normalises over batches is in training mode (`model.train()`).
+    Every array of a subclass is an `nnx.Param` (trained), a `Constant` (not trained), or a running
+    statistic of `nnx.BatchNorm`. `loss` and `detect` can be compiled. They treat each image of a
+    batch independently, except in a model with batch normalisation that is in training mode
+    (`model.train()`).
 
     Attributes:
-      trained: False for a solver, which has no parameters.
+      trained: True for a network; False for a solver, which has no parameters.
     """
 
     trained: ClassVar[bool] = True
 
     @abstractmethod
     def loss(self, images: Float[Array, "B height width"], targets: Targets) -> Float[Array, ""]:
-        """Training objective for images in counts and their true targets `[B, K]`."""
+        """Returns the training objective for images in counts and their true targets `[B, K]`."""
 
     @abstractmethod
     def detect(self, images: Float[Array, "B height width"]) -> Targets:
-        """The targets in images in counts."""
+        """Detects the targets in images in counts."""
 
     def check_prior(self, prior: ScenePrior) -> None:
-        """Raise DistaxError where a prior places targets that the model could never report.
+        """Checks that the model can report all targets of a prior. The default accepts any prior.
 
-        A model that takes any scenes, as those on a grid do, leaves this as it is.
+        Raises:
+          DistaxError: the prior has targets that the model could never report.
         """
 
 
 class GridModel(Model):
-    """A network from images to intensity on the sub-pixel grid.
+    """A model from images to intensities on the sub-pixel grid.
 
-    Subclasses define `__call__`, and `objective` where theirs is more than the mean square.
+    Subclasses define `__call__`. They override `objective` if they train by more than the mean
+    square error.
 
     Args:
       factor: grid nodes per pixel along each axis, odd.
-      sensor: whose images it takes.
+      sensor: the sensor whose images the model takes.
 
     Attributes:
-      label_blur: how far in pixels a target is spread on the grids it is trained by (see
-        `grid.rasterize`).
+      label_blur: standard deviation in pixels of a target on the grids of the training objective
+        (see `grid.rasterize`).
 
     Raises:
-      DistaxError: an even factor.
+      DistaxError: the factor is even.
     """
 
     label_blur: float = 0.0
@@ -72,23 +75,23 @@ class GridModel(Model):
     def __call__(
         self, images: Float[Array, "B height width"]
     ) -> Float[Array, "B fine_height fine_width"]:
-        """Intensity in counts on the sub-pixel grid, from raw images in counts."""
+        """Returns intensities in counts on the sub-pixel grid, from raw images in counts."""
 
     def objective(
         self,
         images: Float[Array, "B height width"],
         grids: Float[Array, "B fine_height fine_width"],
     ) -> Float[Array, ""]:
-        """Training objective for images and their true grids: the mean square error."""
+        """Returns the training objective for images and their true grids: the mean square error."""
         return jnp.mean((self(images) - grids) ** 2)
 
     def loss(self, images: Float[Array, "B height width"], targets: Targets) -> Float[Array, ""]:
-        """The objective for the grids that the targets make."""
+        """Returns the objective with the targets rasterised on the sub-pixel grid."""
         grids = rasterize(targets, self.sensor, self.factor, self.label_blur)
         return self.objective(images, grids)
 
     def detect(
         self, images: Float[Array, "B height width"], threshold: float = THRESHOLD
     ) -> Targets:
-        """Every grid node whose intensity reaches `threshold` counts, brightest first."""
+        """Reports every grid node whose intensity reaches `threshold` counts, brightest first."""
         return decode(self(images), threshold, self.sensor)

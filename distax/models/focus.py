@@ -12,7 +12,7 @@ from distax.models.registry import register
 
 
 class Unit(nnx.Module):
-    """Intensity times a mask in 0..1, both from the same maps, on a grid `factor` times finer."""
+    """Network that multiplies an intensity by a mask in 0..1, on a grid `factor` times finer."""
 
     def __init__(self, factor: int, *, rngs: nnx.Rngs):
         self.factor = factor
@@ -29,15 +29,17 @@ class Unit(nnx.Module):
 
 @register("focus")
 class Focus(GridModel):
-    """FOCUS: one unit makes a map on the sub-pixel grid, a second of the same form corrects it.
+    """FOCUS: coarse-to-fine unmixing of closely-spaced infrared targets (preprint).
+
+    One unit estimates a map on the sub-pixel grid. A second unit of the same form corrects it.
 
     Args:
       factor: grid nodes per pixel along each axis, odd.
-      sensor: whose images it takes.
+      sensor: the sensor whose images the model takes.
       rngs: keys for the initial parameters.
 
     Raises:
-      DistaxError: an even factor.
+      DistaxError: the factor is even.
     """
 
     def __init__(self, *, factor: int = 3, sensor: Sensor = Sensor(), rngs: nnx.Rngs):

@@ -1,29 +1,35 @@
-"""Models by name: adding one is a class and a decorator."""
+"""Registry of models by name. A class and a decorator add a model."""
 
+import importlib.util
 import inspect
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
+import jax
 from flax import nnx
+from jaxtyping import PRNGKeyArray
 
 from distax.imaging.sensor import Sensor
 from distax.models.base import GridModel, Model
 from distax.models.unfolding.initialization import simulated_estimator
-from distax.models.window import Windowed, margin, seen_through
+from distax.models.window import Windowed, host_margin, window_sensor
 from distax.runtime.errors import DistaxError, check_not_negative, unknown
 
 Class = TypeVar("Class", bound=type[Model])
 
 _MODELS: dict[str, Any] = {}
 
-_OF_GRID_MODELS = ("label_blur", "window")
-"""What `create` takes for every grid model."""
+_GRID_MODEL_OPTIONS = ("label_blur", "window")
+"""Options of `create` for every grid model."""
 
 
 def register(name: str) -> Callable[[Class], Class]:
-    """Class decorator that makes a model available to `create` and the command line as `name`.
+    """Returns a class decorator that registers a model as `name`.
 
-    A class that is defined again, as by running a notebook's cell again, takes its own place.
+    The name is then known to `create` and the command line. A class that is defined again, for
+    example by a notebook cell that runs twice, replaces its earlier definition.
 
     Raises:
       DistaxError: another class already has the name.
@@ -39,40 +45,40 @@ def register(name: str) -> Callable[[Class], Class]:
 
 
 def _origin(model: type[Model]) -> tuple[str, str]:
-    """Where a class is defined, and as what."""
+    """Returns the module and the qualified name of a class."""
     return model.__module__, model.__qualname__
 
 
 def names() -> list[str]:
-    """Names of the registered models."""
+    """Returns the names of the registered models."""
     return sorted(_MODELS)
 
 
 def solvers() -> list[str]:
-    """Names of the registered models without anything to train."""
+    """Returns the names of the registered models that have no parameters to train."""
     return sorted(name for name, model in _MODELS.items() if not model.trained)
 
 
 def create(name: str, *, rngs: nnx.Rngs, **options: Any) -> Model:
-    """A registered model with freshly initialised parameters.
+    """Creates a registered model with freshly initialised parameters.
 
     Args:
-      name: the name it was registered under.
+      name: name the model is registered under.
       rngs: keys for the initial parameters.
-      **options: arguments of the model's constructor, such as `factor`. Every grid model also
-        takes `window`, an odd number of pixels: it then sees as many around the blob along each
-        axis (see `models.window.Windowed`); and `label_blur`, how far in pixels a target is
-        spread on the grids it is trained by (see `grid.rasterize`).
+      **options: arguments of the model's constructor, such as `factor`. Every grid model takes two
+        more. `window` is an odd number of pixels: the model then sees only a window of that side
+        around the blob (see `models.window.Windowed`). `label_blur` is the standard deviation in
+        pixels of a target on the grids of the training objective (see `grid.rasterize`).
 
     Raises:
-      DistaxError: an unknown name or option (the message lists the known ones), or an option
-        value that the model refuses.
+      DistaxError: the name or an option is unknown (the message lists the known ones), or the model
+        refuses a value.
     """
     if name not in _MODELS:
         raise unknown("model", name, _MODELS)
     model = _MODELS[name]
     on_grid = issubclass(model, GridModel)
-    known = [*arguments(name), *(_OF_GRID_MODELS if on_grid else ())]
+    known = [*arguments(name), *(_GRID_MODEL_OPTIONS if on_grid else ())]
     for option in options:
         if option not in known:
             raise unknown(f"option of model {name!r}", option, known)
@@ -80,24 +86,83 @@ def create(name: str, *, rngs: nnx.Rngs, **options: Any) -> Model:
         return model(rngs=rngs, **options)
     side, label_blur = options.pop("window", None), options.pop("label_blur", 0.0)
     check_not_negative(label_blur=label_blur)
-    made = model(rngs=rngs, **options) if side is None else _windowed(name, side, rngs, options)
-    made.label_blur = label_blur
-    return made
+    model = (
+        model(rngs=rngs, **options) if side is None else _create_windowed(name, side, rngs, options)
+    )
+    model.label_blur = label_blur
+    return model
 
 
-def _windowed(name: str, side: int, rngs: nnx.Rngs, options: dict[str, Any]) -> GridModel:
-    """A grid model in a window of so many pixels."""
+def _create_windowed(name: str, side: int, rngs: nnx.Rngs, options: dict[str, Any]) -> GridModel:
+    """Creates a grid model that sees a window with a side of `side` pixels."""
     sensor, known = options.pop("sensor", Sensor()), arguments(name)
-    seen = seen_through(sensor, side)
+    seen = window_sensor(sensor, side)
     if "q_init" in known and options.get("q_init") is None:
         factor = options.get("factor", known["factor"].default)
-        options["q_init"] = simulated_estimator(seen, factor, margin(side))
+        options["q_init"] = simulated_estimator(seen, factor, host_margin(side))
     inner = _MODELS[name](sensor=seen, rngs=rngs, **options)
     assert isinstance(inner, GridModel)
     return Windowed(inner, sensor)
 
 
 def arguments(name: str) -> dict[str, inspect.Parameter]:
-    """What a registered model's constructor takes beside keys."""
+    """Returns the arguments of a registered model's constructor, except `rngs`."""
     taken = inspect.signature(_MODELS[name].__init__).parameters
     return {key: taken[key] for key in taken if key not in ("self", "rngs")}
+
+
+def import_module_file(path: str) -> None:
+    """Imports a Python file once, so that the models in it are registered.
+
+    Args:
+      path: path of the file, absolute or relative to the working directory.
+
+    Raises:
+      DistaxError: the file does not exist, or its import fails.
+    """
+    file = Path(path).resolve()
+    name = f"distax models in {file}"
+    if name in sys.modules:
+        return
+    if file.suffix != ".py" or not file.is_file():
+        elsewhere = "" if Path(path).is_absolute() else ", or start distax in the folder it is in"
+        raise DistaxError(
+            f"{path}: no such Python file; put the one that registers the model there{elsewhere}"
+        )
+    spec = importlib.util.spec_from_file_location(name, file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    # The file is the user's: any exception in it is reported in one line.
+    except Exception as error:
+        del sys.modules[name]
+        raise DistaxError(
+            f"{path}: cannot be imported ({type(error).__name__}: {error})"
+        ) from error
+
+
+def parameter_rngs(seed: int) -> nnx.Rngs:
+    """Returns the keys of `nnx.Rngs(seed)`, counted in Python so that tracing stays fast.
+
+    Flax counts keys in an array. Under a trace the count becomes a sum with one more term for every
+    key, and a model of a thousand layers takes most of a minute to trace.
+    """
+    rngs = nnx.Rngs(seed)
+    rngs.default = _CountingStream(jax.random.key(seed), tag="default")  # type: ignore[attr-defined]
+    return rngs
+
+
+class _CountingStream(nnx.RngStream):
+    """Stream of keys that counts them in Python."""
+
+    def __init__(self, key: PRNGKeyArray, *, tag: str):
+        super().__init__(key, tag=tag)
+        self.drawn = 0
+
+    def __call__(self) -> PRNGKeyArray:
+        key = jax.random.fold_in(self.key[...], self.drawn)
+        self.drawn += 1
+        return key

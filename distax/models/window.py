@@ -1,4 +1,4 @@
-"""A window around each image's blob, cut out before a network and put back after it."""
+"""Grid models that see a window around each image's blob instead of the whole image."""
 
 from dataclasses import replace
 
@@ -13,23 +13,24 @@ from distax.runtime.errors import DistaxError
 
 
 class Windowed(GridModel):
-    """A grid model that sees a window around the blob, and answers zero elsewhere.
+    """A grid model that sees a window around the blob and returns zero outside of it.
 
-    7 pixels hold all but 1e-7 of a target's flux at CSIST-100K's σ, and take 2.5 times less work
-    than the whole image.
+    A window of 7 pixels holds all but 1e-7 of a target's flux at CSIST-100K's σ, and takes 2.5
+    times less work than the whole image.
 
     Args:
-      inner: a model of images as large as the window.
-      sensor: whose images it takes.
+      inner: model of images as large as the window.
+      sensor: the sensor whose images the model takes.
 
     Raises:
-      DistaxError: the inner model's images are not square, or of an even size.
+      DistaxError: the inner model's images are not square or have an even side, or its sensor
+        differs from `sensor` in more than the size.
     """
 
     def __init__(self, inner: GridModel, sensor: Sensor):
         super().__init__(inner.factor, sensor)
         self.inner, self.side = inner, inner.sensor.height
-        if inner.sensor != seen_through(sensor, self.side):
+        if inner.sensor != window_sensor(sensor, self.side):
             raise DistaxError(f"the inner model is for {inner.sensor}, not for a window's images")
 
     def __call__(
@@ -45,48 +46,51 @@ class Windowed(GridModel):
         images: Float[Array, "B height width"],
         grids: Float[Array, "B fine_height fine_width"],
     ) -> Float[Array, ""]:
-        """The inner model's objective within the window."""
+        """Returns the inner model's objective within the window."""
         corner = corners(images, self.side)
         windows = crop(grids, self.factor * corner, self.factor * self.side)
         return self.inner.objective(crop(images, corner, self.side), windows)
 
 
-def seen_through(sensor: Sensor, side: int) -> Sensor:
-    """The sensor of the images that a window shows.
+def window_sensor(sensor: Sensor, side: int) -> Sensor:
+    """Returns the sensor whose images are as large as a window with a side of `side` pixels.
 
     Raises:
-      DistaxError: a window without a middle pixel.
+      DistaxError: the side is not an odd positive number.
     """
     if side < 1 or side % 2 == 0:
         raise DistaxError(f"window must be an odd number of pixels, got {side}")
     return replace(sensor, height=side, width=side)
 
 
-def margin(side: int) -> int:
-    """How far from a window's edges a host pixel is at least: in the middle, give or take one."""
+def host_margin(side: int) -> int:
+    """Returns the least distance in pixels of a host pixel from the edges of its window.
+
+    The host pixel lies at most one pixel from the middle.
+    """
     return max(side // 2 - 1, 0)
 
 
 def corners(images: Float[Array, "B height width"], side: int) -> Int[Array, "B 2"]:
-    """The first pixel of the window of `side` pixels around each blob; may lie beyond the image."""
+    """Returns the first pixel of the window around each blob; it may lie outside the image."""
     return jax.vmap(blob_pixel)(images) - side // 2
 
 
 def crop(
     maps: Float[Array, "B height width"], corners: Int[Array, "B 2"], side: int
 ) -> Float[Array, "B {side} {side}"]:
-    """The windows that begin at the corners; zero where they reach beyond the maps."""
+    """Crops the windows that begin at the corners; they are zero outside the maps."""
     return jax.vmap(lambda image, corner: window(image, corner, side))(maps, corners)
 
 
 def paste(
     windows: Float[Array, "B side side"], corners: Int[Array, "B 2"], shape: tuple[int, int]
 ) -> Float[Array, "B {shape[0]} {shape[1]}"]:
-    """Maps of a shape that are zero outside their windows: the transpose of `crop`."""
+    """Pastes windows into maps of zeros of the given shape: the transpose of `crop`."""
     side = windows.shape[-1]
     canvas = jnp.zeros([size + 2 * side for size in shape], windows.dtype)
 
-    def one(window: Array, corner: Array) -> Array:
+    def paste_one(window: Array, corner: Array) -> Array:
         return jax.lax.dynamic_update_slice(canvas, window, corner + side)[side:-side, side:-side]
 
-    return jax.vmap(one)(windows, corners)
+    return jax.vmap(paste_one)(windows, corners)

@@ -1,1 +1,1 @@
-"""How programs run: errors, files, settings, batches, devices, processes."""
+"""Support for running programs: errors, files, settings, batches, devices and processes."""

@@ -1,4 +1,4 @@
-"""Long arrays in batches of one size, so that each function compiles once."""
+"""Batches of one size from long arrays, so that each function compiles once."""
 
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -7,22 +7,38 @@ from typing import TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool
+from jaxtyping import Array, Bool, Float
 
 Tree = TypeVar("Tree")
 Result = TypeVar("Result")
 
 
+SMALLEST = 16
+"""Rows of the smallest batch. Fewer rows save little time, and each size is compiled anew."""
+
+
 def inference_batch() -> int:
-    """Images a step: few enough to stay in a CPU's cache, or enough to fill an accelerator."""
+    """Chooses the number of images a call: as many as fit a CPU's cache or fill an accelerator."""
     return 16 if jax.default_backend() == "cpu" else 1024
 
 
+def one_at_a_time() -> int:
+    """Returns 1 on a CPU, which would take images one after the other anyway: nothing is padded.
+
+    An accelerator takes as many as it computes together.
+    """
+    return 1 if jax.default_backend() == "cpu" else inference_batch()
+
+
 def padded_batches(data: Tree, size: int) -> Iterator[tuple[Tree, Bool[Array, " size"]]]:
-    """Batches of a tree of arrays along their first axis, the last one padded with zeros.
+    """Splits arrays into batches along their first axis and pads the last one with zeros.
+
+    Args:
+      data: a tree of arrays of one length.
+      size: rows a batch.
 
     Yields:
-      A batch, and which of its `size` rows are real.
+      A batch, and a mask of its `size` rows that is False for padding.
     """
     length = len(jax.tree.leaves(data)[0])
     for start in range(0, length, size):
@@ -35,24 +51,36 @@ def padded_batches(data: Tree, size: int) -> Iterator[tuple[Tree, Bool[Array, " 
         yield jax.tree.map(batch, data), jnp.arange(size) < real
 
 
-def in_batches(function: Callable[[Tree], Result], data: Tree, size: int) -> Result:
-    """A function's results for a long tree of arrays, computed batch by batch.
+def pad_rows(tree: Tree, multiple: int) -> Tree:
+    """Pads arrays with zeros along their first axis, to one or more times a number of rows."""
+    length = len(jax.tree.leaves(tree)[0])
+    missing = max(-(-length // multiple), 1) * multiple - length
+    return jax.tree.map(
+        lambda leaf: np.pad(leaf, [(0, missing)] + [(0, 0)] * (np.ndim(leaf) - 1)), tree
+    )
 
-    On a CPU a batch is fetched before the next is dispatched: executions that run at the same time
-    can wait for each other's threads for ever. An accelerator computes a batch while the one before
-    is fetched. A tree that fits in one batch is padded
-    to a power of two, so that trees of all lengths together compile a function a few times only.
+
+def in_batches(
+    function: Callable[[Tree], Result], data: Tree, size: int, smallest: int = SMALLEST
+) -> Result:
+    """Applies a function to long arrays batch by batch.
+
+    On a CPU a batch's results are fetched before the next batch is dispatched, because executions
+    that run at the same time can wait for each other's threads for ever. An accelerator computes a
+    batch while the results of the previous one are fetched. Arrays that fit in one batch are padded
+    to a power of two, so that arrays of all lengths compile a function only a few times.
 
     Args:
-      function: compiled; treats every row on its own.
-      data: arrays with rows along their first axis.
-      size: rows at a time, at most.
+      function: a compiled function that treats every row independently.
+      data: a tree of arrays with rows along their first axis.
+      size: largest number of rows in a batch.
+      smallest: smallest number of rows in a batch, at most `size`.
 
     Returns:
-      The results, rows along the first axis, as NumPy arrays.
+      The results as NumPy arrays, with rows along their first axis.
     """
     length = len(jax.tree.leaves(data)[0])
-    size = min(size, 1 << (length - 1).bit_length())
+    size = min(size, max(smallest, 1 << (length - 1).bit_length()))
     in_flight = 0 if jax.default_backend() == "cpu" else 1
     parts: list[Result] = []
     running: deque[Result] = deque()
@@ -62,3 +90,30 @@ def in_batches(function: Callable[[Tree], Result], data: Tree, size: int) -> Res
             parts.append(jax.tree.map(np.asarray, running.popleft()))
     parts += [jax.tree.map(np.asarray, last) for last in running]
     return jax.tree.map(lambda *leaves: np.concatenate(leaves)[:length], *parts)
+
+
+LANES = 128
+"""Scenes handled at a time on a CPU: their matrices just fit its second-level cache."""
+
+
+def map_lanes(function: Callable[..., Array], *arrays: Float[Array, "... N"]) -> Array:
+    """Applies a function along the last axis: on a CPU some lanes at a time, elsewhere all.
+
+    The platform that the program is lowered for decides, not the host that traces it.
+
+    Args:
+      function: treats every lane on its own.
+      arrays: with the same number of lanes, at most `LANES` or a multiple of it.
+    """
+    lanes = arrays[0].shape[-1]
+    if lanes <= LANES:
+        return function(*arrays)
+
+    def in_chunks(*arrays: Array) -> Array:
+        chunks = tuple(
+            jnp.moveaxis(array.reshape(*array.shape[:-1], -1, LANES), -2, 0) for array in arrays
+        )
+        done = jnp.moveaxis(jax.lax.map(lambda chunk: function(*chunk), chunks), 0, -2)
+        return done.reshape(*done.shape[:-2], -1)
+
+    return jax.lax.platform_dependent(*arrays, cpu=in_chunks, default=function)

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Atomic writing of files: a file is complete or not there at all."""
 
 import os
 import tempfile
@@ -10,7 +10,13 @@ from distax.runtime.errors import DistaxError
 
 
 def check_suffix(path: Path, what: str, known: Iterable[str]) -> None:
-    """Raise DistaxError for a suffix that names none of the known formats of what is written."""
+    """Raises DistaxError if a path's suffix is not one of the known formats.
+
+    Args:
+      path: the file to write.
+      what: its content, for the error message.
+      known: the suffixes of the known formats.
+    """
     if path.suffix not in known:
         raise DistaxError(
             f"{path}: no format of {what} has the suffix {path.suffix!r}; known are "
@@ -20,10 +26,12 @@ def check_suffix(path: Path, what: str, known: Iterable[str]) -> None:
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """A temporary path to write to, which becomes `path` only if the block succeeds.
+    """Yields a temporary path, which replaces `path` only if the block succeeds.
+
+    The temporary file is in the same folder, so that the replacement is one atomic rename.
 
     Raises:
-      DistaxError: the file cannot be written; what stood at `path` before still does.
+      DistaxError: the file cannot be written; an existing file at `path` is unchanged.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -43,6 +51,6 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all; see `atomic_write`."""
+    """Writes a text file atomically; see `atomic_write`."""
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Small HTML tables, as notebooks show them."""
+"""Small HTML tables for notebooks."""
 
 from collections.abc import Iterable, Mapping
 from html import escape

@@ -1,7 +1,8 @@
 """Arithmetic and random numbers that are the same on every device.
 
-By default accelerators round the factors of a matrix product first, TPUs to eight significant
-bits. Networks tolerate that. Positions do not: they are small differences of large counts.
+By default accelerators round the factors of a matrix product before they multiply, TPUs to eight
+significant bits. Networks tolerate that. Positions do not, because they are small differences of
+large counts.
 """
 
 from collections.abc import Callable
@@ -16,7 +17,7 @@ Result = TypeVar("Result")
 
 
 def exact_products(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-    """Decorator: matrix products within the function are those of float32."""
+    """Decorates a function so that its matrix products are computed in full float32."""
 
     @wraps(function)
     def exact(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
@@ -29,7 +30,7 @@ def exact_products(function: Callable[Arguments, Result]) -> Callable[Arguments,
 def threefry(key: PRNGKeyArray) -> PRNGKeyArray:
     """Derives a threefry key from a key of any kind.
 
-    Other generators, popular on TPUs, draw differently under `vmap` and offer no Poisson numbers.
+    Other generators, popular on TPUs, draw other numbers under `vmap` and have no Poisson sampler.
     With them a rejection loop over scenes would never end.
     """
     return jax.random.wrap_key_data(jax.random.bits(key, (2,), "uint32"), impl="threefry2x32")

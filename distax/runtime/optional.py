@@ -20,9 +20,11 @@ OPTIONAL = {
     "defusedxml": Optional("defusedxml", "files"),
     "flatbuffers": Optional("flatbuffers", "export"),
     "grain": Optional("grain", "train"),
+    "jinja2": Optional("jinja2", "viz"),
     "matplotlib": Optional("matplotlib", "viz"),
     "photutils": Optional("photutils", "frames"),
     "tensorboardX": Optional("tensorboardX", "train"),
+    "tomlkit": Optional("tomlkit", "files"),
     "torch": Optional("torch", "torch"),
 }
 """Optional packages by the name they are imported by, as pyproject.toml declares them."""

@@ -1,4 +1,10 @@
-"""Several processes as one: each drives its own devices, all compute the same program."""
+"""Clusters of processes: each drives its own devices, and all run the same program.
+
+JAX connects them: after `join`, `jax.devices()` lists the devices of all processes, and compiled
+functions communicate between them. Every process must call the same functions that communicate, in
+the same order. A process that ends alone leaves the others waiting in such a function. So an error
+in one process ends it at once (see `member`), which breaks the connections and ends the others.
+"""
 
 import os
 import re
@@ -14,20 +20,21 @@ import jax
 
 from distax.runtime.errors import DistaxError, Terminated
 
-# Time that JAX gives processes to meet beyond ours, so that the message is ours.
+# Seconds that JAX waits longer than distax for the processes to meet, so that the process ends with
+# distax's message and not with JAX's.
 _GRACE = 30
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """Where the processes of a run meet.
+    """Address and size of a group of processes that train together.
 
     Attributes:
-      coordinator: address and port of process 0, such as 10.0.0.1:8476; None where the
-        environment tells (Cloud TPU, GKE, SLURM, Open MPI, Kubernetes).
-      process_count: number of processes.
-      process_id: this one's number, from 0.
-      timeout: seconds to wait for the others.
+      coordinator: address and port of process 0, such as 10.0.0.1:8476; None to read it from the
+        environment (Cloud TPU, GKE, SLURM, Open MPI, Kubernetes).
+      process_count: number of processes; None to read it from the environment.
+      process_id: this process's number, from 0; None to read it from the environment.
+      timeout: seconds to wait for the other processes at the start.
       heartbeat: seconds of silence after which a process counts as dead and the others are ended.
     """
 
@@ -39,14 +46,15 @@ class Cluster:
 
 
 def join(cluster: Cluster) -> None:
-    """Meet the other processes; from here on `jax.devices()` are those of all.
+    """Connects this process with the others; afterwards `jax.devices()` lists all their devices.
 
-    To be called before anything else of JAX. The whole process ends with status 1 and one line on
-    standard error if the others are not there in time, because JAX cannot give up waiting. When
-    one process dies later, JAX ends the others.
+    Must be called before JAX is used for anything else. If the others do not arrive in time, this
+    process ends with status 1 and one line on standard error. It does not raise, because JAX's
+    wait cannot be interrupted. When one process dies later, JAX ends the others.
 
     Raises:
-      DistaxError: no cluster is recognised and none is described, or incompletely.
+      DistaxError: the cluster is described incompletely or wrongly, or it is not described and the
+        environment has no cluster that JAX recognises.
     """
     described = (cluster.coordinator, cluster.process_count, cluster.process_id)
     if any(value is None for value in described) and described != (None, None, None):
@@ -62,7 +70,7 @@ def join(cluster: Cluster) -> None:
     count, number = cluster.process_count, cluster.process_id
     if count is not None and number is not None and not 0 <= number < count:
         raise DistaxError(f"process {number} is not one of {count}: they are numbered from 0")
-    with _ends_after(cluster.timeout, _nobody_there(cluster)):
+    with _time_limit(cluster.timeout, _timeout_message(cluster)):
         try:
             jax.distributed.initialize(
                 *described,
@@ -72,7 +80,7 @@ def join(cluster: Cluster) -> None:
         except (ValueError, RuntimeError) as error:
             problem = str(error).strip().splitlines()[0]
             if cluster.coordinator is None:
-                problem = f"the environment tells of no cluster ({problem})"
+                problem = f"the environment describes no cluster ({problem})"
             raise DistaxError(
                 f"{problem}; give the coordinator's address, the number of processes and this "
                 "one's number"
@@ -81,34 +89,35 @@ def join(cluster: Cluster) -> None:
 
 @contextmanager
 def member(cluster: Cluster) -> Iterator[None]:
-    """Within the block this process is one of a cluster; see `join`.
+    """Makes this process a member of a cluster within the block; see `join`.
 
-    An error ends the process at once, with its message: the others, who wait for it, then end too.
+    An error in the block ends the process at once, with the error's message. The others, which wait
+    for it, then end too.
     """
     join(cluster)
     try:
         yield
     except DistaxError as error:
-        _leave(str(error))
+        _exit_now(str(error))
     except jax.errors.JaxRuntimeError as error:
         reason = str(error).strip().splitlines()[0][:200]
-        _leave(f"another process of the cluster has probably ended ({reason}); start all again")
+        _exit_now(f"another process of the cluster has probably ended ({reason}); start all again")
     except Terminated:
-        raise  # all processes end together
+        raise  # all processes end after the same step
     except KeyboardInterrupt:
-        _leave("interrupted", status=130)
+        _exit_now("interrupted", status=130)
     except Exception:
         traceback.print_exc()
-        _leave("ended by the error above")
+        _exit_now("ended by the error above")
 
 
-def _leave(message: str, status: int = 1) -> NoReturn:
-    # An orderly exit would wait for all processes to reach theirs.
+def _exit_now(message: str, status: int = 1) -> NoReturn:
+    # An orderly exit runs JAX's shutdown, which waits for all processes to exit.
     print(f"distax: {message}", file=sys.stderr, flush=True)
     os._exit(status)
 
 
-def _nobody_there(cluster: Cluster) -> str:
+def _timeout_message(cluster: Cluster) -> str:
     if cluster.coordinator is None:
         return f"the processes of the cluster did not meet within {cluster.timeout} s"
     if cluster.process_id == 0:
@@ -123,10 +132,10 @@ def _nobody_there(cluster: Cluster) -> str:
 
 
 @contextmanager
-def _ends_after(seconds: float, message: str) -> Iterator[None]:
-    """End the process with a message if the block takes longer."""
+def _time_limit(seconds: float, message: str) -> Iterator[None]:
+    """Ends the process with a message if the block takes longer."""
 
-    timer = Timer(seconds, _leave, [message])
+    timer = Timer(seconds, _exit_now, [message])
     timer.daemon = True
     timer.start()
     try:

@@ -1,4 +1,4 @@
-"""How far a long command is, on a terminal."""
+"""Progress bars on a terminal."""
 
 import sys
 import time
@@ -7,22 +7,23 @@ from contextlib import ExitStack
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-_PATIENCE = 2.0
-"""Seconds that a command takes before it shows how far it is."""
-_SLOW = 100.0
-"""Rate a second from which on tenths are not shown."""
-_REMEMBERED = 300.0
-"""Seconds over which speed is averaged for the time left."""
+_DELAY = 2.0
+"""Seconds before a bar appears, so that short commands print none."""
+_WHOLE_RATE = 100.0
+"""Rate a second above which it is shown without tenths."""
+_SPEED_WINDOW = 300.0
+"""Seconds over which the speed is averaged for the time left. More makes the time left steadier,
+less lets it follow a change of speed."""
 
 
 def progress_bar(what: str, console: Console, shown: bool, transient: bool = False) -> Progress:
-    """A bar with what is counted, how much of it is done, a description and the time left.
+    """Makes a bar with a unit, the count done, a description and the time left.
 
     Args:
-      what: is counted, such as "step".
-      console: to show it on.
-      shown: False for a bar that shows nothing.
-      transient: whether it vanishes at the end.
+      what: the unit counted, such as "step".
+      console: the console to draw on.
+      shown: False for a bar that draws nothing.
+      transient: True to remove the bar at the end.
     """
     return Progress(
         TextColumn(what),
@@ -34,16 +35,16 @@ def progress_bar(what: str, console: Console, shown: bool, transient: bool = Fal
         disable=not shown,
         transient=transient,
         redirect_stdout=not console.stderr,
-        speed_estimate_period=_REMEMBERED,
+        speed_estimate_period=_SPEED_WINDOW,
     )
 
 
 class PatientBar(ExitStack):
-    """A bar on standard error with a rate, if that is a terminal and it takes long.
+    """A bar with a rate on standard error, shown on terminals for commands that take long.
 
     Args:
-      what: is counted, such as "image".
-      total: how many there are.
+      what: the unit counted, such as "image".
+      total: number of units in all.
     """
 
     def __init__(self, what: str, total: int):
@@ -57,19 +58,19 @@ class PatientBar(ExitStack):
         self._first: tuple[float, float] | None = None
 
     def update(self, done: float | int, images: int | None = None) -> None:
-        """Show how much is done, and how fast it has gone since the first time this was told.
+        """Updates the count, and the rate since the first call.
 
-        What comes before is mostly compiling.
+        The time before the first call is left out of the rate, because most of it is compilation.
 
         Args:
-          done: of what is counted.
-          images: done by now, if something else is counted.
+          done: units done.
+          images: images done, for the rate, if the bar counts another unit.
         """
         now = time.perf_counter()
         amount, name = (done, self._what) if images is None else (images, "image")
         before, then = self._first = self._first or (amount, now)
         rate = (amount - before) / (now - then) if now > then else 0.0
-        text = f"{rate:,.{1 if rate < _SLOW else 0}f} {name}s/s" if rate else ""
+        text = f"{rate:,.{1 if rate < _WHOLE_RATE else 0}f} {name}s/s" if rate else ""
         self._bar.update(self._task, completed=done, description=text)
-        if now - self._began > _PATIENCE:
+        if now - self._began > _DELAY:
             self._bar.start()

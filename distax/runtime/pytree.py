@@ -1,9 +1,11 @@
-"""Frozen dataclasses that JAX treats as trees of their fields, and trees as named arrays."""
+"""Frozen dataclasses as JAX pytrees, and pytrees as dictionaries of named arrays."""
 
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar, dataclass_transform
 
 import chex
 import jax
+import numpy as np
 
 Class = TypeVar("Class", bound=type)
 Tree = TypeVar("Tree")
@@ -11,18 +13,81 @@ Tree = TypeVar("Tree")
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
 def pytree(cls: Class) -> Class:
-    """Class decorator: immutable, made by keyword, and transparent to jit, vmap and tree.map."""
+    """Decorates a class as a frozen, keyword-only dataclass that is a JAX pytree of its fields."""
     return chex.dataclass(frozen=True, mappable_dataclass=False)(cls)
 
 
+def traced_numbers(*static: str) -> Callable[[Class], Class]:
+    """Registers a frozen dataclass as a pytree whose numbers JAX traces.
+
+    Functions that `jit` compiles serve all values of its numbers, and `vmap` and `grad` work over
+    them. A field that is None is part of the structure, as the static ones are. JAX makes instances
+    without calling `__post_init__`, so that values are checked only where a user gives them.
+
+    Args:
+      static: fields, or properties that are kept, which are part of the structure: sizes, which
+        decide the shapes of arrays.
+    """
+
+    def register(cls: Any) -> Any:
+        fields = cls.__dataclass_fields__
+        numbers = tuple(name for name in fields if name not in static)
+        for name in numbers:
+            # A number may be an array of JAX; the field's own annotation is what files may hold.
+            hint = cls.__init__.__annotations__[name]
+            cls.__init__.__annotations__[name] = hint | int | jax.Array | np.ndarray
+
+        def flatten_with_keys(value: Any) -> tuple[list[Any], tuple[Any, ...]]:
+            leaves = [_number(getattr(value, name)) for name in numbers]
+            keys = map(jax.tree_util.GetAttrKey, numbers)
+            return list(zip(keys, leaves, strict=True)), tuple(getattr(value, n) for n in static)
+
+        def unflatten(sizes: tuple[Any, ...], leaves: Any) -> Any:
+            value: Any = object.__new__(cls)
+            for name, leaf in zip((*numbers, *static), (*leaves, *sizes), strict=True):
+                object.__setattr__(value, name, leaf)
+            return value
+
+        jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten)
+        return cls
+
+    return register
+
+
+def _number(value: Any) -> Any:
+    """Returns a number as JAX is to trace it: a table as one array, a whole number as a float.
+
+    An integer would compile another program, and has no gradient.
+    """
+    if isinstance(value, tuple):
+        is_table = any(isinstance(row, tuple) for row in value)
+        return np.asarray(value, np.float32) if is_table else tuple(map(_number, value))
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def known_numbers(**fields: Any) -> Iterator[tuple[str, Any]]:
+    """Yields the name and value of every number that is known before tracing.
+
+    A traced number has no value yet and is left out; an array gives each of its entries; None gives
+    nothing.
+    """
+    for name, field in fields.items():
+        for leaf in jax.tree.leaves(field):
+            if isinstance(leaf, jax.Array | np.ndarray):
+                if not isinstance(leaf, jax.core.Tracer):
+                    yield from ((name, entry) for entry in np.ravel(leaf).tolist())
+            else:
+                yield name, leaf
+
+
 def named_leaves(tree: Any) -> dict[str, Any]:
-    """A tree's leaves by their path, its parts joined by dots."""
+    """Lists a tree's leaves by name: the parts of a leaf's path, joined by dots."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
 
 
 def with_leaves(tree: Tree, named: dict[str, Any]) -> Tree:
-    """The tree with its leaves replaced by those of the same name."""
+    """Replaces a tree's leaves by those of the same name."""
     return jax.tree.unflatten(
         jax.tree.structure(tree), [named[name] for name in named_leaves(tree)]
     )

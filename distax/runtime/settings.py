@@ -1,4 +1,4 @@
-"""Typed, frozen dataclasses from TOML files and from plain values."""
+"""Reading of typed, frozen dataclasses from TOML files and from plain values, by pydantic."""
 
 import dataclasses
 import difflib
@@ -13,16 +13,16 @@ from distax.runtime.errors import DistaxError
 Settings = TypeVar("Settings")
 
 STRICT = {"extra": "forbid", "strict": True}
-"""For `__pydantic_config__`: no field but those declared, no value of another type."""
+"""Value of `__pydantic_config__` that forbids undeclared fields and values of another type."""
 NO_VALUE = "none"
-"""What stands in a sensor's table for a value that there is not: TOML has no null."""
+"""Stands for None in a sensor's table, because TOML has no null."""
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """The plain values in a TOML file; in a table `sensor`, "none" becomes None.
+    """Reads the plain values in a TOML file; in a table `sensor`, "none" becomes None.
 
     Raises:
-      DistaxError: no such file, or not TOML.
+      DistaxError: the file cannot be read or is not TOML.
     """
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -36,10 +36,10 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def from_plain(kind: type[Settings], values: dict[str, Any], where: str) -> Settings:
-    """A dataclass from plain values; what is absent keeps its default.
+    """Makes a dataclass from plain values; absent keys keep their defaults.
 
     Args:
-      kind: a dataclass that pydantic reads strictly.
+      kind: the dataclass, with `STRICT` as its `__pydantic_config__`.
       values: nested dictionaries, as a TOML file gives them.
       where: the file they come from, for error messages.
 
@@ -58,14 +58,14 @@ def from_plain(kind: type[Settings], values: dict[str, Any], where: str) -> Sett
 def _first_problem(
     kind: Any, errors: Sequence[Mapping[str, Any]], values: dict[str, Any]
 ) -> tuple[list[str], str]:
-    """The keys that lead to the first value with a problem, and what it is."""
+    """Returns the keys that lead to the first value with a problem, and the problem."""
     first = errors[0]
     keys = _keys(first["loc"], values)
     if first["type"] == "missing":
         return [*map(str, first["loc"])], "is missing"
     if first["type"] == "unexpected_keyword_argument":
         return keys, "is not a known key" + _hint(kind, keys)
-    # A value that may be of several types has a problem with each.
+    # pydantic reports a value that may be of several types once for each type it tried.
     problems = dict.fromkeys(
         error["msg"].removeprefix("Value error, ")
         for error in errors
@@ -75,7 +75,7 @@ def _first_problem(
 
 
 def _keys(location: tuple[int | str, ...], values: Any) -> list[str]:
-    """The part of pydantic's location that the user wrote, without the kinds it tried there."""
+    """Keeps the part of pydantic's location that the user wrote, without the types it tried."""
     keys: list[str] = []
     for part in location:
         if not isinstance(values, dict) or part not in values:
@@ -86,7 +86,7 @@ def _keys(location: tuple[int | str, ...], values: Any) -> list[str]:
 
 
 def _hint(kind: Any, keys: list[str]) -> str:
-    """The known key that is spelled most like the last of `keys`, or all of few."""
+    """Names the known key spelled most like the last of `keys`, or else all known keys."""
     for key in keys[:-1]:
         kind = next(field.type for field in dataclasses.fields(kind) if field.name == key)
         kind = next(filter(dataclasses.is_dataclass, get_args(kind)), kind)

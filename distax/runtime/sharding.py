@@ -1,8 +1,25 @@
-"""How arrays lie on devices: one axis, `data`, over all devices of all processes.
+"""Sharding of arrays over devices: one mesh axis, `data`, over all devices of all processes.
 
-Batches are split along it; parameters and the optimiser's state are copied to every device or
-split themselves. Functions are written for whole arrays and compiled by `jit`, which puts the
-communication in: the mean over a split batch becomes an average over the devices.
+Training here is data-parallel, and the models are small enough for each device to compute all of
+one. So one axis is enough: the batch is sharded along it, and there is no second axis for parts of
+a model.
+
+An array is in one of three states:
+
+- replicated: every device holds all of it. This is the default for parameters and the optimiser's
+  state.
+- sharded: each device holds an equal part along one axis. Batches are; parameters and the
+  optimiser's state can be, to save memory (see `state_shardings`).
+- gathered: it was sharded or replicated, and is now one NumPy array in each process.
+
+Functions are written for the whole array and compiled by `jit`, which inserts the communication
+that the shardings ask for. The mean of a loss over a sharded batch, for example, becomes a sum over
+devices, and its gradient an all-reduce.
+
+Several processes run the same program in step (see `distax.runtime.processes`). Each process drives
+its own devices and holds their parts of a sharded array only. NumPy cannot read such an array, so
+it is gathered first. Each function that communicates must be called by all processes in the same
+order; a process that skips one leaves the others waiting.
 """
 
 import os
@@ -21,83 +38,112 @@ from distax.runtime.errors import DistaxError
 Tree = TypeVar("Tree")
 
 AXIS = "data"
+"""Name of the only mesh axis."""
 
 
 def all_devices() -> Sequence[jax.Device]:
-    """All devices of all processes."""
+    """Lists all devices of all processes."""
     return jax.devices()
 
 
-def in_a_row(devices: Sequence[jax.Device] | None) -> tuple[jax.Device, ...]:
-    """Devices in order, those of a process side by side; all there are, unless told which.
+def ordered_devices(devices: Sequence[jax.Device] | None = None) -> tuple[jax.Device, ...]:
+    """Orders devices by process and then by number.
+
+    The order must be the same in all processes. With the devices of a process side by side, its
+    rows of a batch are one slice (see `local_rows`).
+
+    Args:
+      devices: the devices in any order. Default: all devices of all processes.
 
     Raises:
-      DistaxError: virtual CPU devices with too few threads.
+      DistaxError: there are more virtual CPU devices than the CPU's threads can serve.
     """
-    chosen = sorted(devices or all_devices(), key=lambda device: (device.process_index, device.id))
-    here = sum(device.process_index == jax.process_index() for device in chosen)
-    if chosen[0].platform == "cpu" and here > 1 and _cpu_threads() < 2 * here:
+    ordered = sorted(devices or all_devices(), key=lambda device: (device.process_index, device.id))
+    local = sum(device.process_index == jax.process_index() for device in ordered)
+    # A collective blocks one thread of each virtual device until all devices take part. The work
+    # that comes before it needs threads of the same pool, hence two for each device.
+    if ordered[0].platform == "cpu" and local > 1 and _cpu_threads() < 2 * local:
         raise DistaxError(
-            f"{here} virtual CPU devices need at least {2 * here} threads, or they may wait for "
-            f"one another for ever; set the environment variable NPROC={2 * here} beforehand"
+            f"{local} virtual CPU devices need at least {2 * local} threads, or they may wait for "
+            f"one another for ever; set the environment variable NPROC={2 * local} beforehand"
         )
-    return tuple(chosen)
+    return tuple(ordered)
 
 
 def _cpu_threads() -> int:
-    """What XLA takes as the number of a CPU's threads."""
+    """Reads the number of threads that XLA uses on a CPU."""
     return int(os.environ.get("NPROC") or os.cpu_count() or 1)
 
 
 def data_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """A mesh of devices in a row; all there are, unless told which.
+    """Makes the mesh with the one axis `data` over devices.
+
+    The axis is of type Auto: `jit` chooses the shardings that are not given.
+
+    Args:
+      devices: the devices in any order. Default: all devices of all processes.
 
     Raises:
-      DistaxError: as `in_a_row`.
+      DistaxError: as `ordered_devices`.
     """
-    return Mesh(np.array(in_a_row(devices)), (AXIS,), axis_types=(AxisType.Auto,))
+    return Mesh(np.array(ordered_devices(devices)), (AXIS,), axis_types=(AxisType.Auto,))
 
 
-def copied(mesh: Mesh) -> NamedSharding:
-    """The whole array on every device."""
+def platform(mesh: Mesh) -> str:
+    """Names the platform of the mesh's devices: "cpu", "gpu" or "tpu".
+
+    It can differ from `jax.default_backend()`, which a mesh of other devices does not follow.
+    """
+    name: str = mesh.devices.flat[0].platform
+    return name
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """Makes the sharding with all of an array on every device."""
     return NamedSharding(mesh, PartitionSpec())
 
 
-def split(mesh: Mesh, axis: int = 0) -> NamedSharding:
-    """An equal part of the array's `axis` on each device."""
+def sharded(mesh: Mesh, axis: int = 0) -> NamedSharding:
+    """Makes the sharding with an equal part of an array's `axis` on each device."""
     return NamedSharding(mesh, PartitionSpec(*[None] * axis, AXIS))
 
 
-def state_shardings(state: Tree, mesh: Mesh, divided: bool) -> Tree:
-    """Where the arrays of a training state lie.
+def state_shardings(state: Tree, mesh: Mesh, shard: bool) -> Tree:
+    """Chooses a sharding for each array of a training state.
+
+    Sharding the state is ZeRO's idea (Rajbhandari et al. 2020, arXiv 1910.02054): each device
+    stores a part of the parameters and of Adam's moments, and `jit` gathers the parameters where a
+    step needs them. It saves memory and costs that communication. Every divisible axis saves the
+    same memory; taking the longest is only a fixed choice. Arrays without a divisible axis, such as
+    scalars, are small and stay replicated.
 
     Args:
       state: the state, or its shapes.
       mesh: the devices.
-      divided: split each array along its longest axis that the devices divide, if there is one;
-        otherwise every device has a copy.
+      shard: True to shard each array along its longest axis whose size is a multiple of the
+        number of devices, if there is one; False to replicate all arrays.
     """
 
     def sharding(leaf: jax.Array | jax.ShapeDtypeStruct) -> NamedSharding:
         divisible = [axis for axis, size in enumerate(leaf.shape) if size % mesh.size == 0]
-        if not (divided and divisible):
-            return copied(mesh)
-        return split(mesh, max(divisible, key=lambda axis: leaf.shape[axis]))
+        if not (shard and divisible):
+            return replicated(mesh)
+        return sharded(mesh, max(divisible, key=lambda axis: leaf.shape[axis]))
 
     return jax.tree.map(sharding, state)
 
 
-def placed(shapes: Tree, mesh: Mesh, divided: bool) -> Tree:
-    """The shapes of a training state with where its arrays lie; see `state_shardings`."""
+def with_shardings(shapes: Tree, mesh: Mesh, shard: bool) -> Tree:
+    """Adds shardings to the shapes of a training state; see `state_shardings`."""
     return jax.tree.map(
-        lambda leaf, where: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where),
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
         shapes,
-        state_shardings(shapes, mesh, divided),
+        state_shardings(shapes, mesh, shard),
     )
 
 
 def check_divisible(batch_size: int, mesh: Mesh) -> None:
-    """Raise DistaxError for a batch that the devices cannot share equally."""
+    """Raises DistaxError if a batch cannot be divided equally over the devices."""
     devices = mesh.size
     if batch_size % devices:
         below = batch_size // devices * devices
@@ -108,36 +154,42 @@ def check_divisible(batch_size: int, mesh: Mesh) -> None:
         )
 
 
-def shared(array: np.ndarray, mesh: Mesh) -> jax.Array:
-    """An array that every process has whole, copied to all devices."""
-    return jax.make_array_from_callback(array.shape, copied(mesh), lambda index: array[index])
+def replicate(array: np.ndarray, mesh: Mesh) -> jax.Array:
+    """Copies an array to all devices; every process must hold the same array.
+
+    `jax.device_put` would also compare the array across processes, which costs a broadcast.
+    """
+    return jax.make_array_from_callback(array.shape, replicated(mesh), lambda index: array[index])
 
 
-def own_rows(count: int, mesh: Mesh) -> slice:
-    """The rows of a batch of `count` that lie on this process's devices."""
-    indices = split(mesh).addressable_devices_indices_map((count,)).values()
+def local_rows(count: int, mesh: Mesh) -> slice:
+    """Finds the rows on this process's devices when `count` rows are sharded."""
+    indices = sharded(mesh).addressable_devices_indices_map((count,)).values()
     parts = [index[0].indices(count) for index in indices if index is not None]
     return slice(min(start for start, *_ in parts), max(stop for _, stop, _ in parts))
 
 
-def whole(tree: Tree, mesh: Mesh) -> Tree:
-    """Arrays that may be split over devices and processes, whole, as NumPy arrays."""
-    return jax.tree.map(np.asarray, _to_every_device(mesh)(tree))
+def gathered(tree: Tree, mesh: Mesh) -> Tree:
+    """Gathers arrays into whole NumPy arrays in every process; all processes must call it."""
+    return jax.tree.map(np.asarray, _replicate_function(mesh)(tree))
 
 
 @cache
-def _to_every_device(mesh: Mesh) -> Callable[[Tree], Tree]:
-    return jax.jit(lambda tree: tree, out_shardings=copied(mesh))
+def _replicate_function(mesh: Mesh) -> Callable[[Tree], Tree]:
+    return jax.jit(lambda tree: tree, out_shardings=replicated(mesh))
 
 
 def on_any_process(flag: bool, mesh: Mesh) -> Bool[Array | np.ndarray, ""]:
-    """Whether a flag is set on any process: an array to be read later, the same on all."""
+    """Reduces a flag over processes: True if it is set on any; all processes must call it.
+
+    The result is an array, so that a caller can read it later and need not wait for the devices.
+    """
     if jax.process_count() == 1:
         return np.asarray(flag)
-    flags = jax.make_array_from_callback((mesh.size,), split(mesh), lambda _: np.array([flag]))
-    return _any(mesh)(flags)
+    flags = jax.make_array_from_callback((mesh.size,), sharded(mesh), lambda _: np.array([flag]))
+    return _any_function(mesh)(flags)
 
 
 @cache
-def _any(mesh: Mesh) -> Callable[[Bool[Array, " devices"]], Bool[Array, ""]]:
-    return jax.jit(jnp.any, out_shardings=copied(mesh))
+def _any_function(mesh: Mesh) -> Callable[[Bool[Array, " devices"]], Bool[Array, ""]]:
+    return jax.jit(jnp.any, out_shardings=replicated(mesh))

@@ -1,4 +1,4 @@
-"""Signals that end a program, heard where it can be ended well."""
+"""Handling of SIGTERM and SIGINT, the signals that end a program."""
 
 import signal
 from collections.abc import Callable, Iterator
@@ -8,7 +8,7 @@ from types import FrameType
 
 @contextmanager
 def sigterm() -> Iterator[Callable[[], bool]]:
-    """Within the block SIGTERM only sets a flag, which the yielded function reads."""
+    """Makes SIGTERM only set a flag within the block; the yielded function reads the flag."""
     asked = False
 
     def handler(signum: int, frame: FrameType | None) -> None:
@@ -19,21 +19,22 @@ def sigterm() -> Iterator[Callable[[], bool]]:
     try:
         yield lambda: asked
     finally:
-        # None stands for a handler that was not set from Python, such as JAX's own for clusters.
+        # None means a handler that was not set from Python, such as JAX's own for clusters.
         signal.signal(signal.SIGTERM, signal.SIG_DFL if previous is None else previous)
 
 
 @contextmanager
 def plain_sigint() -> Iterator[None]:
-    """Within the block Ctrl-C ends the process at once, by what the system does without Python.
+    """Makes Ctrl-C end the process at once within the block, by the system's default action.
 
-    Libraries that are only half imported swallow Python's exception, or end in recursion.
+    It is for imports: libraries that are only half imported swallow Python's KeyboardInterrupt, or
+    fail with endless recursion.
     """
-    usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if usual:
+    default = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if default:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         yield
     finally:
-        if usual:
+        if default:
             signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,9 +1,9 @@
-"""Sequences of frames: simulated, unmixed frame by frame, and tracked through all of them."""
+"""Tracking: simulated sequences, unmixing frame by frame, tracks and their scores."""
 
 from distax.imaging.motion import MotionPrior, sample, simulate
-from distax.tracking.linking import Tracker
+from distax.tracking.association import Tracker
 from distax.tracking.scoring import FrameScore, TrackEvaluation, assess_tracks
-from distax.tracking.tracking import Tracks, track, unmix_sequences
+from distax.tracking.tracks import Tracks, track, unmix_sequences
 
 __all__ = [
     "FrameScore",

@@ -1,1 +1,1 @@
-"""Training: configuration to checkpoints."""
+"""Training of models, from a configuration to checkpoints."""

@@ -1,8 +1,8 @@
-"""Checkpoints of a run: the last and the best, each whole or absent.
+"""Checkpoints of a run, written by Orbax: the last and the best, each complete or absent.
 
-Orbax writes a checkpoint under a temporary name and renames it when it is complete, and the one
-before is deleted only after that: whatever interrupts a save, the one before stays. Arrays are
-stored by name, so that a file of another architecture can be told by the names that differ.
+Orbax writes a checkpoint under a temporary name and renames it when it is complete. The previous
+one is deleted only after that, so an interrupted save leaves it in place. Arrays are stored by
+name, so that an error about a checkpoint of another architecture can name the arrays that differ.
 """
 
 import json
@@ -13,17 +13,16 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import jax
-import optax
 from etils import epath
-from jax.sharding import Mesh
+from flax import nnx
 
 from distax.evaluation import Evaluation
 from distax.models import Model
 from distax.runtime.errors import DistaxError, first_line
 from distax.runtime.pytree import named_leaves, with_leaves
-from distax.runtime.sharding import data_mesh, placed
+from distax.runtime.sharding import data_mesh, with_shardings
 from distax.training.config import TrainConfig, from_dict
-from distax.training.state import TrainState, abstract_model, abstract_state, init_state, merge
+from distax.training.state import TrainState, abstract_model, merge
 
 if TYPE_CHECKING:
     import orbax.checkpoint as ocp
@@ -32,12 +31,12 @@ Which = Literal["best", "last"]
 
 
 def holds_run(run: epath.PathLike) -> bool:
-    """Whether a folder holds a finished checkpoint."""
+    """Returns True if a folder holds a finished checkpoint."""
     return any(holds(run, which) for which in get_args(Which))
 
 
 def holds(run: epath.PathLike, which: Which) -> bool:
-    """Whether a folder holds a finished checkpoint of that kind."""
+    """Returns True if a folder holds a finished checkpoint of that kind."""
     return bool(_finished_steps(epath.Path(run) / which))
 
 
@@ -48,12 +47,19 @@ def save(
     config: TrainConfig,
     evaluation: Evaluation | None,
 ) -> None:
-    """Save a run's best or last checkpoint in place of the one before.
+    """Saves a run's best or last checkpoint in place of the previous one.
 
-    Of several processes all call this; each writes what lies on its devices.
+    With several processes all call this; each writes the parts on its own devices.
+
+    Args:
+      run: the run's folder.
+      which: the kind of checkpoint.
+      state: the state to save.
+      config: the run's configuration, stored beside the arrays.
+      evaluation: the state's evaluation, stored too; None if it was not evaluated.
 
     Raises:
-      DistaxError: the disk is full or not writable; the one before is untouched.
+      DistaxError: the disk is full or not writable; the previous checkpoint is untouched.
     """
     import orbax.checkpoint as ocp
 
@@ -72,17 +78,17 @@ def save(
         _check_space(folder, sum(leaf.nbytes for leaf in jax.tree.leaves(state)))
         with _manager(folder) as manager:
             manager.save(step, args=items, force=True)
-    # Orbax and the storage under it report a full disk as one of several unrelated exceptions.
+    # Orbax and the storage below it report a full disk by one of several unrelated exceptions.
     except Exception as error:
         _discard(folder, step)
         raise DistaxError(
             f"{folder}: the checkpoint of step {step} could not be saved ({first_line(error)}); "
-            "the one before is untouched: free space and resume"
+            "the previous one is untouched: free space and resume"
         ) from error
 
 
 def read_about(run: epath.PathLike, which: Which) -> tuple[TrainConfig, Evaluation | None]:
-    """The configuration a checkpoint was trained with, and its evaluation if it had one.
+    """Reads a checkpoint's configuration, and its evaluation or None.
 
     Raises:
       DistaxError: there is no finished checkpoint, or it is damaged.
@@ -94,15 +100,15 @@ def read_about(run: epath.PathLike, which: Which) -> tuple[TrainConfig, Evaluati
 
 
 def load_model(run: epath.PathLike, which: Which | None = None) -> tuple[Model, TrainConfig]:
-    """A trained model with its configuration.
+    """Loads a trained model and its configuration.
 
     Args:
       run: the run's folder.
-      which: the checkpoint; without it the best, or the last of a run not yet evaluated.
+      which: the checkpoint. Default: the best, or the last if the run was not evaluated yet.
 
     Raises:
-      DistaxError: there is no finished checkpoint, it is damaged, or its arrays are not those of
-        the model its configuration names.
+      DistaxError: there is no finished checkpoint, it is damaged, or its arrays do not fit the
+        model that its configuration names.
     """
     import orbax.checkpoint as ocp
 
@@ -111,20 +117,21 @@ def load_model(run: epath.PathLike, which: Which | None = None) -> tuple[Model, 
     about = _read(folder)
     config = from_dict(about["config"], str(folder))
     model = abstract_model(config)
+    params, constants = nnx.state(model, nnx.Param, ...)
+    # Placed on one device of this process, so that a process can load a model on its own.
     one_device = data_mesh(jax.local_devices()[:1])
-    wanted = placed(_model_part(init_state(model, optax.identity())), one_device, divided=False)
+    wanted = with_shardings({"params": params, "constants": constants}, one_device, shard=False)
     check_arrays(str(folder), about["arrays"], wanted)
     restored = _restore(folder, model=ocp.args.StandardRestore(named_leaves(wanted)))
     return merge(model, **with_leaves(wanted, restored["model"])), config
 
 
-def load_state(run: epath.PathLike, config: TrainConfig, mesh: Mesh | None = None) -> TrainState:
-    """The last state of a run, to go on from, on any number of devices.
+def load_state(run: epath.PathLike, abstract: TrainState) -> TrainState:
+    """Loads the last state of a run, to continue it on any number of devices.
 
     Args:
       run: the run's folder.
-      config: the run's configuration.
-      mesh: the devices to put it on; all there are without it.
+      abstract: shapes, types and shardings of the state; see `training.state.abstract_state`.
 
     Raises:
       DistaxError: as `load_model`.
@@ -132,8 +139,7 @@ def load_state(run: epath.PathLike, config: TrainConfig, mesh: Mesh | None = Non
     import orbax.checkpoint as ocp
 
     folder = epath.Path(run) / "last"
-    state = abstract_state(config, mesh or data_mesh())
-    model, training = _model_part(state), _training_part(state)
+    model, training = _model_part(abstract), _training_part(abstract)
     check_arrays(str(folder), _read(folder)["arrays"], model)
     restored = _restore(
         folder,
@@ -169,7 +175,7 @@ def _restore(folder: epath.Path, **items: Any) -> Any:
     try:
         with _manager(folder) as manager:
             return manager.restore(step, args=ocp.args.Composite(**items))
-    # A damaged file surfaces as whichever exception the layer that reads it raises.
+    # A damaged file raises a different exception in each of the layers that read it.
     except Exception as error:
         raise _damaged(folder / str(step), error) from error
 
@@ -182,7 +188,7 @@ def _damaged(checkpoint: epath.Path, error: Exception) -> DistaxError:
 
 
 def _check_space(folder: epath.Path, needed: int) -> None:
-    """Find out that the disk is full before a hundred writers do."""
+    """Raises OSError if the disk has too little space, before Orbax's many writers fail."""
     folder.mkdir(parents=True, exist_ok=True)
     if "://" in str(folder):
         return
@@ -192,7 +198,10 @@ def _check_space(folder: epath.Path, needed: int) -> None:
 
 
 def _discard(folder: epath.Path, step: int) -> None:
-    """Delete an unfinished checkpoint; writers that have not noticed may still be at it."""
+    """Deletes an unfinished checkpoint.
+
+    Tries for two seconds, because writers that have not noticed the failure may still add files.
+    """
     for _ in range(20):
         if not (unfinished := list(folder.glob(f"{step}.orbax-checkpoint-tmp*"))):
             return
@@ -205,7 +214,7 @@ def _discard(folder: epath.Path, step: int) -> None:
 def _finished_steps(folder: epath.Path) -> list[int]:
     import orbax.checkpoint as ocp
 
-    # In a bucket nothing can be renamed, so that a name alone does not tell a finished one.
+    # In a bucket nothing can be renamed, so a final name does not prove a finished checkpoint.
     numbered = (path for path in folder.glob("*") if path.name.isdecimal())
     return [int(path.name) for path in numbered if ocp.utils.is_checkpoint_finalized(path)]
 
@@ -223,8 +232,10 @@ def _finished_step(folder: epath.Path) -> int:
 
 
 def _read(folder: epath.Path) -> dict[str, Any]:
-    """What `save` put beside the arrays. Reads the file itself: Orbax would start JAX's devices,
-    which must wait until the processes of a cluster have met.
+    """Reads the JSON that `save` stored beside the arrays.
+
+    Reads the file itself, not through Orbax. Orbax would start JAX's devices, which must not happen
+    before the processes of a cluster have met.
     """
     step = _finished_step(folder)
     try:
@@ -235,10 +246,15 @@ def _read(folder: epath.Path) -> dict[str, Any]:
 
 
 def check_arrays(where: str, stored: dict[str, list[int]], wanted: Any) -> None:
-    """Compare the names and shapes of stored arrays with those of a tree.
+    """Compares the names and shapes of stored arrays with those of a tree.
+
+    Args:
+      where: the file or folder, for error messages.
+      stored: shapes by name.
+      wanted: a tree of arrays or their shapes.
 
     Raises:
-      DistaxError: they differ; the message names the first that do, and says how many there are.
+      DistaxError: they differ; the message names the first three and counts the others.
     """
     expected = _shapes(wanted)
     differing = [

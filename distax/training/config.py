@@ -1,11 +1,11 @@
-"""What a training run is made of, as typed, frozen dataclasses read from TOML and JSON."""
+"""Configuration of a training run: typed, frozen dataclasses read from TOML and JSON."""
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from distax.imaging.grid import THRESHOLD
-from distax.imaging.scenes import ScenePrior
+from distax.imaging.scenes import ScenePrior, check_host
 from distax.imaging.sensor import Sensor
 from distax.runtime import settings
 from distax.runtime.errors import DistaxError, check_positive
@@ -14,16 +14,16 @@ from distax.runtime.settings import STRICT, from_plain
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Which model.
+    """The model to train.
 
     Attributes:
-      name: a registered model.
-      factor: grid nodes per pixel along each axis, odd; None for what the model takes by itself,
+      name: name of a registered model.
+      factor: grid nodes per pixel along each axis, an odd number; None for the model's own default
         and for models without a grid.
       options: further arguments of the model's constructor, such as stages and channels. On the
-        command line: --model.options stages 2, or --model.options.stages 2 where a file sets it.
-      module: a Python file that registers the model, for one that distax does not come with;
-        `distax train` keeps its whole path in the run.
+        command line: --model.options stages 2, or --model.options.stages 2 if a file sets it.
+      module: a Python file that registers the model, for models that are not part of distax;
+        `distax train` stores its absolute path in the run.
     """
 
     name: str = "dista"
@@ -34,15 +34,16 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """Adam and its learning rate.
+    """Adam, its learning-rate schedule and gradient clipping.
 
     Attributes:
-      learning_rate: the largest learning rate.
-      warmup_steps: steps over which it rises from zero.
-      decay: what follows: "constant", or "cosine" down to a hundredth at the last step.
-      clip_norm: the largest norm of all gradients together, to which larger ones are scaled down;
-        None for no limit. One gradient that is a million times too large makes Adam's next
-        thousands of steps too small.
+      learning_rate: peak learning rate.
+      warmup_steps: steps over which the learning rate rises linearly from zero to its peak.
+      decay: schedule after the warm-up: "constant", or "cosine" down to a hundredth of the peak at
+        the last step.
+      clip_norm: largest global norm of the gradients; larger gradients are scaled down to it. None
+        for no limit. Without a limit, one gradient that is a million times too large makes Adam's
+        next thousands of steps too small.
     """
 
     learning_rate: float = 1e-4
@@ -53,14 +54,14 @@ class OptimizerConfig:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """What to train on.
+    """The training data.
 
     Attributes:
-      dataset: a CSIST-100K built on disk, such as "simulated" or "released"; without one, scenes
-        are simulated on the device without end.
-      data_dir: folder it was built in.
-      feed: where a dataset's batches come from: "memory" holds it on the device, "stream" reads
-        it from disk through Grain. Both give the same batches.
+      dataset: name of a CSIST-100K built on disk, such as "simulated" or "released"; None to
+        simulate new scenes on the device at every step.
+      data_dir: folder the dataset was built in.
+      feed: source of a dataset's batches: "memory" holds the dataset on every device, "stream"
+        reads it from disk through Grain. Both give the same batches.
     """
 
     dataset: str | None = None
@@ -70,25 +71,30 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """A training run: the same configuration gives the same parameters.
+    """A training run's configuration. The same configuration gives the same parameters.
 
     Attributes:
+      model: the model to train.
+      optimizer: the optimiser.
+      data: the training data.
+      sensor: the sensor that takes the images.
+      prior: the prior of simulated scenes.
       steps: optimiser steps in all.
-      batch_size: images a step.
+      batch_size: images a step, of all devices together.
       seed: seed of the initial parameters, the scenes and their order.
-      steps_per_dispatch: steps the devices do before they hear from the host again; None for one
-        on CPUs, where XLA's loops are slow, and 50 elsewhere.
-      shard_state: split parameters and the optimiser's state over the devices, which saves
-        memory where a model is large, instead of copying them to each.
-      threshold: counts a node of a grid model needs to be reported, in evaluations and, unless
-        something else is said, by the trained model.
+      steps_per_dispatch: steps the devices do in one call from the host; None for 1 on CPUs, where
+        XLA's loops are slow, and 50 on other devices.
+      shard_state: shard parameters and the optimiser's state over the devices instead of
+        replicating them, which saves memory if a model is large.
+      threshold: counts a node of a grid model needs to be reported, in evaluations and as the
+        trained model's default.
       log_every: steps between two lines of the log.
       eval_every: steps between two evaluations on held-out images, each with a checkpoint.
-      eval_images: how many held-out images.
+      eval_images: number of held-out images.
 
     Raises:
-      DistaxError: a number that is not positive, scenes for images of another size than the
-        sensor's, or another sensor than the dataset's.
+      DistaxError: a number that is not positive, a prior whose border leaves no host pixel, or
+        another sensor than the dataset's.
     """
 
     model: ModelConfig = ModelConfig()
@@ -116,11 +122,7 @@ class TrainConfig:
         check_positive(learning_rate=self.optimizer.learning_rate)
         if self.optimizer.clip_norm is not None:
             check_positive(clip_norm=self.optimizer.clip_norm)
-        if (self.prior.height, self.prior.width) != self.sensor.shape:
-            raise DistaxError(
-                f"the prior is for images of {self.prior.height}×{self.prior.width} px, the sensor "
-                f"has {self.sensor.height}×{self.sensor.width}; give both the same size"
-            )
+        check_host(self.prior, self.sensor.shape)
         if self.data.dataset is not None and self.sensor != Sensor():
             raise DistaxError(
                 f"dataset {self.data.dataset} was taken by CSIST-100K's sensor; leave the sensor "
@@ -128,22 +130,20 @@ class TrainConfig:
             )
 
     def evaluates_at(self, step: int) -> bool:
-        """Whether there is an evaluation after so many steps."""
+        """Returns True if there is an evaluation after this step, counted from 1."""
         return step == self.steps or step % self.eval_every == 0
 
     def logs_at(self, step: int) -> bool:
-        """Whether there is a line in the log after so many steps."""
+        """Returns True if there is a line in the log after this step, counted from 1."""
         return step % self.log_every == 0 or self.evaluates_at(step)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain numbers, strings and dictionaries; `from_dict` reverses it."""
+        """Converts to plain numbers, strings and dictionaries; `from_dict` reverses it."""
         return asdict(self)
 
 
 def from_dict(values: dict[str, Any], where: str) -> TrainConfig:
-    """A configuration from plain values; what is absent keeps its default.
-
-    A prior whose size is absent is for images of the sensor's size.
+    """Makes a configuration from plain values; absent keys keep their defaults.
 
     Args:
       values: nested dictionaries, as `TrainConfig.to_dict` or a TOML file gives them.
@@ -152,20 +152,11 @@ def from_dict(values: dict[str, Any], where: str) -> TrainConfig:
     Raises:
       DistaxError: an unknown key, a value of another type or out of range.
     """
-    return from_plain(TrainConfig, _prior_sized(values), where)
-
-
-def _prior_sized(values: dict[str, Any]) -> dict[str, Any]:
-    """The values with a prior for images of the sensor's size, unless they say another."""
-    sensor, prior = values.get("sensor", {}), values.get("prior", {})
-    if not isinstance(sensor, dict) or not isinstance(prior, dict):
-        return values
-    size = {axis: sensor[axis] for axis in ("height", "width") if axis in sensor}
-    return values | {"prior": size | prior}
+    return from_plain(TrainConfig, values, where)
 
 
 def read_toml(path: Path) -> TrainConfig:
-    """The configuration in a TOML file.
+    """Reads the configuration in a TOML file.
 
     Raises:
       DistaxError: no such file, not TOML, or as `from_dict`.

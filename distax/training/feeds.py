@@ -1,7 +1,7 @@
-"""Where training batches come from: every batch is a function of the step alone.
+"""Sources of training batches, in which every batch is a function of the step alone.
 
-So a run resumes at any step without a saved iterator: the step is the position in the data. The
-batches are the same however many devices share them, and however many steps are asked for at once.
+The step is the position in the data, so a run resumes at any step without a saved iterator. The
+batches do not depend on the number of devices, nor on the number of steps fetched at once.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +13,7 @@ from typing import Any, Protocol, SupportsIndex, TypeVar, runtime_checkable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
+from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
 from distax.imaging.scenes import ScenePrior, sample_each, scene_keys
@@ -21,11 +21,11 @@ from distax.imaging.sensor import Sensor, expose, render
 from distax.imaging.targets import Targets
 from distax.runtime.errors import DistaxError
 from distax.runtime.optional import require
-from distax.runtime.sharding import own_rows, split
+from distax.runtime.sharding import local_rows, sharded
 
 Batch = tuple[Float[Array, "B height width"], Targets]
 Batches = tuple[Float[Array, "steps B height width"], Targets]
-"""The batches of successive steps, the rows of each split over the devices."""
+"""The batches of successive steps; the rows of each are sharded over the devices."""
 
 Rows = TypeVar("Rows")
 
@@ -35,12 +35,22 @@ class Feed(Protocol):
     """A source of training batches."""
 
     def batches(self, spans: Sequence[range]) -> Iterator[Batches]:
-        """The batches of each span of steps; the spans follow each other without a gap."""
+        """Yields the batches of each span of steps; each span starts where the last one ends."""
 
 
 @dataclass(frozen=True)
 class SimulatedFeed:
-    """New scenes at every step, simulated on the devices: `scenes.simulate` of the step's key."""
+    """New scenes at every step, simulated on the devices.
+
+    The batch of a step is `scenes.simulate` of a key derived from `key` and the step.
+
+    Attributes:
+      key: determines all batches.
+      batch_size: images a step.
+      sensor: the sensor that takes the images.
+      prior: the prior of the scenes.
+      mesh: the devices.
+    """
 
     key: PRNGKeyArray
     batch_size: int
@@ -55,7 +65,7 @@ class SimulatedFeed:
             yield _simulate(self.key, steps, self.batch_size, self.sensor, self.prior, self.mesh)
 
 
-@partial(jax.jit, static_argnames=("batch_size", "sensor", "prior", "mesh"))
+@partial(jax.jit, static_argnames=("batch_size", "mesh"))
 def _simulate(
     key: PRNGKeyArray,
     steps: Int[Array, " steps"],
@@ -65,16 +75,24 @@ def _simulate(
     mesh: Mesh,
 ) -> Batches:
     step_keys = jax.vmap(lambda step: jax.random.split(jax.random.fold_in(key, step)))(steps)
-    rows = split(mesh, axis=1)
+    rows = sharded(mesh, axis=1)
 
-    def place(keys: Key[Array, "steps B"]) -> Targets:
-        targets = sample_each(keys.ravel(), prior)
+    def sample_local(keys: Key[Array, "steps B"], prior: ScenePrior) -> Targets:
+        targets = sample_each(keys.ravel(), prior, sensor.shape)
         return jax.tree.map(lambda leaf: leaf.reshape(*keys.shape, *leaf.shape[1:]), targets)
 
-    # Each device places its own scenes: their loop would otherwise wait for all devices each turn.
+    # Scenes are sampled by rejection, in a loop that runs until every scene is accepted. Under
+    # plain jit the loop's condition would cover the scenes of all devices, so the devices would
+    # communicate in each iteration. With shard_map each device runs its own loop to its own end.
+    # The scenes are the same, because each is a function of its own key. check_vma is off because
+    # it refuses a loop whose carry starts as constants and then differs between devices.
     targets = jax.shard_map(
-        place, mesh=mesh, in_specs=rows.spec, out_specs=rows.spec, check_vma=False
-    )(jax.vmap(lambda key: scene_keys(key, batch_size))(step_keys[:, 0]))
+        sample_local,
+        mesh=mesh,
+        in_specs=(rows.spec, PartitionSpec()),
+        out_specs=rows.spec,
+        check_vma=False,
+    )(jax.vmap(lambda key: scene_keys(key, batch_size))(step_keys[:, 0]), prior)
     frames = jax.vmap(lambda key, images: expose(key, images, sensor))(
         step_keys[:, 1], render(targets, sensor)
     )
@@ -83,15 +101,22 @@ def _simulate(
 
 @partial(jax.jit, static_argnums=2)
 def epoch_order(key: PRNGKeyArray, epoch: int | Int[Array, ""], size: int) -> Int[Array, " size"]:
-    """The order in which an epoch visits a dataset of `size` images."""
+    """Draws the order in which an epoch visits a dataset of `size` images."""
     return jax.random.permutation(jax.random.fold_in(key, epoch), size)
 
 
 @dataclass(frozen=True, eq=False)
 class MemoryFeed:
-    """A dataset held on every device, in a new order each epoch.
+    """A dataset replicated on every device and visited in a new order each epoch.
 
-    The `size mod batch_size` images left over at an epoch's end are others in the next.
+    An epoch leaves out `size mod batch_size` images, different ones each time.
+
+    Attributes:
+      images: all images.
+      targets: their targets.
+      key: determines the orders.
+      batch_size: images a step.
+      mesh: the devices.
     """
 
     images: Float[Array, "N height width"]
@@ -122,10 +147,18 @@ def _gather(
     batch_size: int,
     mesh: Mesh,
 ) -> Rows:
-    """The batches that start at certain places of certain orders."""
+    """Gathers rows into sharded batches.
+
+    Args:
+      data: arrays with all rows of the dataset.
+      orders: the orders of successive epochs.
+      where: for each step, the index of its epoch in `orders` and the batch's first position there.
+      batch_size: rows a batch.
+      mesh: the devices.
+    """
     epochs, starts = where
     chosen = jnp.stack(orders)[epochs[:, None], starts[:, None] + jnp.arange(batch_size)]
-    chosen = jax.lax.with_sharding_constraint(chosen, split(mesh, axis=1))
+    chosen = jax.lax.with_sharding_constraint(chosen, sharded(mesh, axis=1))
     return jax.tree.map(lambda leaf: leaf[chosen], data)
 
 
@@ -133,11 +166,14 @@ def _gather(
 class StreamFeed:
     """A dataset read from disk through Grain, in the same order as `MemoryFeed`.
 
-    Each process reads the rows that lie on its own devices.
+    Each process reads only the rows for its own devices.
 
     Attributes:
       source: the dataset's records by index.
       to_example: turns a record into an image and its targets.
+      key: determines the orders.
+      batch_size: images a step, of all processes together.
+      mesh: the devices.
     """
 
     source: Sequence[Any]
@@ -154,32 +190,33 @@ class StreamFeed:
         """See `Feed`."""
         import grain
 
-        rows = own_rows(self.batch_size, self.mesh)
-        records = _Shuffled(self.source, self.key, self.batch_size, rows)
+        rows = local_rows(self.batch_size, self.mesh)
+        records = _ShuffledRows(self.source, self.key, self.batch_size, rows)
         dataset = grain.MapDataset.source(records).map(self.to_example).batch(records.rows)
         batches = iter(dataset[spans[0].start :].to_iter_dataset())
         for span in spans:
             yield jax.tree.map(self._stack, *islice(batches, len(span)))
 
     def _stack(self, *batches: np.ndarray) -> Array:
-        """One array on all devices from this process's rows of successive batches."""
+        """Makes a sharded array of all processes from this process's rows of successive batches."""
         rows = np.stack(batches)
         shape = len(batches), self.batch_size, *rows.shape[2:]
-        return jax.make_array_from_process_local_data(split(self.mesh, axis=1), rows, shape)
+        return jax.make_array_from_process_local_data(sharded(self.mesh, axis=1), rows, shape)
 
 
-class _Shuffled:
-    """Some rows of a dataset's batches, epoch after epoch, as one long sequence."""
+class _ShuffledRows:
+    """One long sequence of the rows of each batch that `rows` selects, epoch after epoch."""
 
     def __init__(self, source: Sequence[Any], key: PRNGKeyArray, batch_size: int, rows: slice):
         self.source, self.batch_size = source, batch_size
         self.first, self.rows = rows.start, rows.stop - rows.start
-        # Readers run ahead of each other by less than an epoch.
+        # Two orders are enough: Grain's readers are less than an epoch apart.
         self.order = lru_cache(maxsize=2)(
             lambda epoch: np.asarray(epoch_order(key, epoch, len(source)))
         )
 
     def __len__(self) -> int:
+        # Practically endless, and a multiple of the rows a batch.
         return 2**40 // self.rows * self.rows
 
     def __getitem__(self, index: SupportsIndex) -> Any:

@@ -1,71 +1,75 @@
-"""The training loop: steps, evaluations, checkpoints, and a clean end whatever happens."""
+"""The training loop: steps, evaluations and checkpoints, and a saved state when it is stopped."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 
-import jax
 from etils import epath
 from jax.sharding import Mesh
 
 from distax.evaluation import Evaluation, evaluate
 from distax.runtime.errors import DistaxError, Terminated
-from distax.runtime.sharding import check_divisible, data_mesh, on_any_process, whole
+from distax.runtime.sharding import data_mesh, gathered, on_any_process, platform
 from distax.runtime.signals import sigterm
 from distax.training import checkpoints
-from distax.training.checks import check_trainable
 from distax.training.config import TrainConfig
-from distax.training.data import make_feed, make_held_out
-from distax.training.losses import LossLog
-from distax.training.reporting import Reporter
-from distax.training.state import (
-    TrainState,
-    abstract_model,
-    initial_state,
-    make_train_steps,
-    merge,
-)
+from distax.training.reporting import LossLog, Reporter
+from distax.training.setup import Setup, build
+from distax.training.state import TrainState, merge
 
 
 def train(
     config: TrainConfig, run: epath.PathLike, resume: bool = False, mesh: Mesh | None = None
 ) -> Evaluation:
-    """Train a model, leaving its last and best checkpoints and its log in a folder.
+    """Trains a model and writes its last and best checkpoints and its log to a folder.
 
     Every number is a function of the configuration: a resumed run ends with the parameters it
-    would have had without the interruption. On other devices they differ by rounding. Of several
+    would have had without the interruption. On other devices they differ by rounding. With several
     processes (see `distax.runtime.processes`) all call this with the same arguments.
 
     Args:
-      config: what to train.
+      config: the run's configuration.
       run: the run's folder, or a place in a bucket such as gs://bucket/run.
-      resume: go on from the last checkpoint in the folder; `config` must be the run's own.
-      mesh: the devices; all devices of all processes without it.
+      resume: continue from the last checkpoint in the folder; `config` must be the run's own.
+      mesh: the devices. Default: all devices of all processes.
 
     Returns:
       The best evaluation.
 
     Raises:
-      DistaxError: model and configuration do not suit one another (see `check_trainable`); the
-        folder already holds a run, or holds none to resume, or one of another configuration; the
-        devices cannot share a batch equally; the loss is not finite; a checkpoint cannot be saved;
-        a dataset cannot be read.
-      Terminated: SIGTERM arrived at this or another process; the state is saved.
+      DistaxError: model and configuration do not fit one another (see
+        `distax.training.setup.build`); the folder already holds a run, or holds none to resume, or
+        one of another configuration; the devices cannot share a batch equally; the loss is not
+        finite; a checkpoint cannot be saved; a dataset cannot be read.
+      Terminated: this or another process received SIGTERM; the state is saved.
     """
     run, mesh = epath.Path(run), mesh or data_mesh()
-    check_divisible(config.batch_size, mesh)
-    model = abstract_model(config)
-    check_trainable(model, config)
-    state, best = _resumed(config, run, mesh) if resume else _started(config, run, mesh)
-    steps, start = make_train_steps(config, mesh), int(state.step)
-    feed, held_out = make_feed(config, mesh), make_held_out(config)
-    # On a CPU executions that overlap compete for its cores, and can wait for one another for ever.
-    in_flight = 0 if jax.default_backend() == "cpu" else 1
+    _check_folder(run, config, resume)
+    setup = build(config, mesh)
+    save = partial(checkpoints.save, run, config=config)
+    if resume:
+        state = checkpoints.load_state(run, setup.abstract_state)
+        best = _saved_best(run, state, save)
+    else:
+        state, best = setup.initial_state(), None
+    start = int(state.step)
+    on_cpu = platform(mesh) == "cpu"
+    # Dispatches that the devices compute while the host reads the losses of earlier ones. On a CPU
+    # executions that overlap compete for its cores, and can wait for one another for ever.
+    in_flight = 0 if on_cpu else 1
+    # More steps in a dispatch hide the host's share of the time, but SIGTERM and the log wait for
+    # all of them. On a CPU the loop around them is slow; see `_train_steps`.
+    per_dispatch = config.steps_per_dispatch or (1 if on_cpu else 50)
 
     with Reporter(run, config.steps, start) as report, sigterm() as asked_to_stop:
-        log = LossLog(config, report, str(run))
-        spans = list(_spans(start, config))
-        for span, batches in zip(spans, feed.batches(spans), strict=False):
+        log = LossLog(report, str(run), config.batch_size, config.logs_at)
+        spans = list(
+            _spans(range(start, config.steps), (per_dispatch, config.log_every, config.eval_every))
+        )
+        for span, batches in zip(spans, setup.feed.batches(spans), strict=False):
+            # All processes must stop after the same step. So they exchange the flag with the step
+            # and all act on it when they read that step's losses.
             stop = on_any_process(asked_to_stop(), mesh)
-            state, losses = steps(state, batches)
+            state, losses = setup.train_steps(state, batches)
             log.add(span, losses, stop)
             done = span.stop
             due = config.evaluates_at(done)
@@ -74,54 +78,27 @@ def train(
                 log.read(keep=0)
                 log.flush(done)
             if due:
-                model_arrays = whole((state.params, state.constants), mesh)
-                result = evaluate(
-                    merge(model, *model_arrays),
-                    *held_out,
-                    config.sensor,
-                    config.threshold,
-                    devices=tuple(mesh.devices.flat),
-                )
+                result = _evaluate(setup, state)
                 report.log(done, **result.headline)
-                checkpoints.save(run, "last", state, config, result)
-                best = _best(best, result, run, state, config)
+                save("last", state, evaluation=result)
+                best = _keep_better(best, result, state, save)
                 report.start_clock(done)
             if stopping and done < config.steps:
                 if not due:
-                    checkpoints.save(run, "last", state, config, None)
+                    save("last", state, evaluation=None)
                 raise Terminated(f"stopped at step {done} of {config.steps}; saved in {run}")
     if best is None:
         raise DistaxError(f"{run}: nothing left to do, the run has ended without an evaluation")
     return best
 
 
-def _spans(start: int, config: TrainConfig) -> Iterator[range]:
-    """The steps to dispatch together, none across a step at which something is logged."""
-    longest = config.steps_per_dispatch or (1 if jax.default_backend() == "cpu" else 50)
-    while start < config.steps:
-        ends = (
-            start - start % every + every
-            for every in (longest, config.log_every, config.eval_every)
-        )
-        stop = min(*ends, config.steps)
-        yield range(start, stop)
-        start = stop
-
-
-def _started(
-    config: TrainConfig, run: epath.Path, mesh: Mesh
-) -> tuple[TrainState, Evaluation | None]:
-    """The state of a run before its first step."""
-    if checkpoints.holds_run(run):
-        raise DistaxError(f"{run}: already holds a run; resume it or choose another folder")
-    return initial_state(config, mesh), None
-
-
-def _resumed(
-    config: TrainConfig, run: epath.Path, mesh: Mesh
-) -> tuple[TrainState, Evaluation | None]:
-    """The last state of a run, and its best evaluation so far."""
-    saved, latest = checkpoints.read_about(run, "last")
+def _check_folder(run: epath.Path, config: TrainConfig, resume: bool) -> None:
+    """Raises DistaxError if the run cannot be started or resumed in a folder."""
+    if not resume:
+        if checkpoints.holds_run(run):
+            raise DistaxError(f"{run}: already holds a run; resume it or choose another folder")
+        return
+    saved, _ = checkpoints.read_about(run, "last")
     if saved != config:
         theirs, ours = saved.to_dict(), config.to_dict()
         differing = ", ".join(key for key in ours if ours[key] != theirs[key])
@@ -129,21 +106,49 @@ def _resumed(
             f"{run}: the run to resume has another configuration (differs in {differing}); "
             "resume without changing it, or start another run"
         )
-    state = checkpoints.load_state(run, config, mesh)
+
+
+def _spans(steps: range, every: Sequence[int]) -> Iterator[range]:
+    """Splits a range of steps into spans that are dispatched together.
+
+    A span ends at every multiple of any number in `every`: the longest dispatch allowed, and the
+    intervals of the log and of evaluations.
+    """
+    start = steps.start
+    while start < steps.stop:
+        stop = min(*(start - start % interval + interval for interval in every), steps.stop)
+        yield range(start, stop)
+        start = stop
+
+
+def _evaluate(setup: Setup, state: TrainState) -> Evaluation:
+    """Evaluates the model of a state on the held-out images."""
+    arrays = gathered((state.params, state.constants), setup.mesh)
+    return evaluate(
+        merge(setup.model, *arrays),
+        *setup.held_out,
+        setup.config.sensor,
+        setup.config.threshold,
+        devices=tuple(setup.mesh.devices.flat),
+    )
+
+
+def _saved_best(run: epath.Path, state: TrainState, save: "partial[None]") -> Evaluation | None:
+    """Reads the best evaluation of a run so far.
+
+    An interruption may have come after the last checkpoint was saved and before the best one was.
+    Then the last one is saved as the best now.
+    """
+    _, latest = checkpoints.read_about(run, "last")
     best = checkpoints.read_about(run, "best")[1] if checkpoints.holds(run, "best") else None
-    # The interruption may have come between the two.
-    return state, _best(best, latest, run, state, config)
+    return _keep_better(best, latest, state, save)
 
 
-def _best(
-    before: Evaluation | None,
-    latest: Evaluation | None,
-    run: epath.Path,
-    state: TrainState,
-    config: TrainConfig,
+def _keep_better(
+    best: Evaluation | None, latest: Evaluation | None, state: TrainState, save: "partial[None]"
 ) -> Evaluation | None:
-    """The better of two evaluations; the latest is saved with its state if that is it."""
-    if latest is None or (before and latest.cso_map_by_score <= before.cso_map_by_score):
-        return before
-    checkpoints.save(run, "best", state, config, latest)
+    """Returns the better of two evaluations; saves `state` as the best if that is the latest."""
+    if latest is None or (best and latest.cso_map_by_score <= best.cso_map_by_score):
+        return best
+    save("best", state, evaluation=latest)
     return latest

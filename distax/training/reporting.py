@@ -1,15 +1,19 @@
-"""What a run tells while it goes: a progress bar or plain lines, JSON lines and TensorBoard."""
+"""Figures of a run while it trains: a progress bar or plain lines, JSON lines and TensorBoard."""
 
 import json
 import sys
 import time
+from collections import deque
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING
 
 import jax
+import numpy as np
 from etils import epath
+from jaxtyping import Array, Bool, Float
 from rich.console import Console
 
 from distax.runtime.errors import DistaxError
@@ -24,11 +28,12 @@ if TYPE_CHECKING:
 class Reporter:
     """Writes a run's figures to the screen, to `metrics.jsonl` and to TensorBoard event files.
 
-    Of several processes only the first does. In a bucket, where files cannot be added to, there is
-    only the screen.
+    With several processes only the first one writes. For a run in a bucket, where files cannot be
+    appended to, only the screen is written.
 
     Args:
-      run: the run's folder; the files there are added to, and lose what they say of later steps.
+      run: the run's folder. Existing files there are appended to; lines about steps after `start`
+        are removed first.
       steps: steps in all.
       start: steps already done.
 
@@ -37,15 +42,15 @@ class Reporter:
     """
 
     def __init__(self, run: epath.Path, steps: int, start: int):
-        self._speaks = jax.process_index() == 0
+        self._is_first = jax.process_index() == 0
         self._files = ExitStack()
         self._lines: IO[str] | None = None
         self._events: SummaryWriter | None = None
-        if self._speaks and "://" not in str(run):
+        if self._is_first and "://" not in str(run):
             self._open(Path(run), start)
         self._steps = steps
         self.start_clock(start)
-        self._bar = progress_bar("step", Console(), shown=self._speaks and sys.stdout.isatty())
+        self._bar = progress_bar("step", Console(), shown=self._is_first and sys.stdout.isatty())
         self._task = self._bar.add_task("", total=steps, completed=start)
 
     def _open(self, run: Path, start: int) -> None:
@@ -76,17 +81,17 @@ class Reporter:
         self._files.close()
 
     def start_clock(self, step: int) -> None:
-        """Measure speed from here, leaving out what was done since the last figure."""
+        """Starts to measure the training speed anew, so that time spent otherwise is left out."""
         self._clock = (step, time.perf_counter())
 
     def images_per_second(self, step: int, batch_size: int) -> float:
-        """Training speed since the last figure."""
+        """Computes the training speed since the clock was started, and starts it anew."""
         last_step, last_time = self._clock
         self.start_clock(step)
         return (step - last_step) * batch_size / (self._clock[1] - last_time)
 
     def log(self, step: int, **figures: float) -> None:
-        """Record figures under their names at a step."""
+        """Writes figures under their names at a step."""
         if self._lines:
             self._lines.write(json.dumps({"step": step, **figures}) + "\n")
             self._lines.flush()
@@ -96,20 +101,88 @@ class Reporter:
         text = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
         if not self._bar.disable:
             self._bar.update(self._task, completed=step, description=text)
-        elif self._speaks:
+        elif self._is_first:
             print(f"step {step}/{self._steps}  {text}", flush=True)
 
 
 def _drop_lines_after(step: int, log: Path) -> None:
-    """Leave only the lines up to a step: a run that crashed later does the later steps again."""
+    """Removes lines about later steps: a run that crashed after its checkpoint repeats them."""
     if log.exists():
         lines = log.read_text(encoding="utf-8").splitlines(keepends=True)
         write_text(log, "".join(line for line in lines if _is_up_to(step, line)))
 
 
 def _is_up_to(step: int, line: str) -> bool:
-    """Whether a line tells of no later step, and is whole: a crash may have left a part of it."""
+    """Checks that a line is complete and of no later step; a crash may have cut the last one."""
     try:
         return bool(json.loads(line)["step"] <= step)
     except (ValueError, KeyError, TypeError):
         return False
+
+
+class LossLog:
+    """Reads the losses of dispatched steps while the devices compute newer steps.
+
+    Reading a loss waits for the devices. So losses are queued, and read one dispatch later.
+
+    Args:
+      report: where mean losses and speeds are written.
+      where: the run, for error messages.
+      batch_size: images a step.
+      logs_at: returns True for the steps after which a line is logged.
+    """
+
+    def __init__(
+        self, report: Reporter, where: str, batch_size: int, logs_at: Callable[[int], bool]
+    ):
+        self._report, self._where = report, where
+        self._batch_size, self._logs_at = batch_size, logs_at
+        self._waiting: deque[tuple[range, Array, Array | np.ndarray]] = deque()
+        self._read: list[float] = []
+
+    def add(
+        self, span: range, losses: Float[Array, " steps"], stop: Bool[Array | np.ndarray, ""]
+    ) -> None:
+        """Queues the losses of steps just dispatched.
+
+        Args:
+          span: the steps.
+          losses: their losses.
+          stop: True if any process was asked to stop before these steps.
+        """
+        self._waiting.append((span, losses, stop))
+
+    def read(self, keep: int) -> bool:
+        """Waits for all but the newest `keep` dispatches and logs the lines that are due.
+
+        Returns:
+          True if the run is to stop. It is the same on every process after the same steps.
+
+        Raises:
+          DistaxError: a loss is not finite.
+        """
+        stopping = False
+        while len(self._waiting) > keep:
+            span, losses, stop = self._waiting.popleft()
+            self._check(span, values := np.asarray(jax.device_get(losses)))
+            self._read.extend(values.tolist())
+            if self._logs_at(span.stop):
+                self.flush(span.stop)
+            stopping |= bool(stop)
+        return stopping
+
+    def flush(self, done: int) -> None:
+        """Logs the mean over the steps read since the last line, if there are any."""
+        if self._read:
+            speed = self._report.images_per_second(done, self._batch_size)
+            self._report.log(done, loss=float(np.mean(self._read)), images_per_second=speed)
+            self._read.clear()
+
+    def _check(self, span: range, values: np.ndarray) -> None:
+        finite = np.isfinite(values)
+        if not finite.all():
+            first = int(np.argmin(finite))
+            raise DistaxError(
+                f"{self._where}: the loss is {values[first]} at step {span[first] + 1}; the last "
+                "good checkpoint is kept: lower the learning rate or look at the data"
+            )

@@ -1,7 +1,7 @@
 """The state of a training run, and the steps that change it."""
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from operator import itemgetter
 
 import jax
@@ -13,23 +13,22 @@ from jaxtyping import Array, Float, Int
 
 from distax import models
 from distax.models import Model
-from distax.models.plugin import import_module_file
-from distax.models.rngs import parameter_rngs
+from distax.models.registry import import_module_file, parameter_rngs
 from distax.runtime.pytree import pytree
-from distax.runtime.sharding import placed, state_shardings
+from distax.runtime.sharding import state_shardings, with_shardings
 from distax.training.config import OptimizerConfig, TrainConfig
 from distax.training.feeds import Batch, Batches
 
 
 @pytree
 class TrainState:
-    """All that changes in training, and the constants that belong to the model.
+    """All arrays that training changes, and the model's constants.
 
     Attributes:
       step: steps done, which is also the position in the data.
       params: the model's trained arrays.
       constants: its other arrays, such as Φ and Q, and running statistics.
-      opt_state: the optimiser's.
+      opt_state: the optimiser's arrays.
     """
 
     step: Int[Array, ""]
@@ -38,8 +37,12 @@ class TrainState:
     opt_state: optax.OptState
 
 
+TrainSteps = Callable[[TrainState, Batches], tuple[TrainState, Float[Array, " steps"]]]
+"""Does a step for each batch: (state, batches) → (state, losses). It consumes the state."""
+
+
 def create_model(config: TrainConfig) -> Model:
-    """The configured model with initial parameters.
+    """Creates the configured model with initial parameters.
 
     Raises:
       DistaxError: as `models.create`, or the configured module cannot be imported.
@@ -57,12 +60,24 @@ def create_model(config: TrainConfig) -> Model:
 
 
 def abstract_model(config: TrainConfig) -> Model:
-    """The configured model with shapes in place of arrays, at no cost."""
+    """Creates the configured model with shapes in place of arrays, without computing any.
+
+    Raises:
+      DistaxError: as `create_model`.
+    """
     return nnx.eval_shape(lambda: create_model(config))
 
 
+# The compiled steps take the optimiser as a static argument, which jit compares by identity. With
+# the cache, equal runs in one process have the same optimiser and compile once.
+@cache
 def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransformation:
-    """Adam with the configured learning rate over `steps` steps, its gradients clipped if asked."""
+    """Makes Adam (Kingma & Ba 2015, arXiv 1412.6980) with a learning-rate schedule.
+
+    The learning rate rises linearly from zero, then stays or falls along a cosine to a hundredth
+    of its peak at step `steps`. With `clip_norm`, gradients are scaled down to that global norm
+    first.
+    """
     peak, warmup = config.learning_rate, config.warmup_steps
     after: optax.Schedule = optax.constant_schedule(peak)
     if config.decay == "cosine":
@@ -75,8 +90,13 @@ def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransfo
 
 
 def init_state(model: Model, optimizer: optax.GradientTransformation) -> TrainState:
-    """The state before the first step."""
-    params, constants = nnx.state(model, nnx.Param, ...)
+    """Creates the state before the first step from a model's arrays, which it shares."""
+    return _first_state(optimizer, *nnx.state(model, nnx.Param, ...))
+
+
+def _first_state(
+    optimizer: optax.GradientTransformation, params: nnx.State, constants: nnx.State
+) -> TrainState:
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,
@@ -85,88 +105,109 @@ def init_state(model: Model, optimizer: optax.GradientTransformation) -> TrainSt
     )
 
 
-def initial_state(config: TrainConfig, mesh: Mesh) -> TrainState:
-    """The state before the first step, made where it is to lie."""
-    where = jax.tree.map(lambda leaf: leaf.sharding, abstract_state(config, mesh))
-    make = partial(_make_state, config)
-    if mesh.size == 1:
-        # Hundreds of layers as one program take XLA minutes to compile. Made one by one, layers may
-        # share an array that they start with; a step consumes each, so each must be its own.
-        own = jax.tree.map(partial(jnp.array, copy=True), make())
-        return jax.device_put(own, where)
-    return jax.jit(make, out_shardings=where)()
+def abstract_state(
+    model: Model, optimizer: optax.GradientTransformation, mesh: Mesh, shard: bool
+) -> TrainState:
+    """Derives the state's shapes, types and shardings without computing any array.
+
+    Args:
+      model: the abstract model.
+      optimizer: the optimiser.
+      mesh: the devices.
+      shard: as for `distax.runtime.sharding.state_shardings`.
+    """
+    make = partial(_first_state, optimizer)
+    shapes = jax.eval_shape(make, *nnx.state(model, nnx.Param, ...))
+    return with_shardings(shapes, mesh, shard)
 
 
-def abstract_state(config: TrainConfig, mesh: Mesh) -> TrainState:
-    """The state's shapes and where it is to lie, at no cost."""
-    return placed(jax.eval_shape(partial(_make_state, config)), mesh, config.shard_state)
+def initial_state(
+    make_model: Callable[[], Model], optimizer: optax.GradientTransformation, abstract: TrainState
+) -> TrainState:
+    """Creates the state before the first step, with its shardings.
 
+    On several devices one compiled program makes the arrays, so that each device computes only the
+    parts it stores and a sharded state need not fit in one device's memory.
 
-def _make_state(config: TrainConfig) -> TrainState:
-    return init_state(create_model(config), make_optimizer(config.optimizer, config.steps))
+    Args:
+      make_model: creates the model with initial parameters.
+      optimizer: the optimiser.
+      abstract: shapes and shardings; see `abstract_state`.
+    """
+    shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract)
+
+    def make() -> TrainState:
+        return init_state(make_model(), optimizer)
+
+    if abstract.step.sharding.num_devices == 1:
+        # Hundreds of layers as one program take XLA minutes to compile. When they are made one by
+        # one, layers may share an array that they start with. A step donates each array to XLA, so
+        # each needs a buffer of its own.
+        copies = jax.tree.map(partial(jnp.array, copy=True), make())
+        return jax.device_put(copies, shardings)
+    return jax.jit(make, out_shardings=shardings)()
 
 
 def merge(model: Model, params: nnx.State, constants: nnx.State) -> Model:
-    """The model with other arrays; `model` may be abstract."""
+    """Makes a model of the same architecture with other arrays; `model` may be abstract."""
     return nnx.merge(nnx.graphdef(model), params, constants)
 
 
 def make_train_steps(
-    config: TrainConfig, mesh: Mesh
-) -> Callable[[TrainState, Batches], tuple[TrainState, Float[Array, " steps"]]]:
-    """The function (state, batches) → (state, losses) that does a step for each batch.
+    model: Model, optimizer: optax.GradientTransformation, mesh: Mesh, shard: bool
+) -> TrainSteps:
+    """Makes the compiled function that does a training step for each batch it is given.
 
-    It consumes the state it is given.
+    Args:
+      model: the model, which may be abstract; only its architecture is used.
+      optimizer: the optimiser.
+      mesh: the devices.
+      shard: as for `distax.runtime.sharding.state_shardings`.
     """
-    return partial(
-        _train_steps,
-        graphdef=nnx.graphdef(abstract_model(config)),
-        optimizer=config.optimizer,
-        steps=config.steps,
-        mesh=mesh,
-        shard_state=config.shard_state,
-    )
+    graphdef = nnx.graphdef(model)
+    return partial(_train_steps, graphdef=graphdef, optimizer=optimizer, mesh=mesh, shard=shard)
 
 
-# Static arguments that compare by value, so that equal runs in one process compile once.
 @partial(
     jax.jit,
     donate_argnames="state",
-    static_argnames=("graphdef", "optimizer", "steps", "mesh", "shard_state"),
+    static_argnames=("graphdef", "optimizer", "mesh", "shard"),
 )
 def _train_steps(
     state: TrainState,
     batches: Batches,
     graphdef: nnx.GraphDef[Model],
-    optimizer: OptimizerConfig,
-    steps: int,
+    optimizer: optax.GradientTransformation,
     mesh: Mesh,
-    shard_state: bool,
+    shard: bool,
 ) -> tuple[TrainState, Float[Array, " steps"]]:
-    update = make_optimizer(optimizer, steps).update
-    where = state_shardings(state, mesh, shard_state)
+    shardings = state_shardings(state, mesh, shard)
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Float[Array, ""]]:
         def loss(params: nnx.State) -> tuple[Float[Array, ""], nnx.State]:
-            # Running statistics are written to: they must be this function's own.
+            # The model writes its running statistics. With a copy it writes to arrays of this
+            # function only.
             model = nnx.merge(graphdef, params, state.constants, copy=True)
             model.train()
             value = model.loss(*batch)
-            # Running statistics change in a step; all else stays.
+            # Running statistics have changed now; the other constants are the same.
             return value, nnx.state(model, nnx.Not(nnx.Param))
 
         (value, constants), gradients = jax.value_and_grad(loss, has_aux=True)(state.params)
-        updates, opt_state = update(gradients, state.opt_state, state.params)
+        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         state = TrainState(
             step=state.step + 1,
             params=optax.apply_updates(state.params, updates),
             constants=constants,
             opt_state=opt_state,
         )
-        return jax.lax.with_sharding_constraint(state, where), value
+        # Without the constraint jit could choose other shardings for the new state, and the next
+        # call would compile again.
+        return jax.lax.with_sharding_constraint(state, shardings), value
 
     if len(batches[0]) > 1:
         return jax.lax.scan(step, state, batches)
-    # XLA's gradients of convolutions are very slow inside a loop on CPUs.
+    # A single step stays out of a loop: inside one, XLA's gradients of convolutions are very slow
+    # on CPUs.
     state, value = step(state, jax.tree.map(itemgetter(0), batches))
     return state, value[None]

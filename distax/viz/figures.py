@@ -1,42 +1,45 @@
-"""Pictures of images and the targets in them, and of how good answers are."""
+"""Figures of images with the targets found in them, and of evaluations."""
 
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import jax
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float
 
 from distax.evaluation import Evaluation
 from distax.imaging.sensor import Sensor, expose, render
 from distax.imaging.targets import Targets
 from distax.runtime.files import atomic_write, check_suffix
 from distax.runtime.optional import require
-from distax.viz.overlays import draw_ellipses
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure, FigureBase
 
 FORMATS = (".png", ".pdf", ".svg")
-"""Suffixes of the pictures that can be written."""
+"""Suffixes of the figure formats that can be written."""
 MAX_ROWS = 8
-"""Images that are drawn at most."""
+"""Largest number of images in a figure."""
 ROW_SIZE = (9.0, 3.1)
-"""Width and height in inches of what is drawn of an image."""
+"""Width and height in inches of an image's row in a figure."""
+REGION = 0.95
+"""Probability that an error ellipse contains its target, for Gaussian errors."""
 
 
 def check_figure_path(path: Path) -> None:
-    """Raise DistaxError for a suffix that names no format of pictures."""
+    """Raises DistaxError if the suffix is not that of a figure format."""
     check_suffix(path, "pictures", FORMATS)
     require("matplotlib", "figures")
 
 
 def save_figure(path: Path, figure: "Figure") -> None:
-    """Write a figure to a .png, .pdf or .svg file, whole or not at all.
+    """Writes a figure to a .png, .pdf or .svg file, atomically.
 
     Raises:
-      DistaxError: another suffix, or the file cannot be written.
+      DistaxError: the suffix is another one, or the file cannot be written.
     """
     check_figure_path(path)
     with atomic_write(path) as temporary:
@@ -51,18 +54,18 @@ def draw_unmixing(
     names: Sequence[str],
     truth: Targets | None = None,
 ) -> None:
-    """A row an image: the image, the targets found (and the true ones), what they would look like.
+    """Draws a row for each image: the image, its targets and the rendered image of the targets.
 
     Args:
-      path: the picture, .png, .pdf or .svg.
-      images: at most `MAX_ROWS` are drawn, the first ones.
+      path: the figure's file, .png, .pdf or .svg.
+      images: images in counts; only the first `MAX_ROWS` are drawn.
       found: targets `[N, K]`.
-      sensor: for the reconstruction, with its clipping and rounding but no noise.
-      names: a title for each image.
-      truth: true targets `[N, M]`, if known.
+      sensor: sensor that renders the targets, with clipping and rounding but without noise.
+      names: titles of the images.
+      truth: true targets `[N, M]`. Default: none are drawn.
 
     Raises:
-      DistaxError: another suffix, or the picture cannot be written.
+      DistaxError: the suffix is another one, or the file cannot be written.
     """
     require("matplotlib", "figures")
     from matplotlib.figure import Figure
@@ -81,44 +84,42 @@ def draw_image_rows(
     names: Sequence[str],
     truth: Targets | None = None,
 ) -> None:
-    """Draw what `draw_unmixing` does on a figure or a part of one, `ROW_SIZE` inches a row."""
+    """Draws the rows of `draw_unmixing` on a figure or subfigure, `ROW_SIZE` inches each."""
     rows = min(len(images), MAX_ROWS)
-    rebuilt = np.asarray(noise_free(found, sensor))
+    rendered = np.asarray(render_noise_free(found, sensor))
     for row, axes in enumerate(figure.subplots(rows, 3, squeeze=False)):
         top = np.max(images[row], initial=1.0, where=np.isfinite(images[row]))
-        for ax, picture in zip(axes, (images[row], images[row], rebuilt[row]), strict=True):
+        for ax, picture in zip(axes, (images[row], images[row], rendered[row]), strict=True):
             shown = ax.imshow(picture, cmap="gray", vmin=0, vmax=top)
             ax.set(xlabel="column / px", ylabel="row / px")
-        # A file's name is no mathematics, whatever dollar signs it has.
+        # Dollar signs in a file's name do not start mathematics.
         axes[0].set_title(names[row], parse_math=False)
-        axes[1].set_title(count_text(found, row))
-        axes[2].set_title("image of those targets")
+        axes[1].set_title(format_count(found, row))
+        axes[2].set_title("image of the targets found")
         zoom_on_targets(axes[1], found, truth, row)
         figure.colorbar(shown, ax=axes[2], label="counts")
 
 
-def noise_free(found: Targets, sensor: Sensor) -> jax.Array:
-    """What the sensor delivers for targets `[N, K]`, clipped and rounded but without noise."""
-    from dataclasses import replace
-
-    quiet = replace(sensor, read_noise=0.0, gain=None)
-    return expose(jax.random.key(0), render(found, quiet), quiet)
+def render_noise_free(found: Targets, sensor: Sensor) -> jax.Array:
+    """Renders targets `[N, K]` to images in counts, clipped and rounded but without noise."""
+    noise_free = replace(sensor, read_noise=0.0, gain=None)
+    return expose(jax.random.key(0), render(found, noise_free), noise_free)
 
 
-def count_text(found: Targets, row: int) -> str:
-    """How many targets an image has, for a title."""
+def format_count(found: Targets, row: int) -> str:
+    """Formats the number of targets of an image as a title."""
     count = int(found.count[row])
     return f"{count} target{'' if count == 1 else 's'} found"
 
 
 def zoom_on_targets(ax, found: Targets, truth: Targets | None, row: int) -> None:
-    """Mark an image's targets with their error ellipses, and show no more than is around them.
+    """Marks an image's targets with error ellipses and limits the axes to their surroundings.
 
     Args:
-      ax: axes of matplotlib that show the image, columns to the right and rows downwards.
-      found: targets `[N, K]`; those that know no covariance get no ellipses.
-      truth: true targets `[N, M]`, if known.
-      row: number of the image.
+      ax: matplotlib axes that show the image, columns to the right and rows downwards.
+      found: targets `[N, K]`; without covariances, no ellipses are drawn.
+      truth: true targets `[N, M]`; None if unknown.
+      row: index of the image.
     """
     marked = [(found, {"marker": "+", "color": "red", "linewidths": 2, "label": "found"})]
     if truth is not None:
@@ -137,23 +138,52 @@ def zoom_on_targets(ax, found: Targets, truth: Targets | None, row: int) -> None
         ax.legend(loc="upper right", fontsize="small")
 
 
-def draw_evaluation(path: Path, result: Evaluation) -> None:
-    """Save `evaluation_figure`.
+def draw_ellipses(
+    ax,
+    position: Float[Array | np.ndarray, "K 2"],
+    covariance: Float[Array | np.ndarray, "K 2 2"] | None,
+) -> None:
+    """Draws error ellipses of probability `REGION` around targets.
 
     Args:
-      path: the picture, .png, .pdf or .svg.
-      result: what to draw.
+      ax: matplotlib axes in pixels, columns to the right and rows downwards.
+      position: rows and columns in pixels.
+      covariance: covariances of the positions in px²; None draws nothing.
+    """
+    require("matplotlib", "figures")
+    from matplotlib.patches import Ellipse
+
+    if covariance is None:
+        return
+    variance, axes = np.linalg.eigh(np.asarray(covariance, np.float64))
+    # A bivariate Gaussian lies within r standard deviations with probability 1 − exp(−r² / 2).
+    diameter = 2 * math.sqrt(-2 * math.log(1 - REGION)) * np.sqrt(np.maximum(variance, 0.0))
+    for (row, column), (minor, major), vectors in zip(
+        np.asarray(position), diameter, axes, strict=True
+    ):
+        angle = math.degrees(math.atan2(vectors[0, 1], vectors[1, 1]))
+        style = {"facecolor": "none", "edgecolor": "gold", "linewidth": 1.2}
+        ax.add_patch(Ellipse((column, row), major, minor, angle=angle, **style))
+
+
+def draw_evaluation(path: Path, result: Evaluation) -> None:
+    """Writes `evaluation_figure` to a file.
+
+    Args:
+      path: the figure's file, .png, .pdf or .svg.
+      result: the evaluation.
 
     Raises:
-      DistaxError: another suffix, or the picture cannot be written.
+      DistaxError: the suffix is another one, or the file cannot be written.
     """
     save_figure(path, evaluation_figure(result))
 
 
 def evaluation_figure(result: Evaluation) -> "Figure":
-    """Errors and their bound by number of targets and, where stated, whether confidence is true.
+    """Returns a figure of position errors, coverage of credible regions and hit probabilities.
 
-    A notebook shows the figure where it is a cell's last line.
+    Errors are shown beside the Cramér–Rao bound by number of targets. Coverage and hit
+    probabilities are shown if the estimator states them. A notebook displays the figure.
     """
     require("matplotlib", "figures")
     from matplotlib.figure import Figure
@@ -174,7 +204,7 @@ def _draw_errors(ax, result: Evaluation) -> None:
     errors = [group["rmse"] for group in groups.values()]
     bounds = [group["bound"] or np.nan for group in groups.values()]
     ax.plot(list(groups), errors, "o-", label="error")
-    ax.plot(list(groups), bounds, "s--", label="smallest possible (Cramér–Rao)")
+    ax.plot(list(groups), bounds, "s--", label="Cramér–Rao bound")
     ax.set_yscale("log")
     ax.set(xlabel="true targets in the image", ylabel="root-mean-square position error / px")
     ax.set_title("Position error")
@@ -187,7 +217,7 @@ def _draw_coverage(ax, result: Evaluation) -> None:
         if coverage := group["coverage"]:
             style = "ko-" if label == "all" else "o:"
             ax.plot([float(level) for level in coverage], coverage.values(), style, label=label)
-    ax.set(xlabel="stated probability of the region", ylabel="share of true targets inside")
+    ax.set(xlabel="nominal probability of the region", ylabel="share of true targets inside")
     ax.set_title("Credible regions")
 
 
@@ -195,16 +225,16 @@ def _draw_reliability(ax, result: Evaluation) -> None:
     _draw_diagonal(ax)
     for radius, curve in (result.reliability or {}).items():
         stated, detections = np.clip(curve["reported"], 0, 1), np.array(curve["detections"])
-        # What chance alone does to that many detections, were the probabilities true.
+        # Standard deviation of the realised share if the stated probabilities are right.
         chance = np.sqrt(stated * (1 - stated) / detections)
         label = f"within {radius} px"
         ax.errorbar(
             stated, curve["realised"], chance, fmt="o-", markersize=4, linewidth=0.7, label=label
         )
-    ax.set(xlabel="stated hit probability", ylabel="share that were hits")
+    ax.set(xlabel="stated hit probability", ylabel="share of hits")
     ax.set_title("Hit probabilities")
 
 
 def _draw_diagonal(ax) -> None:
-    ax.plot([0, 1], [0, 1], color="grey", linewidth=1, label="honest")
+    ax.plot([0, 1], [0, 1], color="grey", linewidth=1, label="calibrated")
     ax.set(xlim=(0, 1.01), ylim=(0, 1.01), aspect="equal")

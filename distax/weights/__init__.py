@@ -1,4 +1,4 @@
-"""Trained weights that come with distax, by name; beside each file lies its model card."""
+"""Trained weights that come with distax, by name. A model card (.md) lies beside each file."""
 
 import hashlib
 from pathlib import Path
@@ -11,23 +11,23 @@ from distax.weights.storage import export, read, write
 __all__ = ["export", "load", "names", "read", "write"]
 
 _SHA256 = {
-    "cfgn": "9c9474fa1a544a6a832b4e81c3b943cb47517dbd45bd7c6464e4db427cda6ff9",
-    "density": "712e41c6085789af3cc3e725aeacdcdd7da4576ab8079550462df646ae732d6d",
-    "dista": "95e5899429bc8476051a6646f48644c812cedeac10c029833acf91e154d7ac03",
+    "cfgn": "ed3f168997d99d91de6036b15194e7bb984deb78330b7eae62e5d00b356093d4",
+    "density": "558aaef0290c2978aa366c5a8c1591cab9bd34a319c2117a3c89e37a51572084",
+    "dista": "0263189b6d43983b3eb153d70f7de370fd3ae2772f5906574654de03e4930580",
 }
 
 
 def names() -> list[str]:
-    """Names of the weights that come with distax."""
+    """Lists the names of the weights that come with distax."""
     return sorted(_SHA256)
 
 
 def load(name: str) -> tuple[Model, Sensor]:
-    """A trained model, and the sensor whose images it was trained on.
+    """Loads a trained model and the sensor that its training images were simulated with.
 
     Raises:
-      DistaxError: an unknown name (the message lists the known ones), or a file that is not the
-        one distax was released with.
+      DistaxError: the name is unknown (the message lists the known ones), or the file's checksum is
+        not that of the release.
     """
     if name not in _SHA256:
         raise unknown("weights", name, _SHA256)

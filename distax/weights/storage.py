@@ -1,4 +1,4 @@
-"""A trained model as one safetensors file: its arrays by name, its configuration as metadata."""
+"""Storage of a model as one safetensors file: arrays by name, configuration as metadata."""
 
 import json
 from pathlib import Path
@@ -19,10 +19,10 @@ from distax.training.state import abstract_model
 
 
 def export(run: epath.PathLike, path: Path, half: bool = False) -> None:
-    """Write the best model of a training run to a safetensors file.
+    """Writes the best model of a training run to a safetensors file.
 
     Args:
-      run: the run's folder, also in a bucket.
+      run: the run's folder, which can be in a bucket.
       path: the file.
       half: as for `write`.
 
@@ -33,13 +33,15 @@ def export(run: epath.PathLike, path: Path, half: bool = False) -> None:
 
 
 def write(model: Model, config: TrainConfig, path: Path, half: bool = False) -> None:
-    """Write a model to a safetensors file, whole or not at all.
+    """Writes a model to a safetensors file by an atomic write.
 
     Args:
       model: the model.
-      config: what makes a model of its architecture; sensor and prior are what it is for.
+      config: the configuration of a run with this model, sensor and prior; `read` makes the model
+        from it.
       path: the file.
-      half: store half precision, which halves the file and changes a value by a thousandth.
+      half: True to store floating-point arrays as float16, which halves the file and changes a
+        value by at most a thousandth.
 
     Raises:
       DistaxError: the file cannot be written, or a number is beyond half precision.
@@ -47,15 +49,15 @@ def write(model: Model, config: TrainConfig, path: Path, half: bool = False) -> 
     from safetensors.numpy import save
 
     arrays = {
-        name: _stored(name, leaf, half) for name, leaf in named_leaves(nnx.state(model)).items()
+        name: _to_stored(name, leaf, half) for name, leaf in named_leaves(nnx.state(model)).items()
     }
     content = save(arrays, metadata={"config": json.dumps(config.to_dict())})
     with atomic_write(path) as unfinished:
         unfinished.write_bytes(content)
 
 
-def _stored(name: str, leaf: Any, half: bool) -> np.ndarray:
-    """An array as the file is to hold it."""
+def _to_stored(name: str, leaf: Any, half: bool) -> np.ndarray:
+    """Converts an array to the type in which the file stores it."""
     array = np.asarray(leaf)
     if not (half and np.issubdtype(array.dtype, np.floating)):
         return array
@@ -65,11 +67,11 @@ def _stored(name: str, leaf: Any, half: bool) -> np.ndarray:
 
 
 def read(path: Path) -> tuple[Model, TrainConfig]:
-    """The model in a file that `write` wrote, and the configuration it is an instance of.
+    """Reads the model and its configuration from a file that `write` wrote.
 
     Raises:
-      DistaxError: there is no such file, it is damaged, or its arrays are not those of the model
-        its configuration names.
+      DistaxError: there is no such file, it is damaged, or its arrays do not fit the model that its
+        configuration names.
     """
     config, arrays = _read_file(path)
     model = abstract_model(config)

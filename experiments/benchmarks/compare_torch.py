@@ -1,12 +1,12 @@
-"""distax beside the same network in PyTorch, on one machine in one run.
+"""Compares the speed of distax with the same network in PyTorch on one machine.
 
     pip install -e '.[torch]'
     python experiments/benchmarks/compare_torch.py --json experiments/results/torch_cpu.json
 
-Both take the same weights; nothing is timed before both have computed the same grids, the same
-objective and the same gradients from them. Six stages of 64 channels at c = 3. A figure is the
-best of several repetitions, in a process of its own: the threads of one library, waiting for more
-to do, would slow the other down. Candidates take turns in two rounds.
+Both use the same weights: six stages of 64 channels at c = 3. Before anything is timed, both must
+compute the same grids, objective and gradients. Each time is the shortest of several repetitions.
+Each candidate runs in its own process, because waiting threads of one library slow down the other.
+All candidates are timed in two rounds.
 """
 
 import json
@@ -24,7 +24,7 @@ import numpy as np
 import torch
 import tyro
 from flax import nnx
-from measuring import about_machine, fastest
+from measuring import describe_machine, time_fastest
 from torch_dista import TorchDista
 
 from distax.imaging.grid import rasterize
@@ -34,12 +34,13 @@ from distax.runtime.batching import inference_batch
 from distax.runtime.files import write_text
 from distax.runtime.sharding import data_mesh
 from distax.training.config import ModelConfig, TrainConfig
-from distax.training.state import create_model, initial_state, make_train_steps
+from distax.training.setup import build
+from distax.training.state import create_model
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One way to compute it: what to time, and what it needs."""
+    """One implementation: functions to time, memory in bytes and compilation time."""
 
     infer: Callable[[], Any]
     train: Callable[[], Any]
@@ -47,8 +48,8 @@ class Candidate:
     compile_seconds: float | None = None
 
 
-def in_jax(batch: int, **options: Any) -> Candidate:
-    """A distax model; compiles it."""
+def make_jax_candidate(batch: int, **options: Any) -> Candidate:
+    """Makes and compiles a distax model."""
     config = TrainConfig(batch_size=batch, model=ModelConfig(factor=3, options=options))
     mesh = data_mesh(jax.devices()[:1])
     graphdef, arrays = nnx.split(create_model(config))
@@ -56,14 +57,15 @@ def in_jax(batch: int, **options: Any) -> Candidate:
 
     @jax.jit
     def infer(arrays: nnx.State, images: jax.Array) -> jax.Array:
-        # So many at a time, as `Unmixer` and `evaluate` do it.
+        # In batches of the same size as `Unmixer` and `evaluate` use.
         parts = images.reshape(-1, min(batch, inference_batch()), *images.shape[1:])
         return jax.lax.map(nnx.merge(graphdef, arrays), parts)
 
     start = time.perf_counter()
-    steps = make_train_steps(config, mesh)
+    setup = build(config, mesh)
+    steps = setup.train_steps
     batches = jax.tree.map(lambda leaf: leaf[None], (images, targets))
-    state = initial_state(config, mesh)
+    state = setup.initial_state()
     compiled = steps.func.lower(state, batches, **steps.keywords).compile()
     seconds = time.perf_counter() - start
 
@@ -79,8 +81,8 @@ def in_jax(batch: int, **options: Any) -> Candidate:
     return Candidate(run, train, analysis.temp_size_in_bytes if analysis else None, seconds)
 
 
-def in_torch(batch: int, compiled: bool) -> Candidate:
-    """The same network in PyTorch."""
+def make_torch_candidate(batch: int, compiled: bool) -> Candidate:
+    """Makes the same network in PyTorch."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     config = TrainConfig(model=ModelConfig(factor=3))
     model = TorchDista(create_model(config)).to(device)
@@ -107,10 +109,10 @@ def in_torch(batch: int, compiled: bool) -> Candidate:
 
 
 def check_equal() -> None:
-    """Both compute the same grids, objective and gradients from the same weights.
+    """Checks that both compute the same grids, objective and gradients from the same weights.
 
     Raises:
-      AssertionError: they do not.
+      AssertionError: the results differ.
     """
     config = TrainConfig(model=ModelConfig(factor=3, options={"stages": 2}))
     model = create_model(config)
@@ -134,30 +136,30 @@ def check_equal() -> None:
             np.testing.assert_allclose(theirs, ours, rtol=0, atol=1e-4 * np.abs(ours).max())
 
 
-def candidates(batch: int) -> dict[str, Callable[[], Candidate]]:
-    """What is compared, by name."""
+def make_candidates(batch: int) -> dict[str, Callable[[], Candidate]]:
+    """Returns functions that make the candidates, by name."""
     return {
-        "PyTorch, eager": partial(in_torch, batch, False),
-        "PyTorch, compiled": partial(in_torch, batch, True),
-        "distax": partial(in_jax, batch),
-        "distax, window of 7 pixels": partial(in_jax, batch, window=7),
-        "distax, bfloat16 maps": partial(in_jax, batch, dtype="bfloat16"),
-        "distax, rematerialised": partial(in_jax, batch, rematerialize=True),
+        "PyTorch, eager": partial(make_torch_candidate, batch, False),
+        "PyTorch, compiled": partial(make_torch_candidate, batch, True),
+        "distax": partial(make_jax_candidate, batch),
+        "distax, window of 7 pixels": partial(make_jax_candidate, batch, window=7),
+        "distax, bfloat16 maps": partial(make_jax_candidate, batch, dtype="bfloat16"),
+        "distax, rematerialised": partial(make_jax_candidate, batch, rematerialize=True),
     }
 
 
 def measure(candidate: Candidate, batch: int, repetitions: int) -> dict[str, float | None]:
-    """Images a second, and what else is known of a candidate."""
+    """Measures a candidate's images per second; adds its memory and compilation time."""
     return {
-        "inference": batch / fastest(candidate.infer, repetitions),
-        "training": batch / fastest(candidate.train, repetitions),
+        "inference": batch / time_fastest(candidate.infer, repetitions),
+        "training": batch / time_fastest(candidate.train, repetitions),
         "memory": candidate.memory,
         "compile_seconds": candidate.compile_seconds,
     }
 
 
-def in_a_process(name: str, batch: int, repetitions: int) -> dict[str, float | None]:
-    """`measure` in a process of its own."""
+def measure_in_process(name: str, batch: int, repetitions: int) -> dict[str, float | None]:
+    """Runs `measure` in a new process."""
     options = ["--only", name, "--batch", str(batch), "--repetitions", str(repetitions)]
     command = [sys.executable, __file__, *options]
     answer = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
@@ -172,23 +174,25 @@ def main(
     compiled: bool = False,
     only: str | None = None,
 ) -> None:
-    """Measure distax beside PyTorch.
+    """Compare distax with PyTorch.
 
     Args:
-      json_file: write the figures there.
-      batch: images a batch.
-      repetitions: how often each is timed in a round.
-      compiled: time PyTorch's compiler too.
-      only: measure one candidate in this process and print its figures as JSON.
+      json_file: JSON file to write the measurements to.
+      batch: images per batch.
+      repetitions: repetitions of each candidate per round.
+      compiled: also time compiled PyTorch.
+      only: measure one candidate in this process and print its measurements as JSON.
     """
-    makers = candidates(batch)
+    makers = make_candidates(batch)
     if only is not None:
         print(json.dumps(measure(makers[only](), batch, repetitions)))
         return
     check_equal()
     print("equal: grids, objective and gradients", flush=True)
     names = [name for name in makers if compiled or name != "PyTorch, compiled"]
-    rounds = [{name: in_a_process(name, batch, repetitions) for name in names} for _ in range(2)]
+    rounds = [
+        {name: measure_in_process(name, batch, repetitions) for name in names} for _ in range(2)
+    ]
     rows = [
         {"name": name}
         | rounds[0][name]
@@ -200,12 +204,12 @@ def main(
     for row in rows:
         print(table_row(row))
     if json_file:
-        about = about_machine() | {"torch": torch.__version__, "batch": batch}
+        about = describe_machine() | {"torch": torch.__version__, "batch": batch}
         write_text(json_file, json.dumps(about | {"figures": rows}, indent=2) + "\n")
 
 
 def table_row(row: dict[str, Any]) -> str:
-    """A row of the README's table."""
+    """Returns a row of the table in Markdown."""
     memory = "–" if row["memory"] is None else f"{row['memory'] / 1e6:,.0f}"
     seconds = "–" if row["compile_seconds"] is None else f"{row['compile_seconds']:.0f}"
     speeds = f"{row['inference']:,.0f} | {row['training']:,.0f}"

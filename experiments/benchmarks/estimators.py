@@ -1,9 +1,9 @@
-"""How fast and how good the estimators are on this machine: a table, and JSON on request.
+"""Benchmarks the estimators: speed on this machine and scores.
 
     python experiments/benchmarks/estimators.py --json experiments/results/estimators_cpu.json
 
-Every estimator unmixes the same simulated test images from raw pixels, count and host pixel
-unknown. Rates are of the whole way from images to targets, after compilation.
+Every estimator unmixes the same simulated test images from raw pixels, with unknown count and host
+pixel. Rates are from images to targets, after compilation.
 """
 
 import json
@@ -15,7 +15,7 @@ from typing import Annotated
 import jax
 import numpy as np
 import tyro
-from measuring import about_machine, fastest
+from measuring import describe_machine, time_fastest
 
 import distax
 from distax.evaluation import assess
@@ -24,7 +24,7 @@ from distax.imaging.scenes import simulate
 from distax.imaging.targets import Targets
 from distax.runtime.files import write_text
 
-_OF_EACH_COUNT = 64
+_IMAGES_PER_COUNT = 64
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,10 @@ class Figure:
     """One estimator's speed and score.
 
     Attributes:
-      images_per_second: of the mixture of counts in the data.
-      by_score, by_intensity: CSO-mAP by ranking.
-      ap05: average precision at 0.05 px, ranked by own score.
-      milliseconds: an image of each number of targets, as a share of the machine's whole time.
+      images_per_second: rate for images with all numbers of targets.
+      by_score, by_intensity: CSO-mAP ranked by the estimator's score and by intensity.
+      ap05: average precision at 0.05 px, ranked by the estimator's score.
+      milliseconds: time per image by number of targets.
     """
 
     name: str
@@ -50,9 +50,9 @@ class Figure:
 
 
 def measure(name: str, unmixer: distax.Unmixer, images: np.ndarray, truth: Targets) -> Figure:
-    """Time an unmixer on all images and on some of each count, and score it."""
+    """Times an unmixer on all images and on some of each count, and scores it."""
     counts = np.asarray(truth.count)
-    groups = {count: images[counts == count][:_OF_EACH_COUNT] for count in np.unique(counts)}
+    groups = {count: images[counts == count][:_IMAGES_PER_COUNT] for count in np.unique(counts)}
     unmixer(np.concatenate(list(groups.values())))
     start = time.perf_counter()
     found = unmixer(images)
@@ -68,14 +68,14 @@ def measure(name: str, unmixer: distax.Unmixer, images: np.ndarray, truth: Targe
         count_accuracy=result.count_accuracy,
         coverage=dict(result.coverage or {}),
         milliseconds={
-            str(count): 1e3 * fastest(lambda group=group: unmixer(group), 1) / len(group)
+            str(count): 1e3 * time_fastest(lambda group=group: unmixer(group), 1) / len(group)
             for count, group in groups.items()
         },
     )
 
 
 def print_table(figures: list[Figure]) -> None:
-    """The figures as a Markdown table, and below it which images take the time."""
+    """Prints speed and scores as a Markdown table, and the times by number of targets."""
     header = ["", "images/s", "CSO-mAP", "AP-05", "CSO-mAP by intensity", "right count"]
     print("| " + " | ".join(header) + " |\n|" + "---|" * len(header))
     for figure in figures:
@@ -92,12 +92,12 @@ def main(
     seed: int = 10_000,
     json_file: Annotated[Path | None, tyro.conf.arg(name="json")] = None,
 ) -> None:
-    """Measure the estimators.
+    """Benchmark the estimators.
 
     Args:
-      images: simulated test images.
-      seed: of the images.
-      json_file: write the figures there.
+      images: number of simulated test images.
+      seed: random seed of the images.
+      json_file: JSON file to write the measurements to.
     """
     pixels, truth = simulate(jax.random.key(seed), images)
     unmixers = {
@@ -109,7 +109,7 @@ def main(
     figures = [measure(name, unmixers[name], np.asarray(pixels), truth) for name in unmixers]
     print_table(figures)
     if json_file:
-        about = about_machine() | {"images": images, "seed": seed}
+        about = describe_machine() | {"images": images, "seed": seed}
         rows = [asdict(figure) for figure in figures]
         write_text(json_file, json.dumps(about | {"figures": rows}, indent=2) + "\n")
 

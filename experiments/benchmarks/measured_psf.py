@@ -1,10 +1,10 @@
-"""What a measured PSF is worth where no Gaussian holds: a table, and JSON on request.
+"""Benchmarks measured PSFs against Gaussian ones for a camera with an asymmetric PSF.
 
     python experiments/benchmarks/measured_psf.py --json experiments/results/measured_psf.json
 
-A camera whose PSF has a wider, fainter companion to one side looks at isolated sources, from which
-it is calibrated as a Gaussian and as it is. Then it looks at pairs of targets, which are unmixed
-with either PSF and with the true one.
+The PSF is a Gaussian with a wider, fainter one beside it. The camera is calibrated from isolated
+sources, with a Gaussian PSF and with a measured PSF. Images of one or two targets are then unmixed
+with both calibrations and with the true PSF.
 """
 
 import json
@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tyro
-from measuring import about_machine
+from measuring import describe_machine
 
 import distax
 from distax.calibration import calibrate
@@ -28,12 +28,12 @@ from distax.imaging.targets import Targets
 from distax.metrics import assign
 from distax.runtime.files import write_text
 
-LAW = ScenePrior(max_targets=2, cluster=1.5, min_intensity=400.0, max_intensity=600.0)
+PRIOR = ScenePrior(max_targets=2, cluster=1.5, min_intensity=400.0, max_intensity=600.0)
 OVERSAMPLING, SAMPLES = 4, 49
 
 
-def lopsided() -> MeasuredPsf:
-    """Four fifths of the flux in a Gaussian, one fifth in a wider one 0.3 px beside it."""
+def make_asymmetric_psf() -> MeasuredPsf:
+    """Makes a PSF with a fifth of the flux in a wider Gaussian 0.3 px beside the first."""
     offset = (np.arange(SAMPLES) - SAMPLES // 2) / OVERSAMPLING
     row, column = np.meshgrid(offset, offset, indexing="ij")
     narrow = np.exp(-(row**2 + column**2) / 0.6) / 0.6
@@ -41,8 +41,8 @@ def lopsided() -> MeasuredPsf:
     return MeasuredPsf.from_samples(0.8 * narrow + 0.2 * wide, OVERSAMPLING)
 
 
-def isolated(key: jax.Array, count: int, sensor: distax.Sensor) -> np.ndarray:
-    """Images of one bright source each."""
+def simulate_isolated_sources(key: jax.Array, count: int, sensor: distax.Sensor) -> np.ndarray:
+    """Simulates images of one bright source each."""
     place_key, flux_key, noise_key = jax.random.split(key, 3)
     place = 5 + jax.random.uniform(place_key, (count, 1, 2), minval=-0.5, maxval=0.5)
     flux = jax.random.uniform(flux_key, (count, 1), minval=4e3, maxval=2e4)
@@ -50,28 +50,28 @@ def isolated(key: jax.Array, count: int, sensor: distax.Sensor) -> np.ndarray:
     return np.asarray(distax.expose(noise_key, light, sensor))
 
 
-def errors(sensor: distax.Sensor, images: np.ndarray, truth: Targets) -> dict[str, float]:
-    """Of the targets that `refine` finds; a shift that all positions have is no error."""
+def score_positions(sensor: distax.Sensor, images: np.ndarray, truth: Targets) -> dict[str, float]:
+    """Scores the positions of `refine`; a shift common to all positions is not an error."""
     with warnings.catch_warnings():
-        # A wrong PSF is what is measured here.
+        # The warning that the PSF does not hold is expected.
         warnings.simplefilter("ignore", distax.DistaxWarning)
-        found = distax.Unmixer(method="refine", sensor=sensor, prior=LAW)(images)
+        found = distax.Unmixer(method="refine", sensor=sensor, prior=PRIOR)(images)
     pairing = assign(found, truth)
     partner = np.maximum(pairing.partner, 0)[..., None]
     true = np.take_along_axis(np.asarray(truth.position), partner, axis=1)
-    away = (np.asarray(found.position) - true)[np.asarray(pairing.paired)]
-    away = np.linalg.norm(away - np.median(away, axis=0), axis=-1)
+    error = (np.asarray(found.position) - true)[np.asarray(pairing.paired)]
+    error = np.linalg.norm(error - np.median(error, axis=0), axis=-1)
     return {
         "right_count": float(np.mean(found.count == truth.count)),
-        "median_error": float(np.median(away)),
-        "rmse": float(np.sqrt(np.mean(away**2))),
+        "median_error": float(np.median(error)),
+        "rmse": float(np.sqrt(np.mean(error**2))),
         "misfit": float(np.median(found.misfit)),
         "trusted": float(np.mean(found.trusted)),
     }
 
 
-def calibrated(images: np.ndarray, dark: np.ndarray, measured_psf: bool) -> tuple[Any, float]:
-    """The calibration, and how many seconds it took."""
+def time_calibration(images: np.ndarray, dark: np.ndarray, measured_psf: bool) -> tuple[Any, float]:
+    """Calibrates a sensor; returns the result and the time in seconds."""
     start = time.perf_counter()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", distax.DistaxWarning)
@@ -89,24 +89,24 @@ def main(
 
     Args:
       sources: numbers of isolated sources.
-      images: of one or two targets.
-      seed: of everything.
-      json_file: write the figures there.
+      images: number of images of one or two targets.
+      seed: random seed.
+      json_file: JSON file to write the scores to.
     """
-    psf = lopsided()
+    psf = make_asymmetric_psf()
     camera = distax.Sensor(
         saturation=None, bit_depth=16, read_noise=2.0, background=50.0, measured_psf=psf
     )
     keys = jax.random.split(jax.random.key(seed), 3)
-    closed = replace(camera, background=0.0)
-    dark = np.asarray(distax.expose(keys[0], jnp.zeros((8, 30, 30)), closed))
-    pixels, truth = simulate(keys[1], images, camera, LAW)
-    figures = {"the true PSF": errors(camera, np.asarray(pixels), truth)}
+    shutter_closed = replace(camera, background=0.0)
+    dark = np.asarray(distax.expose(keys[0], jnp.zeros((8, 30, 30)), shutter_closed))
+    pixels, truth = simulate(keys[1], images, camera, PRIOR)
+    figures = {"the true PSF": score_positions(camera, np.asarray(pixels), truth)}
     for number in sources:
-        taken = isolated(keys[2], number, camera)
+        taken = simulate_isolated_sources(keys[2], number, camera)
         for shape, measured in {"a Gaussian": False, "measured": True}.items():
-            result, seconds = calibrated(taken, dark, measured)
-            scored = errors(result.sensor, np.asarray(pixels), truth)
+            result, seconds = time_calibration(taken, dark, measured)
+            scored = score_positions(result.sensor, np.asarray(pixels), truth)
             figures[f"{shape}, {number} sources"] = scored | {"calibration_seconds": seconds}
     print("| PSF | right count / % | median error / px | RMSE / px | misfit | trusted / % |")
     print("|---|--:|--:|--:|--:|--:|")
@@ -116,7 +116,7 @@ def main(
             f"{row['rmse']:.4f} | {row['misfit']:.2f} | {100 * row['trusted']:.1f} |"
         )
     if json_file:
-        about = about_machine() | {"seed": seed, "images": images}
+        about = describe_machine() | {"seed": seed, "images": images}
         write_text(json_file, json.dumps(about | {"figures": figures}, indent=2) + "\n")
 
 

@@ -1,4 +1,4 @@
-"""What experiments share: timing, and where and with what results were made."""
+"""Shared functions of the experiments: timing, training and the machine's description."""
 
 import datetime
 import os
@@ -17,8 +17,8 @@ from distax.training.config import TrainConfig
 from distax.training.loop import train
 
 
-def fastest(function: Callable[[], Any], repetitions: int) -> float:
-    """Seconds of the fastest call after a first one that compiles."""
+def time_fastest(function: Callable[[], Any], repetitions: int) -> float:
+    """Returns the time in seconds of the fastest call after a first call that compiles."""
     jax.block_until_ready(function())
     seconds = []
     for _ in range(repetitions):
@@ -28,10 +28,10 @@ def fastest(function: Callable[[], Any], repetitions: int) -> float:
     return min(seconds)
 
 
-def trained_here(config: TrainConfig, run: Path) -> tuple[Model, float | None]:
-    """A run's best model after its training, and how many seconds that took.
+def train_model(config: TrainConfig, run: Path) -> tuple[Model, float | None]:
+    """Trains a model; returns the run's best model and the training time in seconds.
 
-    A run that was interrupted goes on; how long all of it took is not known then.
+    An interrupted run is resumed; its training time is unknown and None.
     """
     start, resumed = time.perf_counter(), checkpoints.holds_run(run)
     train(config, run, resume=resumed)
@@ -39,20 +39,20 @@ def trained_here(config: TrainConfig, run: Path) -> tuple[Model, float | None]:
     return model, None if resumed else time.perf_counter() - start
 
 
-def about_machine() -> dict[str, str | int]:
-    """Date, hardware and versions."""
+def describe_machine() -> dict[str, str | int]:
+    """Returns date, hardware and versions."""
     return {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "device": jax.devices()[0].device_kind,
-        "processor": _processor(),
-        "cores": _cores(),
+        "processor": _find_processor(),
+        "cores": _count_cores(),
         "python": platform.python_version(),
         "jax": jax.__version__,
         "distax": distax.__version__,
     }
 
 
-def _processor() -> str:
+def _find_processor() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -61,7 +61,7 @@ def _processor() -> str:
     return models[0] if models else platform.processor() or platform.machine()
 
 
-def _cores() -> int:
+def _count_cores() -> int:
     if hasattr(os, "sched_getaffinity"):  # not on every system
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -1,9 +1,9 @@
-"""What all frames of a sequence know beyond each by itself: a table, and JSON on request.
+"""Benchmarks tracking: scores of all frames together beside single frames.
 
     python experiments/benchmarks/sequences.py --json experiments/results/sequences.json
 
-Simulated sequences of the default motion prior, seen by a sensor with read noise, are unmixed frame
-by frame from raw pixels and tracked.
+Sequences are simulated from the default motion prior for a sensor with read noise. They are unmixed
+frame by frame from raw pixels and tracked. The scores are printed as tables.
 """
 
 import json
@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import jax
 import numpy as np
 import tyro
-from measuring import about_machine
+from measuring import describe_machine
 
 import distax
 from distax.evaluation.rows import SCORE_HEADINGS, percent, pixels
@@ -34,7 +34,7 @@ from distax.tracking import (
 def measure(
     unmixer: distax.Unmixer, frames: np.ndarray, truth: Targets, tracker: Tracker
 ) -> dict[str, Any]:
-    """Unmix, track and score; how long the first two take, compilation included."""
+    """Unmixes, tracks and scores sequences; times the first two, compilation included."""
     start = time.perf_counter()
     found = unmix_sequences(unmixer, frames)
     unmixed = time.perf_counter()
@@ -54,7 +54,7 @@ def measure(
 
 
 def score_table(method: str, figures: dict[str, Any]) -> str:
-    """The detections' scores in percent, as Markdown."""
+    """Returns the scores of detections and tracks in percent, as a Markdown table."""
     headings = [method, *SCORE_HEADINGS[1:], "right count"]
     lines = [f"| {' | '.join(headings)} |", "|---" + "|--:" * (len(headings) - 1) + "|"]
     for name, key in {"frames by themselves": "single", "with tracks": "tracked"}.items():
@@ -65,14 +65,14 @@ def score_table(method: str, figures: dict[str, Any]) -> str:
 
 
 def track_table(figures: dict[str, Any]) -> str:
-    """What the tracks follow, by number of true targets, as Markdown."""
-    lines = ["| targets | tracked / % | RMSE / px | median / px | false tracks / % | switches |"]
-    lines.append("|---" + "|--:" * 5 + "|")
+    """Returns the tracks' scores by number of true targets, as a Markdown table."""
+    headings = ("targets", "tracked / %", "RMSE / px", "median / px", "false tracks / %")
+    lines = [f"| {' | '.join(headings)} | identity switches |", "|---" + "|--:" * 5 + "|"]
     for count, part in [*figures["by_count"].items(), ("all", figures)]:
         errors = f"{pixels(part['rmse'])} | {pixels(part['median_rmse'])}"
         lines.append(
             f"| {count} | {percent(part['share_tracked'])} | {errors} | "
-            f"{percent(part['false_tracks'])} | {part['switches']:.3f} |"
+            f"{percent(part['false_tracks'])} | {part['identity_switches']:.3f} |"
         )
     return "\n".join(lines) + "\n"
 
@@ -84,14 +84,14 @@ def main(
     seed: int = 10_000,
     json_file: Annotated[Path | None, tyro.conf.arg(name="json")] = None,
 ) -> None:
-    """Measure what tracks add.
+    """Benchmark tracking against single frames.
 
     Args:
-      methods: of unmixing single frames.
-      sequences: simulated ones, of 20 frames each.
-      read_noise: of the sensor, in counts.
-      seed: of the sequences.
-      json_file: write the figures there.
+      methods: methods that unmix single frames.
+      sequences: number of simulated sequences of 20 frames.
+      read_noise: the sensor's read noise in counts.
+      seed: random seed of the sequences.
+      json_file: JSON file to write the figures to.
     """
     prior, sensor = MotionPrior(), replace(distax.Sensor(), read_noise=read_noise)
     frames, truth = simulate(jax.random.key(seed), sequences, sensor, prior)
@@ -102,7 +102,11 @@ def main(
         print(score_table(method, figures[method]))
         print(track_table(figures[method]))
     if json_file:
-        about = about_machine() | {"seed": seed, "read_noise": read_noise, "prior": asdict(prior)}
+        about = describe_machine() | {
+            "seed": seed,
+            "read_noise": read_noise,
+            "prior": asdict(prior),
+        }
         write_text(json_file, json.dumps(about | {"figures": figures}, indent=2) + "\n")
 
 

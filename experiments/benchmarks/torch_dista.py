@@ -1,6 +1,6 @@
-"""DISTA-Net in PyTorch, written from its equations, to be timed beside distax.
+"""DISTA-Net in PyTorch, written from its equations for comparison with distax.
 
-Takes the arrays of a distax model, so that both compute the same numbers.
+It takes the arrays of a distax model, so that both compute the same numbers.
 """
 
 import numpy as np
@@ -28,19 +28,19 @@ class Stage(nn.Module):
         return self.get_parameter(self.names[name])
 
     def forward(self, x: Tensor, y: Tensor, phi: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The next estimate, and the r and u it came from."""
+        """Returns the next estimate x, and the r and u of this iteration."""
         r = x - self["step_size"] * ((x @ phi.T - y) @ phi)
         r = r.reshape(-1, 1, *self.shape)
-        static = self._twice("static_transform", r)
+        static = self._two_convolutions("static_transform", r)
         u = self.alpha * static + (1 - self.alpha) * self._dynamic(r, x)
         z = torch.sign(u) * functional.relu(u.abs() - self._threshold(u))
-        return self._twice("inverse", z).reshape(x.shape), r, u
+        return self._two_convolutions("inverse", z).reshape(x.shape), r, u
 
     def symmetry(self, r: Tensor, u: Tensor) -> Tensor:
-        """G(u) − r."""
-        return self._twice("inverse", u) - r
+        """Returns the symmetry residual G(u) − r."""
+        return self._two_convolutions("inverse", u) - r
 
-    def _twice(self, name: str, maps: Tensor) -> Tensor:
+    def _two_convolutions(self, name: str, maps: Tensor) -> Tensor:
         hidden = functional.relu(functional.conv2d(maps, self[f"{name}.first"], padding=1))
         return functional.conv2d(hidden, self[f"{name}.second"], padding=1)
 
@@ -49,7 +49,7 @@ class Stage(nn.Module):
         hidden = hidden + self["dynamic_transform.compress.bias"]
         kernels = hidden @ self["dynamic_transform.expand.kernel"]
         kernels = (kernels + self["dynamic_transform.expand.bias"]).reshape(-1, 1, 3, 3)
-        # A kernel a sample: the samples as groups of one image.
+        # Each sample has its own kernel: the samples are groups of one image.
         maps = functional.conv2d(r.transpose(0, 1), kernels, padding=1, groups=len(r))
         return torch.sigmoid(maps.transpose(0, 1))
 
@@ -89,14 +89,14 @@ class TorchDista(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        """Intensity on the sub-pixel grid."""
+        """Returns the intensity on the sub-pixel grid."""
         y, x = self._start(images)
         for stage in self.stages:
             x, _, _ = stage(x, y, self.phi)
         return x.reshape(-1, *self.stages[0].shape)
 
     def objective(self, images: Tensor, grids: Tensor) -> Tensor:
-        """mean (x_N − x*)² + 0.01 Σ_k mean (G(u_k) − r_k)²."""
+        """Returns the loss mean (x_N − x*)² + 0.01 Σ_k mean (G(u_k) − r_k)²."""
         y, x = self._start(images)
         symmetry = torch.zeros((), device=images.device)
         for stage in self.stages:
@@ -116,7 +116,7 @@ def _arrays(stage: DistaxStage) -> dict[str, np.ndarray]:
 
 
 def _to_torch(name: str, array: np.ndarray) -> Tensor:
-    """Kernels of convolutions as (out, in, row, column)."""
+    """Converts an array to PyTorch's layout: (out, in, row, column) for convolutions."""
     if name == "threshold.wide_view.depthwise":
         array = array.transpose(2, 0, 1)[:, None]
     elif array.ndim == 4:

@@ -2,44 +2,24 @@ import numpy as np
 import pytest
 
 from distax import DistaxError
-from distax.calibration.sources import _alone, isolated_sources, noise_level
+from distax.calibration.noise import estimate_background_noise
+from distax.calibration.sources import _has_no_neighbour, find_isolated_sources
 
-SIDE, APART = 7, 6
-
-
-def frame(*places, noise=1.0, shape=(40, 50), flux=200.0):
-    """Blobs of 3×3 pixels in noise around 20 counts."""
-    image = np.random.default_rng(0).normal(20.0, noise, shape)
-    for row, column in places:
-        image[row - 1 : row + 2, column - 1 : column + 2] += flux / 16
-        image[row, column] += flux / 2
-    return image.astype(np.float32)
+SIDE, ISOLATION = 7, 6
 
 
-def test_the_noise_is_seen_beside_sources_and_zeros():
-    rng = np.random.default_rng(1)
-    images = np.stack([frame((10, 10), (30, 40), noise=3.0)] * 4)
-    assert noise_level(images, digital=False) == pytest.approx(3.0, rel=0.1)
-    cut_off = np.maximum(np.round(rng.normal(0.0, 3.0, (10, 40, 40))), 0)
-    assert noise_level(cut_off, digital=True) == pytest.approx(3.0, rel=0.25)
-    assert noise_level(np.zeros((2, 9, 9)), digital=True) == pytest.approx(12**-0.5)
-
-
-def test_real_numbers_may_be_small():
-    images = 1e-6 * np.stack([frame((10, 10), noise=3.0)])
-    assert noise_level(images, digital=False) == pytest.approx(3e-6, rel=0.1)
-
-
-def test_sources_without_noise_are_found():
-    bare = frame((10, 10), (30, 40), noise=0.0)[None]
-    assert len(isolated_sources(bare, noise_level(bare, digital=False), APART, SIDE).crops) == 2
+def test_sources_without_noise_are_found(blob_frame):
+    bare = blob_frame((10, 10), (30, 40), noise=0.0)[None]
+    noise = estimate_background_noise(bare, digital=False)
+    assert len(find_isolated_sources(bare, noise, ISOLATION, SIDE).crops) == 2
     nothing = np.full((1, 20, 20), 3.0, np.float32)
+    noise = estimate_background_noise(nothing, digital=False)
     with pytest.raises(DistaxError, match="no isolated source stands out"):
-        isolated_sources(nothing, noise_level(nothing, digital=False), APART, SIDE)
+        find_isolated_sources(nothing, noise, ISOLATION, SIDE)
 
 
-def test_windows_lie_around_each_isolated_source():
-    found = isolated_sources(frame((10, 10), (30, 40))[None], 1.0, APART, SIDE)
+def test_windows_are_centred_on_isolated_sources(blob_frame):
+    found = find_isolated_sources(blob_frame((10, 10), (30, 40))[None], 1.0, ISOLATION, SIDE)
     assert found.crops.shape == (2, SIDE, SIDE)
     assert found.crowded == 0
     peaks = found.crops.reshape(2, -1).argmax(axis=1)
@@ -47,31 +27,31 @@ def test_windows_lie_around_each_isolated_source():
 
 
 @pytest.mark.parametrize(("step", "kept"), [(6, 1), (7, 3)])
-def test_sources_with_a_neighbour_are_counted_and_left_alone(step, kept):
-    image = frame((10, 10), (10, 10 + step), (30, 40))
-    found = isolated_sources(image[None], 1.0, APART, SIDE)
+def test_sources_with_a_neighbour_are_counted_and_left_out(step, kept, blob_frame):
+    image = blob_frame((10, 10), (10, 10 + step), (30, 40))
+    found = find_isolated_sources(image[None], 1.0, ISOLATION, SIDE)
     assert (len(found.crops), found.crowded) == (kept, 3 - kept)
 
 
-def test_a_clipped_plateau_is_one_source():
-    image = frame((10, 10), flux=1000.0)
+def test_a_clipped_plateau_is_one_source(blob_frame):
+    image = blob_frame((10, 10), flux=1000.0)
     image[9:12, 9:13] = 255.0
-    assert len(isolated_sources(image[None], 1.0, APART, SIDE).crops) == 1
+    assert len(find_isolated_sources(image[None], 1.0, ISOLATION, SIDE).crops) == 1
 
 
-def test_neighbours_are_those_within_a_distance_along_both_axes():
-    """Against all pairs."""
+def test_neighbours_lie_within_a_distance_along_both_axes():
+    """The distances of all pairs check the tree search."""
     places = np.random.default_rng(3).integers(0, 60, (80, 2))
     away = np.abs(places[:, None] - places).max(axis=-1)
-    np.testing.assert_array_equal(_alone(places, 5), np.sum(away <= 5, axis=1) == 1)
-    assert _alone(places[:0], 5).shape == (0,)
+    np.testing.assert_array_equal(_has_no_neighbour(places, 5), np.sum(away <= 5, axis=1) == 1)
+    assert _has_no_neighbour(places[:0], 5).shape == (0,)
 
 
-def test_what_is_beyond_the_image_is_nan():
-    crop = isolated_sources(frame((1, 25))[None], 1.0, APART, SIDE).crops[0]
+def test_pixels_beyond_the_image_are_nan(blob_frame):
+    crop = find_isolated_sources(blob_frame((1, 25))[None], 1.0, ISOLATION, SIDE).crops[0]
     np.testing.assert_array_equal(np.isnan(crop).all(axis=1), [True, True] + [False] * 5)
 
 
-def test_faint_light_is_no_source():
+def test_faint_light_raises(blob_frame):
     with pytest.raises(DistaxError, match="no isolated source stands out of the noise"):
-        isolated_sources(frame((10, 10), flux=15.0)[None], 1.0, APART, SIDE)
+        find_isolated_sources(blob_frame((10, 10), flux=15.0)[None], 1.0, ISOLATION, SIDE)

@@ -1,4 +1,4 @@
-"""Runs in buckets, as far as the place that reading is asked for."""
+"""Runs in buckets, up to the call that would read the bucket."""
 
 import pytest
 

@@ -5,7 +5,7 @@ import pytest
 
 from distax import Sensor
 from distax.calibration import Calibration, Quantity
-from distax.calibration.quality import Departure
+from distax.calibration.result import Departure
 from distax.cli.main import main
 from distax.imaging.psf import MeasuredPsf
 from distax.io.sensor_file import read_sensor
@@ -15,7 +15,7 @@ SENSOR = Sensor(sigma=(0.5, 0.625), read_noise=1.25)
 
 @pytest.fixture
 def asked(monkeypatch):
-    """What `calibrate` is called with; it answers that the sensor is SENSOR."""
+    """Replaces `calibrate` by one that returns SENSOR, and lists the arguments of its calls."""
     calls = []
 
     def stand_in(*arguments):

@@ -14,7 +14,7 @@ ZOO = Path(__file__).parents[1] / "reference/zoo"
 
 @pytest.fixture(scope="module")
 def original():
-    """The original's arrays of a model, its images and what it makes of them."""
+    """Weights, input images and outputs of an original model."""
     with np.load(ZOO / "srcnn.npz") as file:
         arrays = {name: np.float32(file[name]) for name in file if name != "config"}
     weights = {
@@ -78,9 +78,7 @@ def refused(arguments):
 
 
 def test_the_model_has_to_be_named(arrays_file, tmp_path):
-    assert "say by --model which model it is: actnet, cfgn" in refused(
-        [arrays_file, tmp_path / "run"]
-    )
+    assert "name the model by --model: actnet, cfgn" in refused([arrays_file, tmp_path / "run"])
 
 
 def test_another_models_arrays_are_refused_and_nothing_is_left(arrays_file, tmp_path):

@@ -11,7 +11,7 @@ from distax.imaging.scenes import ScenePrior, simulate
 from distax.training.checkpoints import load_model
 from distax.weights import write
 
-LAW = ScenePrior()
+PRIOR = ScenePrior()
 
 
 def test_json_and_table_have_the_evaluation(tiny_run, tmp_path, capsys):
@@ -34,7 +34,7 @@ def test_json_and_table_have_the_evaluation(tiny_run, tmp_path, capsys):
         ]
     )
     model, _ = load_model(tiny_run)
-    expected = evaluate(model, *simulate(jax.random.key(7), 40), Sensor(), 20.0, prior=LAW)
+    expected = evaluate(model, *simulate(jax.random.key(7), 40), Sensor(), 20.0, prior=PRIOR)
     result = json.loads(path.read_text())
     about = {
         "method": "grid",
@@ -53,9 +53,9 @@ def test_json_and_table_have_the_evaluation(tiny_run, tmp_path, capsys):
 
 def test_a_method_that_comes_with_distax_needs_no_checkpoint(tmp_path, monkeypatch, capsys):
     class Exact:
-        """Stands in for the estimators: finds everything in the scenes of seed 7."""
+        """Replaces the estimators: returns the true targets of the scenes of seed 7."""
 
-        sensor, prior, model, threshold = Sensor(), LAW, None, 50.0
+        sensor, prior, model, threshold = Sensor(), PRIOR, None, 50.0
 
         def __init__(self, method, sensor, prior):
             self.method = method

@@ -25,7 +25,7 @@ NEEDED = {
 
 
 def run(capsys, *arguments):
-    """Exit status, standard output and standard error of a command."""
+    """Returns the exit status, standard output and standard error of a command."""
     try:
         main(arguments)
         status = 0

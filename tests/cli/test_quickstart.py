@@ -11,7 +11,7 @@ from distax.io.images import read_images
 @pytest.mark.parametrize("bits", [8, 12, 16])
 def test_a_sample_reads_back_as_the_sensor_delivers_it(tmp_path, bits):
     sensor = Sensor(bit_depth=bits, saturation=None)
-    image = np.linspace(0, sensor.white, 121, dtype=np.float32).round().reshape(11, 11)
+    image = np.linspace(0, sensor.clip_level, 121, dtype=np.float32).round().reshape(11, 11)
     _save_png(tmp_path / "a.png", image, sensor)
     np.testing.assert_array_equal(read_images(tmp_path / "a.png"), image[None])
 

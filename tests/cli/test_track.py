@@ -10,7 +10,7 @@ from distax.cli.main import main
 from distax.imaging.scenes import ScenePrior
 from distax.tracking import MotionPrior, simulate
 
-LAW = MotionPrior(placement=ScenePrior(max_targets=1))
+PRIOR = MotionPrior(placement=ScenePrior(max_targets=1))
 # A traditional solver of the grid: without weights, and compiled in a moment.
 FISTA = ("--checkpoint", "fista")
 
@@ -19,7 +19,7 @@ FISTA = ("--checkpoint", "fista")
 def sequence(tmp_path_factory):
     """An NPY file and a TIFF of one target's frames, and its true positions."""
     folder = tmp_path_factory.mktemp("sequence")
-    frames, truth = simulate(jax.random.key(2), 1, prior=LAW)
+    frames, truth = simulate(jax.random.key(2), 1, prior=PRIOR)
     pages = [Image.fromarray(frame.astype(np.uint8)) for frame in np.asarray(frames[0])]
     np.save(folder / "frames.npy", frames[0])
     pages[0].save(folder / "frames.tif", save_all=True, append_images=pages[1:])

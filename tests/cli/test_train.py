@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from distax import DistaxError, Sensor
-from distax.cli import report
+from distax.cli import console
 from distax.cli.main import main
 from distax.cli.train import Train
 from distax.imaging.psf import MeasuredPsf
@@ -15,6 +15,7 @@ from distax.io.sensor_file import write_sensor
 from distax.runtime.errors import Terminated
 from distax.training import checkpoints, loop
 from distax.training.config import DataConfig, ModelConfig, TrainConfig
+from tests.training.states import load_state
 
 TINY = shlex.split(
     "--model.options stages 1 channels 4 hidden 8 --batch-size 8 --log-every 2 --eval-every 3 "
@@ -25,7 +26,7 @@ TINY = shlex.split(
 
 def test_options_give_the_run_they_describe(tiny_run, tiny_config, tmp_path, capsys):
     main(["train", "--run-dir", str(tmp_path / "run"), *TINY])
-    states = [checkpoints.load_state(run, tiny_config) for run in (tmp_path / "run", tiny_run)]
+    states = [load_state(run, tiny_config) for run in (tmp_path / "run", tiny_run)]
     jax.tree.map(np.testing.assert_array_equal, *states)
     assert "CSO-mAP" in capsys.readouterr().out
 
@@ -60,10 +61,10 @@ def test_a_measured_psf_comes_from_a_file_and_is_no_subcommand(tmp_path, monkeyp
 
 @pytest.fixture
 def trained(monkeypatch):
-    """The configurations of runs that `train` would do."""
+    """Replaces the training loop, and lists the configurations it is called with."""
     trained = []
     monkeypatch.setattr(loop, "train", lambda settings, run, resume: trained.append(settings))
-    monkeypatch.setattr(report, "print_evaluation", lambda best: None)
+    monkeypatch.setattr(console, "print_evaluation", lambda best: None)
     return trained
 
 

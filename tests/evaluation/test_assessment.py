@@ -27,7 +27,7 @@ def truth():
 
 @pytest.fixture(scope="module")
 def found(truth):
-    """The truth moved, some of it lost, ranked by how little it moved; some of that stated."""
+    """The true targets displaced and some removed, with scores and regions that know the spread."""
     rng = np.random.default_rng(0)
     spread = rng.uniform(0.01, 0.15, truth.mask.shape)
     errors = spread[..., None] * rng.normal(size=truth.position.shape)
@@ -110,7 +110,7 @@ def test_groups_make_up_the_whole(result):
 
 
 def test_how_many_are_summed_at_once_changes_nothing(result, found, truth, monkeypatch):
-    monkeypatch.setattr(devices, "_IMAGES", 30)
+    monkeypatch.setattr(devices, "_IMAGES_A_CALL", 30)
     assert assess(found, truth, Sensor(), LAW) == result
 
 
@@ -148,7 +148,7 @@ def test_a_bound_that_is_infinite_is_left_out(truth):
 
 
 def test_answers_for_other_images_are_refused(found, truth):
-    with pytest.raises(DistaxError, match="80 answers cannot be held against 79 images"):
+    with pytest.raises(DistaxError, match="80 answers cannot be compared with 79 images"):
         assess(found, select(truth, np.arange(IMAGES) < 79))
 
 

@@ -8,14 +8,14 @@ from flax import nnx
 
 from distax import DistaxError, Sensor, models
 from distax.evaluation import devices, evaluate
-from distax.evaluation.devices import Judge, sum_over_devices
+from distax.evaluation.devices import Scorer, sum_over_devices
 from distax.imaging.scenes import ScenePrior, simulate
 from distax.runtime import sharding as parallel
 
 
 @dataclass(frozen=True)
-class Weigh(Judge[dict]):
-    """Sums that tell which rows were counted, and where in their batch they came."""
+class Weigh(Scorer[dict]):
+    """Computes sums that show which rows were counted, and at which places of their batch."""
 
     batch: int
 
@@ -32,7 +32,7 @@ class Weigh(Judge[dict]):
 @pytest.mark.parametrize("count", [1, 2, 3, 8])
 @pytest.mark.parametrize("length", [1, 7, 24, 100])
 def test_every_row_is_counted_once_at_its_place(length, count, monkeypatch):
-    monkeypatch.setattr(devices, "_IMAGES", 10)
+    monkeypatch.setattr(devices, "_IMAGES_A_CALL", 10)
     rows = {"number": np.arange(length), "more": np.zeros((length, 2))}
     sums = sum_over_devices(Weigh(5), np.int32(3), rows, 5, jax.devices()[:count])
     assert sums == {"rows": length, "weighted": 3 * sum(range(length)), "out of place": 0}

@@ -16,7 +16,7 @@ LAW = ScenePrior()
 
 
 class Remembers(GridModel):
-    """Answers each image with a grid it was given, told apart by the image's sum."""
+    """Returns the grid stored for each image, which it recognises by the image's sum."""
 
     def __init__(self, images, grids):
         super().__init__(3, Sensor())
@@ -28,7 +28,7 @@ class Remembers(GridModel):
 
 
 class OffGrid(Model):
-    """Answers with a target at the centre of mass and a score of its own."""
+    """Finds one target at the centre of mass, with a score that is not its intensity."""
 
     def loss(self, images, targets):
         return jnp.zeros(())
@@ -44,7 +44,7 @@ class OffGrid(Model):
 
 @pytest.fixture(scope="module")
 def noisy():
-    """Scenes told apart by their sums, and a model whose grids are the truth with noise."""
+    """Scenes with different sums, and a model whose grids are the true ones with noise."""
     images, truth = simulate(jax.random.key(0), 30, Sensor(bit_depth=None), LAW)
     grids = rasterize(truth, Sensor(), 3)
     grids += 40 * jax.random.normal(jax.random.key(1), grids.shape)

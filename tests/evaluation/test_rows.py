@@ -8,7 +8,7 @@ from distax.imaging.grid import decode, rasterize
 
 
 def tables(html):
-    """The text of every cell of each table, row by row."""
+    """Reads the text of every cell of each table, row by row."""
     found = ElementTree.fromstring(f"<div>{html}</div>").findall("table")
     return [[["".join(cell.itertext()) for cell in row] for row in table] for table in found]
 

@@ -11,7 +11,7 @@ FOLDER = Path(__file__).parents[2] / "experiments"
 
 @pytest.fixture(scope="module")
 def experiment() -> Iterator[Callable[[str], ModuleType]]:
-    """Imports a script of experiments/ by its name, as where it is run."""
+    """Imports a script of experiments/ by its name, with its folder on the path."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(FOLDER))
 

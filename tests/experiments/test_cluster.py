@@ -18,7 +18,7 @@ MANIFESTS = sorted(path for path in FOLDER.iterdir() if path.suffix != ".md")
 
 
 def command_of(manifest):
-    """The words of the manifest's `distax train`."""
+    """Returns the words of the manifest's `distax train` command."""
     text = manifest.read_text()
     if manifest.suffix == ".yaml":
         (job,) = yaml.safe_load_all(text)

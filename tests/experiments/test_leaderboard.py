@@ -30,10 +30,10 @@ def test_every_grid_model_is_listed(plan):
 def test_every_run_can_be_made(plan, leaderboard):
     protocol, entries = plan
     for entry in entries:
-        config = leaderboard.config_of(entry, protocol)
+        config = leaderboard.make_config(entry, protocol)
         known = arguments(entry.model).keys() | {"window", "label_blur"}
         assert config.model.options.keys() <= known
-        # Finer grids and shipped weights see less, and learn from labels that are spread.
+        # Finer grids and shipped weights have smaller windows and blurred labels.
         usual = entry.factor == 3 and not entry.weights
         assert usual == (config.model.options["window"] == protocol.window)
         assert usual == ("label_blur" not in config.model.options)
@@ -41,7 +41,7 @@ def test_every_run_can_be_made(plan, leaderboard):
         assert config.steps * config.batch_size >= (entry.images or protocol.images)
 
 
-def test_every_model_has_a_result_of_what_the_plan_says(plan, leaderboard):
+def test_every_model_has_a_result_of_its_plan(plan, leaderboard):
     protocol, entries = plan
     assert {file.stem for file in leaderboard.RESULTS.glob("*.json")} == {
         entry.name for entry in entries
@@ -65,7 +65,7 @@ def results(plan, leaderboard):
     return leaderboard.read_results(plan[1])
 
 
-def test_what_falls_short_of_the_published_score_says_why(results, leaderboard):
+def test_a_score_below_the_published_one_has_a_reason(results, leaderboard):
     from leaderboard_page import TOLERANCE, below_published
 
     for result in results:
@@ -84,7 +84,7 @@ def test_costs_are_of_one_machine(results):
     assert len({json.dumps(result["cost_about"] | {"date": ""}) for result in results}) == 1
 
 
-def test_what_the_grid_and_the_images_allow_is_measured(leaderboard):
+def test_the_limits_of_the_grid_are_measured(leaderboard):
     limits = json.loads(leaderboard.LIMITS.read_text())
     sharp, blurred, off_grid = limits.values()
     assert 0.465 < sharp < 0.48 < 0.54 < blurred < 0.57 < 0.92 < off_grid < 0.95
@@ -99,7 +99,7 @@ def test_shipped_weights_are_those_of_their_experiments(plan, leaderboard):
                 Path(weights.__file__).with_name(f"{entry.weights}.safetensors")
             )
             assert config == trained
-            planned = leaderboard.config_of(entry, protocol)
+            planned = leaderboard.make_config(entry, protocol)
             assert (planned.model, planned.steps, planned.batch_size) == (
                 trained.model,
                 trained.steps,

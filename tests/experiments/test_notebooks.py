@@ -60,11 +60,11 @@ def figures(text, row):
     return [float(number) for number in re.findall(r"-?\d+\.\d+", line)]
 
 
-def test_the_first_tells_numbers_apart_and_doubts_a_foreign_sensor(ran):
+def test_the_first_counts_targets_and_distrusts_another_sensor(ran):
     text = ran["from_a_blob_to_targets"]
     for count in range(1, 6):
-        for told, misfit in zip((2, 3, 4), figures(text, f"truly {count}:"), strict=True):
-            assert misfit < 2 if told == count else misfit > 10
+        for prior_count, misfit in zip((2, 3, 4), figures(text, f"truly {count}:"), strict=True):
+            assert misfit < 2 if prior_count == count else misfit > 10
     before, now = figures(text, "trusted:")
     assert before > 90
     assert now < 5
@@ -80,7 +80,7 @@ def test_the_second_trains_a_model_and_compares_it(ran):
 
 
 @each
-def test_what_is_stored_is_what_the_code_beside_it_printed_and_drew(path, runner):
+def test_stored_outputs_are_those_of_the_stored_code(path, runner):
     notebook = read(path)
     nbformat.validate(notebook)
     code = runner.code_cells(notebook)
@@ -102,13 +102,13 @@ def test_it_is_small_enough_to_be_shown(path):
     assert path.stat().st_size < LARGEST
 
 
-def test_changed_code_does_not_pass_for_what_was_run(runner):
+def test_changed_code_changes_the_hash(runner):
     notebook = read(PATHS[0])
     runner.code_cells(notebook)[-1].source += "\n"
     assert notebook.metadata.code_sha256 != runner.code_sha256(notebook)
 
 
-def test_the_stored_scores_are_in_the_order_that_the_text_says():
+def test_the_stored_scores_are_in_the_order_of_the_text():
     text = printed(read(ROOT / "experiments/notebooks/train_your_own_model.ipynb"))
     rows = ("this model", "the ceiling of the grid", "cfgn", "density, off the grid")
     scores = [figures(text, row)[0] for row in rows]

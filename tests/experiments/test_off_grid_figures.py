@@ -1,4 +1,4 @@
-"""The page on answers off the grid shows what was measured."""
+"""The page on off-grid estimation shows the measured numbers."""
 
 import json
 

@@ -17,8 +17,8 @@ def robustness(experiment):
 def test_a_small_sweep_end_to_end(robustness, monkeypatch, tmp_path, capsys):
     from robustness_settings import BASE
 
-    lonely = robustness.Setting(prior=ScenePrior(max_targets=1))
-    monkeypatch.setattr(robustness, "SETTINGS", {BASE: lonely})
+    single = robustness.Setting(prior=ScenePrior(max_targets=1))
+    monkeypatch.setattr(robustness, "SETTINGS", {BASE: single})
     options = {"images": 3, "json_file": tmp_path / "found.json", "figures": tmp_path}
     robustness.main(methods=("refine",), **options)
 
@@ -41,9 +41,9 @@ def test_a_small_sweep_end_to_end(robustness, monkeypatch, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(("hosts", "borders"), [("edge", 1), ("corner", 2)])
-def test_hosts_are_where_they_are_said_to_be(robustness, hosts, borders):
+def test_hosts_lie_at_edges_and_corners(robustness, hosts, borders):
     prior = ScenePrior(max_targets=1, border=0)
-    truth = robustness.scenes(robustness.Setting(prior=prior, hosts=hosts), 8, seed=0)
+    truth = robustness.select_scenes(robustness.Setting(prior=prior, hosts=hosts), 8, seed=0)
     host = np.round(truth.position[:, 0])
     np.testing.assert_array_equal(((host == 0) | (host == 10)).sum(axis=1), borders)
 

@@ -1,4 +1,4 @@
-"""The page on sequences shows what was measured."""
+"""The page on sequences shows the measured numbers."""
 
 import json
 

@@ -17,7 +17,7 @@ def images():
 
 @pytest.fixture(scope="session")
 def unmixer(images):
-    """The grid method by a small untrained network; half of its brightest nodes are targets."""
+    """The grid method with a small untrained network; half of its brightest nodes are targets."""
     model = create("dista", stages=1, channels=4, hidden=8, rngs=nnx.Rngs(0))
     return Unmixer(
         model=model, threshold=float(jnp.median(model.detect(jnp.asarray(images)).intensity))
@@ -32,7 +32,7 @@ def file(unmixer, tmp_path_factory):
 
 
 class Middle(Model):
-    """Reports the middle pixel, as a subclass's `brightness` of the image."""
+    """Finds one target in the middle pixel; a subclass gives its intensity by `brightness`."""
 
     def loss(self, images, targets):
         raise NotImplementedError
@@ -43,7 +43,7 @@ class Middle(Model):
 
 @pytest.fixture
 def middle():
-    """An unmixer whose intensities are a function of the images."""
+    """Makes an unmixer whose intensities are a function of the images."""
 
     def make(brightness):
         return Unmixer(model=type("Of", (Middle,), {"brightness": staticmethod(brightness)})())

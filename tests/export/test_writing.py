@@ -74,7 +74,7 @@ def test_every_grid_model_can_be_exported_for_every_platform(name, tmp_path):
 
 @pytest.mark.parametrize("name", ["fista", "edsr", "dista"])
 def test_an_exported_grid_is_the_models(name, tmp_path):
-    """One of each family, with 2 images where it was traced for no number in particular."""
+    """Compares one model of each family on 2 images; it was traced for a symbolic number."""
     model, _ = export_grid(name, tmp_path / "a.distax")
     images, _ = simulate(jax.random.key(1), 2, SENSOR, ScenePrior(height=9, width=9))
     graph, state = nnx.split(model)
@@ -113,7 +113,7 @@ def test_what_cannot_be_exported_is_refused(unmixer, options, message, tmp_path)
 
 
 def schur(images):
-    """Which JAX computes on CPUs only."""
+    """Computes a Schur decomposition, which JAX has for CPUs only."""
     return jax.lax.linalg.schur(images)[0][:, 0, 0]
 
 

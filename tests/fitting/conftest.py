@@ -4,7 +4,7 @@ import jax
 import pytest
 
 from distax import Sensor
-from distax.fitting.refine import refine
+from distax.fitting.estimators import Refine
 from distax.imaging.scenes import ScenePrior, simulate
 
 
@@ -17,4 +17,4 @@ def simulated():
 @pytest.fixture(scope="session")
 def refined(simulated):
     """The least-squares answers to them."""
-    return refine(simulated[0], Sensor(), ScenePrior())
+    return Refine()(simulated[0], Sensor(), ScenePrior())

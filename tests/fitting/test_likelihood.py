@@ -10,20 +10,21 @@ from scipy.stats import norm
 from distax import Sensor, make_targets, render
 from distax.fitting.likelihood import (
     censored,
-    image_and_jacobian,
-    image_of,
     log_likelihood,
-    normal_equations,
     relative_noise,
     residual_and_weight,
+    scene_equations,
 )
-from distax.fitting.patch import ROUNDING_VARIANCE, Patch
+from distax.fitting.patch import Patch
+from distax.imaging.forward import image_and_jacobian, image_of, window_axes
+from distax.imaging.sensor import ROUNDING_VARIANCE
 
 WIDTH, SIGMA = 5, 0.6
 WINDOW = Sensor(height=WIDTH, width=WIDTH, sigma=SIGMA, saturation=None, bit_depth=None)
+AXES = window_axes(WIDTH)
 LANES = 4
 INFINITY = float("inf")
-equations = jax.jit(normal_equations, static_argnums=(3, 4))
+equations = jax.jit(scene_equations)
 likelihood = jax.jit(log_likelihood)
 
 
@@ -35,6 +36,7 @@ def patch_of(counts, lower, upper, variance):
         variance=jnp.broadcast_to(jnp.float32(variance), shape),
         rounding=jnp.full(shape[1], ROUNDING_VARIANCE),
         origin=jnp.zeros((2, shape[1]), jnp.int32),
+        size=jnp.full((2, shape[1]), 11),
     )
 
 
@@ -75,15 +77,15 @@ def slopes_of(scene):
 
 
 def test_the_image_is_the_imaging_models(scene):
-    np.testing.assert_allclose(image_of(scene, WIDTH, SIGMA), by_render(scene), atol=1e-4)
+    np.testing.assert_allclose(image_of(scene, AXES, SIGMA), by_render(scene), atol=1e-4)
 
 
 def test_an_elongated_psf_is_the_imaging_models(scene):
     sigma = (0.4, 0.9)
-    image, jacobian = image_and_jacobian(scene, WIDTH, sigma)
+    image, jacobian = image_and_jacobian(scene, AXES, sigma)
     expected = by_render(scene, replace(WINDOW, sigma=sigma))
     np.testing.assert_allclose(image, expected, atol=1e-4)
-    np.testing.assert_allclose(image_of(scene, WIDTH, sigma), expected, atol=1e-4)
+    np.testing.assert_allclose(image_of(scene, AXES, sigma), expected, atol=1e-4)
     # Intensities are linear, and moving a target by a row moves its light by one.
     np.testing.assert_allclose(
         sum(jacobian[3 * k + 2] * scene[k, 2] for k in range(2)), expected, atol=1e-3
@@ -93,7 +95,7 @@ def test_an_elongated_psf_is_the_imaging_models(scene):
 
 
 def test_the_jacobian_is_that_of_the_imaging_model(scene):
-    image, jacobian = jax.jit(image_and_jacobian, static_argnums=(1, 2))(scene, WIDTH, SIGMA)
+    image, jacobian = image_and_jacobian(scene, AXES, SIGMA)
     np.testing.assert_allclose(image, by_render(scene), atol=1e-4)
     for lane in range(LANES):
         np.testing.assert_allclose(
@@ -168,7 +170,7 @@ def test_what_least_squares_sees_of_each_kind_of_pixel():
 
 
 def test_the_normal_equations_are_gauss_newtons(scene, patch):
-    image, matrix, vector, squares = equations(scene, patch, 0.5, WIDTH, SIGMA)
+    image, matrix, vector, squares = equations(scene, patch, 0.5, SIGMA)
     np.testing.assert_allclose(image, by_render(scene), atol=1e-4)
     for lane in range(LANES):
         alone = jax.tree.map(lambda leaf, lane=lane: leaf[..., lane : lane + 1], patch)
@@ -188,14 +190,13 @@ def test_the_normal_equations_are_gauss_newtons(scene, patch):
 
 def test_the_vector_points_down_the_sum_of_squares(scene, patch):
     """Half the negative slope of χ² by finite differences."""
-    vector = equations(scene, patch, 0.5, WIDTH, SIGMA)[2]
+    vector = equations(scene, patch, 0.5, SIGMA)[2]
     for parameter, step in enumerate([2e-3, 2e-3, 0.5] * 2):
         shift = np.zeros(6)
         shift[parameter] = step
         shift = jnp.float32(shift.reshape(2, 3, 1))
         above, below = (
-            np.asarray(equations(scene + s * shift, patch, 0.5, WIDTH, SIGMA)[3], float)
-            for s in (1, -1)
+            np.asarray(equations(scene + s * shift, patch, 0.5, SIGMA)[3], float) for s in (1, -1)
         )
         np.testing.assert_allclose(
             vector[parameter], (below - above) / (4 * step), rtol=0.02, atol=2e-3 / step
@@ -203,10 +204,10 @@ def test_the_vector_points_down_the_sum_of_squares(scene, patch):
 
 
 def test_each_lane_is_its_own_problem(scene, patch):
-    whole = equations(scene, patch, 0.5, WIDTH, SIGMA)
+    whole = equations(scene, patch, 0.5, SIGMA)
     for order in ([3, 2, 1, 0], [1, 1, 1, 1]):
         pick = partial(jax.tree.map, lambda leaf, order=order: leaf[..., jnp.array(order)])
-        some = equations(pick(scene), pick(patch), 0.5, WIDTH, SIGMA)
+        some = equations(pick(scene), pick(patch), 0.5, SIGMA)
         jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5), some, pick(whole))
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from distax import Sensor, make_targets, render
 from distax.fitting.moves import move_all
-from distax.fitting.patch import cut, window_width
+from distax.fitting.patch import cut_patches, window_width
 from distax.fitting.prior import log_prior
 from distax.imaging.scenes import ScenePrior
 
@@ -17,10 +17,8 @@ SENSOR = Sensor(read_noise=5.0)
 def test_moves_forget_where_they_started_and_keep_the_prior():
     # Alike to either side of the pixel's middle, and bright enough for the prior to cut it off.
     image = render(make_targets(jnp.array([[[5.0, 5.0]]]), jnp.array([[249.0]])), SENSOR)
-    patch = cut(jnp.round(image), SENSOR, LAW)
-    move = partial(
-        move_all, patch=patch, prior=LAW, width=window_width(SENSOR, LAW), psf=SENSOR.psf
-    )
+    patch = cut_patches(jnp.round(image), SENSOR, window_width(SENSOR, LAW.cluster))
+    move = partial(move_all, patch=patch, prior=LAW, psf=SENSOR.psf)
     proposal_key, accept_key = jax.random.split(jax.random.key(0))
     proposals = jax.random.normal(proposal_key, (24, 3, 256))
     acceptance = jnp.log(jax.random.uniform(accept_key, (24, 256)))

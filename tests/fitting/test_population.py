@@ -3,8 +3,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from distax import Sensor
-from distax.fitting.patch import cut, window_width
-from distax.fitting.population import FIRST_DRAWS, effective_size, first_draws, resample
+from distax.fitting.patch import cut_patches, window_width
+from distax.fitting.population import FIRST_DRAWS, SEARCH, effective_size, first_draws, resample
+from distax.fitting.prior import starting_scenes
 from distax.imaging.scenes import ScenePrior
 
 LAW = ScenePrior()
@@ -28,13 +29,13 @@ def test_each_draw_is_taken_as_often_as_its_weight_says_to_within_one():
 def test_first_draws_that_leave_the_order_of_the_targets_get_no_weight(simulated):
     images, truth = simulated
     chosen = np.flatnonzero(np.asarray(truth.count) == 2)[:1]
-    patch = cut(images[chosen], Sensor(), LAW)
-    width = window_width(Sensor(), LAW)
+    patch = cut_patches(images[chosen], Sensor(), window_width(Sensor(), LAW.cluster))
+    pool = starting_scenes(LAW, 2, SEARCH.pool)
     normal = jax.random.normal(jax.random.key(0), (6, FIRST_DRAWS))
-    draw = jax.jit(first_draws, static_argnums=(3, 4, 5))
+    draw = jax.jit(first_draws)
     scenes, log_density = (
         np.asarray(part, float)
-        for part in draw(patch, normal, jnp.array(1.5), LAW, width, Sensor().psf)
+        for part in draw(patch, normal, jnp.array(1.5), pool, LAW, Sensor().psf)
     )
     ordered = scenes[1, 0] + 0.6 * scenes[1, 1] >= scenes[0, 0] + 0.6 * scenes[0, 1]
     np.testing.assert_array_equal(np.isfinite(log_density), ordered)

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from distax import Sensor, make_targets, render
-from distax.fitting.posterior import posterior
-from distax.fitting.refine import refine
+from distax.fitting.estimators import Refine
+from distax.fitting.patch import cut_rows, window_width
+from distax.fitting.posterior import posterior_rows
 from distax.fitting.sampler import Effort
 from distax.imaging.scenes import ScenePrior
 from distax.metrics import CoverageSums, assign, cso_map
@@ -26,7 +27,12 @@ def four(simulated, refined):
 
 
 def answers(images, fitted):
-    return posterior(images, fitted, Sensor(), LAW, Effort(), 0)
+    return sampled(images, fitted, Sensor(), LAW, Effort())
+
+
+def sampled(images, fitted, sensor, prior, effort):
+    rows = cut_rows(images, sensor, window_width(sensor, prior.cluster))
+    return posterior_rows(rows, fitted, sensor.psf, prior, effort, 0)
 
 
 @pytest.fixture(scope="module")
@@ -77,12 +83,12 @@ def test_where_the_model_does_not_explain_an_image_its_errors_are_wider(four, fo
     assert spread[0] > 1.5 * spread[1]
 
 
-def test_where_the_law_rules_every_scene_out_the_fit_stays_and_is_not_trusted():
+def test_where_the_prior_rules_every_scene_out_the_fit_stays_and_is_not_trusted():
     sensor, prior = Sensor(height=21, width=21), ScenePrior(max_targets=1)
     target = make_targets(jnp.array([[[15.2, 14.9]]]), jnp.array([[235.0]]))
     image = jnp.round(render(target, sensor))
-    fitted = refine(image, sensor, prior)
-    found = posterior(image, fitted, sensor, prior, Effort(levels=2, moves=2), 0)
+    fitted = Refine()(image, sensor, prior)
+    found = sampled(image, fitted, sensor, prior, Effort(levels=2, moves=2))
     np.testing.assert_allclose(found.position, target.position, atol=0.01)
     assert fitted.trusted.all()
     assert not found.trusted.any()

@@ -6,29 +6,29 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from distax.fitting.patch import ROUNDING_VARIANCE, Patch
+from distax.fitting.patch import Patch
 from distax.fitting.prior import (
-    freedom,
     host_range,
     intensity_bounds,
     intensity_range,
     log_prior,
-    prior_precision,
+    proposal_precision,
     starting_scenes,
 )
 from distax.imaging.scenes import ScenePrior
+from distax.imaging.sensor import ROUNDING_VARIANCE
 
 LAW = ScenePrior()
 SIZE = 4096
-prior_of = jax.jit(log_prior, static_argnums=2)
+prior_of = jax.jit(log_prior)
 
 
-def patch_at(origin, lanes):
-    """A patch of which only the place matters."""
+def patch_at(origin, lanes, size=(11, 11)):
+    """A patch of which only the place matters, with the noise of rounding."""
     pixels = jnp.zeros((1, lanes))
-    at = jnp.broadcast_to(jnp.array(origin, jnp.int32)[:, None], (2, lanes))
+    at, shape = (jnp.tile(jnp.array(pair)[:, None], lanes) for pair in (origin, size))
     same = dict.fromkeys(("counts", "lower", "upper", "variance"), pixels)
-    return Patch(**same, rounding=pixels[0], origin=at)
+    return Patch(**same, rounding=pixels[0] + ROUNDING_VARIANCE, origin=at, size=shape)
 
 
 @pytest.fixture(scope="module")
@@ -37,11 +37,10 @@ def start():
     return np.asarray(starting_scenes(LAW, 3, SIZE))
 
 
-def naive_hosts(scene, origin, prior):
+def naive_hosts(scene, origin, prior, size=(11, 11)):
     """Pixels whose square holds all targets, by trying each."""
     places = scene[:, :2] + np.asarray(origin)
-    rows = range(prior.border, prior.height - prior.border)
-    columns = range(prior.border, prior.width - prior.border)
+    rows, columns = (range(prior.border, length - prior.border) for length in size)
     return [
         (row, column)
         for row, column in product(rows, columns)
@@ -49,7 +48,7 @@ def naive_hosts(scene, origin, prior):
     ]
 
 
-def naive_density(scene, origin, prior):
+def naive_density(scene, origin, prior, size):
     """Up to a constant: how many hosts could have been drawn, if the scene is allowed."""
     distances = [
         np.hypot(*(scene[i, :2] - scene[j, :2])) for i in range(len(scene)) for j in range(i)
@@ -60,7 +59,7 @@ def naive_density(scene, origin, prior):
         and intensity.min() >= prior.min_intensity
         and intensity.max() <= prior.max_intensity
     )
-    return len(naive_hosts(scene, origin, prior)) if allowed else 0
+    return len(naive_hosts(scene, origin, prior, size)) if allowed else 0
 
 
 def test_starting_scenes_keep_the_prior(start):
@@ -96,7 +95,7 @@ def test_they_are_the_same_whoever_asks(start):
 
 @pytest.mark.parametrize("cluster", [1.0, 2.0])
 def test_the_log_prior_agrees_with_trying_every_host(cluster):
-    prior = ScenePrior(cluster=cluster, max_targets=2, height=9, border=1)
+    prior, size = ScenePrior(cluster=cluster, max_targets=2, border=1), (9, 11)
     rng = np.random.default_rng(0)
     lanes = 600
     place = rng.uniform(-1.2, 1.2, (2, 1, lanes)) + rng.uniform(-0.5, 0.5, (2, 2, lanes))
@@ -104,8 +103,8 @@ def test_the_log_prior_agrees_with_trying_every_host(cluster):
     scenes = scenes.astype(np.float32).astype(float)
     allowed = 0
     for origin in ((4, 5), (1, 9), (0, 10)):
-        expected = [naive_density(scenes[..., n], origin, prior) for n in range(lanes)]
-        stated = prior_of(jnp.float32(scenes), patch_at(origin, lanes), prior)
+        expected = [naive_density(scenes[..., n], origin, prior, size) for n in range(lanes)]
+        stated = prior_of(jnp.float32(scenes), patch_at(origin, lanes, size), prior)
         np.testing.assert_allclose(np.exp(stated), expected, rtol=1e-5)
         allowed += np.count_nonzero(expected)
     assert 20 < allowed < 2 * lanes
@@ -134,19 +133,21 @@ def test_one_patch_serves_many_scenes(start):
 
 
 def test_precisions_are_in_the_parameters_units():
-    precision = np.asarray(prior_precision(LAW, 2)).reshape(2, 3)
+    precision = np.asarray(proposal_precision(patch_at((5, 5), 1), LAW, 2)).reshape(2, 3)
     np.testing.assert_array_equal(precision[0], precision[1])
     np.testing.assert_allclose(precision[0, 2], 12 / 30**2)
-    wide = np.asarray(prior_precision(replace(LAW, cluster=2.0, max_targets=2), 1))
+    wide = np.asarray(
+        proposal_precision(patch_at((5, 5), 1), replace(LAW, cluster=2.0, max_targets=2), 1)
+    )
     np.testing.assert_allclose(precision[0, :2] / wide[:2], 4)
     assert (precision[0, :2] >= 12).all()  # no wider than the square
 
 
 def test_noise_leaves_more_freedom():
-    exact = replace(patch_at((5, 5), 1), rounding=jnp.array([ROUNDING_VARIANCE]))
-    np.testing.assert_allclose(freedom(exact, LAW, 2), prior_precision(LAW, 2))
+    exact = patch_at((5, 5), 1)
     noisy = replace(exact, variance=255 * exact.rounding[None])  # sixteen times the deviation
-    np.testing.assert_allclose(freedom(noisy, LAW, 2), prior_precision(LAW, 2) / 4, rtol=1e-6)
+    quiet, loud = (proposal_precision(patch, LAW, 2) for patch in (exact, noisy))
+    np.testing.assert_allclose(loud, quiet / 4, rtol=1e-6)
 
 
 def test_equal_intensities_leave_next_to_no_range():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from distax import Sensor, make_targets, render
-from distax.fitting.refine import refine
+from distax.fitting.estimators import Refine
 from distax.imaging.scenes import ScenePrior, sample, simulate
 from distax.imaging.targets import CREDIBLE_LEVELS
 from distax.metrics import RADII, assign, cso_map
@@ -14,6 +14,7 @@ from distax.metrics import RADII, assign, cso_map
 IDEAL = Sensor(saturation=None, bit_depth=None)
 LAW = ScenePrior(max_targets=3)
 SCENES = 24
+refine_all = Refine()
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +29,7 @@ def images(truth):
 
 def find(*stacks):
     """Answers to stacks of `SCENES` ideal images, two at a time."""
-    found = jax.tree.map(np.asarray, refine(jnp.concatenate(stacks), IDEAL, LAW))
+    found = jax.tree.map(np.asarray, refine_all(jnp.concatenate(stacks), IDEAL, LAW))
     return [jax.tree.map(lambda leaf, i=i: leaf[SCENES * i :][:SCENES], found) for i in (0, 1)]
 
 
@@ -125,7 +126,7 @@ def blurred(simulated):
     targets = simulated[1]
     frames = [np.asarray(render(targets, Sensor(sigma=sigma))) for sigma in (0.55, 0.45)]
     stack = np.where((np.arange(200) % 2 == 0)[:, None, None], *frames)
-    return refine(jnp.minimum(jnp.round(stack), 255.0), Sensor(), ScenePrior())
+    return refine_all(jnp.minimum(jnp.round(stack), 255.0), Sensor(), ScenePrior())
 
 
 def test_a_wrong_sigma_is_noticed(blurred, refined, simulated):
@@ -186,7 +187,7 @@ def test_errors_of_real_numbers_are_as_large_as_stated():
     sensor = replace(IDEAL, read_noise=0.05)
     prior = ScenePrior(max_targets=1)
     images, truth = simulate(jax.random.key(3), 64, sensor, prior)
-    found = refine(images, sensor, prior)
+    found = refine_all(images, sensor, prior)
     surprise = (found.position - truth.position) / found.position_std
     np.testing.assert_allclose(np.sqrt(np.mean(surprise**2)), 1, atol=0.2)
     assert abs(np.median(found.misfit) - 1) < 0.1
@@ -197,11 +198,11 @@ def test_where_no_pixel_is_read_there_is_nothing_to_trust():
     blind[:, 10, 10] = 0
     target = make_targets(jnp.array([[5.0, 5.0]]), jnp.array([235.0]))
     blind[1, 4:7, 4:7] = render(target, IDEAL)[4:7, 4:7]
-    found = refine(jnp.asarray(blind), IDEAL, ScenePrior(max_targets=1))
+    found = refine_all(jnp.asarray(blind), IDEAL, ScenePrior(max_targets=1))
     np.testing.assert_array_equal(found.count, [0, 1])
     np.testing.assert_array_equal(found.trusted, [False, True])
 
 
 def test_no_images_have_no_targets():
-    found = refine(jnp.zeros((0, 11, 11)), IDEAL, ScenePrior(max_targets=1))
+    found = refine_all(jnp.zeros((0, 11, 11)), IDEAL, ScenePrior(max_targets=1))
     assert found.position.shape == (0, 1, 2)

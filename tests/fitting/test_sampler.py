@@ -7,14 +7,16 @@ import pytest
 from scipy.stats import norm
 
 from distax import DistaxError, Sensor, make_targets, render
-from distax.fitting.patch import cut, window_width
+from distax.fitting.patch import cut_patches, window_width
+from distax.fitting.population import SEARCH
+from distax.fitting.prior import starting_scenes
 from distax.fitting.sampler import Effort, draw_noise, sample_posterior
 from distax.imaging.psf import pixel_response
 from distax.imaging.scenes import ScenePrior
 
 LAW = ScenePrior(max_targets=2)
 SENSOR = Sensor(read_noise=5.0, saturation=90.0)
-WIDTH = window_width(SENSOR, LAW)
+WIDTH = window_width(SENSOR, LAW.cluster)
 EFFORT = Effort(particles=1024, levels=4, moves=12)
 # In the middle of a pixel, and near its corner, where the prior cuts the posterior off.
 TRUTH = np.array([[5.1, 4.9, 236.0], [3.2, 6.35, 233.0], [6.53, 3.47, 240.0], [8.0, 2.0, 221.0]])
@@ -25,15 +27,16 @@ def images():
     """One target each, with noise, the brightest pixel clipped."""
     targets = make_targets(jnp.float32(TRUTH[:, None, :2]), jnp.float32(TRUTH[:, None, 2]))
     noise = np.random.default_rng(4).normal(0, SENSOR.read_noise, (len(TRUTH), *SENSOR.shape))
-    return jnp.clip(jnp.round(render(targets, SENSOR) + jnp.float32(noise)), 0.0, SENSOR.white)
+    return jnp.clip(jnp.round(render(targets, SENSOR) + jnp.float32(noise)), 0.0, SENSOR.clip_level)
 
 
 @pytest.fixture(scope="module")
 def draws(images):
     """`[image, draw, 3]` in the image's coordinates."""
     noise = draw_noise(jax.random.key(0), 1, EFFORT)
-    draw = jax.jit(partial(sample_posterior, noise=noise, prior=LAW, width=WIDTH, psf=SENSOR.psf))
-    patch = jax.jit(cut, static_argnums=(1, 2))(images, SENSOR, LAW)
+    pool = starting_scenes(LAW, 1, SEARCH.pool)
+    draw = jax.jit(partial(sample_posterior, noise=noise, pool=pool, prior=LAW, psf=SENSOR.psf))
+    patch = jax.jit(cut_patches, static_argnums=2)(images, SENSOR, WIDTH)
     scenes = []
     for lane in range(len(TRUTH)):
         alone = jax.tree.map(lambda leaf, lane=lane: leaf[..., lane : lane + 1], patch)
@@ -56,7 +59,7 @@ def exact(image, truth):
         for axis in (rows, columns)
     )
     lower = np.where(image <= 0, -np.inf, image - 0.5)
-    upper = np.where(image >= SENSOR.white, np.inf, image + 0.5)
+    upper = np.where(image >= SENSOR.clip_level, np.inf, image + 0.5)
     log_density = np.zeros((len(rows), len(columns), len(flux)))
     for i, j in np.ndindex(*image.shape):
         if max(abs(i - peak[0]), abs(j - peak[1])) <= 3:
@@ -91,8 +94,9 @@ def test_draws_keep_the_prior(draws):
 def test_equal_intensities_leave_the_places_as_free_as_they_are(images):
     prior = ScenePrior(max_targets=1, min_intensity=236.0, max_intensity=236.0)
     noise = draw_noise(jax.random.key(0), 1, Effort(levels=3, moves=8))
-    draw = jax.jit(partial(sample_posterior, noise=noise, prior=prior, width=WIDTH, psf=SENSOR.psf))
-    patch = cut(images[:1], SENSOR, prior)
+    pool = starting_scenes(prior, 1, SEARCH.pool)
+    draw = jax.jit(partial(sample_posterior, noise=noise, pool=pool, prior=prior, psf=SENSOR.psf))
+    patch = cut_patches(images[:1], SENSOR, WIDTH)
     row, column, intensity = np.asarray(draw(patch)[0])
     np.testing.assert_allclose(intensity, 236, atol=0.12)
     for place, truth in ((row + patch.origin[0], 5.1), (column + patch.origin[1], 4.9)):
@@ -105,7 +109,7 @@ def test_four_targets_and_more_get_all_the_moves():
     assert [effort.moves_for(count) for count in range(1, 7)] == [5, 5, 5, 9, 9, 9]
 
 
-def test_the_random_numbers_have_the_law_they_should():
+def test_the_random_numbers_have_the_distribution_they_should():
     effort = Effort(particles=256, levels=5, moves=8)
     noise = draw_noise(jax.random.key(1), 3, effort)
     assert noise.proposals.shape == (5, 4, 9, 256)

@@ -6,16 +6,17 @@ import numpy as np
 import pytest
 
 from distax import Sensor, make_targets, render
-from distax.fitting.fits import Search, promising_starts
-from distax.fitting.likelihood import normal_equations
-from distax.fitting.patch import cut, window_width
+from distax.fitting.candidates import Search, promising_starts
+from distax.fitting.likelihood import scene_equations
+from distax.fitting.patch import cut_patches, window_width
+from distax.fitting.prior import starting_scenes
 from distax.fitting.solver import Bounds, fit
 from distax.imaging.scenes import ScenePrior, sample
 from distax.metrics import assign
 
 LAW = ScenePrior(max_targets=3)
 IDEAL = Sensor(saturation=None, bit_depth=None)
-WIDTH = window_width(IDEAL, LAW)
+WIDTH = window_width(IDEAL, LAW.cluster)
 HOST = (4, 6)
 SCENES = np.array(
     [
@@ -39,16 +40,16 @@ def box(side, least, most):
 BOUNDS = box(1.0, 220.0, 250.0)
 WIDE = box(40.0, 0.0, 10_000.0)
 """So wide that the prior hardly pulls."""
-fitted = jax.jit(fit, static_argnums=(3, 4, 5))
-equations = jax.jit(normal_equations, static_argnums=(3, 4))
-cut_out = jax.jit(cut, static_argnums=(1, 2))
+fitted = jax.jit(fit, static_argnums=4)
+equations = jax.jit(scene_equations)
+cut_out = jax.jit(cut_patches, static_argnums=2)
 
 
 def patch_of(scenes, sensor=IDEAL):
     scenes = np.moveaxis(scenes, -1, 0)
     targets = make_targets(jnp.float32(scenes[..., :2] + HOST), jnp.float32(scenes[..., 2]))
-    images = jnp.minimum(render(targets, sensor), sensor.white)
-    patch = cut_out(images, sensor, LAW)
+    images = jnp.minimum(render(targets, sensor), sensor.clip_level)
+    patch = cut_out(images, sensor, WIDTH)
     np.testing.assert_array_equal(patch.origin.T, np.broadcast_to(HOST, (len(scenes), 2)))
     return patch
 
@@ -66,10 +67,10 @@ def near(scenes, seed):
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_the_truth_is_found_from_near_it(patch, seed):
-    result = fitted(near(SCENES, seed), patch, WIDE, WIDTH, IDEAL.sigma, 20)
+    result = fitted(near(SCENES, seed), patch, WIDE, IDEAL.sigma, 20)
     np.testing.assert_allclose(result.scene[:, :2], SCENES[:, :2], atol=1e-3)
     np.testing.assert_allclose(result.scene[:, 2], SCENES[:, 2], atol=0.2)
-    assert (equations(result.scene, patch, 0.0, WIDTH, IDEAL.sigma)[3] < 1e-3).all()
+    assert (equations(result.scene, patch, 0.0, IDEAL.sigma)[3] < 1e-3).all()
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
@@ -78,14 +79,15 @@ def test_ideal_images_of_one_to_three_targets_give_them_back_to_a_thousandth_of_
     prior, lanes = replace(LAW, min_targets=count, max_targets=count), 16
     search = Search(starts=8)
     truth = sample(jax.random.key(count), lanes, prior)
-    patch = cut_out(render(truth, IDEAL), IDEAL, prior)
+    patch = cut_out(render(truth, IDEAL), IDEAL, WIDTH)
+    pool = starting_scenes(prior, count, search.pool)
 
     @jax.jit
     def best(patch):
-        starts = promising_starts(patch, count, prior, search, WIDTH, IDEAL.sigma)
+        starts = promising_starts(patch, pool, search.starts, IDEAL.sigma)
         repeated = jax.tree.map(lambda leaf: jnp.repeat(leaf, search.starts, axis=-1), patch)
         wide = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf[:1, :, :1], starts.shape), WIDE)
-        fits = fit(starts, repeated, wide, WIDTH, IDEAL.sigma, 30)
+        fits = fit(starts, repeated, wide, IDEAL.sigma, 30)
         winner = jnp.argmin(fits.squares.reshape(lanes, -1), axis=-1)
         return jnp.moveaxis(fits.scene[..., jnp.arange(lanes) * search.starts + winner], -1, 0)
 
@@ -96,8 +98,8 @@ def test_ideal_images_of_one_to_three_targets_give_them_back_to_a_thousandth_of_
 
 def test_it_reports_the_matrix_and_squares_of_the_scene_it_returns(patch):
     """Also where the last steps were taken back."""
-    result = fitted(near(SCENES, 2), patch, BOUNDS, WIDTH, IDEAL.sigma, 4)
-    _, matrix, _, squares = equations(result.scene, patch, 0.0, WIDTH, IDEAL.sigma)
+    result = fitted(near(SCENES, 2), patch, BOUNDS, IDEAL.sigma, 4)
+    _, matrix, _, squares = equations(result.scene, patch, 0.0, IDEAL.sigma)
     precision = 12 / np.resize([1.0, 1.0, 30.0], 6) ** 2
     expected = np.asarray(matrix) + np.diag(precision)[:, :, None]
     np.testing.assert_allclose(result.matrix, expected, rtol=1e-3, atol=1.0)
@@ -107,7 +109,7 @@ def test_it_reports_the_matrix_and_squares_of_the_scene_it_returns(patch):
 
 def test_more_steps_never_fit_worse(patch):
     squares = [
-        np.asarray(fitted(near(SCENES, 3), patch, BOUNDS, WIDTH, IDEAL.sigma, steps).squares)
+        np.asarray(fitted(near(SCENES, 3), patch, BOUNDS, IDEAL.sigma, steps).squares)
         for steps in (1, 4, 20)
     ]
     assert (squares[1] <= squares[0]).all()
@@ -120,13 +122,13 @@ def test_a_fit_stays_within_its_bounds_and_ends_where_the_rest_cannot_improve():
     beyond = SCENES.copy()
     beyond[0, 0, 0], beyond[1, 2, 0], beyond[:, 2, 1] = -0.6, 280.0, 200.0
     patch = patch_of(beyond)
-    result = fitted(near(SCENES, 4), patch, BOUNDS, WIDTH, IDEAL.sigma, 20)
+    result = fitted(near(SCENES, 4), patch, BOUNDS, IDEAL.sigma, 20)
     assert (result.scene >= BOUNDS.lower).all()
     assert (result.scene <= BOUNDS.upper).all()
     assert float(result.scene[0, 0, 0]) == -0.5
     np.testing.assert_array_equal(result.scene[:, 2, 1], 220.0)
     # The slope of χ² points out of the box wherever it is not nearly zero.
-    _, matrix, vector, _ = equations(result.scene, patch, 0.0, WIDTH, IDEAL.sigma)
+    _, matrix, vector, _ = equations(result.scene, patch, 0.0, IDEAL.sigma)
     centred = np.asarray(result.scene) - np.array([[0.0], [0.0], [235.0]])
     pull = np.asarray(vector).reshape(SCENES.shape) - centred * 12 / [[1.0], [1.0], [900.0]]
     scale = np.sqrt(np.diagonal(matrix).T).reshape(SCENES.shape)
@@ -142,7 +144,7 @@ def test_a_clipped_pixel_is_a_bound_not_a_value():
     sensor = Sensor(saturation=150.0, bit_depth=None)
     patch = patch_of(SCENES, sensor)
     assert np.isinf(patch.upper[12]).all()
-    result = fitted(near(SCENES, 5), patch, WIDE, WIDTH, IDEAL.sigma, 20)
-    assert (equations(result.scene, patch, 0.0, WIDTH, IDEAL.sigma)[3] < 1e-2).all()
+    result = fitted(near(SCENES, 5), patch, WIDE, IDEAL.sigma, 20)
+    assert (equations(result.scene, patch, 0.0, IDEAL.sigma)[3] < 1e-2).all()
     np.testing.assert_allclose(result.scene[:, :2], SCENES[:, :2], atol=0.02)
     np.testing.assert_allclose(result.scene[:, 2].sum(axis=0), SCENES[:, 2].sum(axis=0), rtol=0.01)

@@ -6,7 +6,7 @@ from distax.frames.bands import bands, read_rows
 
 
 @given(height=st.integers(1, 60), rows=st.integers(1, 70), margin=st.integers(0, 20))
-def test_every_row_belongs_to_one_band_and_is_seen_with_its_margin(height, rows, margin):
+def test_every_row_is_in_one_band_with_its_margin(height, rows, margin):
     parts = list(bands((height, 5), rows, margin))
     assert [row for band in parts for row in range(band.first, band.last)] == list(range(height))
     for band in parts:
@@ -14,7 +14,7 @@ def test_every_row_belongs_to_one_band_and_is_seen_with_its_margin(height, rows,
         assert band.stop == min(height, band.last + margin)
 
 
-def test_what_is_no_number_is_nan():
+def test_infinite_pixels_are_nan():
     (band,) = bands((2, 3), 9, 0)
     pixels = np.array([[1, np.inf, np.nan], [-np.inf, 2, 3]], ">f4")
     expected = [[1, np.nan, np.nan], [np.nan, 2, 3]]

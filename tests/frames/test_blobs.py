@@ -15,7 +15,7 @@ SIDE = 41
 
 
 @pytest.mark.parametrize(("sigma", "threshold"), [(0.5, 3.7), (1.0, 3.8), (2.0, 3.5)])
-def test_noise_makes_as_many_peaks_as_stated(sigma, threshold):
+def test_noise_has_the_expected_number_of_peaks(sigma, threshold):
     rng = np.random.default_rng(1)
     side, frames = 256, 12
     found = 0
@@ -32,25 +32,25 @@ def test_noise_makes_as_many_peaks_as_stated(sigma, threshold):
 
 @pytest.mark.parametrize("sigma", [0.3, 0.5, 1.5])
 @pytest.mark.parametrize("expected", [1e-4, 1e-2, 5.0])
-def test_the_threshold_is_the_inverse(sigma, expected):
+def test_the_threshold_inverts_false_blobs(sigma, expected):
     threshold = detection_threshold(expected, 512 * 640, sigma)
     assert false_blobs(threshold, 512 * 640, sigma) == pytest.approx(expected, rel=1e-6)
 
 
-def test_a_threshold_that_is_none_is_refused():
+def test_more_false_blobs_than_pixels_allow_raise():
     with pytest.raises(DistaxError, match=r"positive and at most 4\.404 in 100 pixels"):
         detection_threshold(20.0, 100, 0.5)
 
 
-def test_more_blobs_than_a_wide_psf_leaves_room_for_are_refused():
-    """64×64 pixels hold 36 independent areas of such a PSF."""
+def test_more_false_blobs_than_a_wide_psf_allows_raise():
+    """64×64 pixels hold 36 independent areas of this PSF."""
     with pytest.raises(DistaxError, match=r"at most 5\.[0-9]+ in 4096 pixels with this PSF"):
         detection_threshold(10.0, 4096, 3.0)
     assert detection_threshold(5.0, 4096, 3.0) == pytest.approx(1.65, abs=0.1)
 
 
 @pytest.mark.parametrize("sigma", [0.7, (0.6, 1.1)])
-def test_a_lone_target_at_a_pixels_centre_has_the_significance_of_theory(sigma):
+def test_a_single_target_has_the_theoretical_significance(sigma):
     sensor = Sensor(height=SIDE, width=SIDE, sigma=sigma)
     image = np.asarray(render(make_targets(jnp.array([[20.0, 9.0]]), jnp.array([300.0])), sensor))
     noise = np.full_like(image, 4.0)
@@ -60,7 +60,7 @@ def test_a_lone_target_at_a_pixels_centre_has_the_significance_of_theory(sigma):
     assert peaks(significance, 10.0, 3).tolist() == [[20, 9]]
 
 
-def test_bad_pixels_weigh_nothing():
+def test_bad_pixels_have_no_weight():
     rng = np.random.default_rng(2)
     counts = rng.standard_normal((SIDE, SIDE))
     line = psf_line(0.5)

@@ -19,11 +19,11 @@ def targets_at(position, score=None, spread=0.01):
     )
 
 
-def test_of_what_two_windows_find_the_better_scored_stays():
+def test_the_better_scored_of_two_duplicates_stays():
     targets = targets_at(
         [[5, 5], [5, 5.2], [5.1, 5.1], [9, 9], [9, 9.1]], [0.5, 0.9, 0.7, 0.3, 0.2]
     )
-    # The last two belong to one blob: what a fit holds apart is not merged.
+    # The last two belong to one blob; a fit has separated them, so they are not merged.
     blob = np.array([0, 1, 2, 3, 3])
     assert duplicates(targets, blob, 0.3).tolist() == [True, False, True, False, False]
     assert not duplicates(targets, blob, 0.05).any()
@@ -40,12 +40,12 @@ def test_targets_are_degenerate_within_three_deviations_of_their_distance(distan
     assert found.tolist() == [expected, expected, False]
 
 
-def test_without_a_covariance_nothing_is_said():
+def test_without_a_covariance_no_target_is_degenerate():
     targets = replace(targets_at([[5, 5], [5, 5]]), covariance=None)
     assert not near_degenerate(targets, np.array([0, 0])).any()
 
 
-def test_windows_answers_are_moved_to_the_frame_and_scaled():
+def test_results_of_windows_are_moved_to_the_frame_and_scaled():
     found = Targets(
         position=np.arange(12, dtype=np.float32).reshape(2, 3, 2),
         intensity=np.float32([[10, 20, 30], [40, 50, 60]]),

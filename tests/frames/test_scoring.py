@@ -43,7 +43,7 @@ PAIR_AND_STAR = FrameTruth(
 )
 
 
-def test_blobs_targets_and_counts_are_counted():
+def test_scores_of_blobs_targets_and_counts():
     # The pair is found as one target 0.12 px off, the star exactly, and a blob is false.
     found = found_at(
         [[10.12, 10], [30, 40], [50, 50]], [0, 1, 2], [[10, 10], [30, 40], [50, 50]], [3, 2, 1]
@@ -63,16 +63,16 @@ def test_blobs_targets_and_counts_are_counted():
     assert result.cso_map == pytest.approx(np.mean(list(result.ap.values())))
 
 
-def test_the_truth_itself_scores_in_full():
+def test_the_truth_scores_in_full():
     position = PAIR_AND_STAR.targets.position
     result = assess_frames([found_at(position, [0, 0, 1], [[10, 10], [30, 40]])], [PAIR_AND_STAR])
     assert (result.cso_map, result.blob_recall, result.right_count) == (1.0, 1.0, 1.0)
     assert (result.false_blobs, set(result.recall.values())) == (0.0, {1.0})
 
 
-def test_nothing_to_hold_answers_against_is_an_error():
-    with pytest.raises(DistaxError, match="1 answers cannot be held against 0 frames"):
+def test_missing_or_unequal_frames_raise():
+    with pytest.raises(DistaxError, match="1 results cannot be scored against 0 frames"):
         assess_frames([found_at([], [], [])], [])
     empty = FrameTruth(targets=targets_at([]), group=np.zeros(0, int))
-    with pytest.raises(DistaxError, match="hold no targets"):
+    with pytest.raises(DistaxError, match="hold no true targets"):
         assess_frames([found_at([], [], [])], [empty])

@@ -16,7 +16,7 @@ def simulated():
     return simulate_frame(jax.random.key(3), SCENE, SENSOR)
 
 
-def test_the_frame_is_its_targets_and_a_background_with_noise(simulated):
+def test_the_frame_is_targets_background_and_noise(simulated):
     pixels, truth = simulated
     row, column = np.indices(pixels.shape)
     background = 100 + 4.0 * row / 95 + 4.0 * column / 127
@@ -30,7 +30,7 @@ def test_the_frame_is_its_targets_and_a_background_with_noise(simulated):
     assert np.mean(calm) == pytest.approx(0.0, abs=0.1)
 
 
-def test_clusters_obey_their_law_and_keep_away_from_others(simulated):
+def test_clusters_follow_their_prior_and_keep_apart(simulated):
     _, truth = simulated
     position, intensity = truth.targets.position, truth.targets.intensity
     prior = ScenePrior()
@@ -48,7 +48,7 @@ def test_clusters_obey_their_law_and_keep_away_from_others(simulated):
     assert (position < np.array([93, 125])).all()
 
 
-def test_the_key_alone_decides(simulated):
+def test_the_key_determines_the_frame(simulated):
     same, other = (simulate_frame(jax.random.key(k), SCENE, SENSOR)[0] for k in (3, 4))
     np.testing.assert_array_equal(same, simulated[0])
     assert not np.array_equal(other, same)
@@ -65,7 +65,7 @@ def test_the_key_alone_decides(simulated):
         ({"star_intensity": (100.0, 50.0)}, "star_intensity must be two bounds greater than 0"),
     ],
 )
-def test_what_is_no_scene_is_refused(options, message):
+def test_an_invalid_scene_raises(options, message):
     with pytest.raises(DistaxError, match=message):
         FrameScene(**options)
 

@@ -7,10 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distax import DistaxError, Sensor, render
-from distax.imaging.scenes import ScenePrior
 from distax.tracking import MotionPrior, sample, simulate
 
-LAW = MotionPrior()
+PRIOR = MotionPrior()
 SEQUENCES = 300
 
 
@@ -19,36 +18,36 @@ def truth():
     return jax.tree.map(np.asarray, sample(jax.random.key(0), SEQUENCES))
 
 
-def spread_over(values, mask):
-    """Values of targets that are there, others NaN."""
+def masked(values, mask):
+    """Values of targets, NaN for padding."""
     return np.where(mask[..., None], values, np.nan)
 
 
 def test_the_first_frame_obeys_the_placement_prior(truth):
-    start = spread_over(truth.position[:, 0], truth.mask[:, 0])
+    start = masked(truth.position[:, 0], truth.mask[:, 0])
     assert np.nanmax(np.nanmax(start, axis=1) - np.nanmin(start, axis=1)) <= 1.0
     distance = np.linalg.norm(start[:, :, None] - start[:, None], axis=-1)
     distance[:, np.arange(5), np.arange(5)] = np.nan
-    assert np.nanmin(distance) >= LAW.placement.min_distance - 1e-6
+    assert np.nanmin(distance) >= PRIOR.placement.min_distance - 1e-6
     assert set(truth.mask[:, 0].sum(axis=1)) == {1, 2, 3, 4, 5}
 
 
 def test_targets_move_at_constant_velocities_within_the_limits(truth):
-    velocity = spread_over(np.diff(truth.position, axis=1), truth.mask[:, 1:])
+    velocity = masked(np.diff(truth.position, axis=1), truth.mask[:, 1:])
     changes = np.diff(velocity, axis=1)
     assert np.nanmax(np.abs(changes)) < 5e-6
     speed = np.linalg.norm(velocity[:, 0], axis=-1)
-    assert np.nanmax(speed) <= LAW.speed + LAW.drift
-    assert np.nanmax(speed) > 0.95 * LAW.speed
+    assert np.nanmax(speed) <= PRIOR.speed + PRIOR.drift
+    assert np.nanmax(speed) > 0.95 * PRIOR.speed
     among = velocity[:, 0, :, None] - velocity[:, 0, None]
-    assert LAW.drift < np.nanmax(np.linalg.norm(among, axis=-1)) <= 2 * LAW.drift + 1e-5
+    assert PRIOR.drift < np.nanmax(np.linalg.norm(among, axis=-1)) <= 2 * PRIOR.drift + 1e-5
 
 
-def test_no_target_leaves_the_frame(truth):
-    position = spread_over(truth.position, truth.mask)
+def test_no_target_comes_nearer_to_the_edge_than_the_margin(truth):
+    position = masked(truth.position, truth.mask)
     assert np.nanmin(position) >= 0.0
     assert np.nanmax(position) <= 10.0
-    assert np.nanmin(position) < 0.2  # up to the margin, not far from it
+    assert np.nanmin(position) < 0.2  # close to the margin
     assert np.nanmax(position) > 9.8
 
 
@@ -58,10 +57,10 @@ def test_a_slot_is_the_same_target_in_every_frame(truth):
     assert not truth.position[~truth.mask].any()
 
 
-def test_every_frame_obeys_the_law_of_frames(truth):
+def test_every_frame_obeys_the_frame_prior(truth):
     """Some pixel's square holds all targets of a frame."""
-    position = spread_over(truth.position, truth.mask)
-    reach = LAW.frame_prior.cluster / 2
+    position = masked(truth.position, truth.mask)
+    reach = PRIOR.frame_prior.cluster / 2
     lowest = np.ceil(np.nanmax(position, axis=2) - reach)
     highest = np.floor(np.nanmin(position, axis=2) + reach)
     assert np.all(np.maximum(lowest, 0) <= np.minimum(highest, 10))
@@ -77,9 +76,9 @@ def test_a_sequence_depends_on_the_key_and_its_index_alone(truth):
 
 
 def test_accelerated_paths_have_the_same_second_difference():
-    prior = replace(LAW, frames=9, speed=0.1, acceleration=0.02)
+    prior = replace(PRIOR, frames=9, speed=0.1, acceleration=0.02)
     truth = jax.tree.map(np.asarray, sample(jax.random.key(2), 50, prior))
-    bent = np.diff(spread_over(truth.position, truth.mask), n=2, axis=1)
+    bent = np.diff(masked(truth.position, truth.mask), n=2, axis=1)
     size = np.linalg.norm(bent, axis=-1)
     assert 0.015 < np.nanmax(size) <= 0.02 + 1e-5
     # One acceleration for all targets and frames of a sequence.
@@ -88,17 +87,16 @@ def test_accelerated_paths_have_the_same_second_difference():
 
 @settings(max_examples=5)
 @given(st.floats(0, 0.3), st.floats(0, 0.1), st.floats(0, 0.02), st.floats(0, 1))
-def test_any_law_keeps_its_targets_inside(speed, drift, acceleration, margin):
+def test_any_prior_keeps_its_targets_inside(speed, drift, acceleration, margin):
     prior = MotionPrior(
-        placement=ScenePrior(height=13, width=16),
         frames=6,
         speed=speed,
         drift=drift,
         acceleration=acceleration,
         margin=margin,
     )
-    truth = sample(jax.random.key(3), 20, prior)
-    position = spread_over(truth.position, truth.mask)
+    truth = sample(jax.random.key(3), 20, prior, (13, 16))
+    position = masked(truth.position, truth.mask)
     assert np.nanmin(position) >= margin - 0.5 - 1e-5
     assert np.all(np.nanmax(position, axis=(0, 1, 2)) <= np.array([12.5, 15.5]) - margin + 1e-5)
 
@@ -126,4 +124,4 @@ def test_frames_are_the_images_of_the_targets():
 )
 def test_priors_that_cannot_be_drawn_are_refused(fields, message):
     with pytest.raises(DistaxError, match=message):
-        replace(LAW, **fields)
+        sample(jax.random.key(0), 1, replace(PRIOR, **fields))

@@ -10,7 +10,7 @@ from distax import Sensor, Targets, Unmixer
 from distax.fitting.sampler import QUICK
 from distax.imaging.scenes import ScenePrior, sample
 from distax.models import create
-from distax.models.rngs import parameter_rngs
+from distax.models.registry import parameter_rngs
 
 FOUND = Targets(
     position=jnp.array([[[5.25, 4.0], [0.0, 0.0], [5.0, 4.5]], [[1.0, 2.0]] * 3]),
@@ -38,7 +38,7 @@ def test_a_row_for_each_target_and_one_for_an_image_without():
     ]
 
 
-def test_uncertainties_and_trust_stand_beside_what_they_are_of():
+def test_uncertainties_and_trust_stand_beside_their_values():
     covariance = jnp.zeros((2, 3, 2, 2)).at[0, 2].set(jnp.array([[0.0004, 0.0], [0.0, 0.01]]))
     known = dataclasses.replace(
         FOUND,
@@ -97,7 +97,7 @@ def test_an_unmixer_shows_what_its_method_uses():
 
 
 @pytest.mark.parametrize("name", ["<script>alert(1)</script>", "a & b"])
-def test_what_is_shown_is_escaped(name):
+def test_shown_names_are_escaped(name):
     solver = create("nnls", rngs=parameter_rngs(0))
     type_named_so = type(name, (type(solver),), {})
     model = type_named_so(factor=3, sensor=Sensor(), rngs=parameter_rngs(0))

@@ -201,7 +201,7 @@ def test_a_digitised_count_is_whole_even_at_a_fractional_full_well(saturation):
     ],
 )
 def test_white_is_the_lower_of_full_well_and_bit_depth(options, white):
-    assert Sensor(**options).white == white
+    assert Sensor(**options).clip_level == white
 
 
 FLAT = jnp.full((200, 200), 100.0)

@@ -118,7 +118,7 @@ def save_cut(path):
         ),
     ],
 )
-def test_what_cannot_be_read_is_named(tmp_path, name, make, message):
+def test_an_unreadable_file_is_named_in_one_line(tmp_path, name, make, message):
     make(tmp_path / name)
     with pytest.raises(DistaxError, match=message) as error, open_frames(tmp_path / name):
         pass

@@ -25,5 +25,8 @@ def test_npy_files_are_mapped_rather_than_read(tmp_path):
 
 
 def test_another_format_is_an_error(tmp_path):
-    with pytest.raises(DistaxError, match="not a FITS, PNG"), open_frames(tmp_path / "a.jpg"):
+    with (
+        pytest.raises(DistaxError, match="not a FITS, PNG"),
+        open_frames(tmp_path / "a.jpg"),
+    ):
         pass

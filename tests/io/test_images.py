@@ -58,9 +58,9 @@ def save_pages_of_two_sizes(path):
         ("cut.png", save_truncated, "a truncated or damaged image"),
         ("cut.tif", save_truncated, "a truncated or damaged image"),
         ("text.png", lambda path: path.write_text("hello"), "a truncated or damaged image"),
-        ("empty.npy", lambda path: path.write_bytes(b""), "not a whole NPY file"),
+        ("empty.npy", lambda path: path.write_bytes(b""), "not a complete NPY file"),
         ("text.npy", lambda path: np.save(path, np.array(["a"])), "not counts"),
-        ("object.npy", lambda path: np.save(path, np.array([{}])), "not a whole NPY file"),
+        ("object.npy", lambda path: np.save(path, np.array([{}])), "not a complete NPY file"),
         ("line.npy", lambda path: np.save(path, np.zeros(11)), r"an array of shape \(11,\)"),
         ("void.npy", lambda path: np.save(path, np.zeros((0, 11, 11))), "an array of shape"),
         (
@@ -71,7 +71,7 @@ def save_pages_of_two_sizes(path):
         ("sizes.tif", save_pages_of_two_sizes, "its pages have different sizes"),
     ],
 )
-def test_what_cannot_be_read_is_named(tmp_path, name, make, message):
+def test_an_unreadable_file_is_named_in_one_line(tmp_path, name, make, message):
     make(tmp_path / name)
     with pytest.raises(DistaxError, match=message) as error:
         read_images(tmp_path / name)

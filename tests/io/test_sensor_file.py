@@ -2,9 +2,9 @@ import pytest
 
 from distax import DistaxError, Sensor
 from distax.imaging.psf import MeasuredPsf
+from distax.imaging.scenes import ScenePrior
 from distax.io.sensor_file import read_sensor, write_sensor
 from distax.training.config import TrainConfig, read_toml
-from distax.unmixer import prior_for
 
 SENSORS = [
     Sensor(),
@@ -34,12 +34,10 @@ def test_a_sensor_survives_its_file(tmp_path, sensor):
 @pytest.mark.parametrize("sensor", SENSORS)
 def test_a_sensor_file_is_a_training_configuration(tmp_path, sensor):
     write_sensor(tmp_path / "sensor.toml", sensor)
-    assert read_toml(tmp_path / "sensor.toml") == TrainConfig(
-        sensor=sensor, prior=prior_for(sensor)
-    )
+    assert read_toml(tmp_path / "sensor.toml") == TrainConfig(sensor=sensor, prior=ScenePrior())
 
 
-def test_what_the_table_leaves_out_is_csist_100ks(tmp_path):
+def test_absent_keys_keep_the_defaults(tmp_path):
     (tmp_path / "a.toml").write_text("[sensor]\nsigma = 1\n")
     assert read_sensor(tmp_path / "a.toml") == Sensor(sigma=1.0)
 
@@ -67,7 +65,7 @@ def test_what_the_table_leaves_out_is_csist_100ks(tmp_path):
         ("[sensor", "not a TOML file"),
     ],
 )
-def test_what_is_wrong_is_named_in_one_line(tmp_path, text, message):
+def test_an_error_is_named_in_one_line(tmp_path, text, message):
     path = tmp_path / "bad.toml"
     path.write_text(text)
     with pytest.raises(DistaxError) as error:

@@ -9,7 +9,7 @@ PIXELS = np.random.default_rng(0).normal(size=(7, 5)).astype(np.float32)
 
 
 @pytest.mark.parametrize("name", ["a.fits", "a.npy"])
-def test_pieces_make_the_image(name, tmp_path, monkeypatch):
+def test_blocks_of_rows_make_the_image(name, tmp_path, monkeypatch):
     monkeypatch.setattr(writing, "_PIXELS_AT_ONCE", 12)
     pixels = PIXELS.copy()
     pixels[3, 2] = np.nan
@@ -20,7 +20,7 @@ def test_pieces_make_the_image(name, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["a.fits", "a.npy"])
-def test_what_fails_half_way_leaves_no_file(name, tmp_path, monkeypatch):
+def test_a_failed_write_leaves_no_file(name, tmp_path, monkeypatch):
     class Failing:
         shape = PIXELS.shape
 

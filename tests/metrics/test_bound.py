@@ -9,7 +9,7 @@ from scipy.special import erf
 
 from distax import DistaxError, Sensor, expose, make_targets, render
 from distax.imaging.scenes import ScenePrior, sample
-from distax.metrics import cramer_rao, noise_free
+from distax.metrics import cramer_rao, is_ideal
 
 LAW = ScenePrior()
 bound = jax.jit(cramer_rao, static_argnames=("sensor", "prior"))
@@ -37,7 +37,7 @@ def naive_bound(parameters, sensor, prior=None):
     variance = sensor.read_noise**2 + (1 / 12 if sensor.bit_depth else 0)
     if sensor.gain:
         variance = variance + expected / sensor.gain
-    clear = expected < sensor.white - (0.5 if sensor.bit_depth else 0)
+    clear = expected < sensor.clip_level - (0.5 if sensor.bit_depth else 0)
     slopes = []
     for index in range(flat.size):
         step = np.zeros(flat.size)
@@ -178,7 +178,7 @@ def test_what_no_pixel_shows_has_no_finite_bound_unless_the_law_gives_one():
 
 def test_a_sensor_that_hides_nothing_has_no_bound():
     ideal = Sensor(bit_depth=None)
-    assert noise_free(ideal)
-    assert not noise_free(Sensor())
+    assert is_ideal(ideal)
+    assert not is_ideal(Sensor())
     with pytest.raises(DistaxError, match="no bound for a sensor without noise and rounding"):
         cramer_rao(scene(1), ideal)

@@ -1,4 +1,4 @@
-"""Small sizes of every registered grid model, for tests of what all of them promise."""
+"""Small sizes of every registered grid model, for the tests of their common contract."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What every registered grid model promises, each tried at a small size."""
+"""The contract of every registered grid model, tested at a small size."""
 
 import re
 from functools import cache
@@ -43,7 +43,7 @@ def forward(name):
 
 @cache
 def training_step(name):
-    """The function from parameters and the other arrays to the loss, both anew, and gradients."""
+    """Returns a training step (loss, gradients and new state), and its initial state."""
     graph, params, others = nnx.split(build(name), nnx.Param, ...)
     optimizer, data = optax.adam(1e-3), scenes()
 
@@ -157,7 +157,7 @@ def test_arrays_are_of_the_kinds_that_training_knows(name):
 
 @pytest.mark.parametrize("name", ["edsr", "ista_net", "lista", "rpcanet"])
 def test_a_table_of_its_layers_counts_its_parameters(name):
-    """One model of each base class; a solver has no layers."""
+    """Covers one model of each base class; a solver has no layers."""
     console = {"force_terminal": False, "width": 240}
     table = nnx.tabulate(build(name), jnp.zeros((1, 9, 9)), console_kwargs=console)
     (total,) = re.findall(r"Total +│(.*)", table)

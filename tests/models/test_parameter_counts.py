@@ -1,4 +1,4 @@
-"""The sizes this field uses, by how many numbers are trained."""
+"""Numbers of trained parameters at the default sizes, which are those of the original toolkit."""
 
 import pytest
 from flax import nnx

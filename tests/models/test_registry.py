@@ -1,10 +1,13 @@
+import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from flax import nnx
 
 from distax import DistaxError, Sensor, make_targets, rasterize, render
 from distax.models import Dista, GridModel, create, names, register
 from distax.models import registry as registry_module
+from distax.models.registry import import_module_file, parameter_rngs
 
 
 @pytest.fixture(autouse=True)
@@ -126,3 +129,60 @@ def test_what_only_grid_models_take_is_refused_by_others():
         create("srcnn", label_blurr=0.1, rngs=nnx.Rngs(0))
     with pytest.raises(DistaxError, match="label_blur must not be negative"):
         create("srcnn", label_blur=-0.1, rngs=nnx.Rngs(0))
+
+
+MODEL = """
+from flax import nnx
+from distax.models import GridModel, register
+from distax.imaging.sensor import Sensor
+
+
+@register("outsider")
+class Outsider(GridModel):
+    def __init__(self, *, factor: int = 1, sensor: Sensor = Sensor(), rngs: nnx.Rngs):
+        super().__init__(factor, sensor)
+
+    def __call__(self, images):
+        return 2 * images
+"""
+
+
+def test_a_file_registers_its_model_once(tmp_path, monkeypatch):
+    (tmp_path / "outsider.py").write_text(MODEL)
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        import_module_file("outsider.py")
+    assert create("outsider", sensor=Sensor(), rngs=nnx.Rngs(0)).factor == 1
+
+
+def test_what_is_no_python_file_is_named(tmp_path):
+    with pytest.raises(DistaxError, match=r"none\.py: no such Python file; .* model there$"):
+        import_module_file(str(tmp_path / "none.py"))
+    with pytest.raises(DistaxError, match=r"none\.py: .* start distax in the folder it is in$"):
+        import_module_file("none.py")
+
+
+def test_a_file_that_fails_is_named_with_the_reason(tmp_path):
+    (tmp_path / "broken.py").write_text("import nothing_of_the_kind\n")
+    for _ in range(2):
+        with pytest.raises(DistaxError, match=r"broken\.py: cannot be imported \(ModuleNotFound"):
+            import_module_file(str(tmp_path / "broken.py"))
+
+
+def test_parameters_are_those_of_flax_keys():
+    ours, theirs = (
+        nnx.state(create("srcnn", rngs=rngs)) for rngs in (parameter_rngs(3), nnx.Rngs(3))
+    )
+    jax.tree.map(np.testing.assert_array_equal, ours, theirs)
+    first = parameter_rngs(3)
+    assert (jax.random.key_data(first.params()) != jax.random.key_data(first.params())).any()
+
+
+def test_keys_are_not_counted_under_a_trace():
+    def three_keys():
+        rngs = parameter_rngs(0)
+        return [rngs.params() for _ in range(3)]
+
+    primitives = {str(equation.primitive) for equation in jax.make_jaxpr(three_keys)().eqns}
+    assert "random_fold_in" in primitives
+    assert "add" not in primitives

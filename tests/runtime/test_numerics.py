@@ -1,4 +1,4 @@
-"""Wherever positions are decided, matrix products must not be rounded as accelerators would."""
+"""Matrix products that decide positions are computed in full float32."""
 
 from collections.abc import Iterator
 
@@ -40,7 +40,7 @@ def descend():
 
 
 def precisions(jaxpr: Jaxpr) -> Iterator[object]:
-    """Of every matrix product, those in loops and branches too."""
+    """Yields the precision of every matrix product, also of those in loops and branches."""
     for equation in jaxpr.eqns:
         if equation.primitive.name == "dot_general":
             yield equation.params["precision"]

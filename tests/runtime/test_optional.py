@@ -12,23 +12,23 @@ from etils import epath
 import distax
 from distax import DistaxError
 from distax.cli.main import main
-from distax.cli.target_table import check_table_path
+from distax.cli.unmix.tables import check_table_path
 from distax.datasets import csist100k
-from distax.datasets.csist100k.png import read_png
-from distax.datasets.csist100k.released import read_annotation
+from distax.datasets.csist100k.released import read_annotation, read_png
 from distax.export import archive, export, load
 from distax.frames import FrameUnmixer
 from distax.imaging.targets import make_targets
 from distax.io.frames import open_frames
 from distax.io.images import read_images
+from distax.io.sensor_file import write_sensor
 from distax.io.writing import write_image
 from distax.runtime.optional import OPTIONAL, require
 from distax.runtime.sharding import data_mesh
 from distax.training.feeds import StreamFeed
 from distax.training.reporting import Reporter
-from distax.viz.figures import check_figure_path, draw_unmixing
-from distax.viz.overlays import draw_ellipses
+from distax.viz.figures import check_figure_path, draw_ellipses, draw_unmixing
 from distax.viz.report import image_pictures
+from distax.viz.report.page import page
 from tests.pages import ROOT
 
 IMAGES = np.zeros((1, 11, 11), np.float32)
@@ -88,6 +88,9 @@ USES = {
     "matplotlib: ellipses": lambda path: draw_ellipses(None, TARGETS.position[0], None),
     "matplotlib: a report": lambda path: next(image_pictures(IMAGES, TARGETS, distax.Sensor())),
     "matplotlib: the quickstart": lambda path: main(["quickstart", "--run-dir", str(path)]),
+    "jinja2: unmix --report": lambda path: main(["unmix", "a.png", "--report", "a.html"]),
+    "jinja2: a report": lambda path: page("a", {}, []),
+    "tomlkit: a sensor file": lambda path: write_sensor(path / "a.toml", distax.Sensor()),
     "matplotlib: unmix --report": lambda path: main(["unmix", "a.png", "--report", "a.html"]),
     "torch: a checkpoint": lambda path: distax.interop.grokcso.read_arrays(path / "a.pth"),
 }

@@ -12,10 +12,10 @@ class Terminal(io.StringIO):
 
 
 def shown(monkeypatch, stream, patience, images=(None, None)):
-    """What a bar writes of ten files of which three are done a second after the first."""
+    """Runs a bar over ten files, three of them done one second after the first, and reads it."""
     clock = iter([0.0, 1.0, 2.0])
     monkeypatch.setattr("sys.stderr", stream)
-    monkeypatch.setattr(progress, "_PATIENCE", patience)
+    monkeypatch.setattr(progress, "_DELAY", patience)
     with monkeypatch.context() as patch:
         patch.setattr(progress.time, "perf_counter", lambda: next(clock))
         with PatientBar("file", 10) as bar:

@@ -6,14 +6,15 @@ import pytest
 from distax import DistaxError
 from distax.runtime.sharding import (
     check_divisible,
-    copied,
     data_mesh,
+    gathered,
+    local_rows,
     on_any_process,
-    own_rows,
-    shared,
-    split,
+    platform,
+    replicate,
+    replicated,
+    sharded,
     state_shardings,
-    whole,
 )
 
 
@@ -40,38 +41,43 @@ def test_devices_stand_in_the_same_order_however_they_are_given(mesh):
     assert [device.id for device in mesh.devices] == sorted(d.id for d in jax.devices())
 
 
-def test_arrays_are_split_along_their_longest_axis_that_divides(mesh):
+def test_the_platform_is_that_of_the_mesh_not_of_the_default_backend(mesh, monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
+    assert platform(mesh) == "cpu"
+
+
+def test_arrays_are_sharded_along_their_longest_axis_that_divides(mesh):
     state = {
         "long": jnp.zeros((8, 24)),
         "first": jnp.zeros((16, 3)),
         "none": jnp.zeros((3, 5)),
         "number": jnp.zeros(()),
     }
-    divided = {
-        name: tuple(place.spec) for name, place in state_shardings(state, mesh, True).items()
+    specs = {
+        name: tuple(sharding.spec) for name, sharding in state_shardings(state, mesh, True).items()
     }
-    assert divided == {
+    assert specs == {
         "long": (None, "data"),
         "first": ("data",),
         "none": (),
         "number": (),
     }
-    assert set(state_shardings(state, mesh, False).values()) == {copied(mesh)}
+    assert set(state_shardings(state, mesh, False).values()) == {replicated(mesh)}
 
 
-def test_what_is_split_or_copied_comes_back_whole(mesh):
+def test_sharded_and_replicated_arrays_are_gathered_whole(mesh):
     numbers = np.arange(48.0).reshape(6, 8)
     tree = {
-        "split": jax.device_put(numbers, split(mesh, axis=1)),
-        "copied": shared(numbers, mesh),
+        "sharded": jax.device_put(numbers, sharded(mesh, axis=1)),
+        "replicated": replicate(numbers, mesh),
     }
-    assert len(tree["copied"].sharding.device_set) == 8
-    for leaf in whole(tree, mesh).values():
+    assert len(tree["replicated"].sharding.device_set) == 8
+    for leaf in gathered(tree, mesh).values():
         assert isinstance(leaf, np.ndarray)
         np.testing.assert_array_equal(leaf, numbers)
 
 
-def test_one_process_has_all_rows_and_the_only_say(mesh):
-    assert own_rows(16, mesh) == slice(0, 16)
+def test_one_process_has_all_rows_and_decides_alone(mesh):
+    assert local_rows(16, mesh) == slice(0, 16)
     assert bool(on_any_process(True, mesh))
     assert not bool(on_any_process(False, mesh))

@@ -1,4 +1,4 @@
-"""Detections of known targets, without frames: what an estimator would report of them."""
+"""Simulated detections of known targets, without images."""
 
 from dataclasses import replace
 
@@ -13,18 +13,18 @@ from distax.tracking import sample, track
 STD = 0.05
 
 
-def detections(position, seed=0, std=STD, lost=0.0, strangers=0.0):
-    """True positions `[N, T, K, 2]`, shaken, some lost, and a random one added to some frames.
+def detections(position, seed=0, std=STD, missed=0.0, clutter=0.0):
+    """Adds noise, missed detections and false detections to true positions `[N, T, K, 2]`.
 
-    Slots are shuffled in every frame, as an estimator knows of no identities.
+    Slots are shuffled in every frame, since an estimator does not know identities.
     """
     rng = np.random.default_rng(seed)
     shape = position.shape[:3]
-    shaken = position + std * rng.normal(size=position.shape)
-    mask = ~np.isnan(position[..., 0]) & (rng.uniform(size=shape) >= lost)
-    extra = rng.uniform(0, 10, (*shape[:2], 1, 2))
-    found = np.concatenate([np.nan_to_num(shaken), extra], axis=2)
-    mask = np.concatenate([mask, rng.uniform(size=(*shape[:2], 1)) < strangers], axis=2)
+    noisy = position + std * rng.normal(size=position.shape)
+    mask = ~np.isnan(position[..., 0]) & (rng.uniform(size=shape) >= missed)
+    false = rng.uniform(0, 10, (*shape[:2], 1, 2))
+    found = np.concatenate([np.nan_to_num(noisy), false], axis=2)
+    mask = np.concatenate([mask, rng.uniform(size=(*shape[:2], 1)) < clutter], axis=2)
     order = np.argsort(rng.uniform(size=mask.shape), axis=-1)
     found = np.take_along_axis(found, order[..., None], axis=2)
     mask = np.take_along_axis(mask, order, axis=2)
@@ -45,5 +45,5 @@ def simulated():
     """Sixteen sequences of the default prior: detections with misses and clutter, tracks, truth."""
     truth = jax.tree.map(np.asarray, sample(jax.random.key(11), 16))
     position = np.where(truth.mask[..., None], truth.position, np.nan)
-    found = detections(position, lost=0.1, strangers=0.2)
+    found = detections(position, missed=0.1, clutter=0.2)
     return found, track(found), truth

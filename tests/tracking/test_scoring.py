@@ -1,4 +1,4 @@
-"""Scores of tracks whose truth is plain to see."""
+"""Scores of tracks with a truth that can be scored by hand."""
 
 import jax
 import jax.numpy as jnp
@@ -36,7 +36,7 @@ def test_perfect_tracks():
     result = assess(TRUE[:, :, ::-1])
     assert (result.sequences, result.frames) == (1, 10)
     assert result.share_tracked == result.single.cso_map == result.tracked.cso_map == 1.0
-    assert (result.rmse, result.false_tracks, result.switches) == (0.0, 0.0, 0.0)
+    assert (result.rmse, result.false_tracks, result.identity_switches) == (0.0, 0.0, 0.0)
 
 
 def test_errors_are_root_mean_squares_over_frames():
@@ -51,7 +51,7 @@ def test_errors_are_root_mean_squares_over_frames():
     assert result.tracked.ap["0.05"] < result.tracked.ap["0.15"] < result.tracked.ap["0.25"]
 
 
-def test_a_track_that_strays_or_ends_early_follows_nobody():
+def test_a_track_that_is_far_or_ends_early_follows_no_target():
     moved, mask = TRUE.copy(), np.ones(TRUE.shape[:-1], bool)
     moved[:, :, 0, 0] += 0.3
     mask[:, 4:, 1] = False
@@ -63,21 +63,21 @@ def test_a_track_that_strays_or_ends_early_follows_nobody():
     assert assess(moved, mask).share_tracked == pytest.approx(2 / 3)
 
 
-def test_tracks_that_trade_targets_switch_twice():
-    traded = TRUE.copy()
-    traded[:, 6:, [0, 1]] = traded[:, 6:, [1, 0]]
-    result = assess(traded)
-    assert result.switches == pytest.approx(2 / 3)
+def test_swapped_tracks_are_two_identity_switches():
+    swapped = TRUE.copy()
+    swapped[:, 6:, [0, 1]] = swapped[:, 6:, [1, 0]]
+    result = assess(swapped)
+    assert result.identity_switches == pytest.approx(2 / 3)
     assert result.tracked.cso_map == 1.0
     assert result.share_tracked == pytest.approx(1 / 3)
 
 
 def test_a_target_keeps_its_track_while_it_is_near():
-    """A second track that comes nearer for a while takes nothing over."""
+    """A second track that comes nearer for a while is no identity switch."""
     extra = np.concatenate([TRUE, TRUE[:, :, :1]], axis=2)
     extra[:, 5:, 0, 0] += 0.2
     extra[:, :5, 3, 0] += 0.22
-    assert assess(extra).switches == 0.0
+    assert assess(extra).identity_switches == 0.0
 
 
 def test_no_tracks_at_all():
@@ -98,7 +98,7 @@ def test_sequences_add_up():
 
 def test_answers_to_other_sequences_are_refused():
     cut = jax.tree.map(lambda leaf: leaf[:, :5], tracks(TRUE))
-    with pytest.raises(DistaxError, match=r"cannot be held against \(1, 10\)"):
+    with pytest.raises(DistaxError, match=r"cannot be scored against \(1, 10\)"):
         assess_tracks(targets(TRUE), cut, targets(TRUE))
     nothing, no_tracks = (
         jax.tree.map(lambda leaf: leaf[:0], tree) for tree in (targets(TRUE), tracks(TRUE))
@@ -112,4 +112,4 @@ def test_sequences_without_targets_have_no_share_of_them():
     empty = targets(TRUE, nothing)
     evaluation = assess_tracks(empty, tracks(TRUE, nothing), empty)
     assert evaluation.share_tracked is None
-    assert evaluation.switches is None
+    assert evaluation.identity_switches is None

@@ -7,14 +7,14 @@ import pytest
 
 from distax import DistaxError, Sensor, make_targets
 from distax.imaging.scenes import ScenePrior, simulate
-from distax.runtime.sharding import data_mesh, shared, split
+from distax.runtime.sharding import data_mesh, replicate, sharded
 from distax.training.feeds import MemoryFeed, SimulatedFeed, StreamFeed, epoch_order
 
 SIZE, BATCH = 13, 4
 
 
 def take(feed, start, count, at_once=1):
-    """Batches of single steps."""
+    """Fetches `count` batches from step `start` on and splits them into single steps."""
     stop = start + count
     spans = [range(i, min(i + at_once, stop)) for i in range(start, stop, at_once)]
     return [
@@ -31,7 +31,7 @@ def assert_same(first, second):
 
 @pytest.fixture(scope="module")
 def data():
-    """Thirteen images that say their number, as does their target."""
+    """Thirteen images whose pixels are the image's number, as is the target's position."""
     number = jnp.arange(SIZE, dtype=jnp.float32)
     images = jnp.broadcast_to(number[:, None, None], (SIZE, 11, 11))
     return images, make_targets(jnp.stack([number, -number], -1)[:, None], number[:, None])
@@ -46,10 +46,10 @@ def make(data):
 
     def feeds(devices):
         mesh = data_mesh(jax.devices()[:devices])
-        shared_data = jax.tree.map(lambda leaf: shared(np.asarray(leaf), mesh), data)
+        replicated = jax.tree.map(lambda leaf: replicate(np.asarray(leaf), mesh), data)
         return {
             "simulated": SimulatedFeed(key, BATCH, Sensor(read_noise=2.0), ScenePrior(), mesh),
-            "memory": MemoryFeed(*shared_data, key, BATCH, mesh),
+            "memory": MemoryFeed(*replicated, key, BATCH, mesh),
             "stream": StreamFeed(records, lambda record: record, key, BATCH, mesh),
         }
 
@@ -78,7 +78,7 @@ def test_batches_do_not_depend_on_devices_nor_on_how_many_are_asked_for(
     assert_same(take(other, 1, 9, at_once), take(feeds[name], 1, 9))
     images, targets = next(other.batches([range(2)]))
     for leaf in (images, *jax.tree.leaves(targets)):
-        assert leaf.sharding.is_equivalent_to(split(other.mesh, axis=1), leaf.ndim)
+        assert leaf.sharding.is_equivalent_to(sharded(other.mesh, axis=1), leaf.ndim)
 
 
 def test_simulated_batches_are_scenes_of_the_step_s_key(feeds):

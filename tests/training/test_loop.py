@@ -12,10 +12,11 @@ import pytest
 from distax import DistaxError
 from distax.runtime.errors import Terminated
 from distax.runtime.sharding import data_mesh
-from distax.training import checkpoints, loop
+from distax.training import checkpoints, loop, setup
 from distax.training.config import ModelConfig, OptimizerConfig
-from distax.training.data import make_feed, make_held_out
 from distax.training.loop import train
+from distax.training.setup import make_feed, make_held_out
+from tests.training.states import load_state
 
 SCALE = """
 import jax.numpy as jnp
@@ -61,16 +62,19 @@ def test_a_run_stopped_by_sigterm_goes_on_to_the_same_parameters(
     tiny_run, tiny_config, tmp_path, monkeypatch, step
 ):
     # Step 3 is one with an evaluation of its own, the others are not.
-    monkeypatch.setattr(loop, "make_feed", lambda *args: KillAt(make_feed(*args), step))
+    monkeypatch.setattr(setup, "make_feed", lambda *args: KillAt(make_feed(*args), step))
     with pytest.raises(Terminated, match=f"stopped at step {step} of 6; saved in"):
         train(tiny_config, tmp_path)
-    assert int(checkpoints.load_state(tmp_path, tiny_config).step) == step
+    assert int(load_state(tmp_path, tiny_config).step) == step
     monkeypatch.undo()
     train(tiny_config, tmp_path, resume=True)
-    assert_same(
-        checkpoints.load_state(tmp_path, tiny_config), checkpoints.load_state(tiny_run, tiny_config)
-    )
+    assert_same(load_state(tmp_path, tiny_config), load_state(tiny_run, tiny_config))
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_spans_end_at_multiples_of_every_interval():
+    spans = [(span.start, span.stop) for span in loop._spans(range(1, 10), (4, 3, 5))]
+    assert spans == [(1, 3), (3, 4), (4, 5), (5, 6), (6, 8), (8, 9), (9, 10)]
 
 
 def test_the_log_has_every_figure(tiny_run):
@@ -130,10 +134,10 @@ class PoisonedFrom:
 def test_a_loss_that_is_not_a_number_stops_and_keeps_the_last_good_checkpoint(
     tiny_config, tmp_path, monkeypatch, step
 ):
-    monkeypatch.setattr(loop, "make_feed", lambda *args: PoisonedFrom(make_feed(*args), step))
+    monkeypatch.setattr(setup, "make_feed", lambda *args: PoisonedFrom(make_feed(*args), step))
     with pytest.raises(DistaxError, match=f"the loss is nan at step {step}; the last good"):
         train(tiny_config, tmp_path)
-    state = checkpoints.load_state(tmp_path, tiny_config)
+    state = load_state(tmp_path, tiny_config)
     assert int(state.step) == 3
     assert all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(state.params))
 
@@ -157,8 +161,8 @@ def test_seeds_give_different_runs(tiny_config):
 def test_optimizer_options_change_the_result(tiny_config, tiny_run, tmp_path):
     slow = replace(tiny_config, optimizer=OptimizerConfig(learning_rate=1e-9))
     train(slow, tmp_path)
-    moved = checkpoints.load_state(tiny_run, tiny_config).params
-    still = checkpoints.load_state(tmp_path, slow).params
+    moved = load_state(tiny_run, tiny_config).params
+    still = load_state(tmp_path, slow).params
     assert float(jnp.abs(moved["stages"][0]["step_size"][...] - 0.5)) > 1e-4
     assert float(jnp.abs(still["stages"][0]["step_size"][...] - 0.5)) < 1e-6
 

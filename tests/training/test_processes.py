@@ -1,4 +1,4 @@
-"""Real processes with two virtual devices each, which meet on the loopback interface."""
+"""Runs of real processes with two virtual devices each, connected over the loopback interface."""
 
 import os
 import shlex
@@ -19,6 +19,7 @@ from distax.runtime.sharding import data_mesh
 from distax.training import checkpoints
 from distax.training.config import OptimizerConfig
 from distax.training.loop import train
+from tests.training.states import load_state
 
 ENVIRONMENT = os.environ | {"JAX_NUM_CPU_DEVICES": "2", "NPROC": "8"}
 OPTIONS = shlex.split(
@@ -34,7 +35,7 @@ def free_port():
 
 
 def start(run, *options, count=2):
-    """The processes of one run."""
+    """Starts the processes of one run."""
     address = f"127.0.0.1:{free_port()}"
     distax = Path(sys.executable).with_name("distax")
     command = [distax, "train", "--run-dir", str(run), *OPTIONS]
@@ -52,7 +53,7 @@ def start(run, *options, count=2):
 
 
 def ends(processes):
-    """Status, standard output and standard error of each."""
+    """Waits for processes; returns status, standard output and standard error of each."""
     try:
         outputs = [process.communicate(timeout=240) for process in processes]
     finally:
@@ -77,14 +78,14 @@ def config(tiny_config):
 
 @pytest.fixture(scope="module")
 def alone(config, tmp_path_factory):
-    """The state at the end of the run of one process with one device."""
+    """The state at the end of a run of one process with one device, and its evaluation."""
     run = tmp_path_factory.mktemp("alone")
     evaluation = train(config, run, mesh=data_mesh(jax.devices()[:1]))
-    return checkpoints.load_state(run, config), evaluation
+    return load_state(run, config), evaluation
 
 
 def assert_parameters(run, config, alone):
-    state = checkpoints.load_state(run, config, data_mesh(jax.devices()[:2]))
+    state = load_state(run, config, data_mesh(jax.devices()[:2]))
     assert int(state.step) == 6
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=0, atol=1e-5),
@@ -157,10 +158,12 @@ from dataclasses import replace
 import jax
 from distax.runtime.sharding import data_mesh
 from distax.training import checkpoints
+from distax.training.setup import build
 
 run = sys.argv[1]
 config, _ = checkpoints.read_about(run, "last")
-state = checkpoints.load_state(run, config, data_mesh(jax.devices()[:1]))
+mesh = data_mesh(jax.devices()[:1])
+state = checkpoints.load_state(run, build(config, mesh).abstract_state)
 
 def die_when_it_has_begun():
     while not any("tmp" in name for name in os.listdir(f"{run}/last")):
@@ -182,7 +185,7 @@ def test_a_process_killed_while_saving_leaves_the_checkpoint_before(
     killed = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert any("tmp" in path.name for path in Path(run / "last").iterdir())
-    state, whole = (checkpoints.load_state(path, tiny_config) for path in (run, tiny_run))
+    state, whole = (load_state(path, tiny_config) for path in (run, tiny_run))
     jax.tree.map(np.testing.assert_array_equal, state, whole)
-    # What was left half-written is in nobody's way.
+    # The half-written checkpoint does not prevent another run.
     assert train(tiny_config, run, resume=True).images == tiny_config.eval_images

@@ -9,7 +9,8 @@ from distax.training.reporting import Reporter
 
 
 def events(folder):
-    """The events of TensorBoard's files, each between its length with a checksum and another."""
+    """Reads the events in TensorBoard's files: each follows its length and a checksum, and precedes
+    another checksum."""
     for path in sorted(folder.iterdir()):
         content = path.read_bytes()
         while content:

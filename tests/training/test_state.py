@@ -12,20 +12,18 @@ from distax.imaging.scenes import ScenePrior, simulate
 from distax.models.base import Constant
 from distax.runtime.sharding import data_mesh
 from distax.training.config import ModelConfig, OptimizerConfig
-from distax.training.data import make_feed
+from distax.training.setup import build
 from distax.training.state import (
     abstract_model,
     create_model,
     init_state,
-    initial_state,
     make_optimizer,
-    make_train_steps,
     merge,
 )
 
 
 def learning_rates(config, steps):
-    """The rates Adam's first updates reveal: with a constant gradient each is the rate itself."""
+    """Measures learning rates: with a constant gradient each update of Adam is the rate itself."""
     optimizer = make_optimizer(config, steps)
     state, rates = optimizer.init(jnp.zeros(())), []
     for _ in range(steps):
@@ -77,7 +75,7 @@ def test_a_step_is_adam_on_the_objective_and_leaves_constants_alone(tiny_config)
     expected = jax.tree.map(np.asarray, optax.apply_updates(params, updates))
     constants = jax.tree.map(np.asarray, nnx.state(model, Constant))
 
-    steps = make_train_steps(tiny_config, data_mesh())
+    steps = build(tiny_config, data_mesh()).train_steps
     batches = jax.tree.map(lambda leaf: leaf[None], (images, targets))
     state, values = steps(init_state(model, optimizer), batches)
     assert int(state.step) == 1
@@ -90,7 +88,7 @@ def test_a_step_is_adam_on_the_objective_and_leaves_constants_alone(tiny_config)
 
 def test_steps_on_one_batch_lower_its_loss(tiny_config):
     optimizer = make_optimizer(tiny_config.optimizer, tiny_config.steps)
-    steps = make_train_steps(tiny_config, data_mesh())
+    steps = build(tiny_config, data_mesh()).train_steps
     batch = simulate(jax.random.key(0), 8, Sensor(), ScenePrior())
     batches = jax.tree.map(lambda leaf: jnp.stack([leaf] * tiny_config.steps), batch)
     state, losses = steps(init_state(create_model(tiny_config), optimizer), batches)
@@ -99,11 +97,11 @@ def test_steps_on_one_batch_lower_its_loss(tiny_config):
 
 
 def test_steps_in_one_dispatch_are_those_done_one_by_one(tiny_config):
-    mesh = data_mesh()
-    steps = make_train_steps(tiny_config, mesh)
-    (batches,) = make_feed(tiny_config, mesh).batches([range(3)])
-    together, losses = steps(initial_state(tiny_config, mesh), batches)
-    state, single = initial_state(tiny_config, mesh), []
+    setup = build(tiny_config, data_mesh())
+    steps = setup.train_steps
+    (batches,) = setup.feed.batches([range(3)])
+    together, losses = steps(setup.initial_state(), batches)
+    state, single = setup.initial_state(), []
     for number in range(3):
         state, loss = steps(state, jax.tree.map(lambda leaf, i=number: leaf[i][None], batches))
         single.extend(loss)
@@ -111,15 +109,15 @@ def test_steps_in_one_dispatch_are_those_done_one_by_one(tiny_config):
     assert_close(together.params, state.params)
 
 
-@pytest.mark.parametrize("divided", [False, True])
-def test_eight_devices_take_the_steps_of_one(tiny_config, divided):
-    config = replace(tiny_config, shard_state=divided)
+@pytest.mark.parametrize("shard_state", [False, True])
+def test_eight_devices_take_the_steps_of_one(tiny_config, shard_state):
+    config = replace(tiny_config, shard_state=shard_state)
     results = {}
     for count in (1, 8):
-        mesh = data_mesh(jax.devices()[:count])
-        (batches,) = make_feed(config, mesh).batches([range(3)])
+        setup = build(config, data_mesh(jax.devices()[:count]))
+        (batches,) = setup.feed.batches([range(3)])
         assert len(batches[0].sharding.device_set) == count
-        results[count] = make_train_steps(config, mesh)(initial_state(config, mesh), batches)
+        results[count] = setup.train_steps(setup.initial_state(), batches)
     assert_close(results[8][0].params, results[1][0].params)
     # Moments of the hypernetwork's gradients, in which most of what is summed cancels.
     assert_close(results[8][0].opt_state, results[1][0].opt_state, 3e-4)
@@ -128,11 +126,11 @@ def test_eight_devices_take_the_steps_of_one(tiny_config, divided):
     for arrays in (state.params, state.opt_state[0].mu):
         # 1089 by 8.
         kernel = arrays["stages"][0]["dynamic_transform"]["compress"]["kernel"][...]
-        assert kernel.sharding.shard_shape(kernel.shape) == (1089, 1 if divided else 8)
+        assert kernel.sharding.shard_shape(kernel.shape) == (1089, 1 if shard_state else 8)
 
 
 def assert_close(first, second, tolerance=1e-5):
-    """Equal up to a share of each array's largest value."""
+    """Asserts equality up to a share of each array's largest value."""
 
     def one(a, b):
         a, b = np.asarray(a), np.asarray(b)
@@ -144,12 +142,12 @@ def assert_close(first, second, tolerance=1e-5):
 @pytest.mark.parametrize("name", ["lamp", "liht", "lista", "tilista"])
 def test_arrays_that_start_alike_are_each_its_own(tiny_config, name):
     config = replace(tiny_config, model=ModelConfig(name, options={"window": 3, "layers": 2}))
-    mesh = data_mesh(jax.devices()[:1])
-    state = initial_state(config, mesh)
+    setup = build(config, data_mesh(jax.devices()[:1]))
+    state = setup.initial_state()
     places = [leaf.unsafe_buffer_pointer() for leaf in jax.tree.leaves(state)]
     assert len(set(places)) == len(places)
-    (batches,) = make_feed(config, mesh).batches([range(1)])
-    _, losses = make_train_steps(config, mesh)(state, batches)
+    (batches,) = setup.feed.batches([range(1)])
+    _, losses = setup.train_steps(state, batches)
     assert jnp.isfinite(losses).all()
 
 
@@ -157,7 +155,8 @@ def test_running_statistics_follow_the_batches_and_nothing_else_changes_them(tin
     options = {"stages": 1, "channels": 4, "merge_layers": 1, "window": 5}
     options |= {"background_layers": 1, "target_layers": 1}
     config = replace(tiny_config, model=ModelConfig("rpcanet", options=options))
-    state = initial_state(config, data_mesh())
+    setup = build(config, data_mesh())
+    state = setup.initial_state()
     fixed, changing = (
         jax.tree.map(np.asarray, nnx.filter_state(state.constants, kind))
         for kind in (Constant, nnx.BatchStat)
@@ -165,7 +164,7 @@ def test_running_statistics_follow_the_batches_and_nothing_else_changes_them(tin
     batches = jax.tree.map(
         lambda leaf: leaf[None], simulate(jax.random.key(0), 8, Sensor(), ScenePrior())
     )
-    after, _ = make_train_steps(config, data_mesh())(state, batches)
+    after, _ = setup.train_steps(state, batches)
     jax.tree.map(np.testing.assert_array_equal, nnx.filter_state(after.constants, Constant), fixed)
     now = nnx.filter_state(after.constants, nnx.BatchStat)
     assert all(

@@ -6,7 +6,14 @@ from matplotlib.image import imread
 
 from distax import DistaxError, Sensor, make_targets, render
 from distax.evaluation import Evaluation
-from distax.viz.figures import draw_evaluation, draw_image_rows, evaluation_figure, save_figure
+from distax.viz.figures import (
+    REGION,
+    draw_ellipses,
+    draw_evaluation,
+    draw_image_rows,
+    evaluation_figure,
+    save_figure,
+)
 
 LEVELS = {"0.50": 0.48, "0.90": 0.91, "0.95": 0.955}
 GROUP = {
@@ -40,7 +47,7 @@ def test_a_panel_for_each_thing_that_is_known(stated, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["picture", "picture.xyz", "picture.PNG"])
-def test_a_name_that_tells_no_format_is_refused_and_nothing_is_left(name, tmp_path):
+def test_a_name_without_a_known_suffix_is_refused_and_nothing_is_left(name, tmp_path):
     with pytest.raises(DistaxError, match=r"no format of pictures.* known are \.png, \.pdf, \.svg"):
         save_figure(tmp_path / name, Figure())
     assert not list(tmp_path.iterdir())
@@ -55,3 +62,22 @@ def test_a_pixel_to_leave_out_leaves_the_rest_of_an_image_as_it_was(tmp_path):
     (whole, *_), (bad, *_) = np.reshape([ax for ax in figure.axes if ax.get_title()], (2, 3))
     assert bad.images[0].get_clim() == whole.images[0].get_clim() == (0, images[0].max())
     save_figure(tmp_path / "a.png", figure)
+
+
+def test_ellipses_contain_the_stated_share_of_gaussian_errors():
+    covariance = np.array([[[0.09, 0.05], [0.05, 0.04]]])
+    centre = np.array([[5.0, 7.0]])
+    ax = Figure().subplots()
+    draw_ellipses(ax, centre, covariance)
+    (ellipse,) = ax.patches
+    random = np.random.default_rng(0)
+    row, column = random.multivariate_normal(centre[0], covariance[0], 20_000).T
+    outline = ellipse.get_patch_transform().transform_path(ellipse.get_path())
+    inside = outline.contains_points(np.stack([column, row], axis=-1))
+    assert np.mean(inside) == pytest.approx(REGION, abs=0.005)
+
+
+def test_without_a_covariance_nothing_is_drawn():
+    ax = Figure().subplots()
+    draw_ellipses(ax, np.zeros((2, 2)), None)
+    assert not ax.patches

@@ -1,4 +1,4 @@
-"""The grid models that come with distax are as good as their cards say."""
+"""The grid models that come with distax reach the scores on their cards."""
 
 import re
 from pathlib import Path
@@ -33,7 +33,7 @@ def result(name, scenes):
 
 
 def stated(name):
-    """CSO-mAP, the average precisions, PSNR and SSIM in a card's table of scores."""
+    """Reads CSO-mAP, the average precisions, PSNR and SSIM from a card's table of scores."""
     (row,) = re.findall(
         r"^\| (\d\d\.\d \|.*) \|$", (CARDS / f"{name}.md").read_text(), re.MULTILINE
     )

@@ -1,4 +1,4 @@
-"""Residual networks with attention."""
+"""Conversion of residual networks with attention: RCAN, HAN, SAN, EGASR, FENet and CTNet."""
 
 import numpy as np
 
@@ -9,29 +9,29 @@ from distax.interop.grokcso.original import (
     TAIL,
     Arrays,
     Original,
-    numbered,
-    pointwise,
-    scalar,
-    shape,
+    axis_length,
+    count_numbers,
+    to_pointwise,
+    to_scalar,
 )
 
-_GATE_LAYOUT = {r"(squeeze|excite)\.kernel$": pointwise}
+_GATE_LAYOUT = {r"(squeeze|excite)\.kernel$": to_pointwise}
 
 
 def _cube(array: np.ndarray) -> np.ndarray:
-    """(1, 1, channel, row, column) → (channel, row, column)."""
+    """Converts (1, 1, channel, row, column) to (channel, row, column)."""
     return array[0, 0]
 
 
 def _attention_groups(arrays: Arrays) -> dict[str, object]:
-    """Sizes of the residual groups that RCAN and HAN are made of."""
-    channels = shape(arrays, "head.0.weight", 0)
+    """Reads the sizes of the residual groups of RCAN and HAN."""
+    channels = axis_length(arrays, "head.0.weight", 0)
     first = "body.0.body.0.body.3.conv_du.0.weight"
     return {
         "channels": channels,
-        "groups": numbered(arrays, r"body\.(\d+)\.body\."),
-        "blocks": numbered(arrays, r"body\.0\.body\.(\d+)\.body\."),
-        "reduction": channels // max(shape(arrays, first, 0), 1),
+        "groups": count_numbers(arrays, r"body\.(\d+)\.body\."),
+        "blocks": count_numbers(arrays, r"body\.0\.body\.(\d+)\.body\."),
+        "reduction": channels // max(axis_length(arrays, first, 0), 1),
     }
 
 
@@ -66,19 +66,19 @@ HAN = Original(
     ),
     layouts=_GATE_LAYOUT
     | {
-        r"attention\.(gain|bias)$": scalar,
+        r"attention\.(gain|bias)$": to_scalar,
         r"channel_spatial_attention\.kernel$": _cube,
     },
 )
 
 
 def _san_options(arrays: Arrays) -> dict[str, object]:
-    channels = shape(arrays, "head.0.weight", 0)
+    channels = axis_length(arrays, "head.0.weight", 0)
     return {
         "channels": channels,
-        "groups": numbered(arrays, r"RG\.(\d+)\."),
-        "blocks": numbered(arrays, r"RG\.0\.rcab\.(\d+)\."),
-        "reduction": channels // max(shape(arrays, "RG.0.soca.conv_du.0.weight", 0), 1),
+        "groups": count_numbers(arrays, r"RG\.(\d+)\."),
+        "blocks": count_numbers(arrays, r"RG\.0\.rcab\.(\d+)\."),
+        "reduction": channels // max(axis_length(arrays, "RG.0.soca.conv_du.0.weight", 0), 1),
     }
 
 
@@ -106,15 +106,15 @@ SAN = Original(
         r"non_local\.soca\..*",
         r"non_local\.non_local\.phi\.0\.bias",
     ),
-    layouts=_GATE_LAYOUT | {r"^gain$": scalar, r"^region_attention\..*kernel$": pointwise},
+    layouts=_GATE_LAYOUT | {r"^gain$": to_scalar, r"^region_attention\..*kernel$": to_pointwise},
 )
 
 
 def _egasr_options(arrays: Arrays) -> dict[str, object]:
     return {
-        "channels": shape(arrays, "head.0.weight", 0),
-        "groups": numbered(arrays, r"REGs\.(\d+)\."),
-        "blocks": numbered(arrays, r"REGs\.0\.body\.(\d+)\.body\."),
+        "channels": axis_length(arrays, "head.0.weight", 0),
+        "groups": count_numbers(arrays, r"REGs\.(\d+)\."),
+        "blocks": count_numbers(arrays, r"REGs\.0\.body\.(\d+)\.body\."),
     }
 
 
@@ -142,22 +142,22 @@ EGASR = Original(
         (r"\.k0$", ".mix"),
         KERNEL,
     ),
-    # The templates are the same in all models.
+    # The templates are the same in all models, so distax does not store them.
     unused=(r".*\.conv3x3\..*", r".*\.b0", r".*\.template"),
     layouts={
-        r"^gain$": scalar,
+        r"^gain$": to_scalar,
         r"\.scale$": np.ravel,
-        r"(\.mix|edges\.merge\.kernel)$": pointwise,
+        r"(\.mix|edges\.merge\.kernel)$": to_pointwise,
     },
 )
 
 
 def _fenet_options(arrays: Arrays) -> dict[str, object]:
-    channels = shape(arrays, "entry_1.weight_v", 0)
+    channels = axis_length(arrays, "entry_1.weight_v", 0)
     return {
         "channels": channels,
-        "blocks": numbered(arrays, r"body\.(\d+)\."),
-        "groups": channels // max(shape(arrays, "upscample.up.body.0.weight_v", 1), 1),
+        "blocks": count_numbers(arrays, r"body\.(\d+)\."),
+        "groups": channels // max(axis_length(arrays, "upscample.up.body.0.weight_v", 1), 1),
     }
 
 
@@ -185,10 +185,10 @@ FENET = Original(
 
 def _ctnet_options(arrays: Arrays) -> dict[str, object]:
     return {
-        "channels": shape(arrays, "conv_first.weight", 0),
-        "blocks": numbered(arrays, r"ctb(\d+)\."),
-        "tail_channels": shape(arrays, "upconv1.weight", 0),
-        "skip_channels": shape(arrays, "cfa1.weight", 0),
+        "channels": axis_length(arrays, "conv_first.weight", 0),
+        "blocks": count_numbers(arrays, r"ctb(\d+)\."),
+        "tail_channels": axis_length(arrays, "upconv1.weight", 0),
+        "skip_channels": axis_length(arrays, "cfa1.weight", 0),
     }
 
 
@@ -222,6 +222,6 @@ CTNET = Original(
     ),
     unused=(r".*\.cfe\.0\.k[34]\..*",),
     layouts={
-        r"(merge|tail\.attention|local|context|reduce|skip|expand)\.kernel$": pointwise,
+        r"(merge|tail\.attention|local|context|reduce|skip|expand)\.kernel$": to_pointwise,
     },
 )

@@ -1,4 +1,4 @@
-"""Checkpoint files of the original toolkit, and the matrices that belong to them."""
+"""Reading of the original toolkit's checkpoints and matrices."""
 
 import pickle
 import zipfile
@@ -13,16 +13,16 @@ from distax.runtime.optional import require
 
 
 def read_checkpoint(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of a checkpoint that PyTorch or mmengine saved, by their original names.
+    """Reads the arrays of a PyTorch or mmengine checkpoint by their original names.
 
-    Nothing in the file is executed.
+    No code in the file is executed.
 
     Args:
-      path: a `.pth` file, either of the arrays alone or with them under "state_dict".
+      path: a `.pth` file of the arrays, alone or under the key "state_dict".
 
     Raises:
-      DistaxError: PyTorch is not installed; there is no such file, it is not whole, holds pickled
-        code, or no arrays.
+      DistaxError: PyTorch is not installed, or the file is missing, damaged, holds pickled code or
+        holds no arrays.
     """
     require(
         "torch",
@@ -36,7 +36,7 @@ def read_checkpoint(path: Path) -> dict[str, np.ndarray]:
     try:
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise DistaxError(_refused(path, str(error))) from error
+        raise DistaxError(_describe_refusal(path, str(error))) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise DistaxError(
             f"{path}: not a whole PyTorch checkpoint ({first_line(error)})"
@@ -52,24 +52,25 @@ def read_checkpoint(path: Path) -> dict[str, np.ndarray]:
     return found
 
 
-def _refused(path: Path, reason: str) -> str:
-    # PyTorch names what it will not run after "GLOBAL"; a damaged file has none.
+def _describe_refusal(path: Path, reason: str) -> str:
+    # PyTorch names the code that it refuses after the word "GLOBAL". Errors of damaged files do not
+    # have that word.
     words = reason.replace("`", " ").split()
     if "GLOBAL" not in words:
         return f"{path}: not a whole PyTorch checkpoint"
     code = words[words.index("GLOBAL") + 1]
     return (
-        f"{path}: refused, it holds pickled code ({code}), which would be run on loading; where "
+        f"{path}: refused, it holds pickled code ({code}), which would be run on loading; if "
         "you trust it, save its weights alone: "
         'torch.save({"state_dict": checkpoint["state_dict"]}, path)'
     )
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Arrays by their original names, from a PyTorch checkpoint or an NPZ file.
+    """Reads arrays by their original names from a PyTorch checkpoint or an NPZ file.
 
     Raises:
-      DistaxError: as `read_checkpoint`, or the NPZ file cannot be read.
+      DistaxError: as for `read_checkpoint`, or the NPZ file cannot be read.
     """
     if path.suffix != ".npz":
         return read_checkpoint(path)
@@ -81,7 +82,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
 
 
 def read_matrix(path: Path) -> np.ndarray:
-    """A sampling matrix or an initial estimator, from an NPY file or MATLAB's.
+    """Reads a sampling matrix or an initial estimator from an NPY or MATLAB file.
 
     Raises:
       DistaxError: the file cannot be read, or does not hold one matrix.
@@ -93,16 +94,16 @@ def read_matrix(path: Path) -> np.ndarray:
             from scipy.io import loadmat
 
             found = [value for name, value in loadmat(path).items() if not name.startswith("__")]
-    # SciPy reports what it cannot read, newer MATLAB formats among it, in its own ways.
+    # SciPy raises many kinds of exceptions for files it cannot read, such as newer MATLAB formats.
     except Exception as error:
         raise DistaxError(f"{path}: cannot be read as NPY or MATLAB file ({error})") from error
     if len(found) != 1 or np.ndim(found[0]) != 2:
-        raise DistaxError(f"{path}: holds no single matrix; give one matrix a file")
+        raise DistaxError(f"{path}: holds no single matrix; give a file with one matrix")
     return np.asarray(found[0], np.float32)
 
 
-def prefixes(arrays: Mapping[str, np.ndarray]) -> Iterator[str]:
-    """What may stand before all original names, of wrappers around a model; nothing first."""
+def candidate_prefixes(arrays: Mapping[str, np.ndarray]) -> Iterator[str]:
+    """Yields the prefixes that wrappers may have put before all names, the empty one first."""
     yield ""
     first = min(arrays, default="")
     for end in (position + 1 for position, letter in enumerate(first) if letter == "."):

@@ -1,6 +1,4 @@
-"""FOCUS, and convolutional networks for super-resolution."""
-
-import numpy as np
+"""Conversion of FOCUS, SRCNN, EDSR, RDN, SRFBN and CFGN."""
 
 from distax.interop.grokcso.original import (
     GATE,
@@ -9,9 +7,10 @@ from distax.interop.grokcso.original import (
     TAIL,
     Arrays,
     Original,
-    numbered,
-    pointwise,
-    shape,
+    axis_length,
+    count_numbers,
+    to_pointwise,
+    to_transposed,
 )
 
 
@@ -21,39 +20,34 @@ def _no_options(arrays: Arrays) -> dict[str, object]:
 
 def _edsr_options(arrays: Arrays) -> dict[str, object]:
     return {
-        "channels": shape(arrays, "head.0.bias", 0),
-        "blocks": numbered(arrays, r"body\.(\d+)\.body\."),
+        "channels": axis_length(arrays, "head.0.bias", 0),
+        "blocks": count_numbers(arrays, r"body\.(\d+)\.body\."),
     }
 
 
 def _rdn_options(arrays: Arrays) -> dict[str, object]:
     return {
-        "channels": shape(arrays, "sfe1.bias", 0),
-        "growth": shape(arrays, "rdbs.0.layers.0.conv.bias", 0),
-        "blocks": numbered(arrays, r"rdbs\.(\d+)\."),
-        "layers": numbered(arrays, r"rdbs\.0\.layers\.(\d+)\."),
+        "channels": axis_length(arrays, "sfe1.bias", 0),
+        "growth": axis_length(arrays, "rdbs.0.layers.0.conv.bias", 0),
+        "blocks": count_numbers(arrays, r"rdbs\.(\d+)\."),
+        "layers": count_numbers(arrays, r"rdbs\.0\.layers\.(\d+)\."),
     }
 
 
 def _srfbn_options(arrays: Arrays) -> dict[str, object]:
-    shape(arrays, "add_mean.bias", 0)  # it is there
+    axis_length(arrays, "add_mean.bias", 0)  # raises if the array is missing
     return {
-        "channels": shape(arrays, "feat_in.0.bias", 0),
-        "groups": numbered(arrays, r"block\.upBlocks\.(\d+)\."),
+        "channels": axis_length(arrays, "feat_in.0.bias", 0),
+        "groups": count_numbers(arrays, r"block\.upBlocks\.(\d+)\."),
         "offset": float(arrays["add_mean.bias"][0]),
     }
 
 
 def _cfgn_options(arrays: Arrays) -> dict[str, object]:
     return {
-        "channels": shape(arrays, "head_conv.bias", 0),
-        "blocks": numbered(arrays, r"body\.(\d+)\."),
+        "channels": axis_length(arrays, "head_conv.bias", 0),
+        "blocks": count_numbers(arrays, r"body\.(\d+)\."),
     }
-
-
-def transposed(array: np.ndarray) -> np.ndarray:
-    """Kernel of a transposed convolution: (in, out, row, column) → (row, column, in, out)."""
-    return array.transpose(2, 3, 0, 1)
 
 
 FOCUS = Original(
@@ -89,7 +83,7 @@ EDSR = Original(
         *TAIL,
         KERNEL,
     ),
-    # The shifts by half the full scale, which are always the same.
+    # Shifts by half the full scale, which are the same in all models.
     unused=(r"(sub|add)_mean\.(weight|bias)",),
 )
 
@@ -107,7 +101,7 @@ RDN = Original(
         (r"^output\.", "tail.last."),
         KERNEL,
     ),
-    layouts={r"fuse\.kernel$": pointwise},
+    layouts={r"fuse\.kernel$": to_pointwise},
 )
 
 SRFBN = Original(
@@ -125,12 +119,12 @@ SRFBN = Original(
         (r"layers\.1\.weight$", "layers.1.slope"),
         KERNEL,
     ),
-    # The first shift is always the same; the second is an option.
+    # The first shift is the same in all models. The second is read as the option `offset`.
     unused=(r"(sub|add)_mean\.(weight|bias)",),
     layouts={
-        r"(ups\.\d+|expand)\.layers\.0\.kernel$": transposed,
+        r"(ups\.\d+|expand)\.layers\.0\.kernel$": to_transposed,
         r"(features|compress_in|compress_out|merge_\w+\.layers\.\d+)\.layers\.0\.kernel$": (
-            pointwise
+            to_pointwise
         ),
     },
 )
@@ -151,5 +145,5 @@ CFGN = Original(
         (r"^upsampler\.0\.", "upscale.conv."),
         KERNEL,
     ),
-    layouts={r"(distill\.\d+|fuse|squeeze|excite)\.kernel$": pointwise},
+    layouts={r"(distill\.\d+|fuse|squeeze|excite)\.kernel$": to_pointwise},
 )

@@ -1,4 +1,4 @@
-"""Models of the original toolkit from its arrays."""
+"""Loading of the original toolkit's models from their arrays."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,23 +11,23 @@ from numpy.typing import ArrayLike
 
 from distax.imaging.sensor import Sensor
 from distax.interop.grokcso.attention import CTNET, EGASR, FENET, HAN, RCAN, SAN
-from distax.interop.grokcso.checkpoint import prefixes
+from distax.interop.grokcso.checkpoint import candidate_prefixes
 from distax.interop.grokcso.convolutional import CFGN, EDSR, FOCUS, RDN, SRCNN, SRFBN
-from distax.interop.grokcso.deep_priors import RPCANET, USRNET
-from distax.interop.grokcso.dista import DISTA
 from distax.interop.grokcso.original import Original
 from distax.interop.grokcso.transformers import ACTNET, DCTLSA
 from distax.interop.grokcso.unfolding import (
+    DISTA,
     FISTA_NET,
     ISTA_NET,
     LAMP,
     LIHT,
     LISTA,
+    RPCANET,
     TILISTA,
+    USRNET,
 )
 from distax.models import GridModel, create
-from distax.models.registry import arguments
-from distax.models.rngs import parameter_rngs
+from distax.models.registry import arguments, parameter_rngs
 from distax.runtime.errors import DistaxError, unknown
 
 _ORIGINALS: dict[str, Original] = {
@@ -59,7 +59,7 @@ _ORIGINALS: dict[str, Original] = {
 
 
 def names() -> list[str]:
-    """Names of the models whose original weights can be loaded."""
+    """Returns the names of the models whose original weights can be loaded."""
     return sorted(_ORIGINALS)
 
 
@@ -73,22 +73,22 @@ def load(
     sensor: Sensor = Sensor(),
     **options: Any,
 ) -> GridModel:
-    """A model with the original's weights; its size is read off the arrays.
+    """Loads a model with the original's weights. Its sizes are read from the arrays.
 
     Args:
       name: the model, as registered in distax.
-      weights: original array name → array; convolutions are (out, in, row, column).
-      factor: grid nodes per pixel along each axis.
-      phi: sampling matrix `[pixels, nodes]`, for models that use one; the sensor's without it.
-      q_init: initial estimator `[nodes, pixels]`, for models that use one; without it the one
-        over simulated scenes.
-      sensor: whose images the model takes.
-      **options: arguments of the model's constructor that its arrays do not tell, such as alpha
-        of DISTA-Net and stages of FISTA-Net.
+      weights: arrays by original name; convolutions are (out, in, row, column).
+      factor: grid nodes per pixel along each axis, odd.
+      phi: sampling matrix `[pixels, nodes]`, for models that use one. Default: the sensor's.
+      q_init: initial estimator `[nodes, pixels]`, for models that use one. Default: fitted to
+        simulated scenes.
+      sensor: the sensor whose images the model takes.
+      **options: arguments of the model's constructor that the arrays do not determine, such as
+        alpha of DISTA-Net and stages of FISTA-Net.
 
     Raises:
-      DistaxError: an unknown model, an option that it does not take, or an array that is missing,
-        left over or of another shape.
+      DistaxError: the model or an option is unknown, or an array is missing, left over or has the
+        wrong shape.
     """
     arrays = {key: np.asarray(value) for key, value in weights.items()}
     given = sizes(name, arrays) | options
@@ -102,24 +102,26 @@ def load(
 
 
 def sizes(name: str, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """The constructor's options that the original's arrays tell.
+    """Reads the constructor's options that the original's arrays determine.
 
     Raises:
-      DistaxError: an unknown model, or an array they are read off is missing.
+      DistaxError: the model is unknown, or an array with a size is missing.
     """
     return _original(name).options(arrays)
 
 
-def unwrapped(name: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Arrays by the names that a model's original gives them, without those of wrappers before.
+def strip_prefix(name: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Strips the prefix that wrappers around a model have put before the original names.
+
+    The arrays are returned unchanged if no prefix gives the names of the model.
 
     Raises:
-      DistaxError: an unknown model.
+      DistaxError: the model is unknown.
     """
     original = _original(name)
-    for prefix in prefixes(arrays):
+    for prefix in candidate_prefixes(arrays):
         shorter = {key.removeprefix(prefix): array for key, array in arrays.items()}
-        if _recognised(name, original, shorter):
+        if _has_all_parameters(name, original, shorter):
             return shorter
     return dict(arrays)
 
@@ -130,11 +132,11 @@ def _original(name: str) -> Original:
     return _ORIGINALS[name]
 
 
-def _recognised(name: str, original: Original, arrays: Mapping[str, np.ndarray]) -> bool:
-    """Whether every parameter has its array."""
+def _has_all_parameters(name: str, original: Original, arrays: Mapping[str, np.ndarray]) -> bool:
+    """Returns True if every parameter of the model has an array."""
     try:
         options: dict[str, Any] = original.options(arrays)
         model = nnx.eval_shape(lambda: create(name, rngs=parameter_rngs(0), **options))
     except DistaxError:
         return False
-    return not original.missing(model, arrays)
+    return not original.find_missing(model, arrays)

@@ -1,4 +1,4 @@
-"""How the original toolkit names and lays out a model's arrays."""
+"""Conversion of array names and layouts from the original toolkit to distax."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -17,10 +17,10 @@ from distax.runtime.pytree import named_leaves, with_leaves
 Arrays = Mapping[str, np.ndarray]
 Layout = Callable[[np.ndarray], np.ndarray]
 
-# Flax's path of a parameter goes on to the array in it.
+# Ending of a parameter's path in Flax, for the array in the parameter.
 _SUFFIX = ".value"
 
-# Names that many originals give alike, as pairs for `Original.names`.
+# Pairs for `Original.names` that many originals share.
 HEAD = (r"^head\.0\.", "head.")
 TAIL = ((r"^tail\.0\.0\.", "tail.upscale.conv."), (r"^tail\.1\.", "tail.last."))
 GATE = ((r"conv_du\.0\.", "squeeze."), (r"conv_du\.2\.", "excite."))
@@ -29,16 +29,15 @@ KERNEL = (r"weight$", "kernel")
 
 @dataclass(frozen=True)
 class Original:
-    """A model of the original toolkit, as seen from its arrays.
+    """Conversion of one model of the original toolkit.
 
     Attributes:
-      options: constructor options of the distax model, from the arrays.
-      names: pairs of a regular expression and its replacement, applied one after another to an
-        original name, which make it the name of the parameter in distax.
+      options: function that reads constructor options of the distax model from the arrays.
+      names: pairs of a regular expression and its replacement. Applied in order to an original
+        name, they give the name of the parameter in distax.
       unused: regular expressions of arrays that the original stores and does not use.
-      layouts: conversions of arrays whose layout is not the usual one, by a regular expression
-        of their name in distax. The usual one: convolutions (out, in, row, column) and matrices
-        (out, in) are turned, all else is as it is.
+      layouts: conversion functions by a regular expression of the name in distax. Default:
+        `standard_layout`.
     """
 
     options: Callable[[Arrays], dict[str, object]]
@@ -46,44 +45,44 @@ class Original:
     unused: tuple[str, ...] = ()
     layouts: Mapping[str, Layout] = field(default_factory=dict)
 
-    def renamed(self, name: str) -> str:
-        """An original name's in distax."""
+    def rename(self, name: str) -> str:
+        """Returns the distax name of an original name."""
         for pattern, replacement in self.names:
             name = re.sub(pattern, replacement, name)
         return name
 
-    def used(self, arrays: Arrays) -> Arrays:
-        """The arrays that take part in anything."""
+    def select_used(self, arrays: Arrays) -> Arrays:
+        """Selects the arrays that the original uses."""
         return {
             name: array
             for name, array in arrays.items()
             if not any(re.fullmatch(pattern, name) for pattern in self.unused)
         }
 
-    def missing(self, model: Model, arrays: Arrays) -> list[str]:
-        """Parameters of a model, which may be abstract, that have no array."""
+    def find_missing(self, model: Model, arrays: Arrays) -> list[str]:
+        """Returns the parameters of a model, which may be abstract, that have no array."""
         return sorted(
-            _parameters(model).keys() - {self.renamed(name) for name in self.used(arrays)}
+            _parameters(model).keys() - {self.rename(name) for name in self.select_used(arrays)}
         )
 
     def fill(self, model: Model, arrays: Arrays) -> None:
-        """Put the original's arrays in the place of a model's own.
+        """Replaces a model's parameters by the original's arrays.
 
         Raises:
-          DistaxError: an array is missing, left over, or of another shape.
+          DistaxError: an array is missing, left over or has the wrong shape.
         """
         wanted = _parameters(model)
-        sources = {self.renamed(name): name for name in self.used(arrays)}
+        sources = {self.rename(name): name for name in self.select_used(arrays)}
         if foreign := sorted(sources.keys() - wanted.keys()):
             raise DistaxError(
-                f"{_listed(sources[path] for path in foreign)} not part of a "
+                f"{_list_arrays(sources[path] for path in foreign)} not part of a "
                 f"{type(model).__name__} of this size; pass the arrays of one original checkpoint"
             )
-        if absent := self.missing(model, arrays):
+        if absent := self.find_missing(model, arrays):
             raise DistaxError(
-                f"{_listed(absent)} missing; pass all arrays of one original checkpoint"
+                f"{_list_arrays(absent)} missing; pass all arrays of one original checkpoint"
             )
-        found = {path: self._converted(path, arrays[name]) for path, name in sources.items()}
+        found = {path: self._convert(path, arrays[name]) for path, name in sources.items()}
         for path, leaf in sorted(wanted.items()):
             if found[path].shape != leaf.shape:
                 raise DistaxError(
@@ -95,70 +94,75 @@ class Original:
         leaves = {path + _SUFFIX: jnp.asarray(array, float) for path, array in found.items()}
         nnx.update(model, with_leaves(state, leaves))
 
-    def _converted(self, path: str, array: np.ndarray) -> np.ndarray:
+    def _convert(self, path: str, array: np.ndarray) -> np.ndarray:
         for pattern, layout in self.layouts.items():
             if re.search(pattern, path):
                 try:
                     return layout(array)
-                except (ValueError, IndexError):  # another number of axes than the layout is for
+                except (ValueError, IndexError):  # wrong number of axes; `fill` reports the shape
                     return array
-        return usual(array)
+        return standard_layout(array)
 
 
 def _parameters(model: Model) -> dict[str, Any]:
-    """Arrays that the original has too, by their path."""
+    """Returns the arrays of a model that the original has too, by path."""
     leaves = named_leaves(nnx.state(model, nnx.Not(Constant)))
     return {path.removesuffix(_SUFFIX): leaf for path, leaf in leaves.items()}
 
 
-def _listed(names: Iterable[str]) -> str:
-    """The first of some arrays, and how many there are more."""
+def _list_arrays(names: Iterable[str]) -> str:
+    """Formats the first of some arrays and the number of the others."""
     first, *others = names
     return f"array {first!r} and {len(others)} more are" if others else f"array {first!r} is"
 
 
-def usual(array: np.ndarray) -> np.ndarray:
-    """(out, in, row, column) → (row, column, in, out), and (out, in) → (in, out)."""
+def standard_layout(array: np.ndarray) -> np.ndarray:
+    """Converts (out, in, row, column) to (row, column, in, out), and (out, in) to (in, out)."""
     if array.ndim == 4:
         return array.transpose(2, 3, 1, 0)
     return array.T if array.ndim == 2 else array
 
 
-def scalar(array: np.ndarray) -> np.ndarray:
-    """One number, without axes."""
+def to_scalar(array: np.ndarray) -> np.ndarray:
+    """Converts an array of one number to a scalar."""
     return array.reshape(())
 
 
-def vector(array: np.ndarray) -> np.ndarray:
-    """(n, 1) → (n,)."""
+def to_vector(array: np.ndarray) -> np.ndarray:
+    """Converts (n, 1) to (n,)."""
     return array[:, 0]
 
 
-def as_it_is(array: np.ndarray) -> np.ndarray:
-    """A matrix that is used as the original does."""
+def unchanged(array: np.ndarray) -> np.ndarray:
+    """Returns a matrix that has the same layout in distax."""
     return array
 
 
-def pointwise(array: np.ndarray) -> np.ndarray:
-    """(out, in, 1, 1) → (in, out)."""
-    return usual(array)[0, 0] if array.shape[2:] == (1, 1) else array
+def to_pointwise(array: np.ndarray) -> np.ndarray:
+    """Converts a 1×1 kernel (out, in, 1, 1) to (in, out)."""
+    return standard_layout(array)[0, 0] if array.shape[2:] == (1, 1) else array
 
 
-def depthwise(array: np.ndarray) -> np.ndarray:
-    """(channels, 1, row, column) → (row, column, channels)."""
-    return usual(array).reshape(*array.shape[2:], -1)
+def to_depthwise(array: np.ndarray) -> np.ndarray:
+    """Converts a depthwise kernel (channels, 1, row, column) to (row, column, channels)."""
+    return standard_layout(array).reshape(*array.shape[2:], -1)
 
 
-def numbered(arrays: Arrays, pattern: str) -> int:
-    """How many different numbers the one group of a regular expression takes in names."""
+def to_transposed(array: np.ndarray) -> np.ndarray:
+    """Converts a transposed convolution's (in, out, row, column) to (row, column, in, out)."""
+    return array.transpose(2, 3, 0, 1)
+
+
+def count_numbers(arrays: Arrays, pattern: str) -> int:
+    """Counts the different values of a regular expression's one group in the names."""
     return len({match[1] for name in arrays if (match := re.match(pattern, name))})
 
 
-def shape(arrays: Arrays, name: str, axis: int) -> int:
-    """The length of an array along an axis.
+def axis_length(arrays: Arrays, name: str, axis: int) -> int:
+    """Returns the length of an array along an axis.
 
     Raises:
-      DistaxError: the array is missing, or has no such axis.
+      DistaxError: the array is missing or lacks the axis.
     """
     if name not in arrays:
         raise DistaxError(

@@ -1,4 +1,4 @@
-"""Networks with tokens and attention between them."""
+"""Conversion of networks with attention between tokens: DCTLSA and ACT."""
 
 from distax.interop.grokcso.original import (
     GATE,
@@ -7,16 +7,16 @@ from distax.interop.grokcso.original import (
     TAIL,
     Arrays,
     Original,
-    numbered,
-    pointwise,
-    shape,
+    axis_length,
+    count_numbers,
+    to_pointwise,
 )
 
 _NORM = (r"(norm\w*)\.weight$", r"\1.scale")
 
 
 def _dctlsa_options(arrays: Arrays) -> dict[str, object]:
-    return {"channels": shape(arrays, "fea_conv.bias", 0)}
+    return {"channels": axis_length(arrays, "fea_conv.bias", 0)}
 
 
 DCTLSA = Original(
@@ -48,17 +48,17 @@ DCTLSA = Original(
         KERNEL,
     ),
     unused=(r".*\.num_batches_tracked",),
-    layouts={r"(local\.(first|second)|mixtures\.\d)\.kernel$": pointwise},
+    layouts={r"(local\.(first|second)|mixtures\.\d)\.kernel$": to_pointwise},
 )
 
 
 def _actnet_options(arrays: Arrays) -> dict[str, object]:
-    channels = shape(arrays, "head.0.weight", 0)
+    channels = axis_length(arrays, "head.0.weight", 0)
     squeeze = "cnn_branch.0.body.0.body.3.conv_du.0.weight"
     return {
         "channels": channels,
-        "blocks": numbered(arrays, r"cnn_branch\.0\.body\.(\d+)\.body\."),
-        "reduction": channels // max(shape(arrays, squeeze, 0), 1),
+        "blocks": count_numbers(arrays, r"cnn_branch\.0\.body\.(\d+)\.body\."),
+        "reduction": channels // max(axis_length(arrays, squeeze, 0), 1),
     }
 
 
@@ -101,5 +101,5 @@ ACTNET = Original(
         KERNEL,
     ),
     unused=(r"cnn_branch\.\d\.(weight|bias)",),
-    layouts={r"gate\.(squeeze|excite)\.kernel$": pointwise},
+    layouts={r"gate\.(squeeze|excite)\.kernel$": to_pointwise},
 )

@@ -1,1 +1,1 @@
-"""Solvers of the sparse problem on the grid, with nothing to train."""
+"""Solvers of the sparse problem on the sub-pixel grid. They have no parameters to train."""

@@ -25,27 +25,27 @@ def lasso(
     accelerated: bool = False,
     decay: float = 0.9,
 ) -> Float[Array, "B nodes"]:
-    """The x with least ½‖Φx − y‖² + λ‖x‖₁ for each sample, from x = 0.
+    """Minimises ½‖Φx − y‖² + λ‖x‖₁ for each sample by ISTA or FISTA, starting at x = 0.
 
-    λ starts at ‖Φᵀy‖∞, above which x = 0 is the answer, and falls by `decay` an iteration to
-    `sparsity`: solutions of nearby problems are near, and sparse ones are found faster
-    (continuation: Hale, Yin and Zhang, SIAM J. Optimization 2008).
+    λ starts at ‖Φᵀy‖∞, above which x = 0 is the solution, and falls by the factor `decay` in each
+    iteration down to `sparsity`. Nearby problems have nearby solutions, and sparse solutions are
+    found faster (continuation: Hale, Yin and Zhang, SIAM J. Optimization 2008).
 
     Args:
       y: images as rows, in counts.
-      phi: sampling matrix.
-      sparsity: λ in counts.
-      iterations: how many, each with a step of 1/‖Φ‖².
-      accelerated: with Nesterov's momentum (FISTA), else without (ISTA).
-      decay: factor in 0..1.
+      phi: sampling matrix Φ.
+      sparsity: final λ in counts.
+      iterations: number of iterations, each with a step of 1/‖Φ‖².
+      accelerated: True for FISTA (Nesterov's momentum), False for ISTA.
+      decay: factor in 0..1. A smaller one reaches the final λ sooner, from a worse start.
     """
     step = 1 / squared_norm(phi).astype(y.dtype)
     highest = jnp.max(jnp.abs(y @ phi), axis=1, keepdims=True)
 
     def iterate(k: Array, carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        x, ahead, momentum = carry
+        x, extrapolated, momentum = carry
         level = jnp.maximum(highest * decay**k, sparsity).astype(y.dtype)
-        new = soft_threshold(ahead - step * ((ahead @ phi.T - y) @ phi), step * level)
+        new = soft_threshold(extrapolated - step * ((extrapolated @ phi.T - y) @ phi), step * level)
         if not accelerated:
             return new, new, momentum
         next_momentum = (1 + jnp.sqrt(1 + 4 * momentum**2)) / 2
@@ -58,17 +58,17 @@ def lasso(
 
 @register("ista")
 class Ista(GridModel):
-    """Iterative shrinkage-thresholding.
+    """ISTA: iterative shrinkage-thresholding (Beck and Teboulle, SIAM J. Imaging Sciences 2009).
 
     Args:
       factor: grid nodes per pixel along each axis, odd.
-      iterations: steps of the solver.
+      iterations: number of iterations of the solver.
       sparsity: λ in counts, the weight of ‖x‖₁ against ½‖Φx − y‖².
       sensor: the imaging model; gives Φ.
-      rngs: not used: there is nothing to train.
+      rngs: not used; a solver has no parameters.
 
     Raises:
-      DistaxError: an even factor, or a number that is not positive.
+      DistaxError: the factor is even, or a number is not positive.
     """
 
     trained = False
@@ -99,6 +99,6 @@ class Ista(GridModel):
 
 @register("fista")
 class Fista(Ista):
-    """Iterative shrinkage-thresholding with Nesterov's momentum."""
+    """FISTA: ISTA with Nesterov's momentum (Beck and Teboulle, SIAM J. Imaging Sciences 2009)."""
 
     accelerated = True

@@ -13,16 +13,18 @@ from distax.runtime.numerics import exact_products
 
 @register("nnls")
 class Nnls(GridModel):
-    """The x ≥ 0 with least ‖Φx − y‖², by Polyak's fast projected gradients.
+    """Non-negative least squares: the x ≥ 0 with least ‖Φx − y‖², by fast projected gradients.
+
+    The solver is Polyak's, as implemented by `optax.nnls`.
 
     Args:
       factor: grid nodes per pixel along each axis, odd.
-      iterations: steps of the solver.
+      iterations: number of iterations of the solver.
       sensor: the imaging model; gives Φ.
-      rngs: not used: there is nothing to train.
+      rngs: not used; a solver has no parameters.
 
     Raises:
-      DistaxError: an even factor, or a number that is not positive.
+      DistaxError: the factor is even, or a number is not positive.
     """
 
     trained = False

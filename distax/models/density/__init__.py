@@ -1,4 +1,4 @@
-"""One pass from an image to a posterior density of target positions, and the best answer to it."""
+"""Density network: from an image to the posterior density of target positions in one pass."""
 
 from distax.models.density.network import Density
 

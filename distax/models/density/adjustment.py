@@ -1,188 +1,188 @@
-"""One look back at the image: positions and intensities moved to where they explain it.
+"""Adjusts the network's answer to the image by damped Gauss–Newton steps.
 
-A Gaussian stands for what the network knows of each position and the prior of each intensity;
-damped Gauss-Newton steps find the most probable explanation of the pixels that are not clipped.
+The network's knowledge of a position is taken as a Gaussian, and so is the prior of the
+intensities. Gauss–Newton steps find the most probable scene given the pixels that are not clipped.
 """
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from distax.imaging.psf import responses, slopes
+from distax.imaging.forward import image_and_jacobian, image_axes
+from distax.imaging.least_squares import normal_equations
 from distax.imaging.sensor import Sensor
 from distax.models.density.view import View
+from distax.runtime.algebra import cholesky, solve
 from distax.runtime.pytree import pytree
 
 _STEPS = 6
-_LARGEST_MOVE = 0.1  # pixels, and in a step
-# Misfit below which a first step has found an explanation: larger ones left the region in which
-# the image is nearly linear in the positions.
+"""Number of steps. The first one decides whether the image is explained."""
+_LARGEST_MOVE = 0.1
+"""Largest change in a step: of a position in pixels, of an intensity as a share of its mean. Larger
+steps leave the region in which the image is nearly linear in the positions."""
 _EXPLAINED = 2.0
-# The network's covariance was learned from such images, so it is no second witness of this one:
-# where the image decides, it only keeps the steps near.
+"""Misfit below which the first step has found an explanation of the image."""
 _WEAKER = 9.0
-# Largest standard deviation in pixels that one Gaussian can stand for.
+"""Factor on the network's covariance after the first step. The network has seen this image, so that
+its answer is no independent evidence: it only keeps the steps near."""
 _SHARP = 0.05
+"""Largest standard deviation in pixels of a position that one Gaussian can describe."""
 
 
 @pytree
 class Adjusted:
-    """Targets of one image after the look back.
+    """Adjusted targets of a batch of images.
 
     Attributes:
-      position: `[K, 2]` in pixels.
-      intensity, intensity_std: `[K]` in counts.
-      covariance: `[K, 2, 2]` of the position in px².
-      sharp: whether every position is known so well that its covariance says all.
-      misfit: see `Targets`; of the most probable explanation.
+      position: in pixels of the window.
+      intensity, intensity_std: in counts.
+      covariance: of the position in px².
+      sharp: True where every position is known so well that its covariance describes it.
+      misfit: of the most probable scene; see `Targets`.
       strain: largest deviation of an intensity from the prior's mean, in standard deviations.
     """
 
-    position: Float[Array, "K 2"]
-    intensity: Float[Array, " K"]
-    intensity_std: Float[Array, " K"]
-    covariance: Float[Array, "K 2 2"]
-    sharp: Bool[Array, ""]
-    misfit: Float[Array, ""]
-    strain: Float[Array, ""]
+    position: Float[Array, "B K 2"]
+    intensity: Float[Array, "B K"]
+    intensity_std: Float[Array, "B K"]
+    covariance: Float[Array, "B K 2 2"]
+    sharp: Bool[Array, " B"]
+    misfit: Float[Array, " B"]
+    strain: Float[Array, " B"]
 
 
 @pytree
 class Pixels:
-    """What the pixels of one image are worth as witnesses of its targets.
+    """The pixels of a batch of images and their weights, images on the last axis.
 
     Attributes:
-      light: `[side, side]`, counts above the background in a window whose first pixel is at (0, 0).
-      weight: `[side, side]`, their inverse variances; zero for those clipped or beyond the image.
+      counts: above the background, in a window whose first pixel is at (0, 0), row-major.
+      weight: inverse variances in 1/counts²; zero for pixels that clip or lie beyond the image.
       beyond: weighted sum of squares of the counts outside the window, where there is no target.
-      informative: number of pixels, of all of the image's, that could read less as well as more.
+      informative: number of an image's pixels that are not clipped.
     """
 
-    light: Float[Array, "*batch side side"]
-    weight: Float[Array, "*batch side side"]
-    beyond: Float[Array, "*batch"]
-    informative: Float[Array, "*batch"]
+    counts: Float[Array, "pixels B"]
+    weight: Float[Array, "pixels B"]
+    beyond: Float[Array, " B"]
+    informative: Float[Array, " B"]
 
 
 def weigh_pixels(images: Float[Array, "B height width"], view: View, sensor: Sensor) -> Pixels:
-    """The pixels in the views of raw images, and what the others say, by the sensor's noise."""
+    """Weighs the pixels of raw images by the sensor's noise, inside their views and outside."""
     level = view.window + sensor.background
-    variance = sensor.noise_variance(level) + sensor.rounding_variance
-    dark = sensor.noise_variance(jnp.array(sensor.background, float)) + sensor.rounding_variance
-    told = images < sensor.white
-    if sensor.bit_depth is not None:
-        told &= images > 0
+    dark = sensor.total_variance(jnp.array(sensor.background, float))
+    known = images < sensor.clip_level
+    if sensor.digital:
+        known &= images > 0
+    usable = view.real & (level < sensor.clip_level)
+
+    def lanes_last(windows: Array) -> Array:
+        return windows.reshape(len(windows), -1).T
+
     return Pixels(
-        light=view.window,
-        weight=jnp.where(view.real & (level < sensor.white), 1 / variance, 0.0),
+        counts=lanes_last(view.window),
+        weight=lanes_last(jnp.where(usable, 1 / sensor.total_variance(level), 0.0)),
         beyond=view.beyond / dark,
-        informative=jnp.maximum(jnp.sum(told, axis=(1, 2), dtype=float), 1.0),
+        informative=jnp.maximum(jnp.sum(known, axis=(1, 2), dtype=float), 1.0),
     )
 
 
 def adjust(
     pixels: Pixels,
-    position: Float[Array, "K 2"],
-    covariance: Float[Array, "K 2 2"],
-    mask: Bool[Array, " K"],
+    position: Float[Array, "B K 2"],
+    covariance: Float[Array, "B K 2 2"],
+    mask: Bool[Array, "B K"],
     sensor: Sensor,
-    prior: tuple[float, float],
+    mean: float,
+    spread: float,
 ) -> Adjusted:
-    """Positions, intensities and their uncertainty given the image as well as the network.
+    """Finds the most probable positions and intensities given the image and the network's answer.
 
-    Only where every position is nearly known does a Gaussian describe what is left to learn.
-    Elsewhere a position moves if one step explains the image, and the rest stays as it was.
+    Only where every position is nearly known does a Gaussian describe the rest. Elsewhere positions
+    move if one step explains the image, and everything else stays.
 
     Args:
-      pixels: of one image.
-      position, covariance, mask: what the network knows.
-      sensor: the imaging model.
-      prior: mean and standard deviation of the intensities in counts.
+      pixels: of the images.
+      position, covariance, mask: the network's answer, in pixels of the window.
+      sensor: the camera.
+      mean, spread: mean and standard deviation of the intensities in counts.
     """
-    mean, spread = prior
-    slots = len(mask)
+    start = jnp.concatenate([position, jnp.full((*mask.shape, 1), mean)], axis=-1)
+    start, used = jnp.moveaxis(start, 0, -1), mask.T
 
-    def misfit(state: Float[Array, " states"]) -> Float[Array, ""]:
-        image = _predict(state, mask, len(pixels.light), sensor)[0]
-        squares = (pixels.light.ravel() - image) ** 2 @ pixels.weight.ravel() + pixels.beyond
+    def misfit(scene: Float[Array, "K 3 B"]) -> Float[Array, " B"]:
+        image, _ = _predict(scene, used, len(pixels.counts), sensor)
+        squares = jnp.sum(pixels.weight * (pixels.counts - image) ** 2, axis=0) + pixels.beyond
         return jnp.sqrt(squares / pixels.informative)
 
-    first, final, precision = _most_probable(pixels, position, covariance, mask, sensor, prior)
-    posterior = jnp.linalg.inv(precision)
-    std = jnp.sqrt(jnp.diagonal(posterior))[2 * slots :]
-    blocks = posterior[: 2 * slots, : 2 * slots].reshape(slots, 2, slots, 2)
-    known = jnp.diagonal(covariance, axis1=-2, axis2=-1) < _SHARP**2
-    explained = misfit(first) < _EXPLAINED
-    sharp = explained & jnp.all(known | ~mask[:, None])
-    best = jnp.where(sharp, final, first)
-    return Adjusted(
-        position=jnp.where(explained, best[: 2 * slots].reshape(slots, 2), position),
-        intensity=jnp.where(sharp, best[2 * slots :], mean),
-        intensity_std=jnp.where(sharp, std, spread),
-        covariance=jnp.where(sharp, jnp.einsum("kikj->kij", blocks), covariance),
-        sharp=sharp,
-        misfit=misfit(final),
-        strain=jnp.max(jnp.abs(final[2 * slots :] - mean) * mask) / spread,
-    )
-
-
-def _most_probable(
-    pixels: Pixels,
-    position: Float[Array, "K 2"],
-    covariance: Float[Array, "K 2 2"],
-    mask: Bool[Array, " K"],
-    sensor: Sensor,
-    prior: tuple[float, float],
-) -> tuple[Float[Array, " states"], Float[Array, " states"], Float[Array, "states states"]]:
-    """The state (see `_predict`) after one step and after all, and its precision at the end."""
-    mean, spread = prior
-    slots = len(mask)
-    light, weight = pixels.light.ravel(), pixels.weight.ravel()
-    start = jnp.concatenate([position.ravel(), jnp.full(slots, mean)])
     full = _prior_precision(covariance, mask, spread)
     weak = _prior_precision(_WEAKER * covariance, mask, spread)
-    limit = _LARGEST_MOVE * jnp.repeat(jnp.array([1.0, 1.0, mean]), slots)
-
-    def step(state: Array, pull: Array) -> tuple[Array, Array]:
-        image, slope = _predict(state, mask, len(pixels.light), sensor)
-        precision = (slope * weight) @ slope.T + pull
-        gradient = slope @ (weight * (light - image)) - pull @ (state - start)
-        move = jnp.linalg.solve(precision, gradient)
-        return state + jnp.clip(move, -limit, limit), precision
-
-    first = step(start, full)[0]
+    first, _ = _step(start, start, full, pixels, used, sensor)
     final, precision = jax.lax.fori_loop(
-        1, _STEPS, lambda _, now: step(now[0], weak), (first, full)
+        1,
+        _STEPS,
+        lambda _, now: _step(now[0], start, weak, pixels, used, sensor),
+        (first, full),
     )
-    return first, final, precision
+    blocks = _own_blocks(jnp.linalg.inv(jnp.moveaxis(precision, -1, 0)), used.shape[0])
+    known = jnp.diagonal(covariance, axis1=-2, axis2=-1) < _SHARP**2
+    explained = misfit(first) < _EXPLAINED
+    sharp = explained & jnp.all(known | ~mask[..., None], axis=(1, 2))
+    scene = jnp.moveaxis(jnp.where(sharp, final, first), -1, 0)
+    of_image = sharp[:, None]
+    return Adjusted(
+        position=jnp.where(explained[:, None, None], scene[..., :2], position),
+        intensity=jnp.where(of_image, scene[..., 2], mean),
+        intensity_std=jnp.where(of_image, jnp.sqrt(blocks[..., 2, 2]), spread),
+        covariance=jnp.where(of_image[..., None, None], blocks[..., :2, :2], covariance),
+        sharp=sharp,
+        misfit=misfit(final),
+        strain=jnp.max(jnp.abs(final[:, 2] - mean) * used, axis=0) / spread,
+    )
+
+
+def _step(
+    scene: Float[Array, "K 3 B"],
+    start: Float[Array, "K 3 B"],
+    prior: Float[Array, "D D B"],
+    pixels: Pixels,
+    used: Bool[Array, "K B"],
+    sensor: Sensor,
+) -> tuple[Float[Array, "K 3 B"], Float[Array, "D D B"]]:
+    """Takes a Gauss–Newton step with a Gaussian prior about `start`; returns its precision, too."""
+    image, jacobian = _predict(scene, used, len(pixels.counts), sensor)
+    matrix, vector, _ = normal_equations(jacobian, pixels.counts - image, pixels.weight)
+    away = (scene - start).reshape(vector.shape)
+    precision = matrix + prior
+    move = solve(cholesky(precision), vector - jnp.sum(prior * away[None], axis=1))
+    limit = _LARGEST_MOVE * jnp.stack([jnp.ones(start.shape[::2])] * 2 + [start[:, 2]], axis=1)
+    return scene + jnp.clip(move.reshape(scene.shape), -limit, limit), precision
 
 
 def _prior_precision(
-    covariance: Float[Array, "K 2 2"], mask: Bool[Array, " K"], spread: float
-) -> Float[Array, "states states"]:
-    inverse = jnp.linalg.inv(jnp.where(mask[:, None, None], covariance, jnp.eye(2)))
-    position = jax.scipy.linalg.block_diag(*inverse)
-    return jax.scipy.linalg.block_diag(position, jnp.eye(len(mask)) / spread**2)
+    covariance: Float[Array, "B K 2 2"], mask: Bool[Array, "B K"], spread: float
+) -> Float[Array, "D D B"]:
+    """Returns the precision of positions and intensities before the image is seen."""
+    batch, slots = mask.shape
+    inverse = jnp.linalg.inv(jnp.where(mask[..., None, None], covariance, jnp.eye(2)))
+    blocks = jnp.zeros((batch, slots, 3, 3)).at[..., :2, :2].set(inverse)
+    blocks = blocks.at[..., 2, 2].set(1 / spread**2)
+    matrix = jnp.einsum("kl,bkij->kiljb", jnp.eye(slots), blocks, precision="highest")
+    return matrix.reshape(3 * slots, 3 * slots, batch)
+
+
+def _own_blocks(matrix: Float[Array, "B D D"], slots: int) -> Float[Array, "B K 3 3"]:
+    """Returns the 3×3 blocks of each target on a matrix's diagonal."""
+    return jnp.einsum("bkikj->bkij", matrix.reshape(-1, slots, 3, slots, 3))
 
 
 def _predict(
-    state: Float[Array, " states"],
-    mask: Bool[Array, " K"],
-    side: int,
-    sensor: Sensor,
-) -> tuple[Float[Array, " pixels"], Float[Array, "states pixels"]]:
-    """The image of a state (positions, then intensities), and its derivatives."""
-    slots = len(mask)
-    position, intensity = state[: 2 * slots].reshape(slots, 2), state[2 * slots :]
-
-    row, column = responses(position, (side, side), sensor.psf)
-    row_slope, column_slope = slopes(position, (side, side), sensor.psf)
-    used = mask.astype(float)
-
-    def outer(scale: Array, rows: Array, columns: Array) -> Array:
-        return jnp.einsum("k,tki,tkj->kij", scale, rows, columns).reshape(slots, -1)
-
-    share = outer(used, row, column)
-    flux = used * intensity
-    along = jnp.stack([outer(flux, row_slope, column), outer(flux, row, column_slope)], axis=1)
-    return intensity @ share, jnp.concatenate([along.reshape(2 * slots, -1), share])
+    scene: Float[Array, "K 3 B"], used: Bool[Array, "K B"], pixels: int, sensor: Sensor
+) -> tuple[Float[Array, "pixels B"], Float[Array, "D pixels B"]]:
+    """Computes the image of the used targets of each scene, and its derivatives."""
+    side = round(pixels**0.5)
+    seen = scene.at[:, 2].multiply(used)
+    image, jacobian = image_and_jacobian(seen, image_axes((side, side)), sensor.psf)
+    by_target = jacobian.reshape(len(used), 3, *image.shape)
+    return image, by_target.at[:, 2].multiply(used[:, None]).reshape(jacobian.shape)

@@ -6,14 +6,14 @@ from dataclasses import replace
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float
 
 from distax.imaging.scenes import ScenePrior
 from distax.imaging.sensor import Sensor
 from distax.imaging.targets import Targets
+from distax.metrics.decision import choose_positions, nearest_mass
 from distax.models.base import Model
-from distax.models.density.adjustment import Pixels, adjust, weigh_pixels
-from distax.models.density.decision import choose, nearest_mass
+from distax.models.density.adjustment import Adjusted, adjust, weigh_pixels
 from distax.models.density.nodes import Nodes
 from distax.models.density.summary import (
     covariances,
@@ -27,11 +27,12 @@ from distax.models.registry import register
 from distax.runtime.errors import DistaxError, check_positive
 from distax.runtime.numerics import exact_products
 
-# Weight of the number of targets in the objective; it is learned long before the positions.
 _COUNT_WEIGHT = 0.1
-# Above these an image is taken for one the network was not trained on: five in a thousand are.
+"""Weight of the number of targets in the loss. It is learned long before the positions."""
 _TRUSTED_MISFIT = 1.6
 _TRUSTED_STRAIN = 2.5
+"""Misfit and strain above which an answer is not trusted: five in a thousand of the training's
+images have larger ones."""
 
 
 class Block(nnx.Module):
@@ -117,7 +118,7 @@ class Density(Model):
         self, windows: Float[Array, "B side side"]
     ) -> tuple[Float[Array, "B nodes"], Float[Array, "B numbers"]]:
         """Logits of a target's position and of the number of targets, from windows of counts."""
-        x = self.embed(_features(windows, self.sensor.white - self.sensor.background))
+        x = self.embed(_features(windows, self.sensor.clip_level - self.sensor.background))
         for block in self.blocks:
             x = block(x)
         x = self.norm(x)
@@ -164,8 +165,21 @@ class Density(Model):
         light = images - self.sensor.background
         bright = jnp.sum(light, axis=(1, 2)) > self.mean_intensity / 2
         count = jnp.where(bright, jnp.argmax(number, axis=-1) + 1, 0)
+        mask = jnp.arange(self.max_targets) < count[:, None]
+        position, share, known = jax.vmap(self._choose)(place * count[:, None], mask)
+        middle = float(self.window // 2)
         pixels = weigh_pixels(images, view, self.sensor)
-        found = jax.vmap(self._answer)(place * count[:, None], count, pixels)
+        adjusted = adjust(
+            pixels,
+            position + middle,
+            known,
+            mask,
+            self.sensor,
+            self.mean_intensity,
+            self.intensity_spread,
+        )
+        adjusted = replace(adjusted, position=adjusted.position - middle)
+        found = jax.vmap(self._describe)(share, mask, adjusted)
         assert found.covariance is not None
         return replace(
             found,
@@ -174,41 +188,40 @@ class Density(Model):
             count_probability=jnp.where(bright, jnp.max(number, axis=-1), 1.0),
         )
 
-    def _answer(
-        self,
-        mass: Float[Array, " nodes"],
-        count: Int[Array, ""],
-        pixels: Pixels,
+    def _choose(
+        self, mass: Float[Array, " nodes"], mask: Bool[Array, " K"]
+    ) -> tuple[Float[Array, "K 2"], Float[Array, "K nodes"], Float[Array, "K 2 2"]]:
+        """Returns positions in one window, their shares of the density, and their covariances."""
+        place, cell = self.nodes.place, self.nodes.spacing
+        position = choose_positions(place, mass, self.nodes.candidates, cell, mask)
+        share = nearest_mass(place, mass, position, mask)
+        return position, share, covariances(share, self.nodes, position)
+
+    def _describe(
+        self, share: Float[Array, "K nodes"], mask: Bool[Array, " K"], adjusted: Adjusted
     ) -> Targets:
-        """The targets of one window, as offsets from its middle."""
-        mask, middle = jnp.arange(self.max_targets) < count, float(self.window // 2)
-        position = choose(mass, self.nodes, mask)
-        share = nearest_mass(mass, self.nodes, position, mask)
-        known = covariances(share, self.nodes, position)
-        prior = self.mean_intensity, self.intensity_spread
-        better = adjust(pixels, position + middle, known, mask, self.sensor, prior)
-        position, distances = better.position - middle, distance_grid(self.nodes)
+        """Returns the targets of one window, as offsets from its middle, the surest first."""
+        distances = distance_grid(self.nodes)
         within = jnp.where(
-            better.sharp,
-            gaussian_within(better.covariance, distances),
-            density_within(share, self.nodes, position, distances),
+            adjusted.sharp,
+            gaussian_within(adjusted.covariance, distances),
+            density_within(share, self.nodes, adjusted.position, distances),
         )
         hits, radii = hits_and_radii(jnp.where(mask[:, None], within, 0.0), self.nodes)
         found = Targets(
-            position=position,
-            intensity=better.intensity,
+            position=adjusted.position,
+            intensity=adjusted.intensity,
             mask=mask,
             score=jnp.mean(hits, axis=-1),
-            covariance=better.covariance,
-            intensity_std=better.intensity_std,
+            covariance=adjusted.covariance,
+            intensity_std=adjusted.intensity_std,
             hit_probability=hits,
             credible_radius=radii,
         )
         order = jnp.argsort(-found.score)
+        trusted = (adjusted.misfit < _TRUSTED_MISFIT) & (adjusted.strain < _TRUSTED_STRAIN)
         return replace(
-            jax.tree.map(lambda leaf: leaf[order], found),
-            misfit=better.misfit,
-            trusted=(better.misfit < _TRUSTED_MISFIT) & (better.strain < _TRUSTED_STRAIN),
+            jax.tree.map(lambda leaf: leaf[order], found), misfit=adjusted.misfit, trusted=trusted
         )
 
     @exact_products
@@ -219,7 +232,7 @@ class Density(Model):
             images - self.sensor.background,
             self.window,
             mirror=gaussian,
-            transpose=gaussian and row_sigma == column_sigma,
+            transpose=gaussian and bool(row_sigma == column_sigma),
         )
 
 

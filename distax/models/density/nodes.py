@@ -1,4 +1,4 @@
-"""The nodes on which the density lives: a square grid around the window's middle pixel."""
+"""Square grid of nodes around the window's middle pixel, on which the density is defined."""
 
 from dataclasses import dataclass
 
@@ -8,11 +8,11 @@ from jaxtyping import Array, Float
 
 @dataclass(frozen=True)
 class Nodes:
-    """A square of nodes centred on the origin.
+    """Square grid of nodes centred on the origin.
 
     Attributes:
-      reach: largest coordinate in pixels.
-      spacing: distance of neighbours in pixels.
+      reach: largest coordinate of a node in pixels.
+      spacing: distance between neighbouring nodes in pixels.
     """
 
     reach: float
@@ -20,31 +20,28 @@ class Nodes:
 
     @property
     def side(self) -> int:
-        """Nodes along an axis, odd."""
+        """Number of nodes along an axis, odd."""
         return 2 * round(self.reach / self.spacing) + 1
 
     @property
     def coordinates(self) -> Float[Array, " side"]:
-        """The nodes' coordinates along an axis."""
+        """Coordinates of the nodes along an axis in pixels."""
         return (jnp.arange(self.side) - self.side // 2) * self.spacing
 
     @property
     def place(self) -> Float[Array, "nodes 2"]:
-        """Row and column of every node, row-major."""
+        """Position (row, column) of every node in pixels, in row-major order."""
         return jnp.stack(jnp.meshgrid(*[self.coordinates] * 2, indexing="ij"), -1).reshape(-1, 2)
 
-    def distances(self, position: Float[Array, "*K 2"]) -> Float[Array, "*K nodes"]:
-        """Distance of every node from positions."""
-        return jnp.linalg.norm(self.place - position[..., None, :], axis=-1)
-
-    def inside(self, distance: Array, radius: float | Array) -> Array:
-        """Share of a node's cell within a radius of a point, by the node's distance from it."""
-        return jnp.clip((radius - distance) / self.spacing + 0.5, 0.0, 1.0)
+    @property
+    def candidates(self) -> Float[Array, "candidates 2"]:
+        """Row and column of every other node along each axis."""
+        return self.place.reshape(self.side, self.side, 2)[::2, ::2].reshape(-1, 2)
 
     def spread(self, position: Float[Array, "*K 2"]) -> Float[Array, "*K side side"]:
-        """A unit mass at each position, shared by the four nodes around it with that mean.
+        """Spreads a unit mass at each position over the four nodes around it by bilinear weights.
 
-        What lies beyond the nodes is lost.
+        The weights keep the mean position. Mass beyond the nodes is dropped.
         """
         index = position[..., None] / self.spacing + self.side // 2
         rows, columns = jnp.moveaxis(
@@ -53,6 +50,6 @@ class Nodes:
         return rows[..., :, None] * columns[..., None, :]
 
     def spread_variance(self, position: Float[Array, "*K 2"]) -> Float[Array, "*K 2"]:
-        """Variance along each axis of the mass that `spread` makes of a position, in px²."""
+        """Returns the variance in px² along each axis of the mass from `spread`."""
         fraction = jnp.mod(position / self.spacing, 1.0)
         return fraction * (1 - fraction) * self.spacing**2

@@ -1,4 +1,4 @@
-"""How far from the reported positions their targets may be."""
+"""Uncertainty of the reported positions: covariances, hit probabilities and credible radii."""
 
 from functools import partial
 
@@ -9,21 +9,23 @@ from jaxtyping import Array, Float
 from distax.imaging.gaussian import disc_probability
 from distax.imaging.targets import CREDIBLE_LEVELS
 from distax.metrics import RADII
+from distax.metrics.decision import distances_to, share_inside
 from distax.models.density.nodes import Nodes
 
-# Least standard deviation that a density on nodes can tell from none, in node spacings.
+# Smallest standard deviation that a density on nodes resolves, in node spacings. A smaller floor
+# gives overconfident covariances, a larger one hides sharp positions.
 _SHARPEST = 0.1
 
 
 def distance_grid(nodes: Nodes) -> Float[Array, " distances"]:
-    """Distances in pixels at which to tabulate how targets are spread: fine near zero."""
+    """Returns the matching radii, then distances in pixels for a radial table, finer near zero."""
     return jnp.concatenate([jnp.array(RADII), 3 * nodes.reach * jnp.linspace(0.0, 1.0, 49) ** 3])
 
 
 def hits_and_radii(
     within: Float[Array, "K distances"], nodes: Nodes
 ) -> tuple[Float[Array, "K R"], Float[Array, "K L"]]:
-    """Probabilities of a hit and credible radii, from probabilities at `distance_grid`."""
+    """Reads hit probabilities and credible radii off the probabilities at `distance_grid`."""
     hits, table = jnp.split(within, [len(RADII)], axis=1)
     grid, levels = distance_grid(nodes)[len(RADII) :], jnp.array(CREDIBLE_LEVELS)
     return hits, jax.vmap(lambda row: jnp.interp(levels, row, grid))(table)
@@ -35,32 +37,32 @@ def density_within(
     position: Float[Array, "K 2"],
     distances: Float[Array, " distances"],
 ) -> Float[Array, "K distances"]:
-    """Probability that each target is within distances, when its share of the mass is a density."""
-    inside = nodes.inside(nodes.distances(position)[..., None], distances)
-    return jnp.einsum("kn,knr->kr", _normalised(share), inside)
+    """Returns the probability of each target within distances, with its share as its density."""
+    inside = share_inside(distances_to(nodes.place, position)[..., None], distances, nodes.spacing)
+    return jnp.einsum("kn,knr->kr", _normalise(share), inside)
 
 
 def gaussian_within(
     covariance: Float[Array, "K 2 2"], distances: Float[Array, " distances"]
 ) -> Float[Array, "K distances"]:
-    """The same for Gaussians about the positions."""
+    """Returns the probability of each target within distances, with a Gaussian as its density."""
     return jax.vmap(partial(disc_probability, covariance), out_axes=1)(distances)
 
 
 def covariances(
     share: Float[Array, "K nodes"], nodes: Nodes, position: Float[Array, "K 2"]
 ) -> Float[Array, "K 2 2"]:
-    """Second moments about each position of its share of the mass, in px².
+    """Returns the second moments in px² of each position's share of the mass about the position.
 
-    Less the variance that mass has only because it is shared by neighbouring nodes.
+    The variance that the mass has only because neighbouring nodes share it is subtracted.
     """
     offset = nodes.place - position[:, None]
-    raw = jnp.einsum("kn,kni,knj->kij", _normalised(share), offset, offset)
+    raw = jnp.einsum("kn,kni,knj->kij", _normalise(share), offset, offset)
     variance = jnp.diagonal(raw, axis1=-2, axis2=-1) + 1e-12
     floor = (_SHARPEST * nodes.spacing) ** 2
     scale = jnp.sqrt(jnp.maximum(variance - nodes.spread_variance(position), floor) / variance)
     return raw * scale[:, :, None] * scale[:, None, :] + 1e-3 * floor * jnp.eye(2)
 
 
-def _normalised(share: Float[Array, "K nodes"]) -> Float[Array, "K nodes"]:
+def _normalise(share: Float[Array, "K nodes"]) -> Float[Array, "K nodes"]:
     return share / jnp.maximum(jnp.sum(share, axis=-1, keepdims=True), 1e-6)

@@ -1,9 +1,9 @@
-"""The one window of an image that holds its blob, turned into one of eight equivalent poses.
+"""Window around the blob of an image, mirrored and transposed into a canonical pose.
 
-All targets of a scene lie around one host pixel, and turning or mirroring a scene turns or mirrors
-its image: a network that sees only windows of one pose has an eighth as much to learn. Under an
-elongated PSF rows and columns are not alike, which leaves four poses; under a measured one, whose
-two sides differ, each is a pose of its own.
+All targets of a scene lie around one host pixel, and rotating or mirroring a scene rotates or
+mirrors its image. A network that sees windows in one of the eight equivalent poses only has an
+eighth as much to learn. Under an elongated PSF rows and columns differ, which leaves four
+equivalent poses. Under a measured PSF, which may have no symmetry, no two poses are equivalent.
 """
 
 import jax
@@ -17,16 +17,16 @@ from distax.runtime.pytree import pytree
 
 @pytree
 class View:
-    """Windows in a common pose, and the way back.
+    """Windows in the canonical pose, with the transform back to the image.
 
     Attributes:
-      window: `[B, side, side]`, counts above the background, some below zero where there is noise;
-        what lies beyond the image's border is zero.
-      real: `[B, side, side]`, False beyond the image's border.
-      beyond: `[B]`, sum of squares of the counts that are not in the window.
-      centre: `[B, 2]`, the image pixel in the middle of the window.
-      mirrored: `[B, 2]`, whether rows and columns were reversed.
-      transposed: `[B]`, whether rows and columns then changed places.
+      window: `[B, side, side]`, counts above the background, negative where noise is; zero outside
+        the image.
+      real: `[B, side, side]`, True inside the image.
+      beyond: `[B]`, sum of squares in counts² of the pixels outside the window.
+      centre: `[B, 2]`, the image pixel (row, column) in the middle of the window.
+      mirrored: `[B, 2]`, True if the rows, or the columns, were reversed.
+      transposed: `[B]`, True if rows and columns were then exchanged.
     """
 
     window: Float[Array, "*batch side side"]
@@ -37,19 +37,19 @@ class View:
     transposed: Bool[Array, "*batch"]
 
     def inward(self, position: Float[Array | np.ndarray, "B K 2"]) -> Float[Array, "B K 2"]:
-        """Positions in the image as offsets in pixels from the window's middle, in its pose."""
+        """Converts image positions to offsets in pixels from the window's middle, in its pose."""
         offset = (position - self.centre[:, None]) * self._signs
         return jnp.where(self.transposed[:, None, None], offset[..., ::-1], offset)
 
     def outward(self, offset: Float[Array | np.ndarray, "B K 2"]) -> Float[Array, "B K 2"]:
-        """The inverse of `inward`."""
+        """Converts offsets in the window's pose to image positions: the inverse of `inward`."""
         turned = jnp.where(self.transposed[:, None, None], offset[..., ::-1], offset)
         return turned * self._signs + self.centre[:, None]
 
     def outward_covariance(
         self, covariance: Float[Array | np.ndarray, "B K 2 2"]
     ) -> Float[Array, "B K 2 2"]:
-        """Covariances of offsets in the window's pose as covariances of image positions."""
+        """Converts covariances of offsets in the window's pose to those of image positions."""
         swapped = covariance[..., ::-1, ::-1]
         turned = jnp.where(self.transposed[:, None, None, None], swapped, covariance)
         return turned * self._signs[..., :, None] * self._signs[..., None, :]
@@ -65,15 +65,16 @@ def look(
     mirror: bool = True,
     transpose: bool = True,
 ) -> View:
-    """The windows of `side` pixels (odd) around the pixels that hold the centroids of the blobs.
+    """Cuts out the window around each blob and brings it into the canonical pose.
 
-    Of all but the pixels around a blob noise would make a centroid of its own.
+    The middle of the window is the pixel that holds the blob's centroid. Only pixels near the
+    blob's brightest region enter the centroid, since noise elsewhere would shift it.
 
     Args:
       images: counts above the background.
-      side: of the windows.
-      mirror: whether scenes may be mirrored.
-      transpose: whether their rows and columns may change places.
+      side: side of the windows in pixels, odd.
+      mirror: True to allow reversed rows and columns.
+      transpose: True to allow exchanged rows and columns.
     """
     return jax.vmap(lambda image: _look(image, side, mirror, transpose))(images)
 

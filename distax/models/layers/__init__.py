@@ -1,1 +1,1 @@
-"""Layers that several models share: maps are [batch, height, width, channels]."""
+"""Layers shared by several models. Maps have shape [batch, height, width, channels]."""

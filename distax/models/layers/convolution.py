@@ -1,11 +1,11 @@
-"""Convolutions (cross-correlations, zero padding), channels last, fast where XLA is slow.
+"""Convolutions (cross-correlations) with zero padding, channels last, with fast forms for CPUs.
 
-Measured on two CPU cores (batch 64, 33×33, 64 channels): XLA's convolution is as fast as a matrix
-product with many channels on both sides, but with one input channel, one output channel or one
-kernel a channel the same sum takes a fraction of the time as nine shifted multiply-adds (1 ms
-for 7). Gradients are the other way round: a kernel's gradient through shifts takes 90 ms where
-XLA's own takes 10. So each function computes its value one way and its gradient another
-(reverse mode only: forward-mode derivatives would need a rule of their own).
+The times are from two CPU cores (batch 64, 33×33, 64 channels). With many channels on both sides
+XLA's convolution is as fast as a matrix product. With one input channel, one output channel or one
+kernel per channel, nine shifted multiply-adds are faster: 1 ms instead of 7 ms. For gradients the
+order is reversed: a kernel's gradient takes 90 ms through shifts and 10 ms through XLA's
+convolution. Each function therefore computes its value in one form and its gradient in another.
+Only reverse mode is supported; forward-mode derivatives would need a rule of their own.
 """
 
 from collections.abc import Callable
@@ -23,20 +23,20 @@ def convolve(
     padding: int | None = None,
     groups: int = 1,
 ) -> Float[Array, "B out_height out_width outputs"]:
-    """Convolution with a square kernel, by the fastest way there is.
+    """Convolves maps with a square kernel, in the fastest form for its shape.
 
     Args:
-      maps: channels are a multiple of the kernel's inputs.
-      kernel: channels and outputs fall into `groups` parts, each seeing its own.
+      maps: `[B, height, width, channels]` with `groups` times the kernel's input channels.
+      kernel: `[size, size, inputs, outputs]`.
       stride: step between two outputs.
-      padding: zeros around the maps; as many as keep their size without it.
-      groups: how many parts.
+      padding: zeros on each side of the maps. Default: size // 2.
+      groups: equal parts of the channels; each part of the outputs sees one part of the inputs.
     """
     size = len(kernel)
     padding = size // 2 if padding is None else padding
     if groups > 1:
         if kernel.shape == (3, 3, 1, groups) and stride == 1 and padding == 1:
-            return _value_and_gradient_by(_depthwise, _depthwise_as_dense, maps, kernel[:, :, 0])
+            return _apply_two_forms(_shift_depthwise, _dense_depthwise, maps, kernel[:, :, 0])
         parts = zip(
             jnp.split(maps, groups, axis=-1), jnp.split(kernel, groups, axis=-1), strict=True
         )
@@ -57,13 +57,13 @@ def convolve(
 def conv3x3(
     maps: Float[Array, "B height width inputs"], kernel: Float[Array, "3 3 inputs outputs"]
 ) -> Float[Array, "B height width outputs"]:
-    """Dense convolution."""
+    """Convolves maps with a dense 3×3 kernel."""
     inputs, outputs = kernel.shape[2:]
     if inputs == 1:
-        return _value_and_gradient_by(_shifted_one_to_many, _convolve_in_parts, maps, kernel)
+        return _apply_two_forms(_shift_one_to_many, _dense, maps, kernel)
     if outputs == 1:
-        return _shifted_many_to_one(maps, kernel)
-    return _value_and_gradient_by(_convolve, _convolve_in_parts, maps, kernel)
+        return _shift_many_to_one(maps, kernel)
+    return _dense(maps, kernel)
 
 
 def separable3x3(
@@ -71,28 +71,28 @@ def separable3x3(
     depthwise: Float[Array, "3 3 inputs"],
     pointwise: Float[Array, "inputs outputs"],
 ) -> Float[Array, "B height width outputs"]:
-    """A kernel for each channel, then a 1×1 convolution."""
+    """Convolves each channel with its own 3×3 kernel, then applies a 1×1 convolution."""
 
     def shifted(maps: Array, depthwise: Array, pointwise: Array) -> Array:
-        return _depthwise(maps, depthwise) @ pointwise
+        return _shift_depthwise(maps, depthwise) @ pointwise
 
     def dense(maps: Array, depthwise: Array, pointwise: Array) -> Array:
-        return _convolve_in_parts(maps, depthwise[..., None] * pointwise)
+        return _dense(maps, depthwise[..., None] * pointwise)
 
-    return _value_and_gradient_by(shifted, dense, maps, depthwise, pointwise)
+    return _apply_two_forms(shifted, dense, maps, depthwise, pointwise)
 
 
 def filter3x3(
     image: Float[Array, "height width"], kernel: Float[Array, "3 3"]
 ) -> Float[Array, "height width"]:
-    """Convolution of one map with one kernel; `vmap` it for a kernel a sample."""
+    """Convolves one map with one kernel; `vmap` it for one kernel per sample."""
     maps = image[None, ..., None]
-    return _sum_of_shifts(maps, lambda shifted, i, j: shifted * kernel[i, j])[0, ..., 0]
+    return _sum_shifts(maps, lambda shifted, i, j: shifted * kernel[i, j])[0, ..., 0]
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _value_and_gradient_by(value: Callable, gradient: Callable, *arguments: Array) -> Array:
-    """value(*arguments), differentiated as gradient(*arguments): two forms of one function."""
+def _apply_two_forms(value: Callable, gradient: Callable, *arguments: Array) -> Array:
+    """Returns value(*arguments), differentiated as gradient(*arguments), which equals it."""
     return value(*arguments)
 
 
@@ -104,7 +104,7 @@ def _backward(value: Callable, gradient: Callable, arguments: tuple, cotangent: 
     return jax.vjp(gradient, *arguments)[1](cotangent)
 
 
-_value_and_gradient_by.defvjp(_forward, _backward)
+_apply_two_forms.defvjp(_forward, _backward)
 
 
 def _convolve(maps: Array, kernel: Array) -> Array:
@@ -114,35 +114,51 @@ def _convolve(maps: Array, kernel: Array) -> Array:
 
 
 def _convolve_in_parts(maps: Array, kernel: Array) -> Array:
-    """The batch in eight parts: their kernel gradients run side by side on a CPU.
-
-    Not where the batch is split already, over several devices.
-    """
-    alone = jax.default_backend() == "cpu" and jax.device_count() == 1
-    parts = min(8, len(maps)) if alone else 1
-    return jnp.concatenate([_convolve(part, kernel) for part in jnp.array_split(maps, parts)])
+    """Convolves the batch in eight parts, whose kernel gradients run in parallel on a CPU."""
+    parts = jnp.array_split(maps, min(8, len(maps)))
+    return jnp.concatenate([_convolve(part, kernel) for part in parts])
 
 
-def _shifted_one_to_many(maps: Array, kernel: Array) -> Array:
-    return _sum_of_shifts(maps, lambda shifted, i, j: shifted * kernel[i, j, 0])
+@jax.custom_vjp
+def _dense(maps: Array, kernel: Array) -> Array:
+    """Convolves maps with a dense kernel; programs for a CPU split the batch for gradients."""
+    return _convolve(maps, kernel)
 
 
-def _shifted_many_to_one(maps: Array, kernel: Array) -> Array:
-    """All nine taps by one matrix product, shifted afterwards."""
+def _dense_backward(arguments: tuple[Array, Array], cotangent: Array) -> tuple[Array, Array]:
+    def pull_back(form: Callable) -> Callable:
+        return lambda cotangent, *arguments: jax.vjp(form, *arguments)[1](cotangent)
+
+    whole, parts = pull_back(_convolve), pull_back(_convolve_in_parts)
+    # A batch that is sharded over several devices is split already: its parts would be sent around.
+    if jax.device_count() > 1:
+        return whole(cotangent, *arguments)
+    return jax.lax.platform_dependent(cotangent, *arguments, cpu=parts, default=whole)
+
+
+_dense.defvjp(lambda *arguments: (_convolve(*arguments), arguments), _dense_backward)
+
+
+def _shift_one_to_many(maps: Array, kernel: Array) -> Array:
+    return _sum_shifts(maps, lambda shifted, i, j: shifted * kernel[i, j, 0])
+
+
+def _shift_many_to_one(maps: Array, kernel: Array) -> Array:
+    """Computes all nine taps by one matrix product and shifts the results."""
     taps = maps @ kernel.reshape(9, -1).T
-    return _sum_of_shifts(taps, lambda shifted, i, j: shifted[..., 3 * i + j, None])
+    return _sum_shifts(taps, lambda shifted, i, j: shifted[..., 3 * i + j, None])
 
 
-def _depthwise(maps: Array, kernel: Array) -> Array:
-    """A kernel for each channel."""
-    return _sum_of_shifts(maps, lambda shifted, i, j: shifted * kernel[i, j])
+def _shift_depthwise(maps: Array, kernel: Array) -> Array:
+    """Convolves each channel with its own kernel."""
+    return _sum_shifts(maps, lambda shifted, i, j: shifted * kernel[i, j])
 
 
-def _depthwise_as_dense(maps: Array, kernel: Array) -> Array:
-    return _convolve_in_parts(maps, kernel[..., None] * jnp.eye(maps.shape[-1], dtype=maps.dtype))
+def _dense_depthwise(maps: Array, kernel: Array) -> Array:
+    return _dense(maps, kernel[..., None] * jnp.eye(maps.shape[-1], dtype=maps.dtype))
 
 
-def _sum_of_shifts(maps: Array, term: Callable[[Array, int, int], Array]) -> Array:
+def _sum_shifts(maps: Array, term: Callable[[Array, int, int], Array]) -> Array:
     height, width = maps.shape[1:3]
     padded = jnp.pad(maps, ((0, 0), (1, 1), (1, 1), (0, 0)))
     terms = [

@@ -1,7 +1,10 @@
-"""Maps on finer and coarser grids."""
+"""Resampling of maps to finer and coarser grids.
 
-import math
-from functools import lru_cache
+The pooling functions stand in for `nnx.max_pool` and `nnx.avg_pool`, whose gradients take up to
+thirty times longer on a CPU (64 maps of 11×11).
+"""
+
+from functools import lru_cache, reduce
 from typing import Literal
 
 import jax
@@ -10,15 +13,14 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
-from distax.models.layers.basic import Conv, Maps, fan_in_uniform, like
-from distax.models.layers.convolution import convolve
+from distax.models.layers.basic import Conv, Maps
 
-# The coefficient of the cubic kernel with which image toolkits of the field interpolate.
+# Coefficient of the cubic kernel in PyTorch's and OpenCV's bicubic interpolation. JAX's is −0.5.
 _CUBIC = -0.75
 
 
 def pixel_shuffle(maps: Maps, factor: int) -> Float[Array, "B fine_height fine_width outputs"]:
-    """Channels to nodes: channel (c·factor + i)·factor + j is node (i, j) of a pixel's output c."""
+    """Moves channels to nodes: channel (c·factor + i)·factor + j is node (i, j) of output c."""
     batch, height, width, channels = maps.shape
     outputs = channels // factor**2
     nodes = maps.reshape(batch, height, width, outputs, factor, factor)
@@ -29,7 +31,7 @@ def pixel_shuffle(maps: Maps, factor: int) -> Float[Array, "B fine_height fine_w
 def pixel_unshuffle(
     maps: Maps, factor: int
 ) -> Float[Array, "B coarse_height coarse_width outputs"]:
-    """Nodes to channels: the inverse of `pixel_shuffle`."""
+    """Moves nodes to channels: the inverse of `pixel_shuffle`."""
     batch, height, width, channels = maps.shape
     height, width = height // factor, width // factor
     nodes = maps.reshape(batch, height, factor, width, factor, channels)
@@ -39,7 +41,7 @@ def pixel_unshuffle(
 def upsample(
     maps: Maps, factor: int, method: Literal["nearest", "bilinear", "bicubic"]
 ) -> Float[Array, "B fine_height fine_width channels"]:
-    """Interpolated maps, half-pixel centres, borders clamped."""
+    """Interpolates maps to a grid `factor` times finer; half-pixel centres, clamped borders."""
     if method == "nearest":
         return jnp.repeat(jnp.repeat(maps, factor, axis=1), factor, axis=2)
     if method == "bicubic":
@@ -51,14 +53,14 @@ def upsample(
 def resize_bilinear(
     maps: Maps, height: int, width: int
 ) -> Float[Array, "B {height} {width} channels"]:
-    """Maps interpolated to another, not smaller, size; half-pixel centres, borders clamped."""
+    """Interpolates maps to a size no smaller; half-pixel centres, clamped borders."""
     shape = len(maps), height, width, maps.shape[-1]
     return jax.image.resize(maps, shape, "bilinear", antialias=False)
 
 
 @lru_cache
 def _cubic_weights(size: int, factor: int) -> Float[np.ndarray, "fine size"]:
-    """Row k holds the weights of all samples in fine sample k."""
+    """Returns the bicubic weights: row k holds those of all samples in fine sample k."""
     centre = (np.arange(factor * size) + 0.5) / factor - 0.5
     weights = np.zeros((factor * size, size), np.float32)
     for offset in range(-1, 3):
@@ -72,7 +74,7 @@ def _cubic_weights(size: int, factor: int) -> Float[np.ndarray, "fine size"]:
 
 
 class SubPixel(nnx.Module):
-    """A 3×3 convolution to the channels of all a pixel's nodes, then the pixel shuffle.
+    """Sub-pixel convolution: a 3×3 convolution to one channel per node, then the pixel shuffle.
 
     Args:
       inputs: channels on the coarse grid.
@@ -90,7 +92,7 @@ class SubPixel(nnx.Module):
 
 
 class Tail(nnx.Module):
-    """From feature maps of an image to one map on the sub-pixel grid."""
+    """Tail of a super-resolution network: from feature maps to one map on the sub-pixel grid."""
 
     def __init__(self, channels: int, factor: int, *, rngs: nnx.Rngs):
         self.upscale = SubPixel(channels, channels, factor, rngs=rngs)
@@ -100,50 +102,30 @@ class Tail(nnx.Module):
         return self.last(self.upscale(maps))[..., 0]
 
 
-class Projection(nnx.Module):
-    """What the convolutions between two grids of a back-projection network have in common.
-
-    Their kernels have factor + 4 taps along each axis, their stride is the factor. Both are small
-    convolutions on the coarse grid (3×3, or 5×5 for a factor of 1), from or to the nodes of each
-    pixel as channels, which is how they are computed: XLA's strided and transposed convolutions
-    are far slower on a CPU.
-    """
-
-    def __init__(self, inputs: int, outputs: int, factor: int, fan_in: int, rngs: nnx.Rngs):
-        self.factor = factor
-        size = factor + 4
-        self.kernel = fan_in_uniform(rngs, fan_in, size, size, inputs, outputs)
-        self.bias = fan_in_uniform(rngs, fan_in, outputs)
-
-    def _on_coarse_grid(self, maps: Maps) -> Float[Array, "size f size f inputs outputs"]:
-        """Taps by the pixel, seen from the middle one, and the node of the fine sample."""
-        factor = self.factor
-        reach = math.ceil(2 / factor)  # pixels that two nodes span
-        size, missing = 2 * reach + 1, reach * factor - 2
-        kernel = jnp.pad(like(maps, self.kernel), 2 * ((missing, missing),) + 2 * ((0, 0),))
-        return kernel.reshape(size, factor, size, factor, *kernel.shape[2:])
+def max_pool(maps: Maps, size: int, stride: int) -> Float[Array, "B out_height out_width channels"]:
+    """Takes the maximum of every `size`×`size` window, `stride` apart; drops incomplete windows."""
+    rows, columns = ((side - size) // stride * stride + 1 for side in maps.shape[1:3])
+    return reduce(
+        jnp.maximum,
+        [
+            maps[:, i : i + rows : stride, j : j + columns : stride]
+            for i in range(size)
+            for j in range(size)
+        ],
+    )
 
 
-class ProjectDown(Projection):
-    """Strided convolution from the fine to the coarse grid: padding 2."""
-
-    def __init__(self, inputs: int, outputs: int, factor: int, *, rngs: nnx.Rngs):
-        super().__init__(inputs, outputs, factor, (factor + 4) ** 2 * inputs, rngs)
-
-    def __call__(self, maps: Maps) -> Float[Array, "B coarse_height coarse_width outputs"]:
-        taps = self._on_coarse_grid(maps).transpose(0, 2, 4, 1, 3, 5)
-        kernel = taps.reshape(*taps.shape[:2], -1, taps.shape[-1])
-        return convolve(pixel_unshuffle(maps, self.factor), kernel) + like(maps, self.bias)
+def average_pool(maps: Maps, size: int) -> Float[Array, "B out_height out_width channels"]:
+    """Takes the mean of every `size`×`size` cell; drops incomplete cells."""
+    height, width = (side // size for side in maps.shape[1:3])
+    cells = maps[:, : height * size, : width * size]
+    return cells.reshape(len(maps), height, size, width, size, -1).mean(axis=(2, 4))
 
 
-class ProjectUp(Projection):
-    """Transposed convolution from the coarse to the fine grid: the transpose of a padding of 2."""
-
-    def __init__(self, inputs: int, outputs: int, factor: int, *, rngs: nnx.Rngs):
-        super().__init__(inputs, outputs, factor, (factor + 4) ** 2 * outputs, rngs)
-
-    def __call__(self, maps: Maps) -> Float[Array, "B fine_height fine_width outputs"]:
-        # A fine sample sees the coarse one after its pixel through the taps before the middle.
-        taps = self._on_coarse_grid(maps)[::-1, :, ::-1].transpose(0, 2, 4, 5, 1, 3)
-        kernel = taps.reshape(*taps.shape[:3], -1)
-        return pixel_shuffle(convolve(maps, kernel), self.factor) + like(maps, self.bias)
+def resize_nearest(
+    maps: Maps, height: int, width: int
+) -> Float[Array, "B {height} {width} channels"]:
+    """Resizes maps by nearest samples: row i of n is row ⌊i·N/n⌋ of N, likewise for columns."""
+    for axis, size in ((1, height), (2, width)):
+        maps = jnp.take(maps, np.arange(size) * maps.shape[axis] // size, axis=axis)
+    return maps

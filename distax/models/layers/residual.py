@@ -1,16 +1,15 @@
-"""Residual blocks and the channel attention in them."""
+"""Residual blocks and channel attention."""
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from distax.models.layers.basic import Affine, Conv, Maps
-from distax.models.layers.sizes import check_multiple
+from distax.models.layers.basic import Affine, Conv, Maps, check_multiple
 
 
 class ConvPair(nnx.Module):
-    """conv(ReLU(conv(x)))."""
+    """Two convolutions: conv(ReLU(conv(x)))."""
 
     def __init__(self, channels: int, size: int = 3, *, bias: bool = True, rngs: nnx.Rngs):
         self.first = Conv(channels, channels, size, bias=bias, rngs=rngs)
@@ -21,22 +20,22 @@ class ConvPair(nnx.Module):
 
 
 class ResidualBlock(ConvPair):
-    """x + conv(ReLU(conv(x)))."""
+    """Residual block: x + conv(ReLU(conv(x)))."""
 
     def __call__(self, x: Maps) -> Maps:
         return x + super().__call__(x)
 
 
 class Gate(nnx.Module):
-    """A weight in 0..1 for each channel from a number for each: two layers, then the sigmoid.
+    """Gate of a channel attention: two layers and a sigmoid give each channel a weight in 0..1.
 
     Args:
-      channels: numbers taken and weights made.
-      reduction: how many times fewer numbers lie between the layers.
+      channels: number of inputs and of weights.
+      reduction: ratio of the channels to the width between the two layers.
       rngs: keys for the initial parameters.
 
     Raises:
-      DistaxError: channels are not a multiple of the reduction.
+      DistaxError: the channels are not a multiple of the reduction.
     """
 
     def __init__(self, channels: int, reduction: int, *, rngs: nnx.Rngs):
@@ -49,9 +48,9 @@ class Gate(nnx.Module):
 
 
 class AttentionBlock(ConvPair):
-    """x + conv(ReLU(conv(x))) with the second term weighted by channel.
+    """Residual block with channel attention: x + w·conv(ReLU(conv(x))).
 
-    Channel attention: each channel's weight comes from the means of all (RCAN, ECCV 2018,
+    A gate computes the weights w of the channels from the means of all channels (RCAN, ECCV 2018,
     section 3.3).
     """
 
@@ -65,7 +64,7 @@ class AttentionBlock(ConvPair):
 
 
 class ResidualGroup(nnx.Module):
-    """Attention blocks and a convolution, with a skip around all (RCAN, section 3.2)."""
+    """Attention blocks and a convolution, with a skip connection around all (RCAN, section 3.2)."""
 
     def __init__(self, channels: int, blocks: int, reduction: int, *, rngs: nnx.Rngs):
         self.blocks = nnx.List(

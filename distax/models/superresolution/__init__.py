@@ -1,1 +1,4 @@
-"""Super-resolution networks of the field, from images to a finer grid."""
+"""Super-resolution networks from images to the sub-pixel grid."""
+
+FULL_SCALE = 255.0
+"""Largest value in counts of the 8-bit photographs that these networks were designed for."""

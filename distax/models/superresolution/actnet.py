@@ -1,7 +1,7 @@
 """ACT: enriched CNN-transformer feature aggregation for super-resolution (Yoo et al., WACV 2023).
 
-Maps are cut into tokens of 3×3 pixels, which stay in their rows and columns:
-[batch, rows, columns, features], the features in the order (channel, row, column).
+Maps are cut into tokens of 3×3 pixels, which keep their rows and columns: tokens have shape
+[batch, rows, columns, features], with the features in the order (channel, row, column).
 """
 
 import jax
@@ -11,35 +11,41 @@ from jaxtyping import Array, Float
 
 from distax.imaging.sensor import Sensor
 from distax.models.base import GridModel
-from distax.models.layers.basic import Affine, Conv, Maps, layer_norm
+from distax.models.layers.basic import (
+    Affine,
+    Conv,
+    FeedForward,
+    Maps,
+    check_multiple,
+    check_side,
+    layer_norm,
+)
 from distax.models.layers.resampling import Tail, pixel_shuffle, pixel_unshuffle
 from distax.models.layers.residual import ResidualBlock, ResidualGroup
-from distax.models.layers.sizes import check_multiple, check_side
-from distax.models.layers.transformer import FeedForward
 from distax.models.registry import register
 from distax.runtime.errors import check_positive
 
 Tokens = Float[Array, "B rows columns features"]
 
-_SIDE = 3
+_SIDE = 3  # of a token in pixels
 _STAGES = 4
 
 
 def cut(maps: Maps) -> Tokens:
-    """Tokens of maps; rows and columns that fill none are dropped."""
+    """Cuts maps into tokens; drops rows and columns that do not fill a token."""
     height, width = (size - size % _SIDE for size in maps.shape[1:3])
     return pixel_unshuffle(maps[:, :height, :width], _SIDE)
 
 
 def fold(tokens: Tokens, height: int, width: int) -> Float[Array, "B {height} {width} channels"]:
-    """Maps of tokens, zero where there are none."""
+    """Folds tokens back into maps of the given size, zero where there are no tokens."""
     maps = pixel_shuffle(tokens, _SIDE)
     missing = height - maps.shape[1], width - maps.shape[2]
     return jnp.pad(maps, ((0, 0), (0, missing[0]), (0, missing[1]), (0, 0)))
 
 
 def enlarge(tokens: Tokens) -> Float[Array, "B less_rows less_columns more_features"]:
-    """Tokens of 6×6 pixels, one for each two neighbouring rows and columns of tokens."""
+    """Joins each 2×2 neighbouring tokens into one token of 6×6 pixels; these overlap."""
     batch, rows, columns, features = tokens.shape
     parts = tokens.reshape(batch, rows, columns, -1, _SIDE, _SIDE)
     pairs = jnp.concatenate([parts[:, :-1], parts[:, 1:]], axis=4)
@@ -48,7 +54,7 @@ def enlarge(tokens: Tokens) -> Float[Array, "B less_rows less_columns more_featu
 
 
 def separate(tokens: Tokens) -> Float[Array, "B more_rows more_columns less_features"]:
-    """Tokens of 3×3 pixels from those of 6×6, summed where these overlap."""
+    """Separates tokens of 6×6 pixels into tokens of 3×3, summed where the former overlap."""
     batch, rows, columns, features = tokens.shape
     parts = tokens.reshape(batch, rows, columns, -1, 2, _SIDE, 2, _SIDE)
     quarters = [
@@ -61,7 +67,7 @@ def separate(tokens: Tokens) -> Float[Array, "B more_rows more_columns less_feat
 
 
 def attend(queries: Tokens, keys: Array, values: Array, heads: int) -> Tokens:
-    """What each query takes from all values, in each of the `heads` parts of the features."""
+    """Applies multi-head dot-product attention to tokens."""
 
     def in_heads(tokens: Array) -> Float[Array, "B tokens heads size"]:
         return tokens.reshape(len(tokens), -1, heads, tokens.shape[-1] // heads)
@@ -71,7 +77,7 @@ def attend(queries: Tokens, keys: Array, values: Array, heads: int) -> Tokens:
 
 
 class SelfAttention(nnx.Module):
-    """Attention of the tokens to each other."""
+    """Multi-head self-attention of tokens."""
 
     def __init__(self, features: int, heads: int, rngs: nnx.Rngs):
         self.heads = heads
@@ -85,7 +91,7 @@ class SelfAttention(nnx.Module):
 
 
 class CrossAttention(nnx.Module):
-    """Attention of tokens to those of another size."""
+    """Multi-head attention of tokens to tokens of another size."""
 
     def __init__(self, features: int, heads: int, rngs: nnx.Rngs):
         self.heads = heads
@@ -102,7 +108,7 @@ class CrossAttention(nnx.Module):
 
 
 class NormalizedFeedForward(nnx.Module):
-    """Layer normalisation, then a feed-forward network."""
+    """Layer normalisation followed by a feed-forward network."""
 
     def __init__(self, inputs: int, hidden: int, outputs: int, rngs: nnx.Rngs):
         self.norm = layer_norm(inputs, rngs)
@@ -113,9 +119,9 @@ class NormalizedFeedForward(nnx.Module):
 
 
 class Transformer(nnx.Module):
-    """Self-attention, a feed-forward network, and attention across two sizes of tokens.
+    """Transformer block: self-attention, a feed-forward network, attention across two token sizes.
 
-    For the last, one half of the features becomes larger, fewer tokens.
+    For the attention across sizes, one half of the features is turned into larger, fewer tokens.
     """
 
     def __init__(self, features: int, heads: int, rngs: nnx.Rngs):
@@ -139,7 +145,7 @@ class Transformer(nnx.Module):
 
 
 class Fusion(nnx.Module):
-    """Maps and tokens side by side, mixed at each position by residual blocks."""
+    """Concatenated maps and tokens, mixed at each position by residual blocks."""
 
     def __init__(self, channels: int, rngs: nnx.Rngs):
         self.blocks = nnx.List(
@@ -157,9 +163,10 @@ class Fusion(nnx.Module):
 
 
 class Return(nnx.Module):
-    """From the mixture back to tokens and maps, each added to what went into the mixture.
+    """Split of the fused mixture into tokens and maps, each added to its input of the fusion.
 
-    Its first half, where the maps were, becomes the tokens, and its second half the maps.
+    The first half of the mixture, where the maps were, becomes the tokens; the second half becomes
+    the maps.
     """
 
     def __init__(self, channels: int, features: int, rngs: nnx.Rngs):
@@ -177,26 +184,26 @@ class Return(nnx.Module):
 
 @register("actnet")
 class ActNet(GridModel):
-    """Aggregated convolutional network and transformer (ACT).
+    """ACT: aggregated convolutional network and transformer (Yoo et al., WACV 2023).
 
-    Four stages of two branches, residual groups with channel attention on maps and a transformer
-    on tokens of 3×3 pixels, which exchange features after each. In images whose sides are not
-    multiples of 3 pixels, as this field's, the last rows and columns belong to no token and are
-    seen by the convolutions only.
+    Each of four stages has two branches: a residual group with channel attention on maps, and a
+    transformer on tokens of 3×3 pixels. They exchange features after every stage. In images whose
+    sides are not multiples of 3 pixels, such as CSIST-100K's, the last rows and columns belong to
+    no token and only the convolutions see them.
 
     Args:
       factor: grid nodes per pixel along each axis, odd.
-      channels: feature maps, even.
-      blocks: attention blocks in each residual group.
-      reduction: how many times fewer channels the middle of a channel attention has.
-      heads: parts of a token's 9·channels features with an attention of their own, even.
-      sensor: whose images it takes.
+      channels: number of feature maps, even.
+      blocks: number of attention blocks in each residual group.
+      reduction: ratio of the channels to the hidden width of a channel attention.
+      heads: number of attention heads on a token's 9·channels features, even.
+      sensor: the sensor whose images the model takes.
       rngs: keys for the initial parameters.
 
     Raises:
-      DistaxError: an even factor, a size that is not positive, channels that are odd or not a
-        multiple of the reduction, an odd number of heads, features that are not a multiple of
-        the heads, or images smaller than two tokens.
+      DistaxError: the factor is even, a size is not positive, the channels are odd or not a
+        multiple of the reduction, the heads are odd, the features are not a multiple of the heads,
+        or the images are smaller than two tokens.
     """
 
     def __init__(

@@ -9,13 +9,12 @@ from jaxtyping import Array, Float
 
 from distax.imaging.sensor import Sensor
 from distax.models.base import GridModel
-from distax.models.layers.basic import Affine, Conv, Maps
+from distax.models.layers.basic import Affine, Conv, Maps, check_multiple
 from distax.models.layers.resampling import SubPixel
-from distax.models.layers.sizes import check_multiple
 from distax.models.registry import register
 from distax.runtime.errors import check_positive
 
-# How many times fewer numbers the channel attention squeezes its channels to.
+# Ratio of the channels to the hidden width of the channel attention, as in the original.
 _REDUCTION = 8
 # Keeps the gradient of a standard deviation of zero finite.
 _TINY = 1e-12
@@ -24,7 +23,7 @@ _leaky_relu = partial(jax.nn.leaky_relu, negative_slope=0.05)
 
 
 class ContrastAttention(nnx.Module):
-    """Maps weighted by channel, from the standard deviation plus the mean of each."""
+    """Channel attention from the standard deviation plus the mean of each channel."""
 
     def __init__(self, channels: int, *, rngs: nnx.Rngs):
         self.squeeze = Affine(channels, channels // _REDUCTION, rngs=rngs)
@@ -38,10 +37,10 @@ class ContrastAttention(nnx.Module):
 
 
 class MainBlock(nnx.Module):
-    """Three convolutions with skips, whose steps are distilled to half their channels and joined.
+    """Three convolutions with skip connections, each step distilled to half its channels and fused.
 
-    The input and the outputs of the first two are distilled by 1×1 convolutions, the last one by
-    a 3×3 convolution.
+    1×1 convolutions distil the input and the outputs of the first two steps, a 3×3 convolution
+    distils the last.
     """
 
     def __init__(self, channels: int, *, rngs: nnx.Rngs):
@@ -63,18 +62,21 @@ class MainBlock(nnx.Module):
 
 @register("cfgn")
 class Cfgn(GridModel):
-    """CFGN with its plain blocks: all features on the coarse grid fused, then the pixel shuffle.
+    """CFGN: lightweight context-feature-guided network for super-resolution (IEEE, 2023).
+
+    This is the network with its plain blocks: it fuses all features on the coarse grid, then
+    applies the pixel shuffle.
 
     Args:
       factor: grid nodes per pixel along each axis, odd.
-      channels: maps between the blocks, a multiple of 8.
-      blocks: main blocks.
-      sensor: whose images it takes.
+      channels: number of maps between the blocks, a multiple of 8.
+      blocks: number of main blocks.
+      sensor: the sensor whose images the model takes.
       rngs: keys for the initial parameters.
 
     Raises:
-      DistaxError: an even factor, a size that is not positive, or channels that are not a
-        multiple of 8.
+      DistaxError: the factor is even, a size is not positive, or the channels are not a multiple of
+        8.
     """
 
     def __init__(

@@ -7,19 +7,23 @@ from jaxtyping import Array, Float
 
 from distax.imaging.sensor import Sensor
 from distax.models.base import GridModel
-from distax.models.layers.basic import Affine, Conv, Maps
-from distax.models.layers.pooling import average_pool, max_pool, spread
-from distax.models.layers.resampling import resize_bilinear, upsample
-from distax.models.layers.sizes import check_multiple, check_side
+from distax.models.layers.basic import Affine, Conv, Maps, check_multiple, check_side
+from distax.models.layers.resampling import (
+    average_pool,
+    max_pool,
+    resize_bilinear,
+    resize_nearest,
+    upsample,
+)
 from distax.models.registry import register
 from distax.runtime.errors import check_positive
 
 
 class TransformationLayer(nnx.Module):
-    """In place of a 3×3 convolution: half of its outputs, the rest made from those.
+    """Replacement of a 3×3 convolution that derives half of its outputs from the other half.
 
-    The half are 1×1 convolutions, weighed by their context; the rest one 3×3 kernel each of them.
-    A 1×1 convolution of the input is added.
+    The first half are 1×1 convolutions, weighted by their context. The second half are depthwise
+    3×3 convolutions of the first. A 1×1 convolution of the input is added.
     """
 
     def __init__(self, inputs: int, outputs: int, *, rectified: bool, rngs: nnx.Rngs):
@@ -32,17 +36,17 @@ class TransformationLayer(nnx.Module):
 
     def __call__(self, x: Maps) -> Float[Array, "B height width outputs"]:
         local = self.local(x)
-        context = spread(self.context(average_pool(x, 2)), *x.shape[1:3])
-        half = self._activated(local * jax.nn.sigmoid(local + context))
-        rest = self._activated(self.derive(half))
-        return jnp.concatenate([half, rest], axis=-1) + self._activated(self.skip(x))
+        context = resize_nearest(self.context(average_pool(x, 2)), *x.shape[1:3])
+        half = self._activate(local * jax.nn.sigmoid(local + context))
+        rest = self._activate(self.derive(half))
+        return jnp.concatenate([half, rest], axis=-1) + self._activate(self.skip(x))
 
-    def _activated(self, maps: Maps) -> Maps:
+    def _activate(self, maps: Maps) -> Maps:
         return jax.nn.relu(maps) if self.rectified else maps
 
 
 class TransformationBlock(nnx.Module):
-    """x + two transformation layers, with half the channels between."""
+    """Residual block of two transformation layers, with half the channels between them."""
 
     def __init__(self, channels: int, rngs: nnx.Rngs):
         half = channels // 2
@@ -54,7 +58,7 @@ class TransformationBlock(nnx.Module):
 
 
 class ContextEnhancement(nnx.Module):
-    """x weighted by position and channel, from maps on a coarse grid."""
+    """Attention by position and channel, computed from maps on a coarse grid."""
 
     def __init__(self, channels: int, rngs: nnx.Rngs):
         inner = channels // 4
@@ -75,7 +79,7 @@ class ContextEnhancement(nnx.Module):
 
 
 class AttentionTail(nnx.Module):
-    """From feature maps to one map on the sub-pixel grid, weighted by position and channel."""
+    """Tail from feature maps to one map on the sub-pixel grid, with attention in between."""
 
     def __init__(self, channels: int, inner: int, factor: int, rngs: nnx.Rngs):
         self.factor = factor
@@ -92,23 +96,23 @@ class AttentionTail(nnx.Module):
 
 @register("ctnet")
 class CtNet(GridModel):
-    """Contextual transformation network.
+    """CTNet: contextual transformation network (Wang et al., IEEE TGRS 2022).
 
-    Light blocks, each after an enhancement by context, some channels of all merged at the end.
-    The network makes a correction to the image interpolated on the fine grid.
+    Each light block but the first follows a context enhancement. Some channels of every block are
+    merged at the end. The network computes a correction to the image interpolated on the fine grid.
 
     Args:
       factor: grid nodes per pixel along each axis, odd.
-      channels: feature maps, a multiple of 4.
-      blocks: transformation blocks; the first has no enhancement before it.
-      tail_channels: maps on the fine grid.
-      skip_channels: maps that each block gives to the merger.
-      sensor: whose images it takes, at least 7 pixels a side.
+      channels: number of feature maps, a multiple of 4.
+      blocks: number of transformation blocks; the first has no enhancement before it.
+      tail_channels: number of maps on the fine grid.
+      skip_channels: number of maps of each block that are merged at the end.
+      sensor: the sensor whose images the model takes, at least 7 pixels a side.
       rngs: keys for the initial parameters.
 
     Raises:
-      DistaxError: an even factor, a size that is not positive, channels that are not a multiple
-        of 4 and of the skip channels, or images of fewer pixels a side.
+      DistaxError: the factor is even, a size is not positive, the channels are not a multiple of 4
+        and of the skip channels, or the images have a smaller side.
     """
 
     def __init__(

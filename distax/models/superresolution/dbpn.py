@@ -6,20 +6,19 @@ from jaxtyping import Array, Float
 
 from distax.imaging.sensor import Sensor
 from distax.models.base import GridModel
-from distax.models.layers.activated import Merge, activated
+from distax.models.layers.backprojection import Merge, ProjectDown, ProjectUp, with_prelu
 from distax.models.layers.basic import Affine, Conv, Maps
-from distax.models.layers.resampling import ProjectDown, ProjectUp
 from distax.models.registry import register
 from distax.runtime.errors import check_positive
 
 
 class UpUnit(nnx.Module):
-    """To the fine grid, corrected by what is lost on the way back to the coarse one."""
+    """Up-projection to the fine grid, corrected by the error of its back-projection."""
 
     def __init__(self, channels: int, factor: int, *, rngs: nnx.Rngs):
-        self.first = activated(ProjectUp(channels, channels, factor, rngs=rngs), rngs)
-        self.back = activated(ProjectDown(channels, channels, factor, rngs=rngs), rngs)
-        self.second = activated(ProjectUp(channels, channels, factor, rngs=rngs), rngs)
+        self.first = with_prelu(ProjectUp(channels, channels, factor, rngs=rngs), rngs)
+        self.back = with_prelu(ProjectDown(channels, channels, factor, rngs=rngs), rngs)
+        self.second = with_prelu(ProjectUp(channels, channels, factor, rngs=rngs), rngs)
 
     def __call__(self, coarse: Maps) -> Float[Array, "B fine_height fine_width channels"]:
         fine = self.first(coarse)
@@ -27,12 +26,12 @@ class UpUnit(nnx.Module):
 
 
 class DownUnit(nnx.Module):
-    """To the coarse grid, corrected by what is lost on the way back to the fine one."""
+    """Down-projection to the coarse grid, corrected by the error of its back-projection."""
 
     def __init__(self, channels: int, factor: int, *, rngs: nnx.Rngs):
-        self.first = activated(ProjectDown(channels, channels, factor, rngs=rngs), rngs)
-        self.back = activated(ProjectUp(channels, channels, factor, rngs=rngs), rngs)
-        self.second = activated(ProjectDown(channels, channels, factor, rngs=rngs), rngs)
+        self.first = with_prelu(ProjectDown(channels, channels, factor, rngs=rngs), rngs)
+        self.back = with_prelu(ProjectUp(channels, channels, factor, rngs=rngs), rngs)
+        self.second = with_prelu(ProjectDown(channels, channels, factor, rngs=rngs), rngs)
 
     def __call__(self, fine: Maps) -> Float[Array, "B coarse_height coarse_width channels"]:
         coarse = self.first(fine)
@@ -41,22 +40,23 @@ class DownUnit(nnx.Module):
 
 @register("dbpn")
 class Dbpn(GridModel):
-    """DBPN: units that go up to the fine grid and down again in turn, each seeing all before it.
+    """DBPN: deep back-projection network (Haris et al., CVPR 2018).
 
-    The defaults are the paper's DBPN-S. From the second unit of a kind on, a 1×1 convolution
-    merges all maps that units of the other kind have made (the paper's dense connections).
-    The image is given as it is, and PReLUs have one slope for all channels.
+    Up and down units alternate, and each sees the outputs of all units before it. The defaults are
+    the paper's DBPN-S. From the second unit of a kind on, a 1×1 convolution merges the maps of all
+    units of the other kind (the paper's dense connections). The image is not normalised, and PReLUs
+    have one slope for all channels.
 
     Args:
       factor: grid nodes per pixel along each axis, odd.
-      initial: channels of the first convolution.
-      channels: maps in the units.
-      stages: up units, with a down unit between every two.
-      sensor: whose images it takes.
+      initial: number of channels of the first convolution.
+      channels: number of maps in the units.
+      stages: number of up units, with a down unit between every two.
+      sensor: the sensor whose images the model takes.
       rngs: keys for the initial parameters.
 
     Raises:
-      DistaxError: an even factor, or a size that is not positive.
+      DistaxError: the factor is even, or a size is not positive.
     """
 
     def __init__(
@@ -71,8 +71,8 @@ class Dbpn(GridModel):
     ):
         super().__init__(factor, sensor)
         check_positive(initial=initial, channels=channels, stages=stages)
-        self.head = activated(Conv(1, initial, rngs=rngs), rngs)
-        self.features = activated(Affine(initial, channels, rngs=rngs), rngs)
+        self.head = with_prelu(Conv(1, initial, rngs=rngs), rngs)
+        self.features = with_prelu(Affine(initial, channels, rngs=rngs), rngs)
         self.start = UpUnit(channels, factor, rngs=rngs)
         self.downs = nnx.List(DownUnit(channels, factor, rngs=rngs) for _ in range(stages - 1))
         self.ups = nnx.List(UpUnit(channels, factor, rngs=rngs) for _ in range(stages - 1))

@@ -8,19 +8,25 @@ from jaxtyping import Array, Float
 
 from distax.imaging.sensor import Sensor
 from distax.models.base import GridModel
-from distax.models.layers.basic import Affine, Conv, Maps, batch_norm, layer_norm
+from distax.models.layers.basic import (
+    Affine,
+    Conv,
+    FeedForward,
+    Maps,
+    batch_norm,
+    check_multiple,
+    layer_norm,
+)
 from distax.models.layers.resampling import SubPixel
-from distax.models.layers.sizes import check_multiple
-from distax.models.layers.transformer import FeedForward
 from distax.models.registry import register
 from distax.runtime.errors import check_positive
 
-_WINDOW = 16
+_WINDOW = 16  # side in positions of the attention windows
 _BLOCKS = 6
 
 
-class Local(nnx.Module):
-    """What a position takes from its neighbours: two 1×1 convolutions around a depthwise 3×3."""
+class LocalMixing(nnx.Module):
+    """Mixing of neighbouring positions: a depthwise 3×3 between two 1×1 convolutions."""
 
     def __init__(self, channels: int, rngs: nnx.Rngs):
         self.norm = batch_norm(channels, rngs)
@@ -35,10 +41,10 @@ class Local(nnx.Module):
 
 
 class LinearAttention(nnx.Module):
-    """Attention within windows that takes time linear in their positions.
+    """Linear self-attention within windows: the time is linear in the number of positions.
 
-    The keys, not their products with the queries, are normalised over the positions, so that
-    keys and values can be multiplied first.
+    The softmax is applied to the keys over the positions, not to products of queries and keys, so
+    that keys and values can be multiplied first.
     """
 
     def __init__(self, channels: int, heads: int, rngs: nnx.Rngs):
@@ -47,25 +53,27 @@ class LinearAttention(nnx.Module):
         self.out = Affine(channels, channels, rngs=rngs)
 
     def __call__(self, maps: Maps) -> Maps:
-        queries, keys, values = jnp.split(_windows(self.qkv(maps)), 3, axis=-1)
+        queries, keys, values = jnp.split(_split_windows(self.qkv(maps)), 3, axis=-1)
         keys = jax.nn.softmax(keys, axis=1)
-        # One product for all heads, of which the blocks between two heads are left out, is
-        # faster than a small one for each.
+        # One product for all heads with the blocks between different heads set to zero is faster
+        # than one small product per head.
         size = maps.shape[-1] // self.heads
         within_heads = jnp.kron(jnp.eye(self.heads), jnp.full((size, size), size**-0.5))
         context = jnp.einsum("npc,npd->ncd", keys, values) * within_heads.astype(maps.dtype)
-        return self.out(_joined(queries @ context, maps.shape))
+        return self.out(_join_windows(queries @ context, maps.shape))
 
 
-def _windows(maps: Maps) -> Float[Array, "windows positions channels"]:
-    """The positions of each window in a row."""
+def _split_windows(maps: Maps) -> Float[Array, "windows positions channels"]:
+    """Splits maps into windows, with the positions of each window as rows."""
     batch, height, width, channels = maps.shape
     parts = maps.reshape(batch, height // _WINDOW, _WINDOW, width // _WINDOW, _WINDOW, channels)
     return parts.swapaxes(2, 3).reshape(-1, _WINDOW**2, channels)
 
 
-def _joined(windows: Float[Array, "windows positions channels"], shape: tuple[int, ...]) -> Maps:
-    """Maps of a shape from their windows: the inverse of `_windows`."""
+def _join_windows(
+    windows: Float[Array, "windows positions channels"], shape: tuple[int, ...]
+) -> Maps:
+    """Joins windows to maps of the given shape: the inverse of `_split_windows`."""
     batch, height, width, channels = shape
     parts = windows.reshape(batch, height // _WINDOW, width // _WINDOW, _WINDOW, _WINDOW, channels)
     return parts.swapaxes(2, 3).reshape(shape)
@@ -74,12 +82,12 @@ def _joined(windows: Float[Array, "windows positions channels"], shape: tuple[in
 class Layer(nnx.Module):
     """Local mixing, attention in windows that begin at `shift`, and a feed-forward network.
 
-    Each is added to what it is taken from.
+    Each has a skip connection.
     """
 
     def __init__(self, channels: int, heads: int, shift: int, rngs: nnx.Rngs):
         self.shift = shift
-        self.local = Local(channels, rngs)
+        self.local = LocalMixing(channels, rngs)
         self.attention = LinearAttention(channels, heads, rngs)
         self.feed_forward = FeedForward(channels, 2 * channels, channels, rngs=rngs)
 
@@ -92,7 +100,7 @@ class Layer(nnx.Module):
 
 
 class Group(nnx.Module):
-    """Two layers, the second in shifted windows, on maps continued to whole windows."""
+    """Two layers, the second with shifted windows, on maps padded to whole windows."""
 
     def __init__(self, channels: int, heads: int, rngs: nnx.Rngs):
         self.norm = layer_norm(channels, rngs)
@@ -100,36 +108,36 @@ class Group(nnx.Module):
 
     def __call__(self, maps: Maps) -> Maps:
         height, width = maps.shape[1:3]
-        rows, columns = _reflected(height), _reflected(width)
+        rows, columns = _reflect_indices(height), _reflect_indices(width)
         maps = self.norm(maps[:, rows[:, None], columns])
         for layer in self.layers:
             maps = layer(maps)
         return maps[:, :height, :width]
 
 
-def _reflected(size: int) -> np.ndarray:
-    """Indices of `size` samples, continued to whole windows by reflection at their ends."""
+def _reflect_indices(size: int) -> np.ndarray:
+    """Returns indices of `size` samples, padded to whole windows by reflection."""
     return np.pad(np.arange(size), (0, -size % _WINDOW), mode="reflect")
 
 
 @register("dctlsa")
 class Dctlsa(GridModel):
-    """Densely connected transformer with linear self-attention.
+    """DCTLSA: densely connected transformer with linear self-attention (Zeng et al., TIM 2023).
 
-    Six blocks, each of which takes a mixture of what all before it made. Images smaller than a
-    window of 16×16 pixels, as this field's are, are continued by reflection to fill it, and all
-    positions take part in the attention.
+    Each of the six blocks takes a learned mixture of the outputs of all blocks before it. Images
+    smaller than a window of 16×16 pixels, such as CSIST-100K's, are padded by reflection to fill
+    it, and all positions take part in the attention.
 
     Args:
       factor: grid nodes per pixel along each axis, odd.
-      channels: feature maps.
-      heads: parts of the channels with an attention of their own.
-      sensor: whose images it takes.
+      channels: number of feature maps.
+      heads: number of attention heads.
+      sensor: the sensor whose images the model takes.
       rngs: keys for the initial parameters.
 
     Raises:
-      DistaxError: an even factor, a size that is not positive, or channels that are not a
-        multiple of the heads.
+      DistaxError: the factor is even, a size is not positive, or the channels are not a multiple of
+        the heads.
     """
 
     def __init__(
@@ -149,7 +157,7 @@ class Dctlsa(GridModel):
             nnx.Sequential(Group(channels, heads, rngs), Group(channels, heads, rngs))
             for _ in range(_BLOCKS)
         )
-        # The last sees the blocks only, the others also the maps before them.
+        # The last mixture takes the outputs of the blocks only, the others also the head's maps.
         inputs = [*range(2, _BLOCKS + 1), _BLOCKS]
         self.mixtures = nnx.List(Affine(n * channels, channels, rngs=rngs) for n in inputs)
         self.last = Conv(channels, channels, rngs=rngs)

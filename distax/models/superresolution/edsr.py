@@ -9,28 +9,29 @@ from distax.models.layers.basic import Conv
 from distax.models.layers.resampling import Tail
 from distax.models.layers.residual import ResidualBlock
 from distax.models.registry import register
-from distax.models.superresolution.levels import FULL_SCALE
+from distax.models.superresolution import FULL_SCALE
 from distax.runtime.errors import check_positive
 
 
 @register("edsr")
 class Edsr(GridModel):
-    """EDSR: residual blocks without normalisation on the coarse grid, then the pixel shuffle.
+    """EDSR: enhanced deep residual network (Lim et al., CVPRW 2017).
 
-    The defaults are the paper's baseline (its large network has 32 blocks of 256 channels, whose
-    second terms it scales by 0.1; here they are added as they are). Where the paper subtracts the
-    mean colour of its photographs, this field subtracts half the full scale, so that the zeros
-    around an image stand for 127.5 counts.
+    Residual blocks without normalisation on the coarse grid are followed by the pixel shuffle. The
+    defaults are the paper's baseline. The paper's large network has 32 blocks of 256 channels and
+    scales each residual term by 0.1; here the terms are not scaled. The paper subtracts the mean
+    colour of its photographs. Here, as in the original toolkit, half the full scale is subtracted,
+    so the zero padding around an image corresponds to 127.5 counts.
 
     Args:
       factor: grid nodes per pixel along each axis, odd.
-      channels: maps in the residual blocks.
-      blocks: residual blocks.
-      sensor: whose images it takes.
+      channels: number of maps in the residual blocks.
+      blocks: number of residual blocks.
+      sensor: the sensor whose images the model takes.
       rngs: keys for the initial parameters.
 
     Raises:
-      DistaxError: an even factor, or a size that is not positive.
+      DistaxError: the factor is even, or a size is not positive.
     """
 
     def __init__(

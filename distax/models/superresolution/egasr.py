@@ -1,4 +1,4 @@
-"""EGASR: an edge-guided attention network."""
+"""EGASR: edge-guided attention network for super-resolution."""
 
 import jax
 import jax.numpy as jnp
@@ -8,13 +8,13 @@ from jaxtyping import Array, Float
 
 from distax.imaging.sensor import Sensor
 from distax.models.base import GridModel
-from distax.models.layers.basic import Affine, Conv, Maps, PRelu, fan_in_uniform, like
+from distax.models.layers.basic import Affine, Conv, Maps, PRelu, cast_like, fan_in_uniform
 from distax.models.layers.convolution import conv3x3
 from distax.models.layers.resampling import Tail, upsample
 from distax.models.registry import register
 from distax.runtime.errors import check_positive
 
-# Sobel's along the columns and the rows, and the Laplacian.
+# Sobel filters along columns and rows, and the Laplacian.
 _TEMPLATES = np.array(
     [
         [[1, 0, -1], [2, 0, -2], [1, 0, -1]],
@@ -26,9 +26,9 @@ _TEMPLATES = np.array(
 
 
 class EdgeFilter(nnx.Module):
-    """Parameters of a 1×1 convolution followed by a template scaled for each channel.
+    """Parameters of a 1×1 convolution followed by an edge template with a scale per channel.
 
-    The convolution has no bias: a template's taps sum to zero.
+    The convolution has no bias, which a template with taps that sum to zero would remove.
     """
 
     def __init__(self, channels: int, rngs: nnx.Rngs):
@@ -39,10 +39,10 @@ class EdgeFilter(nnx.Module):
 
 
 class Edges(nnx.Module):
-    """Edge filters of all kinds, then a 1×1 convolution of what they find.
+    """Edge filters with all templates, merged by a 1×1 convolution.
 
-    None of this but the templates sees neighbours and all of it is linear, so it is computed as
-    the one 3×3 convolution that it makes.
+    All steps are linear and only the templates see neighbours, so they are computed together as
+    one 3×3 convolution.
     """
 
     def __init__(self, channels: int, rngs: nnx.Rngs):
@@ -62,7 +62,7 @@ class Edges(nnx.Module):
 
 
 class SpatialAttention(nnx.Module):
-    """A weight in 0..1 for each position: a wide filter of the channels' mean and maximum."""
+    """Attention by position: weights in 0..1 from a 7×7 filter of channel mean and maximum."""
 
     SIZE = 7
 
@@ -71,21 +71,22 @@ class SpatialAttention(nnx.Module):
 
     def __call__(self, x: Maps) -> Float[Array, "B height width 1"]:
         views = jnp.stack([jnp.mean(x, axis=-1), jnp.max(x, axis=-1)], axis=-1)
-        return jax.nn.sigmoid(wide_filter(views, like(x, self.kernel)))
+        return jax.nn.sigmoid(wide_filter(views, cast_like(self.kernel, x)))
 
 
 def wide_filter(
     maps: Float[Array, "B height width inputs"], kernel: Float[Array, "size size inputs 1"]
 ) -> Float[Array, "B height width 1"]:
-    """Convolution of few channels to one: along the rows as a matrix product.
+    """Convolves few channels to one, with the rows computed as a matrix product.
 
-    Ten times faster than XLA's on a CPU (batch 64, 11×11, 7×7 taps of two channels).
+    This is ten times faster than XLA's convolution on a CPU (batch 64, 11×11, 7×7 taps of two
+    channels).
     """
     height, width = maps.shape[1:3]
     size = len(kernel)
     padded = jnp.pad(kernel[..., 0], ((0, 0), (width, width), (0, 0)))
     column = np.arange(width)
-    # Tap of a column in what an output's column takes from it; far ones are among the zeros.
+    # Index of the tap from an input column to an output column; distant ones index the zeros.
     tap = column[:, None] - column + size // 2 + width
     rows = jnp.einsum("bhwc,iwvc->bhiv", maps, padded[:, tap])
     rows = jnp.pad(rows, ((0, 0), (size // 2, size // 2), (0, 0), (0, 0)))
@@ -94,7 +95,7 @@ def wide_filter(
 
 
 class EdgeGuidedCore(nnx.Module):
-    """Two branches, residual and edges, weighed against each other by channel."""
+    """Residual branch and edge branch, combined by channel with weights that sum to 1."""
 
     def __init__(self, channels: int, rngs: nnx.Rngs):
         self.first = Conv(channels, channels, rngs=rngs)
@@ -112,13 +113,13 @@ class EdgeGuidedCore(nnx.Module):
         edges = self.edges(x)
         edges = edges * self.spatial_attention(edges)
         summary = self.squeeze(jnp.mean(residual + edges, axis=(1, 2), keepdims=True))
-        # The softmax over two.
+        # The softmax over two branches.
         weight = jax.nn.sigmoid(self.residual_weight(summary) - self.edge_weight(summary))
         return weight * residual + (1 - weight) * edges
 
 
 class EdgeGuidedBlock(nnx.Module):
-    """x + core(conv(PReLU(conv(x))))."""
+    """Residual block x + core(conv(PReLU(conv(x))))."""
 
     def __init__(self, channels: int, rngs: nnx.Rngs):
         self.first = Conv(channels, channels, rngs=rngs)
@@ -131,7 +132,7 @@ class EdgeGuidedBlock(nnx.Module):
 
 
 class EdgeGuidedGroup(nnx.Module):
-    """Blocks and a convolution, with a skip around all."""
+    """Edge-guided blocks and a convolution, with a skip connection around all."""
 
     def __init__(self, channels: int, blocks: int, rngs: nnx.Rngs):
         self.blocks = nnx.List(EdgeGuidedBlock(channels, rngs) for _ in range(blocks))
@@ -146,21 +147,21 @@ class EdgeGuidedGroup(nnx.Module):
 
 @register("egasr")
 class Egasr(GridModel):
-    """Edge-guided attention network.
+    """EGASR: edge-guided attention network.
 
-    Residual groups whose blocks weigh what convolutions find against edges. The network makes a
-    correction to the image interpolated on the fine grid.
+    The blocks of the residual groups weigh convolutional features against edges. The network
+    computes a correction to the image interpolated on the fine grid.
 
     Args:
       factor: grid nodes per pixel along each axis, odd.
-      channels: feature maps.
-      groups: residual groups.
-      blocks: edge-guided blocks in each group.
-      sensor: whose images it takes.
+      channels: number of feature maps.
+      groups: number of residual groups.
+      blocks: number of edge-guided blocks in each group.
+      sensor: the sensor whose images the model takes.
       rngs: keys for the initial parameters.
 
     Raises:
-      DistaxError: an even factor, or a size that is not positive.
+      DistaxError: the factor is even, or a size is not positive.
     """
 
     def __init__(
@@ -189,5 +190,5 @@ class Egasr(GridModel):
         start = self.conv(self.head(image))
         maps = start
         for group in self.groups:
-            maps = group(maps) + like(maps, self.gain) * start
+            maps = group(maps) + cast_like(self.gain, maps) * start
         return self.tail(self.conv(maps)) + upsample(image, self.factor, "bilinear")[..., 0]

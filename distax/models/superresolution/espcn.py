@@ -9,23 +9,24 @@ from distax.models.base import GridModel
 from distax.models.layers.basic import Conv
 from distax.models.layers.resampling import SubPixel
 from distax.models.registry import register
-from distax.models.superresolution.levels import FULL_SCALE
+from distax.models.superresolution import FULL_SCALE
 
 
 @register("espcn")
 class Espcn(GridModel):
-    """ESPCN: two convolutions with tanh on the coarse grid, then one to the nodes of each pixel.
+    """ESPCN: efficient sub-pixel convolutional network (Shi et al., CVPR 2016).
 
-    As in the paper. Inside the network intensities are in units of the full scale: in counts, tanh
-    would not tell a faint pixel from a bright one.
+    As in the paper, two convolutions with tanh on the coarse grid are followed by one to the nodes
+    of each pixel. Inside the network intensities are in units of the full scale: in counts, tanh
+    would saturate for faint and bright pixels alike.
 
     Args:
       factor: grid nodes per pixel along each axis, odd.
-      sensor: whose images it takes.
+      sensor: the sensor whose images the model takes.
       rngs: keys for the initial parameters.
 
     Raises:
-      DistaxError: an even factor.
+      DistaxError: the factor is even.
     """
 
     def __init__(self, *, factor: int = 3, sensor: Sensor = Sensor(), rngs: nnx.Rngs):

@@ -7,20 +7,18 @@ from jaxtyping import Array, Float
 
 from distax.imaging.sensor import Sensor
 from distax.models.base import GridModel
-from distax.models.layers.basic import Maps, fan_in_uniform, like
+from distax.models.layers.basic import Maps, cast_like, check_multiple, check_side, fan_in_uniform
 from distax.models.layers.convolution import convolve
-from distax.models.layers.pooling import average_pool, spread
-from distax.models.layers.resampling import pixel_shuffle, upsample
-from distax.models.layers.sizes import check_multiple, check_side
+from distax.models.layers.resampling import average_pool, pixel_shuffle, resize_nearest, upsample
 from distax.models.registry import register
 from distax.runtime.errors import check_positive
 
-# Side of the cells in pixels whose means are the low frequencies.
+# Side in pixels of the cells whose means are the low frequencies.
 _CELL = 4
 
 
 class NormalizedConv(nnx.Module):
-    """Convolution whose kernel has a learned norm for each output (weight normalisation)."""
+    """Convolution with weight normalisation: a learned norm per output scales the kernel."""
 
     def __init__(
         self,
@@ -42,7 +40,7 @@ class NormalizedConv(nnx.Module):
         direction = self.direction[...]
         kernel = direction * (self.norm[...] / _norm(direction))
         result = convolve(maps, kernel.astype(maps.dtype), groups=self.groups)
-        return result if self.bias is None else result + like(maps, self.bias)
+        return result if self.bias is None else result + cast_like(self.bias, maps)
 
 
 def _norm(kernel: Float[Array, "size size inputs outputs"]) -> Float[Array, " outputs"]:
@@ -50,7 +48,7 @@ def _norm(kernel: Float[Array, "size size inputs outputs"]) -> Float[Array, " ou
 
 
 class HighFrequencyEnhancement(nnx.Module):
-    """conv(conv(x)·gate), the gate open where x differs from its mean over a cell of pixels."""
+    """Enhancement conv(conv(x)·gate); the gate follows the difference of x from its cell means."""
 
     def __init__(self, channels: int, rngs: nnx.Rngs):
         self.gate = NormalizedConv(channels, channels, rngs=rngs)
@@ -58,12 +56,12 @@ class HighFrequencyEnhancement(nnx.Module):
         self.second = NormalizedConv(channels, channels, rngs=rngs)
 
     def __call__(self, x: Maps) -> Maps:
-        high = x - spread(average_pool(x, _CELL), *x.shape[1:3])
+        high = x - resize_nearest(average_pool(x, _CELL), *x.shape[1:3])
         return self.second(self.first(x) * jax.nn.sigmoid(self.gate(high) + x))
 
 
 class FrequencyBlock(nnx.Module):
-    """x + a merger of two paths: a convolution, and the enhancement of high frequencies."""
+    """Residual block that merges two paths: a convolution, and high-frequency enhancement."""
 
     def __init__(self, channels: int, rngs: nnx.Rngs):
         half = channels // 2
@@ -81,23 +79,24 @@ class FrequencyBlock(nnx.Module):
 
 @register("fenet")
 class FeNet(GridModel):
-    """Frequency-based enhancement network.
+    """FENet: frequency-based enhancement network (Behjati et al., IEEE Access 2022).
 
-    Blocks that treat high frequencies apart, all their maps merged at the end. The network makes a
-    correction to the image interpolated on the fine grid. Cells of 4×4 pixels are averaged for the
-    low frequencies; pixels beyond the last whole cell do not count.
+    The blocks treat high frequencies separately, and the maps of all blocks are merged at the end.
+    The network computes a correction to the image interpolated on the fine grid. The low
+    frequencies are averages over cells of 4×4 pixels; pixels beyond the last whole cell are left
+    out.
 
     Args:
       factor: grid nodes per pixel along each axis, odd.
-      channels: feature maps, even.
-      blocks: frequency-based blocks.
-      groups: parts that the channels fall into in the convolution to the fine grid.
-      sensor: whose images it takes, at least 4 pixels a side.
+      channels: number of feature maps, even.
+      blocks: number of frequency-based blocks.
+      groups: number of groups of channels in the convolution to the fine grid.
+      sensor: the sensor whose images the model takes, at least 4 pixels a side.
       rngs: keys for the initial parameters.
 
     Raises:
-      DistaxError: an even factor, a size that is not positive, channels that are odd or not a
-        multiple of the groups, or images of fewer pixels a side.
+      DistaxError: the factor is even, a size is not positive, the channels are odd or not a
+        multiple of the groups, or the images have a smaller side.
     """
 
     def __init__(

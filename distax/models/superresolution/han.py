@@ -7,7 +7,7 @@ from jaxtyping import Array, Float
 
 from distax.imaging.sensor import Sensor
 from distax.models.base import GridModel
-from distax.models.layers.basic import Conv, Maps, fan_in_uniform, like
+from distax.models.layers.basic import Conv, Maps, cast_like, fan_in_uniform
 from distax.models.layers.resampling import Tail
 from distax.models.layers.residual import ResidualGroup
 from distax.models.registry import register
@@ -15,7 +15,7 @@ from distax.runtime.errors import check_positive
 
 
 class LayerAttention(nnx.Module):
-    """Maps of several layers, with maps of the layers least like each added (section 3.2)."""
+    """Layer attention: adds to each layer the maps of the least similar layers (section 3.2)."""
 
     def __init__(self):
         self.gain = nnx.Param(jnp.zeros(()))
@@ -28,50 +28,55 @@ class LayerAttention(nnx.Module):
             "bhwmc,bhwnc->bmn", layers, layers, preferred_element_type=jnp.float32
         )
         attention = jax.nn.softmax(-likeness, axis=-1).astype(layers.dtype)
-        return layers + like(layers, self.gain) * jnp.einsum("bmn,bhwnc->bhwmc", attention, layers)
+        return layers + cast_like(self.gain, layers) * jnp.einsum(
+            "bmn,bhwnc->bhwmc", attention, layers
+        )
 
 
 class ChannelSpatialAttention(nnx.Module):
-    """x + x weighted by a 3×3×3 convolution over channel, row and column (section 3.3)."""
+    """Channel-spatial attention: weights from a 3×3×3 convolution over channel, row and column.
+
+    The weighted maps are added to x (section 3.3).
+    """
 
     def __init__(self, rngs: nnx.Rngs):
         self.kernel = fan_in_uniform(rngs, 27, 3, 3, 3)
         self.bias = fan_in_uniform(rngs, 27)
-        # Zero in the paper. The kernel would then get no gradient in the first step.
+        # The paper starts at zero, which leaves the kernel without a gradient in the first step.
         self.gain = nnx.Param(jnp.array(0.1))
 
     def __call__(self, x: Maps) -> Maps:
         height, width, channels = x.shape[1:]
         padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (1, 1)))
-        kernel = like(x, self.kernel)
-        weights = like(x, self.bias) + sum(
+        kernel = cast_like(self.kernel, x)
+        weights = cast_like(self.bias, x) + sum(
             kernel[k, i, j] * padded[:, i : i + height, j : j + width, k : k + channels]
             for k in range(3)
             for i in range(3)
             for j in range(3)
         )
-        return x + x * like(x, self.gain) * jax.nn.sigmoid(weights)
+        return x + x * cast_like(self.gain, x) * jax.nn.sigmoid(weights)
 
 
 @register("han")
 class Han(GridModel):
-    """Holistic attention network.
+    """HAN: holistic attention network (Niu et al., ECCV 2020).
 
-    RCAN's residual groups, whose outputs are weighed against each other by layer attention; the
-    last maps are weighed by channel and position.
+    The network has RCAN's residual groups. Layer attention weights the outputs of the groups
+    against each other, and channel-spatial attention weights the last maps.
 
     Args:
       factor: grid nodes per pixel along each axis, odd.
-      channels: feature maps.
-      groups: residual groups.
-      blocks: attention blocks in each group.
-      reduction: how many times fewer channels the middle of a channel attention has.
-      sensor: whose images it takes.
+      channels: number of feature maps.
+      groups: number of residual groups.
+      blocks: number of attention blocks in each group.
+      reduction: ratio of the channels to the hidden width of a channel attention.
+      sensor: the sensor whose images the model takes.
       rngs: keys for the initial parameters.
 
     Raises:
-      DistaxError: an even factor, a size that is not positive, or channels that are not a
-        multiple of the reduction.
+      DistaxError: the factor is even, a size is not positive, or the channels are not a multiple of
+        the reduction.
     """
 
     def __init__(
@@ -106,7 +111,7 @@ class Han(GridModel):
         for group in self.groups:
             layers.append(group(layers[-1]))
         layers.append(self.last(layers[-1]))
-        # Newest first, without the head.
+        # Last layer first, without the head, in the order of the original's weights.
         stack = self.layer_attention(jnp.stack(layers[:0:-1], axis=-2))
         merged = self.merge_layers(stack.reshape(*stack.shape[:3], -1))
         attended = self.channel_spatial_attention(layers[-1])

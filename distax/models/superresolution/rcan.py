@@ -14,24 +14,23 @@ from distax.runtime.errors import check_positive
 
 @register("rcan")
 class Rcan(GridModel):
-    """Residual channel attention network.
+    """RCAN: residual channel attention network (Zhang et al., ECCV 2018).
 
-    Residual groups of blocks whose channels are weighted by attention, then the tail that makes
-    the fine grid. The paper has 10 groups of 20 blocks of 64 channels; the defaults are the sizes
-    this field uses.
+    Residual groups of blocks with channel attention are followed by the tail to the fine grid. The
+    paper has 10 groups of 20 blocks of 64 channels; the defaults are those of the original toolkit.
 
     Args:
       factor: grid nodes per pixel along each axis, odd.
-      channels: feature maps.
-      groups: residual groups.
-      blocks: attention blocks in each group.
-      reduction: how many times fewer channels the middle of a channel attention has.
-      sensor: whose images it takes.
+      channels: number of feature maps.
+      groups: number of residual groups.
+      blocks: number of attention blocks in each group.
+      reduction: ratio of the channels to the hidden width of a channel attention.
+      sensor: the sensor whose images the model takes.
       rngs: keys for the initial parameters.
 
     Raises:
-      DistaxError: an even factor, a size that is not positive, or channels that are not a
-        multiple of the reduction.
+      DistaxError: the factor is even, a size is not positive, or the channels are not a multiple of
+        the reduction.
     """
 
     def __init__(

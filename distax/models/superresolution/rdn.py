@@ -14,12 +14,14 @@ from distax.runtime.errors import check_positive
 
 
 class DenseBlock(nnx.Module):
-    """Layers that each see the maps of all before; a 1×1 convolution of all is added to the input.
+    """Residual dense block: each layer sees the maps of all layers before it.
+
+    A 1×1 convolution of all maps is added to the input.
 
     Args:
-      channels: maps of the input and the output.
-      growth: maps that each layer adds.
-      layers: how many layers.
+      channels: number of maps of the input and the output.
+      growth: number of maps that each layer adds.
+      layers: number of layers.
       rngs: keys for the initial parameters.
     """
 
@@ -38,21 +40,22 @@ class DenseBlock(nnx.Module):
 
 @register("rdn")
 class Rdn(GridModel):
-    """RDN: residual dense blocks on the coarse grid, all fused, then the pixel shuffle.
+    """RDN: residual dense network (Zhang et al., CVPR 2018).
 
-    The defaults are one of the two sizes of the paper (D = 16, C = 8, G = 64).
+    Residual dense blocks on the coarse grid are fused and followed by the pixel shuffle. The
+    defaults are one of the two sizes of the paper (D = 16, C = 8, G = 64).
 
     Args:
       factor: grid nodes per pixel along each axis, odd.
-      channels: maps between the blocks.
-      growth: maps that each layer of a block adds (the paper's G).
-      blocks: dense blocks (the paper's D).
-      layers: layers of a block (the paper's C).
-      sensor: whose images it takes.
+      channels: number of maps between the blocks.
+      growth: number of maps that each layer of a block adds (the paper's G).
+      blocks: number of dense blocks (the paper's D).
+      layers: number of layers of a block (the paper's C).
+      sensor: the sensor whose images the model takes.
       rngs: keys for the initial parameters.
 
     Raises:
-      DistaxError: an even factor, or a size that is not positive.
+      DistaxError: the factor is even, or a size is not positive.
     """
 
     def __init__(

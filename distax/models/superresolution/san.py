@@ -7,27 +7,26 @@ from jaxtyping import Array, Float
 
 from distax.imaging.sensor import Sensor
 from distax.models.base import GridModel
-from distax.models.layers.basic import Affine, Conv, Maps, like
-from distax.models.layers.pooling import max_pool
-from distax.models.layers.resampling import Tail
+from distax.models.layers.basic import Affine, Conv, Maps, cast_like, check_multiple, check_side
+from distax.models.layers.resampling import Tail, max_pool
 from distax.models.layers.residual import Gate, ResidualBlock
-from distax.models.layers.sizes import check_multiple, check_side
 from distax.models.registry import register
 from distax.runtime.errors import check_positive
 from distax.runtime.numerics import exact_products
 
-# How many times fewer channels the non-local attention compares.
+# Ratio of the channels to those that the non-local attention compares.
 _REDUCTION = 8
+# Newton–Schulz iterations. More give a more exact square root and take longer.
 _ITERATIONS = 5
 
 
 class RegionAttention(nnx.Module):
-    """x + attention among the positions of each quadrant of the maps (section 3.3)."""
+    """Region attention: non-local attention within each quadrant of the maps (section 3.3)."""
 
     def __init__(self, channels: int, rngs: nnx.Rngs):
         inner = channels // _REDUCTION
         self.query = Affine(channels, inner, rngs=rngs)
-        # A constant added to all keys adds the same to a query's every product: no bias.
+        # No bias: a constant added to all keys shifts all products of a query alike.
         self.key = Affine(channels, inner, bias=False, rngs=rngs)
         self.value = Affine(channels, inner, rngs=rngs)
         self.merge = Affine(inner, channels, rngs=rngs)
@@ -36,13 +35,13 @@ class RegionAttention(nnx.Module):
         row, column = x.shape[1] // 2, x.shape[2] // 2
         rows = [
             jnp.concatenate(
-                [self._attended(half[:, :, :column]), self._attended(half[:, :, column:])], axis=2
+                [self._attend(half[:, :, :column]), self._attend(half[:, :, column:])], axis=2
             )
             for half in (x[:, :row], x[:, row:])
         ]
         return x + self.merge(jnp.concatenate(rows, axis=1))
 
-    def _attended(self, x: Maps) -> Float[Array, "B height width inner"]:
+    def _attend(self, x: Maps) -> Float[Array, "B height width inner"]:
         query, key, value = (
             self.query(x),
             max_pool(self.key(x), 2, 2),
@@ -54,12 +53,12 @@ class RegionAttention(nnx.Module):
 
 @exact_products
 def covariance_root(x: Maps) -> Float[Array, "B channels channels"]:
-    """Square root of the covariance of the channels over the positions, by Newton and Schulz."""
+    """Returns the square root of the channels' covariance over positions, by Newton–Schulz."""
     rows = x.reshape(len(x), -1, x.shape[-1]).astype(jnp.float32)
     centred = rows - jnp.mean(rows, axis=1, keepdims=True)
     identity = jnp.eye(x.shape[-1], dtype=jnp.float32)
     covariance = jnp.einsum("bpc,bpd->bcd", centred, centred) / rows.shape[1]
-    # The iteration needs eigenvalues of at most 1; the floor is for constant maps.
+    # The iteration needs eigenvalues of at most 1. The floor avoids 0/0 for constant maps.
     trace = jnp.maximum(jnp.trace(covariance, axis1=1, axis2=2), 1e-12)[:, None, None]
     root, inverse = covariance / trace, identity
     for _ in range(_ITERATIONS):
@@ -69,9 +68,9 @@ def covariance_root(x: Maps) -> Float[Array, "B channels channels"]:
 
 
 class SecondOrderGroup(nnx.Module):
-    """Residual blocks and a convolution, weighted by channel, with a skip around all.
+    """Residual blocks with second-order channel attention, a convolution and a skip connection.
 
-    Each channel's weight comes from the mean root covariance with all (section 3.2).
+    A channel's weight comes from its mean root covariance with all channels (section 3.2).
     """
 
     def __init__(self, channels: int, blocks: int, reduction: int, rngs: nnx.Rngs):
@@ -89,25 +88,25 @@ class SecondOrderGroup(nnx.Module):
 
 @register("san")
 class San(GridModel):
-    """Second-order attention network.
+    """SAN: second-order attention network (Dai et al., CVPR 2019).
 
-    Region attention, residual groups with second-order channel attention, the same region
+    Region attention, then residual groups with second-order channel attention, then the same region
     attention again. As in the authors' implementation, keys and values of region attention are
-    the largest of 2×2 positions. The paper has 20 groups of 10 blocks; the defaults are the sizes
-    this field uses.
+    maxima of 2×2 positions. The paper has 20 groups of 10 blocks; the defaults are those of the
+    original toolkit.
 
     Args:
       factor: grid nodes per pixel along each axis, odd.
-      channels: feature maps, a multiple of 8.
-      groups: residual groups.
-      blocks: residual blocks in each group.
-      reduction: how many times fewer channels the middle of a channel attention has.
-      sensor: whose images it takes, at least 4 pixels a side.
+      channels: number of feature maps, a multiple of 8.
+      groups: number of residual groups.
+      blocks: number of residual blocks in each group.
+      reduction: ratio of the channels to the hidden width of a channel attention.
+      sensor: the sensor whose images the model takes, at least 4 pixels a side.
       rngs: keys for the initial parameters.
 
     Raises:
-      DistaxError: an even factor, a size that is not positive, channels that are not a multiple
-        of 8 and of the reduction, or images of fewer pixels a side.
+      DistaxError: the factor is even, a size is not positive, the channels are not a multiple of 8
+        and of the reduction, or the images have a smaller side.
     """
 
     def __init__(
@@ -140,5 +139,5 @@ class San(GridModel):
         start = self.region_attention(head)
         maps = start
         for group in self.groups:
-            maps = group(maps) + like(maps, self.gain) * start
+            maps = group(maps) + cast_like(self.gain, maps) * start
         return self.tail(self.region_attention(maps) + head)

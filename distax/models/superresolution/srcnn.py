@@ -13,17 +13,18 @@ from distax.models.registry import register
 
 @register("srcnn")
 class Srcnn(GridModel):
-    """SRCNN: three convolutions on the bicubic interpolation of the image.
+    """SRCNN: super-resolution convolutional network (Dong et al., TPAMI 2016).
 
-    The paper's kernels have 9, 1 and 5 taps along each axis; this field's all have 3.
+    Three convolutions are applied to the bicubic interpolation of the image. The paper's kernels
+    have 9, 1 and 5 taps along each axis; here, as in the original toolkit, all have 3.
 
     Args:
       factor: grid nodes per pixel along each axis, odd.
-      sensor: whose images it takes.
+      sensor: the sensor whose images the model takes.
       rngs: keys for the initial parameters.
 
     Raises:
-      DistaxError: an even factor.
+      DistaxError: the factor is even.
     """
 
     def __init__(self, *, factor: int = 3, sensor: Sensor = Sensor(), rngs: nnx.Rngs):

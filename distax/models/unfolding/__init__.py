@@ -1,1 +1,1 @@
-"""Iterative algorithms with learned steps: each layer is one iteration of a solver."""
+"""Deep unfolding: networks whose layers are the iterations of a solver, with learned steps."""

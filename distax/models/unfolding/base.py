@@ -1,4 +1,4 @@
-"""What models that start from a linear estimate and know the sampling matrix have in common."""
+"""Base classes of models that start from a linear estimate, and the gradient step."""
 
 from abc import abstractmethod
 
@@ -12,15 +12,15 @@ from distax.runtime.numerics import exact_products
 
 
 class EstimatingModel(GridModel):
-    """A grid model that starts from x₀ = Q y, an estimate on the grid as one row a sample.
+    """A grid model that starts from the linear estimate x₀ = Q y, one row per sample.
 
     Args:
       factor: grid nodes per pixel along each axis, odd.
-      sensor: the imaging model; gives the initial estimator.
-      q_init: initial estimator Q `[nodes, pixels]` in place of the one over simulated scenes.
+      sensor: the imaging model; gives the default of the initial estimator.
+      q_init: initial estimator Q `[nodes, pixels]`. Default: fitted to simulated scenes.
 
     Raises:
-      DistaxError: an even factor, or a matrix of another size.
+      DistaxError: the factor is even, or a matrix has the wrong shape.
     """
 
     def __init__(self, factor: int, sensor: Sensor, q_init: Float[Array, "nodes pixels"] | None):
@@ -32,27 +32,27 @@ class EstimatingModel(GridModel):
         self.q_init = Constant(q_init)
 
     @exact_products
-    def start(
+    def initialise(
         self, images: Float[Array, "B height width"]
     ) -> tuple[Float[Array, "B pixels"], Float[Array, "B nodes"]]:
-        """The images as rows y, and x₀ = Q y."""
+        """Returns the images as rows y, and the initial estimate x₀ = Q y."""
         y = images.reshape(len(images), -1)
         return y, y @ self.q_init[...].T
 
 
 class UnfoldingModel(EstimatingModel):
-    """A model whose stages improve x₀, and know how the sensor makes images of what they make.
+    """A model whose stages improve x₀ and use the sampling matrix Φ of the sensor.
 
     Subclasses define `iterates`.
 
     Args:
       factor: grid nodes per pixel along each axis, odd.
-      sensor: the imaging model; gives Φ and the initial estimator.
-      phi: sampling matrix `[pixels, nodes]` in place of the sensor's.
-      q_init: initial estimator Q `[nodes, pixels]` in place of the one over simulated scenes.
+      sensor: the imaging model; gives the defaults of Φ and of the initial estimator.
+      phi: sampling matrix Φ `[pixels, nodes]`. Default: the sensor's.
+      q_init: initial estimator Q `[nodes, pixels]`. Default: fitted to simulated scenes.
 
     Raises:
-      DistaxError: an even factor, or a matrix of another size.
+      DistaxError: the factor is even, or a matrix has the wrong shape.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class UnfoldingModel(EstimatingModel):
 
     @abstractmethod
     def iterates(self, images: Float[Array, "B height width"]) -> list[Float[Array, "B nodes"]]:
-        """The estimate after every stage, x₀ first."""
+        """Returns the estimate after every stage, x₀ first."""
 
     def __call__(
         self, images: Float[Array, "B height width"]
@@ -90,5 +90,5 @@ def gradient_step(
     phi: Float[Array, "pixels nodes"],
     step_size: Float[Array, ""],
 ) -> Float[Array, "B nodes"]:
-    """x − λ Φᵀ(Φx − y): a step down ½‖Φx − y‖², samples as rows."""
+    """Takes a gradient step on ½‖Φx − y‖²: x − λ Φᵀ(Φx − y), samples as rows."""
     return x - step_size * ((x @ phi.T - y) @ phi)

@@ -1,9 +1,10 @@
 """DISTA-Net: dynamic iterative shrinkage-thresholding, unrolled (ICCV 2025, arXiv 2505.19148).
 
-Symbols as in the paper: x an estimate on the sub-pixel grid, y the image, Φ the sampling matrix,
-r the estimate after a gradient step, u its transform, θ the thresholds, z what shrinkage leaves.
-In two places the equations are kept where the original implementation strays from them: every
-sample has a dynamic kernel of its own, and gradients reach the network that makes it.
+Symbols follow the paper: x is an estimate on the sub-pixel grid, y the image, Φ the sampling
+matrix, r the estimate after a gradient step, u its transform, θ the thresholds, z the shrunk
+transform. The original implementation deviates from the paper's equations in two places, where this
+module follows the equations: each sample has its own dynamic kernel, and gradients reach the
+hypernetwork that computes the kernel.
 """
 
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from distax.imaging.sensor import Sensor
-from distax.models.layers.basic import Affine, Maps, OneMap, fan_in_uniform, like
+from distax.models.layers.basic import Affine, Maps, OneMap, cast_like, fan_in_uniform
 from distax.models.layers.convolution import conv3x3, filter3x3, separable3x3
 from distax.models.layers.transforms import TwoConvolutions, soft_threshold
 from distax.models.registry import register
@@ -26,7 +27,7 @@ _PRECISIONS = ("float32", "bfloat16")
 
 
 class SeparableConvolution(nnx.Module):
-    """Depthwise 3×3 convolution, then a 1×1 convolution, both with biases."""
+    """Separable convolution: a depthwise 3×3 and a 1×1 convolution, both with biases."""
 
     def __init__(self, inputs: int, outputs: int, rngs: nnx.Rngs):
         self.depthwise = fan_in_uniform(rngs, 9, 3, 3, inputs)
@@ -36,12 +37,12 @@ class SeparableConvolution(nnx.Module):
     def __call__(
         self, maps: Float[Array, "B height width inputs"]
     ) -> Float[Array, "B height width outputs"]:
-        kernels = like(maps, self.depthwise), like(maps, self.pointwise.kernel)
-        return separable3x3(maps, *kernels) + self.pointwise(like(maps, self.depthwise_bias))
+        kernels = cast_like(self.depthwise, maps), cast_like(self.pointwise.kernel, maps)
+        return separable3x3(maps, *kernels) + self.pointwise(cast_like(self.depthwise_bias, maps))
 
 
 class DynamicTransform(nnx.Module):
-    """The hypernetwork: a 3×3 kernel for each sample from its estimate x, applied to r."""
+    """Hypernetwork: computes a 3×3 kernel per sample from its estimate x and applies it to r."""
 
     def __init__(self, nodes: int, hidden: int, rngs: nnx.Rngs):
         self.compress = Affine(nodes, hidden, rngs=rngs)
@@ -53,7 +54,7 @@ class DynamicTransform(nnx.Module):
 
 
 class DynamicThreshold(nnx.Module):
-    """θ(u): two views of u, each weighted by a spatial attention map, scale u into thresholds."""
+    """Dynamic thresholds θ(u): u scaled by two views of u, each weighted by spatial attention."""
 
     def __init__(self, channels: int, rngs: nnx.Rngs):
         half = channels // 2
@@ -70,24 +71,24 @@ class DynamicThreshold(nnx.Module):
         maximum = jnp.max(jnp.maximum(p, q), axis=-1)
         views = jnp.stack([mean, maximum], axis=-1)
         attention = jax.nn.sigmoid(
-            conv3x3(views, like(u, self.squeeze)) + like(u, self.squeeze_bias)
+            conv3x3(views, cast_like(self.squeeze, u)) + cast_like(self.squeeze_bias, u)
         )
         return u * self.merge(p * attention[..., :1] + q * attention[..., 1:])
 
 
 class ScalarThreshold(nnx.Module):
-    """One learned θ for all maps, as in ISTA-Net."""
+    """One learned threshold θ for all maps, as in ISTA-Net."""
 
     def __init__(self) -> None:
         self.value = nnx.Param(jnp.array(0.01, jnp.float32))
 
     def __call__(self, u: Maps) -> Float[Array, ""]:
-        return like(u, self.value)
+        return cast_like(self.value, u)
 
 
 @dataclass(frozen=True)
 class Dynamic:
-    """Which parts of a stage adapt to the sample."""
+    """Parts of a stage that adapt to the sample: True for dynamic, False for static."""
 
     transform: bool = True
     threshold: bool = True
@@ -95,7 +96,7 @@ class Dynamic:
 
 @pytree
 class StageOutput:
-    """A stage's estimate x, and the r and u it came from (for the symmetry residual)."""
+    """Output of a stage: the estimate x, and its r and u for the symmetry residual."""
 
     x: Float[Array, "B nodes"]
     r: OneMap
@@ -103,9 +104,9 @@ class StageOutput:
 
 
 class Stage(nnx.Module):
-    """One iteration: a gradient step on ‖Φx − y‖², dynamic transform, shrinkage, inverse.
+    """One iteration: a gradient step on ‖Φx − y‖², the transform, shrinkage, the inverse transform.
 
-    The maps between r and the next x have the precision `dtype`, all else is float32.
+    The maps between r and the next x have the precision `dtype`; everything else is float32.
     """
 
     def __init__(
@@ -144,33 +145,33 @@ class Stage(nnx.Module):
         return StageOutput(x=self.inverse(z).astype(x.dtype).reshape(x.shape), r=r, u=u)
 
     def symmetry(self, output: StageOutput) -> OneMap:
-        """G(u) − r: how far the inverse transform is from inverting the transform."""
+        """Returns the symmetry residual G(u) − r of the inverse transform G."""
         return self.inverse(output.u).astype(output.r.dtype) - output.r
 
 
 @register("dista")
 class Dista(UnfoldingModel):
-    """DISTA-Net.
+    """DISTA-Net: dynamic iterative shrinkage-thresholding (ICCV 2025, arXiv 2505.19148).
 
     Args:
       factor: grid nodes per pixel along each axis, odd.
-      stages: unrolled iterations, each with weights of its own (the paper: 6, and 4 at c = 7).
-      channels: maps of the transform, even.
+      stages: unrolled iterations, each with its own weights (the paper: 6, and 4 at factor 7).
+      channels: number of maps of the transform, even.
       hidden: width of the hypernetwork.
       alpha: weight of the static transform against the dynamic one.
       symmetry_weight: weight of the symmetry residuals in the training objective.
       dtype: precision of the maps: "float32", or "bfloat16" for less memory and more speed on
-        accelerators. Parameters, estimates and the objective are float32 either way.
-      rematerialize: compute each stage's maps again for its gradients instead of keeping them:
+        accelerators. Parameters, estimates and the objective are always float32.
+      rematerialize: True to recompute each stage's maps for its gradients instead of storing them:
         less memory for a third more work.
-      sensor: the imaging model; gives Φ and the initial estimator.
-      phi: sampling matrix `[pixels, nodes]` in place of the sensor's.
-      q_init: initial estimator Q `[nodes, pixels]` in place of the one over simulated scenes.
+      sensor: the imaging model; gives the defaults of Φ and of the initial estimator.
+      phi: sampling matrix Φ `[pixels, nodes]`. Default: the sensor's.
+      q_init: initial estimator Q `[nodes, pixels]`. Default: fitted to simulated scenes.
       rngs: keys for the initial parameters.
 
     Raises:
-      DistaxError: an even factor, a size that is not positive, an odd number of channels, an
-        unknown precision, or a matrix of another size.
+      DistaxError: the factor is even, a size is not positive, the channels are odd, the precision
+        is unknown, or a matrix has the wrong shape.
     """
 
     dynamic = Dynamic()
@@ -204,8 +205,8 @@ class Dista(UnfoldingModel):
         )
 
     def unroll(self, images: Float[Array, "B height width"]) -> list[StageOutput]:
-        """Every stage's output, first to last."""
-        y, x = self.start(images)
+        """Returns every stage's output, first to last."""
+        y, x = self.initialise(images)
         outputs = []
         for stage in self.stages:
             outputs.append(stage(x, y, self.phi[...]))
@@ -213,16 +214,16 @@ class Dista(UnfoldingModel):
         return outputs
 
     def iterates(self, images: Float[Array, "B height width"]) -> list[Float[Array, "B nodes"]]:
-        """The estimate after every stage, x₀ first."""
-        return [self.start(images)[1], *(output.x for output in self.unroll(images))]
+        """Returns the estimate after every stage, x₀ first."""
+        return [self.initialise(images)[1], *(output.x for output in self.unroll(images))]
 
     def objective(
         self,
         images: Float[Array, "B height width"],
         grids: Float[Array, "B fine_height fine_width"],
     ) -> Float[Array, ""]:
-        """mean (x_N − x*)² + 0.01 Σ_k mean (G(u_k) − r_k)²."""
-        y, x = self.start(images)
+        """Returns mean (x_N − x*)² + w Σ_k mean (G(u_k) − r_k)², where w is `symmetry_weight`."""
+        y, x = self.initialise(images)
 
         def step(stage: Stage, x: Array) -> tuple[Array, Array]:
             output = stage(x, y, self.phi[...])
@@ -238,13 +239,13 @@ class Dista(UnfoldingModel):
 
 @register("dista_transform")
 class DistaTransform(Dista):
-    """DISTA-Net's ablation with the dynamic transform only: one learned threshold a stage."""
+    """DISTA-Net's ablation with the dynamic transform only: one learned threshold per stage."""
 
     dynamic = Dynamic(threshold=False)
 
 
 @register("dista_threshold")
 class DistaThreshold(Dista):
-    """DISTA-Net's ablation with the dynamic threshold only: no hypernetwork, so no `alpha`."""
+    """DISTA-Net's ablation with the dynamic threshold only: no hypernetwork, `alpha` not used."""
 
     dynamic = Dynamic(transform=False)

@@ -16,7 +16,7 @@ from distax.runtime.pytree import pytree
 
 
 class Ramp(nnx.Module):
-    """softplus(w·i + b): a positive number for each stage i, from two."""
+    """Positive number for each stage i from two parameters: softplus(w·i + b)."""
 
     def __init__(self, slope: float, offset: float):
         self.slope = nnx.Param(jnp.array(slope, jnp.float32))
@@ -27,7 +27,7 @@ class Ramp(nnx.Module):
 
 
 class Proximal(nnx.Module):
-    """r plus what it lacks to be sparse in a learned transform; never negative."""
+    """Learned proximal operator: r plus a correction from shrunk features, then a ReLU."""
 
     def __init__(self, channels: int, rngs: nnx.Rngs):
         self.lift = Conv(1, channels, rngs=rngs)
@@ -36,7 +36,7 @@ class Proximal(nnx.Module):
         self.drop = Conv(channels, 1, rngs=rngs)
 
     def __call__(self, r: OneMap, threshold: Float[Array, ""]) -> tuple[OneMap, Maps, Maps]:
-        """The estimate, the asymmetry G(F r) − r of the transforms, and the shrunk features."""
+        """Returns the estimate, the transforms' asymmetry G(F r) − r, and the shrunk features."""
         lifted = self.lift(r)
         features = self.forward(lifted)
         shrunk = soft_threshold(features, threshold.astype(r.dtype))
@@ -46,7 +46,7 @@ class Proximal(nnx.Module):
 
 @pytree
 class StageOutput:
-    """A stage's estimate, its transforms' asymmetry, and its shrunk features."""
+    """Output of a stage: the estimate, the asymmetry of the transforms, the shrunk features."""
 
     x: Float[Array, "B nodes"]
     asymmetry: Maps
@@ -55,21 +55,22 @@ class StageOutput:
 
 @register("fista_net")
 class FistaNet(UnfoldingModel):
-    """FISTA-Net: one proximal network for all stages, with momentum between them.
+    """FISTA-Net (Xiang, Dong and Yang, IEEE TMI 2021).
 
-    Step sizes, thresholds and momentum follow the stage's number through two parameters each.
+    All stages share one proximal network, with momentum between them. The step size, the threshold
+    and the momentum are functions of the stage's number with two parameters each.
 
     Args:
       factor: grid nodes per pixel along each axis, odd.
       stages: unrolled iterations.
-      channels: maps of the transform.
-      sensor: the imaging model; gives Φ and the initial estimator.
-      phi: sampling matrix `[pixels, nodes]` in place of the sensor's.
-      q_init: initial estimator Q `[nodes, pixels]` in place of the one over simulated scenes.
+      channels: number of maps of the transform.
+      sensor: the imaging model; gives the defaults of Φ and of the initial estimator.
+      phi: sampling matrix Φ `[pixels, nodes]`. Default: the sensor's.
+      q_init: initial estimator Q `[nodes, pixels]`. Default: fitted to simulated scenes.
       rngs: keys for the initial parameters.
 
     Raises:
-      DistaxError: an even factor, a size that is not positive, or a matrix of another size.
+      DistaxError: the factor is even, a size is not positive, or a matrix has the wrong shape.
     """
 
     def __init__(
@@ -92,29 +93,32 @@ class FistaNet(UnfoldingModel):
         self.proximal = Proximal(channels, rngs)
 
     def unroll(self, images: Float[Array, "B height width"]) -> list[StageOutput]:
-        """Every stage's output, first to last."""
-        y, x = self.start(images)
+        """Returns every stage's output, first to last."""
+        y, x = self.initialise(images)
         outputs: list[StageOutput] = []
-        ahead = x
+        extrapolated = x
         for stage in range(self.stages):
-            r = gradient_step(ahead, y, self.phi[...], self.step_size(stage).astype(y.dtype))
+            r = gradient_step(extrapolated, y, self.phi[...], self.step_size(stage).astype(y.dtype))
             maps = self.proximal(r.reshape(-1, *self.shape, 1), self.threshold(stage))
-            before, x = x, maps[0].reshape(x.shape)
+            previous, x = x, maps[0].reshape(x.shape)
             outputs.append(StageOutput(x=x, asymmetry=maps[1], features=maps[2]))
             momentum = (self.momentum(stage) - self.momentum(0)) / self.momentum(stage)
-            ahead = x + momentum.astype(x.dtype) * (x - before)
+            extrapolated = x + momentum.astype(x.dtype) * (x - previous)
         return outputs
 
     def iterates(self, images: Float[Array, "B height width"]) -> list[Float[Array, "B nodes"]]:
-        """The estimate after every stage, x₀ = Q y first."""
-        return [self.start(images)[1], *(output.x for output in self.unroll(images))]
+        """Returns the estimate after every stage, x₀ = Q y first."""
+        return [self.initialise(images)[1], *(output.x for output in self.unroll(images))]
 
     def objective(
         self,
         images: Float[Array, "B height width"],
         grids: Float[Array, "B fine_height fine_width"],
     ) -> Float[Array, ""]:
-        """Mean square and 0.1 mean absolute error, asymmetry and sparsity of all stages."""
+        """Returns mean e² + 0.1 mean |e| + 0.01 Σ mean asymmetry² + 0.001 Σ mean |features|.
+
+        e is the error of the last estimate; the sums run over all stages.
+        """
         outputs = self.unroll(images)
         error = outputs[-1].x - grids.reshape(len(grids), -1)
         symmetry = sum(jnp.mean(output.asymmetry**2) for output in outputs)

@@ -1,4 +1,7 @@
-"""The linear estimate that unrolled models start from: x₀ = Q y."""
+"""Linear estimator Q that unfolded models start from: x₀ = Q y.
+
+Source: initialisation of DISTA-Net (ICCV 2025, arXiv 2505.19148).
+"""
 
 from functools import partial
 
@@ -16,16 +19,16 @@ from distax.runtime.numerics import exact_products
 def linear_estimator(
     labels: Float[Array, "L nodes"], phi: Float[Array, "pixels nodes"], ridge: float = 1e-4
 ) -> Float[Array, "nodes pixels"]:
-    """Q = X Yᵀ (Y Yᵀ)⁻¹ with Y = Φ X: the linear map from images to labels with least error.
+    """Fits Q = X Yᵀ (Y Yᵀ)⁻¹ with Y = Φ X: the least-squares map from images to labels.
 
     Args:
-      labels: true grids, one a row (X transposed).
-      phi: sampling matrix.
-      ridge: added to the diagonal of Y Yᵀ relative to its mean; pixels without flux leave the
-        plain inverse ill-conditioned.
+      labels: true grids in counts, one per row (X transposed).
+      phi: sampling matrix Φ.
+      ridge: term added to the diagonal of Y Yᵀ, relative to the diagonal's mean. Pixels without
+        flux make the plain inverse ill-conditioned; a larger ridge biases Q towards zero.
 
     Returns:
-      Q for x₀ = y Qᵀ (DISTA-Net, arXiv 2505.19148, initialisation).
+      Q, for x₀ = y Qᵀ with images as rows.
     """
     images = labels @ phi.T
     gram = images.T @ images
@@ -37,10 +40,14 @@ def linear_estimator(
 def simulated_estimator(
     sensor: Sensor, factor: int, border: int = 1, scenes: int = 10_000
 ) -> Float[Array, "nodes pixels"]:
-    """Q over simulated scenes of CSIST-100K's prior in the sensor's image; always the same scenes.
+    """Fits Q to simulated scenes of CSIST-100K's prior; the scenes are the same in every call.
 
-    `border` is the prior's: how many pixels along each edge are never the host.
+    Args:
+      sensor: the imaging model.
+      factor: grid nodes per pixel along each axis, odd.
+      border: the prior's border: pixels along each edge that are never a host pixel.
+      scenes: number of scenes.
     """
-    prior = ScenePrior(height=sensor.height, width=sensor.width, border=border)
-    labels = rasterize(sample(jax.random.key(0), scenes, prior), sensor, factor)
+    prior = ScenePrior(border=border)
+    labels = rasterize(sample(jax.random.key(0), scenes, prior, sensor.shape), sensor, factor)
     return linear_estimator(labels.reshape(scenes, -1), sensor.sampling_matrix(factor))

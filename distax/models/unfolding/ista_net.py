@@ -7,7 +7,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from distax.imaging.sensor import Sensor
-from distax.models.layers.basic import Maps, OneMap, like
+from distax.models.layers.basic import Maps, OneMap, cast_like
 from distax.models.layers.convolution import conv3x3
 from distax.models.layers.transforms import TwoConvolutions, glorot_kernel, soft_threshold
 from distax.models.registry import register
@@ -16,15 +16,15 @@ from distax.runtime.errors import check_positive
 
 
 class Stage(nnx.Module):
-    """A gradient step on ‖Φx − y‖² to r, and an estimate from r shrunk in a learned transform."""
+    """One iteration: a gradient step on ‖Φx − y‖² to r, then shrinkage in a learned transform."""
 
     def __init__(self) -> None:
         self.step_size = nnx.Param(jnp.array(0.5, jnp.float32))
         self.threshold = nnx.Param(jnp.array(0.01, jnp.float32))
 
     @abstractmethod
-    def shrunk(self, r: OneMap) -> tuple[OneMap, Maps]:
-        """The estimate, and how far the backward transform is from inverting the forward one."""
+    def shrink(self, r: OneMap) -> tuple[OneMap, Maps]:
+        """Returns the estimate, and the asymmetry: the error of inverting the forward transform."""
 
     def __call__(
         self,
@@ -33,28 +33,28 @@ class Stage(nnx.Module):
         phi: Float[Array, "pixels nodes"],
         shape: tuple[int, int],
     ) -> tuple[Float[Array, "B nodes"], Maps]:
-        r = gradient_step(x, y, phi, like(x, self.step_size))
-        estimate, asymmetry = self.shrunk(r.reshape(-1, *shape, 1))
+        r = gradient_step(x, y, phi, cast_like(self.step_size, x))
+        estimate, asymmetry = self.shrink(r.reshape(-1, *shape, 1))
         return estimate.reshape(x.shape), asymmetry
 
 
 class PlainStage(Stage):
-    """ISTA-Net: the backward transform of what shrinkage leaves is the estimate."""
+    """Stage of ISTA-Net: the estimate is the backward transform of the shrunk maps."""
 
     def __init__(self, channels: int, rngs: nnx.Rngs):
         super().__init__()
         self.forward = TwoConvolutions(1, channels, channels, rngs)
         self.backward = TwoConvolutions(channels, channels, 1, rngs)
 
-    def shrunk(self, r: OneMap) -> tuple[OneMap, Maps]:
-        """x = G(soft(F r; θ)), and G(F r) − r."""
+    def shrink(self, r: OneMap) -> tuple[OneMap, Maps]:
+        """Returns x = G(soft(F r; θ)) and the asymmetry G(F r) − r."""
         u = self.forward(r)
-        x = self.backward(soft_threshold(u, like(u, self.threshold)))
+        x = self.backward(soft_threshold(u, cast_like(self.threshold, u)))
         return x, self.backward(u) - r
 
 
 class ResidualStage(Stage):
-    """ISTA-Net+: the transforms act on many channels and correct r."""
+    """Stage of ISTA-Net+: the transforms act on many channels and give a correction to r."""
 
     def __init__(self, channels: int, rngs: nnx.Rngs):
         super().__init__()
@@ -63,31 +63,31 @@ class ResidualStage(Stage):
         self.backward = TwoConvolutions(channels, channels, channels, rngs)
         self.drop = glorot_kernel(channels, 1, rngs)
 
-    def shrunk(self, r: OneMap) -> tuple[OneMap, Maps]:
-        """x = r + drop G(soft(F(lift r); θ)), and G(F(lift r)) − lift r."""
-        lifted = conv3x3(r, like(r, self.lift))
+    def shrink(self, r: OneMap) -> tuple[OneMap, Maps]:
+        """Returns x = r + drop G(soft(F(lift r); θ)) and the asymmetry G(F(lift r)) − lift r."""
+        lifted = conv3x3(r, cast_like(self.lift, r))
         u = self.forward(lifted)
-        correction = self.backward(soft_threshold(u, like(u, self.threshold)))
-        x = r + conv3x3(correction, like(r, self.drop))
+        correction = self.backward(soft_threshold(u, cast_like(self.threshold, u)))
+        x = r + conv3x3(correction, cast_like(self.drop, r))
         return x, self.backward(u) - lifted
 
 
 @register("ista_net")
 class IstaNet(UnfoldingModel):
-    """ISTA-Net.
+    """ISTA-Net (Zhang and Ghanem, CVPR 2018).
 
     Args:
       factor: grid nodes per pixel along each axis, odd.
-      stages: unrolled iterations, each with weights of its own.
-      channels: maps of the transform.
+      stages: unrolled iterations, each with its own weights.
+      channels: number of maps of the transform.
       symmetry_weight: weight of the symmetry terms in the training objective.
-      sensor: the imaging model; gives Φ and the initial estimator.
-      phi: sampling matrix `[pixels, nodes]` in place of the sensor's.
-      q_init: initial estimator Q `[nodes, pixels]` in place of the one over simulated scenes.
+      sensor: the imaging model; gives the defaults of Φ and of the initial estimator.
+      phi: sampling matrix Φ `[pixels, nodes]`. Default: the sensor's.
+      q_init: initial estimator Q `[nodes, pixels]`. Default: fitted to simulated scenes.
       rngs: keys for the initial parameters.
 
     Raises:
-      DistaxError: an even factor, a size that is not positive, or a matrix of another size.
+      DistaxError: the factor is even, a size is not positive, or a matrix has the wrong shape.
     """
 
     stage: type[PlainStage] | type[ResidualStage] = PlainStage
@@ -114,8 +114,8 @@ class IstaNet(UnfoldingModel):
     ) -> tuple[
         list[Float[Array, "B nodes"]], list[Float[Array, "B fine_height fine_width channels"]]
     ]:
-        """The estimate after every stage, x₀ = Q y first, and every stage's asymmetry."""
-        y, x = self.start(images)
+        """Returns the estimate after every stage, x₀ = Q y first, and every stage's asymmetry."""
+        y, x = self.initialise(images)
         estimates, asymmetries = [x], []
         for stage in self.stages:
             x, asymmetry = stage(x, y, self.phi[...], self.shape)
@@ -124,7 +124,7 @@ class IstaNet(UnfoldingModel):
         return estimates, asymmetries
 
     def iterates(self, images: Float[Array, "B height width"]) -> list[Float[Array, "B nodes"]]:
-        """The estimate after every stage, x₀ = Q y first."""
+        """Returns the estimate after every stage, x₀ = Q y first."""
         return self.unroll(images)[0]
 
     def objective(
@@ -132,7 +132,10 @@ class IstaNet(UnfoldingModel):
         images: Float[Array, "B height width"],
         grids: Float[Array, "B fine_height fine_width"],
     ) -> Float[Array, ""]:
-        """mean (x_N − x*)² + 0.01 Σ_k mean (G(F r_k) − r_k)² (equation 12)."""
+        """Returns mean (x_N − x*)² + w Σ_k mean (G(F r_k) − r_k)² (equation 12).
+
+        w is `symmetry_weight`.
+        """
         estimates, asymmetries = self.unroll(images)
         error = jnp.mean((estimates[-1] - grids.reshape(len(grids), -1)) ** 2)
         symmetry = sum(jnp.mean(asymmetry**2) for asymmetry in asymmetries)
@@ -141,6 +144,6 @@ class IstaNet(UnfoldingModel):
 
 @register("ista_net_plus")
 class IstaNetPlus(IstaNet):
-    """ISTA-Net+: as ISTA-Net, but each stage learns a correction to its gradient step."""
+    """ISTA-Net+ (Zhang and Ghanem, CVPR 2018): each stage corrects its gradient step."""
 
     stage = ResidualStage

@@ -1,9 +1,15 @@
-"""LISTA (Gregor and LeCun, ICML 2010) and LIHT (Wang, Ling and Huang, AAAI 2016).
+"""LISTA and its relatives: networks whose layers are iterations of a sparse solver.
 
-Both learn dense matrices for x ← η(W x + B y); η is soft thresholding in LISTA and hard
-thresholding in LIHT.
+- LISTA (Gregor and LeCun, ICML 2010) learns dense matrices for x ← η(W x + B y) with soft
+  thresholding η.
+- LIHT (Wang, Ling and Huang, AAAI 2016) is the same with hard thresholding.
+- LAMP (Borgerding, Schniter and Rangan, IEEE TSP 2017) is learned approximate message passing.
+- TiLISTA (Liu, Chen, Wang and Yin, ICLR 2019) learns one matrix per layer. Its support selection,
+  which spares the largest entries from shrinkage, is that of Chen, Liu, Wang and Yin (NeurIPS
+  2018).
 """
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterable
 
 import jax
@@ -11,23 +17,67 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from distax.imaging.sensor import squared_norm
-from distax.models.layers.basic import like
+from distax.imaging.sensor import Sensor, squared_norm
+from distax.models.layers.basic import cast_like
 from distax.models.layers.transforms import soft_threshold
 from distax.models.registry import register
-from distax.models.unfolding.layered import LayeredModel
+from distax.models.unfolding.base import UnfoldingModel
+from distax.runtime.errors import check_positive
 
-# How far around the threshold hard thresholding rises in what its gradient is taken of, relative
-# to the threshold. LIHT trains through such a ramp too (HELU, section 3.2), below it only.
+# Half width of the ramp that replaces the jump of hard thresholding in gradients, relative to the
+# threshold. A wider ramp gives more entries a gradient and a narrower one is closer to the jump.
+# LIHT trains through a ramp too, on the lower side only (HELU, section 3.2).
 _RAMP = 0.2
+
+# Support selection: percent of the nodes that each layer adds, and the largest percent. More
+# selected nodes mean less bias from shrinkage and less sparsity.
+_SELECTED_STEP, _SELECTED_MOST = 1.2, 13.0
+
+
+class LayeredModel(UnfoldingModel):
+    """Base class of models whose layers start as iterations of a solver.
+
+    Subclasses define `solver_steps` and `iterates`.
+
+    Args:
+      factor: grid nodes per pixel along each axis, odd.
+      layers: unrolled iterations.
+      sparsity: sets the initial thresholds; each model defines its meaning.
+      sensor: the imaging model; gives the defaults of Φ and of the initial estimator.
+      phi: sampling matrix Φ `[pixels, nodes]`. Default: the sensor's.
+      q_init: initial estimator Q `[nodes, pixels]`. Default: fitted to simulated scenes.
+      rngs: not used; the initial parameters are those of the solver.
+
+    Raises:
+      DistaxError: the factor is even, a size is not positive, or a matrix has the wrong shape.
+    """
+
+    def __init__(
+        self,
+        *,
+        factor: int = 3,
+        layers: int = 16,
+        sparsity: float = 0.4,
+        sensor: Sensor = Sensor(),
+        phi: Float[Array, "pixels nodes"] | None = None,
+        q_init: Float[Array, "nodes pixels"] | None = None,
+        rngs: nnx.Rngs,
+    ):
+        super().__init__(factor, sensor, phi, q_init)
+        check_positive(layers=layers, sparsity=sparsity)
+        self.layers = nnx.List(self.solver_steps(layers, sparsity))
+
+    @abstractmethod
+    def solver_steps(self, layers: int, sparsity: float) -> Iterable[nnx.Module]:
+        """Returns the layers with their initial parameters."""
 
 
 def hard_threshold(
     x: Float[Array, "*batch nodes"], threshold: Float[Array, " nodes"]
 ) -> Float[Array, "*batch nodes"]:
-    """x where |x| > θ, else 0.
+    """Applies hard thresholding: x where |x| > θ, else 0.
 
-    Its gradient is that of a function that rises linearly around θ: a jump gives θ none.
+    The gradient is that of a linear ramp around θ, since a jump has no gradient with respect to θ.
     """
     size = jnp.abs(x)
     kept = jnp.where(size > threshold, x, 0)
@@ -37,7 +87,7 @@ def hard_threshold(
 
 
 class DenseLayer(nnx.Module):
-    """η(W x + B y) with a threshold for each node; W and B may be given initial values."""
+    """One iteration: x ← η(W x + B y), with one threshold per node."""
 
     def __init__(
         self,
@@ -53,27 +103,28 @@ class DenseLayer(nnx.Module):
     def __call__(
         self, x: Float[Array, "B nodes"], y: Float[Array, "B pixels"]
     ) -> Float[Array, "B nodes"]:
-        z = x @ like(x, self.recurrent).T + y @ like(x, self.forward).T
-        return self.shrink(z, like(x, self.threshold))
+        z = x @ cast_like(self.recurrent, x).T + y @ cast_like(self.forward, x).T
+        return self.shrink(z, cast_like(self.threshold, x))
 
 
 @register("lista")
 class Lista(LayeredModel):
-    """Learned iterative shrinkage-thresholding, every layer with matrices of its own.
+    """LISTA: learned iterative shrinkage-thresholding (Gregor and LeCun, ICML 2010).
 
-    Arguments as of `LayeredModel`; `sparsity` is λ of the lasso problem.
+    Every layer has its own matrices. The arguments are those of `LayeredModel`;
+    `sparsity` is λ of the lasso problem.
     """
 
     def solver_steps(self, layers: int, sparsity: float) -> Iterable[DenseLayer]:
-        """W = I − QΦ, B = Q and θ = λ/‖Φ‖²."""
+        """Returns layers with W = I − QΦ, B = Q and θ = λ/‖Φ‖²."""
         phi, q = self.phi[...], self.q_init[...]
         recurrent, threshold = jnp.eye(self.nodes) - q @ phi, sparsity / squared_norm(phi)
-        shrink = _soft_threshold_from_zero
+        shrink = _soft_threshold_clamped
         return (DenseLayer(shrink, recurrent, q, threshold) for _ in range(layers))
 
     def iterates(self, images: Float[Array, "B height width"]) -> list[Float[Array, "B nodes"]]:
-        """The estimate after every layer, x₀ = Q y first."""
-        y, x = self.start(images)
+        """Returns the estimate after every layer, x₀ = Q y first."""
+        y, x = self.initialise(images)
         estimates = [x]
         for layer in self.layers:
             estimates.append(layer(estimates[-1], y))
@@ -82,18 +133,118 @@ class Lista(LayeredModel):
 
 @register("liht")
 class Liht(Lista):
-    """Learned iterative hard thresholding: as LISTA, but what passes its threshold stays whole.
+    """LIHT: learned iterative hard thresholding (Wang, Ling and Huang, AAAI 2016).
 
-    Arguments as of `LayeredModel`; `sparsity` is λ of the ℓ₀ problem.
+    Unlike in LISTA, entries beyond the threshold keep their value. The arguments are those of
+    `LayeredModel`; `sparsity` is λ of the ℓ₀ problem.
     """
 
     def solver_steps(self, layers: int, sparsity: float) -> Iterable[DenseLayer]:
-        """W = I, B = Q and θ = √λ."""
+        """Returns layers with W = I, B = Q and θ = √λ."""
         recurrent, threshold = jnp.eye(self.nodes), jnp.sqrt(sparsity)
         forward = self.q_init[...]
         return (DenseLayer(hard_threshold, recurrent, forward, threshold) for _ in range(layers))
 
 
-def _soft_threshold_from_zero(x: Array, threshold: Array) -> Array:
-    """Soft thresholding whose learned threshold counts as zero where it is negative."""
+def _soft_threshold_clamped(x: Array, threshold: Array) -> Array:
+    """Applies soft thresholding with negative learned thresholds clamped to zero."""
     return soft_threshold(x, jax.nn.relu(threshold))
+
+
+class LampLayer(nnx.Module):
+    """One iteration: the residual v with its Onsager term, then x ← η(x + B v; λσ)."""
+
+    def __init__(self, backward: Float[Array, "nodes pixels"], sparsity: float):
+        self.backward = nnx.Param(backward)
+        self.sparsity = nnx.Param(jnp.full(len(backward), sparsity))
+
+    def __call__(
+        self,
+        x: Float[Array, "B nodes"],
+        v: Float[Array, "B pixels"],
+        y: Float[Array, "B pixels"],
+        phi: Float[Array, "pixels nodes"],
+    ) -> tuple[Float[Array, "B nodes"], Float[Array, "B pixels"]]:
+        """Returns the next estimate and its residual."""
+        onsager = jnp.count_nonzero(x, axis=1, keepdims=True) / y.shape[1]
+        v = y - x @ phi.T + onsager.astype(x.dtype) * v
+        noise = jnp.sqrt(jnp.mean(v**2, axis=1, keepdims=True))
+        threshold = jax.nn.relu(noise * cast_like(self.sparsity, x))
+        return soft_threshold(x + v @ cast_like(self.backward, x).T, threshold), v
+
+
+@register("lamp")
+class Lamp(LayeredModel):
+    """LAMP: learned approximate message passing (Borgerding, Schniter and Rangan, IEEE TSP 2017).
+
+    Thresholding is soft, and Φ is not trained. The arguments are those of `LayeredModel`;
+    `sparsity` is the initial threshold in standard deviations of the residual.
+    """
+
+    def solver_steps(self, layers: int, sparsity: float) -> Iterable[LampLayer]:
+        """Returns layers with B = Φᵀ/‖Φ‖²."""
+        backward = self.phi[...].T / squared_norm(self.phi[...])
+        return (LampLayer(backward, sparsity) for _ in range(layers))
+
+    def iterates(self, images: Float[Array, "B height width"]) -> list[Float[Array, "B nodes"]]:
+        """Returns the estimate after every layer, x₀ = Q y first."""
+        y, x = self.initialise(images)
+        estimates, v = [x], jnp.zeros_like(y)
+        for layer in self.layers:
+            x, v = layer(x, v, y, self.phi[...])
+            estimates.append(x)
+        return estimates
+
+
+def shrink_unselected(
+    z: Float[Array, "B nodes"], threshold: Float[Array, " nodes"], percent: float
+) -> Float[Array, "B nodes"]:
+    """Applies soft thresholding to all entries but a sample's largest `percent` that exceed θ."""
+    size = jnp.abs(z)
+    level = jnp.quantile(size.astype(float), 1 - percent / 100, axis=1, keepdims=True)
+    selected = (size > threshold) & (size > level)
+    return jnp.where(selected, z, soft_threshold(z, threshold))
+
+
+class TiListaLayer(nnx.Module):
+    """One iteration: x ← η(x + α W (y − Φx))."""
+
+    def __init__(self, backward: Float[Array, "nodes pixels"], threshold: Array, percent: float):
+        self.percent = percent
+        self.backward = nnx.Param(backward)
+        self.threshold = nnx.Param(jnp.full(len(backward), threshold, jnp.float32))
+        self.step_size = nnx.Param(jnp.ones(()))
+
+    def __call__(
+        self,
+        x: Float[Array, "B nodes"],
+        y: Float[Array, "B pixels"],
+        phi: Float[Array, "pixels nodes"],
+    ) -> Float[Array, "B nodes"]:
+        step = (y - x @ phi.T) @ cast_like(self.backward, x).T
+        z = x + cast_like(self.step_size, x) * step
+        return shrink_unselected(z, cast_like(self.threshold, x), self.percent)
+
+
+@register("tilista")
+class TiLista(LayeredModel):
+    """TiLISTA (Liu, Chen, Wang and Yin, ICLR 2019), as the original toolkit configures it.
+
+    Each layer has its own matrix W, where the paper ties them all. The arguments are those of
+    `LayeredModel`; `sparsity` is λ of the lasso problem.
+    """
+
+    def solver_steps(self, layers: int, sparsity: float) -> Iterable[TiListaLayer]:
+        """Returns layers with W = Q and θ = λ/‖Φ‖²; each layer selects more nodes than the last."""
+        threshold = sparsity / squared_norm(self.phi[...])
+        for layer in range(layers):
+            percent = min(_SELECTED_STEP * (layer + 1), _SELECTED_MOST)
+            yield TiListaLayer(self.q_init[...], threshold, percent)
+
+    def iterates(self, images: Float[Array, "B height width"]) -> list[Float[Array, "B nodes"]]:
+        """Returns the estimate after every layer, x₀ = Q y first."""
+        y, x = self.initialise(images)
+        estimates = [x]
+        for layer in self.layers:
+            estimates.append(layer(estimates[-1], y, self.phi[...]))
+        return estimates

@@ -1,7 +1,7 @@
 """RPCANet: deep unfolding of robust PCA for small targets (Wu et al., WACV 2024).
 
-An image is split into a background and a sparse target; here the image is the linear estimate
-on the sub-pixel grid, and the target is what is looked for.
+Robust PCA splits an image into a background and a sparse target. Here the image is the linear
+estimate on the sub-pixel grid, and the target is the result.
 """
 
 from collections.abc import Callable
@@ -22,13 +22,13 @@ Grids = Float[Array, "B fine_height fine_width"]
 
 
 def convolutions(channels: int, layers: int, rngs: nnx.Rngs, *, normalized: bool) -> nnx.Sequential:
-    """From one map to one: convolutions with a ReLU after each but the last.
+    """Builds a network from one map to one: convolutions with a ReLU after each but the last.
 
     Args:
-      channels: maps between them.
-      layers: convolutions between the first and the last.
+      channels: number of maps between the convolutions.
+      layers: number of convolutions between the first and the last.
       rngs: keys for the initial parameters.
-      normalized: whether there is a batch normalisation before each ReLU.
+      normalized: True for a batch normalisation before each ReLU.
     """
     hidden: list[Callable[[Array], Array]] = []
     for inputs in (1, *layers * (channels,)):
@@ -39,7 +39,7 @@ def convolutions(channels: int, layers: int, rngs: nnx.Rngs, *, normalized: bool
 
 
 class Stage(nnx.Module):
-    """One iteration: the background without the target so far, then the target without it."""
+    """One iteration: the background from image − target, then the target from the remainder."""
 
     def __init__(self, channels: int, background_layers: int, target_layers: int, rngs: nnx.Rngs):
         self.background = convolutions(channels, background_layers, rngs, normalized=True)
@@ -55,26 +55,26 @@ class Stage(nnx.Module):
 
 @register("rpcanet")
 class RpcaNet(EstimatingModel):
-    """RPCANet.
+    """RPCANet: deep unfolding of robust PCA for small targets (Wu et al., WACV 2024).
 
-    Stages that split the linear estimate x₀ = Q y into background and target; the paper's image
-    is a photograph. Every stage starts from x₀ itself, not from what the stage before it made of
-    background and target as the paper has it, so that this reconstruction, which is made after
-    the last stage only, enters the training objective and nothing else.
+    The stages split the linear estimate x₀ = Q y into background and target; the paper's image is a
+    photograph. Every stage starts from x₀ itself. In the paper each stage starts from the previous
+    stage's reconstruction; here only the last stage's reconstruction is computed, and it is used
+    in the training objective only.
 
     Args:
       factor: grid nodes per pixel along each axis, odd.
-      stages: iterations, each with weights of its own.
-      channels: maps between the convolutions.
+      stages: iterations, each with its own weights.
+      channels: number of maps between the convolutions.
       background_layers: convolutions between the first and the last of each background network.
       target_layers: convolutions between the first and the last of each target network.
       merge_layers: convolutions between the first and the last of the reconstruction.
-      sensor: whose images it takes; gives the initial estimator.
-      q_init: initial estimator Q `[nodes, pixels]` in place of the one over simulated scenes.
+      sensor: the sensor whose images the model takes; gives the default initial estimator.
+      q_init: initial estimator Q `[nodes, pixels]`. Default: fitted to simulated scenes.
       rngs: keys for the initial parameters.
 
     Raises:
-      DistaxError: an even factor, a size that is not positive, or an estimator of another size.
+      DistaxError: the factor is even, a size is not positive, or the estimator has the wrong shape.
     """
 
     def __init__(
@@ -104,8 +104,8 @@ class RpcaNet(EstimatingModel):
         self.merge = convolutions(channels, merge_layers, rngs, normalized=True)
 
     def iterates(self, images: Float[Array, "B height width"]) -> list[Grids]:
-        """x₀, then background and target after every stage."""
-        image = self.start(images)[1].reshape(-1, *self.shape, 1)
+        """Returns x₀, then the background and the target after every stage."""
+        image = self.initialise(images)[1].reshape(-1, *self.shape, 1)
         maps, target = [image], jnp.zeros_like(image)
         for stage in self.stages:
             background, target = stage(image, target)
@@ -113,7 +113,7 @@ class RpcaNet(EstimatingModel):
         return [one[..., 0] for one in maps]
 
     def reconstruct(self, background: Grids, target: Grids) -> Grids:
-        """The image that a background and a target make together."""
+        """Reconstructs the image from a background and a target."""
         return self.merge((background + target)[..., None])[..., 0]
 
     def __call__(
@@ -126,7 +126,7 @@ class RpcaNet(EstimatingModel):
         images: Float[Array, "B height width"],
         grids: Float[Array, "B fine_height fine_width"],
     ) -> Float[Array, ""]:
-        """0.9 mean (T − T*)² + 0.09 mean (D̂ − x₀)² with D̂ from the last stage's parts."""
+        """Returns 0.9 mean (T − T*)² + 0.09 mean (D̂ − x₀)², D̂ being the last reconstruction."""
         start, *_, background, target = self.iterates(images)
         error = jnp.mean((target - grids) ** 2)
         residual = jnp.mean((self.reconstruct(background, target) - start) ** 2)

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from distax.imaging.sensor import Sensor
 from distax.models.base import GridModel
-from distax.models.layers.basic import Affine, Conv, Maps, fan_in_uniform, like
+from distax.models.layers.basic import Affine, Conv, Maps, cast_like, fan_in_uniform
 from distax.models.layers.resampling import (
     pixel_shuffle,
     pixel_unshuffle,
@@ -24,17 +24,17 @@ from distax.runtime.errors import DistaxError, check_positive
 
 Grids = Float[Array, "B fine_height fine_width"]
 
-_TAPS = 3
+_TAPS = 3  # of the blur kernel along each axis
 
 
 def _blur_kernel() -> Float[np.ndarray, "3 3"]:
-    """A Gaussian with a standard deviation of half a node, whose taps sum to 1."""
+    """Returns a Gaussian with a standard deviation of half a node and taps that sum to 1."""
     taps = np.exp(-0.5 * (np.arange(-1, 2) / 0.5) ** 2)
     return np.outer(taps, taps) / taps.sum() ** 2
 
 
 def blur(grids: Grids, factor: int) -> Float[Array, "B height width"]:
-    """Images by the blur kernel around each pixel's first node; the grid continues cyclically."""
+    """Blurs cyclic grids and samples them at each pixel's first node."""
     batch, height, width = grids.shape
     shifted = jnp.roll(grids, (1, 1), (1, 2))
     cells = shifted.reshape(batch, height // factor, factor, width // factor, factor)
@@ -42,8 +42,8 @@ def blur(grids: Grids, factor: int) -> Float[Array, "B height width"]:
     return jnp.einsum("bhiwj,ij->bhw", cells[:, :, :_TAPS, :, :_TAPS], kernel)
 
 
-def spread(images: Float[Array, "B height width"], factor: int) -> Grids:
-    """Grids with the blur kernel of each pixel around its first node: the transpose of `blur`."""
+def blur_transpose(images: Float[Array, "B height width"], factor: int) -> Grids:
+    """Spreads each pixel by the blur kernel around its first node: the transpose of `blur`."""
     batch, height, width = images.shape
     kernel = jnp.asarray(_blur_kernel(), images.dtype)
     missing = 0, factor - _TAPS
@@ -57,25 +57,25 @@ def data_step(
     weight: Float[Array, ""],
     factor: int,
 ) -> Grids:
-    """The grids z that minimise ‖blur(z) − images‖² + weight·‖z − grids‖².
+    """Returns the grids z that minimise ‖blur(z) − images‖² + weight·‖z − grids‖².
 
-    The paper solves for them by Fourier transforms. Blur kernels that do not
-    overlap are orthogonal, so that each pixel's share can be found alone.
+    The paper solves for z by Fourier transforms. Here the blur kernels of two pixels do not
+    overlap, so they are orthogonal and each pixel is solved on its own.
     """
     error = images - blur(grids, factor)
     curvature = jnp.sum(jnp.asarray(_blur_kernel()) ** 2) + weight
-    return grids + spread(error / curvature.astype(grids.dtype), factor)
+    return grids + blur_transpose(error / curvature.astype(grids.dtype), factor)
 
 
 class Halve(nnx.Module):
-    """2×2 convolution with a stride of 2; an odd last row or column is dropped."""
+    """2×2 convolution with a stride of 2. An odd last row or column is dropped."""
 
     def __init__(self, inputs: int, outputs: int, rngs: nnx.Rngs):
         self.kernel = fan_in_uniform(rngs, 4 * inputs, 2, 2, inputs, outputs)
 
     def __call__(self, maps: Maps) -> Float[Array, "B half_height half_width outputs"]:
         height, width = (size - size % 2 for size in maps.shape[1:3])
-        kernel = like(maps, self.kernel).transpose(2, 0, 1, 3)
+        kernel = cast_like(self.kernel, maps).transpose(2, 0, 1, 3)
         return pixel_unshuffle(maps[:, :height, :width], 2) @ kernel.reshape(-1, kernel.shape[-1])
 
 
@@ -86,12 +86,12 @@ class Double(nnx.Module):
         self.kernel = fan_in_uniform(rngs, 4 * outputs, 2, 2, inputs, outputs)
 
     def __call__(self, maps: Maps) -> Float[Array, "B double_height double_width outputs"]:
-        kernel = like(maps, self.kernel).transpose(2, 3, 0, 1)
+        kernel = cast_like(self.kernel, maps).transpose(2, 3, 0, 1)
         return pixel_shuffle(maps @ kernel.reshape(len(kernel), -1), 2)
 
 
 class Denoiser(nnx.Module):
-    """Residual blocks at several resolutions, each added to what comes back from the next."""
+    """Denoiser: residual blocks at several resolutions with skip connections (a residual U-Net)."""
 
     def __init__(self, channels: Sequence[int], blocks: int, rngs: nnx.Rngs):
         def residual(count: int) -> list[ResidualBlock]:
@@ -115,15 +115,15 @@ class Denoiser(nnx.Module):
             skips.append(down(skips[-1]))
         maps = skips[-1] + self.body(skips[-1])
         for up, skip in zip(reversed(self.up), reversed(skips[:-1]), strict=True):
-            # What was dropped of an odd size is interpolated.
+            # Interpolation restores a row or column that `Halve` dropped.
             maps = skip + resize_bilinear(up(maps), *skip.shape[1:3])
         return self.tail(maps)[..., 0]
 
 
 class HyperParameters(nnx.Module):
-    """The weight of every data step and the noise level of every denoising, both positive.
+    """Network that computes the weight of every data step and the noise level of every denoising.
 
-    From a noise level of the images, which is zero, and the factor.
+    Both are positive. The inputs are the noise level of the images, which is zero, and the factor.
     """
 
     def __init__(self, iterations: int, hidden: int, rngs: nnx.Rngs):
@@ -139,26 +139,27 @@ class HyperParameters(nnx.Module):
 
 @register("usrnet")
 class UsrNet(GridModel):
-    """USRNet: iterations of a data step in closed form and a denoiser that all of them share.
+    """USRNet: deep unfolding for super-resolution (Zhang, Van Gool and Timofte, CVPR 2020).
 
-    The paper takes the blur kernel and the noise level with each image. Here, as in this field's
-    configuration, the noise level is zero and the kernel a Gaussian of half a node's standard
-    deviation around the first node of each pixel, which is neither the sensor's PSF nor the
-    pixel's centre: the denoiser has to learn the difference.
+    Each iteration is a data step in closed form and a denoiser, which all iterations share. The
+    paper takes the blur kernel and the noise level with each image. Here, as in the original
+    toolkit's configuration, the noise level is zero, and the kernel is a Gaussian with a standard
+    deviation of half a node around the first node of each pixel. That is neither the sensor's PSF
+    nor the pixel's centre; the denoiser has to learn the difference.
 
     Args:
       factor: grid nodes per pixel along each axis, odd, at least 3.
       iterations: data steps, each followed by the denoiser.
-      hidden: width of the network that makes the weights of the steps.
-      channels: maps of the denoiser at each resolution, from the grid's own to the coarsest, each
-        half as fine as the one before.
+      hidden: width of the network that computes the weights and noise levels.
+      channels: number of maps of the denoiser at each resolution, from the grid's own to the
+        coarsest; each resolution halves the one before.
       blocks: residual blocks of the denoiser at each resolution, down and up.
-      sensor: whose images it takes.
+      sensor: the sensor whose images the model takes.
       rngs: keys for the initial parameters.
 
     Raises:
-      DistaxError: a factor that is even or less than 3, a size that is not positive, or a grid
-        that cannot be halved as often as there are resolutions.
+      DistaxError: the factor is even or less than 3, a size is not positive, or the grid cannot be
+        halved once for each coarser resolution.
     """
 
     def __init__(
@@ -187,7 +188,10 @@ class UsrNet(GridModel):
         self.denoiser = Denoiser(channels, blocks, rngs)
 
     def iterates(self, images: Float[Array, "B height width"]) -> list[Grids]:
-        """The nearest-neighbour interpolation, then the grids after every data and prior step."""
+        """Returns the nearest-neighbour interpolation, then the grids after each step.
+
+        A data step and a denoising step alternate.
+        """
         weights, noises = self.hyper_parameters(self.factor)
         grids = [upsample(images[..., None], self.factor, "nearest")[..., 0]]
         for weight, noise in zip(weights, noises, strict=True):

@@ -1,6 +1,6 @@
 "use strict";
 
-// What a row is sorted by: a number with all its digits, or text. Empty cells come last.
+// Returns the sort key of a row: a number with all its digits, or text. Empty cells come last.
 function key(row, column) {
   const cell = row.cells[column];
   return "value" in cell.dataset ? Number(cell.dataset.value) : cell.textContent;
@@ -34,7 +34,7 @@ function makeSortable(table) {
   }
 }
 
-// Rows that hold every word of the box stay.
+// Shows only rows that contain every word of the search box.
 function makeFilterable(table) {
   const rows = [...table.tBodies[0].rows];
   const label = document.createElement("label");

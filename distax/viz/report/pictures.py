@@ -1,5 +1,6 @@
-"""Pictures of frames and images for a report."""
+"""PNG pictures of frames and images for a report."""
 
+import base64
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,28 +13,45 @@ from jaxtyping import Float
 from distax.imaging.sensor import Sensor
 from distax.imaging.targets import Targets
 from distax.runtime.optional import require
+from distax.viz.figures import REGION, format_count, render_noise_free, zoom_on_targets
 from distax.viz.frame_figures import WIDTHS, FramePicture, draw_frame
-from distax.viz.overlays import REGION
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_DEVIATIONS = 5.0
-"""Standard deviations of the noise at which a residual's colours end."""
-_ELLIPSES = f"Gold ellipses hold a target with a probability of {REGION:.0%}"
+_MAX_DEVIATION = 5.0
+"""Standard deviations of the noise at which a residual's colours saturate. A larger value hides
+weak structure, a smaller one exaggerates noise."""
+_ELLIPSES = f"Gold ellipses contain a target with a probability of {REGION:.0%}"
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture as bytes of a PNG, a caption, and what it shows for those who cannot see it."""
+    """A picture of a report.
+
+    Attributes:
+      png: content of a PNG file.
+      caption: text below the picture.
+      alternative: text in place of the picture, for screen readers.
+    """
 
     png: bytes
     caption: str
     alternative: str
 
+    @property
+    def url(self) -> str:
+        """Data URL of the PNG."""
+        return f"data:image/png;base64,{base64.b64encode(self.png).decode()}"
+
 
 def frame_picture(frame: FramePicture, residual: FramePicture) -> Picture:
-    """A frame with its blobs' numbers, its most crowded blobs, and below them what is left."""
+    """Draws a frame with numbered blobs and its most crowded blobs, and below them the residual.
+
+    Args:
+      frame: the frame's pixels.
+      residual: the residual's pixels, with the same targets.
+    """
     require("matplotlib", "pictures")
     from matplotlib.figure import Figure
 
@@ -44,11 +62,11 @@ def frame_picture(frame: FramePicture, residual: FramePicture) -> Picture:
     _draw_residual(axes[1], residual)
     targets, blobs = len(frame.found.blob), len(frame.found.blobs.pixel)
     return Picture(
-        png=_png(figure),
+        png=_to_png(figure),
         caption=(
             "Above: the frame with the numbers of its blobs, and the blobs with the most targets. "
-            f"{_ELLIPSES}. Below: what is left without background and targets, in units of the "
-            "background's noise."
+            f"{_ELLIPSES}. Below: the residual without background and targets, in standard "
+            "deviations of the background's noise."
         ),
         alternative=f"A frame with {targets} targets in {blobs} blobs, and its residual",
     )
@@ -62,12 +80,12 @@ def _draw_residual(axes: np.ndarray, residual: FramePicture) -> None:
     for ax in axes[len(views) :]:
         ax.set_axis_off()
     for ax, (title, pixels, extent) in zip(axes, views, strict=False):
-        _show(ax, pixels / noise, _DEVIATIONS, "standard deviations", extent)
+        _show_residual(ax, pixels / noise, _MAX_DEVIATION, "standard deviations", extent)
         ax.set_title(title)
 
 
-def _show(ax, residual: np.ndarray, limit: float, label: str, extent=None) -> None:
-    """Show a residual in colours that end at a limit on either side."""
+def _show_residual(ax, residual: np.ndarray, limit: float, label: str, extent=None) -> None:
+    """Shows a residual in diverging colours that saturate at ± the limit."""
     style = {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit, "interpolation": "nearest"}
     shown = ax.imshow(residual, extent=extent, **style)
     ax.set(xlabel="column / px", ylabel="row / px")
@@ -77,40 +95,39 @@ def _show(ax, residual: np.ndarray, limit: float, label: str, extent=None) -> No
 def image_pictures(
     images: Float[np.ndarray, "N height width"], found: Targets, sensor: Sensor
 ) -> Iterator[Picture]:
-    """A picture an image: the image, its targets from near by, and what is left without them.
+    """Draws a picture of each image: the image, a close-up of its targets and the residual.
 
     Args:
-      images: `[N, height, width]`.
-      found: targets of these and perhaps further images.
-      sensor: for the image of the targets, with its clipping and rounding but no noise.
+      images: images in counts, `[N, height, width]`.
+      found: targets of these images, possibly followed by those of further images.
+      sensor: sensor that renders the targets, with clipping and rounding but without noise.
     """
     require("matplotlib", "pictures")
     from matplotlib.figure import Figure
 
-    from distax.viz.figures import count_text, noise_free, zoom_on_targets
-
     found = jax.tree.map(lambda leaf: leaf[: len(images)], found)
-    left = images - np.asarray(noise_free(found, sensor))
+    residual = images - np.asarray(render_noise_free(found, sensor))
     for row, image in enumerate(images):
         figure = Figure(figsize=(13, 4), layout="constrained")
         axes = figure.subplots(1, 3)
-        for ax, title in zip(axes, ("image", count_text(found, row)), strict=False):
+        for ax, title in zip(axes, ("image", format_count(found, row)), strict=False):
             shown = ax.imshow(image, cmap="gray")
             ax.set(title=title, xlabel="column / px", ylabel="row / px")
         zoom_on_targets(axes[1], found, None, row)
         figure.colorbar(shown, ax=axes[1], label="counts", shrink=0.8)
-        _show(axes[2], left[row], max(float(np.nanmax(np.abs(left[row]))), 1.0), "counts")
+        limit = max(float(np.nanmax(np.abs(residual[row]))), 1.0)
+        _show_residual(axes[2], residual[row], limit, "counts")
         axes[2].set_title("residual")
         yield Picture(
-            png=_png(figure),
-            caption=f"The image, its targets, and what is left without them. {_ELLIPSES}, where "
-            "the method knows its errors.",
-            alternative=f"An image, {count_text(found, row)}, and its residual",
+            png=_to_png(figure),
+            caption=f"The image, its targets and the residual without them. {_ELLIPSES}, if the "
+            "method states a covariance.",
+            alternative=f"An image, {format_count(found, row)}, and its residual",
         )
 
 
-def _png(figure: "Figure") -> bytes:
-    """The same bytes for the same picture, whoever draws it."""
+def _to_png(figure: "Figure") -> bytes:
+    """Converts a figure to PNG without metadata, so that equal pictures have equal bytes."""
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=90, metadata={"Software": None})
     return file.getvalue()

@@ -1,4 +1,4 @@
-"""Files that cannot be used: one line saying which and what to do, and nothing left behind."""
+"""Unusable files: a one-line error names the file and the remedy, and no dataset is left."""
 
 import io
 import shutil
@@ -82,8 +82,8 @@ IMAGES = {
 }
 
 
-def fails(data_dir, tree, *parts):
-    """Building fails with one line that says all of `parts`, and leaves no dataset."""
+def check_failure(data_dir, tree, *parts):
+    """Checks that building fails with one line matching all `parts` and leaves no dataset."""
     with pytest.raises(distax.DistaxError) as raised:
         csist100k.build("released", data_dir, tree)
     message = str(raised.value)
@@ -100,7 +100,7 @@ def fails(data_dir, tree, *parts):
 def test_annotation(tree, tmp_path, case):
     content, message = ANNOTATIONS[case]
     (tree / "val" / "Annotations" / "CSO27.xml").write_text(content)
-    fails(tmp_path, tree, r"val/Annotations/CSO27\.xml", message)
+    check_failure(tmp_path, tree, r"val/Annotations/CSO27\.xml", message)
 
 
 @pytest.mark.parametrize(("row", "column"), [("-0.5", "10.5"), ("10.5", "-0.5")])
@@ -115,68 +115,68 @@ def test_target_on_the_edge_of_the_image_is_fine(tree, tmp_path, row, column):
 def test_image(tree, tmp_path, case):
     content, message = IMAGES[case]
     (tree / "test" / "cso_img" / "image_33.png").write_bytes(content)
-    fails(tmp_path, tree, r"test/cso_img/image_33\.png", message)
+    check_failure(tmp_path, tree, r"test/cso_img/image_33\.png", message)
 
 
 def test_image_without_annotation(tree, tmp_path):
     (tree / "train" / "Annotations" / "CSO3.xml").unlink()
-    fails(tmp_path, tree, r"train/cso_img/image_3\.png has no annotation CSO3\.xml")
+    check_failure(tmp_path, tree, r"train/cso_img/image_3\.png has no annotation CSO3\.xml")
 
 
 def test_annotation_without_image(tree, tmp_path):
     (tree / "train" / "cso_img" / "image_3.png").unlink()
-    fails(tmp_path, tree, r"train/Annotations/CSO3\.xml has no image image_3\.png")
+    check_failure(tmp_path, tree, r"train/Annotations/CSO3\.xml has no image image_3\.png")
 
 
 def test_one_id_under_both_spellings(tree, tmp_path):
     folder = tree / "train" / "Annotations"
     shutil.copy(folder / "CSO3.xml", folder / "COS3.xml")
-    fails(tmp_path, tree, r"train/Annotations/CSO3\.xml has the same id as COS3\.xml")
+    check_failure(tmp_path, tree, r"train/Annotations/CSO3\.xml has the same id as COS3\.xml")
 
 
 def test_one_id_with_and_without_zeros(tree, tmp_path):
     folder = tree / "train" / "cso_img"
     shutil.copy(folder / "image_3.png", folder / "image_03.png")
-    fails(tmp_path, tree, r"train/cso_img/image_3\.png has the same id as image_03\.png")
+    check_failure(tmp_path, tree, r"train/cso_img/image_3\.png has the same id as image_03\.png")
 
 
 @pytest.mark.parametrize("name", ["3.png", "image_3 (1).png", f"image_{10**18}.png"])
 def test_unknown_name(tree, tmp_path, name):
     shutil.copy(tree / "train" / "cso_img" / "image_3.png", tree / "train" / "cso_img" / name)
-    fails(tmp_path, tree, "is not named like")
+    check_failure(tmp_path, tree, "is not named like")
 
 
 def test_a_directory_for_a_file(tree, tmp_path):
     path = tree / "val" / "cso_img" / "image_27.png"
     path.unlink()
     path.mkdir()
-    fails(tmp_path, tree, "cannot build released", r"val/cso_img/image_27\.png")
+    check_failure(tmp_path, tree, "cannot build released", r"val/cso_img/image_27\.png")
 
 
 def test_no_manual_dir(tmp_path):
-    fails(tmp_path, None, "no manual directory was given")
+    check_failure(tmp_path, None, "no manual directory was given")
 
 
 def test_manual_dir_is_missing(tmp_path):
-    fails(tmp_path, tmp_path / "nowhere", "nowhere holds none")
+    check_failure(tmp_path, tmp_path / "nowhere", "nowhere holds none")
 
 
 def test_manual_dir_is_empty(tmp_path):
     (tmp_path / "empty").mkdir()
-    fails(tmp_path, tmp_path / "empty", "empty holds none")
+    check_failure(tmp_path, tmp_path / "empty", "empty holds none")
 
 
 @pytest.mark.parametrize("missing", ["test", "val/cso_img", "train/Annotations"])
 def test_part_of_the_tree_is_missing(tree, tmp_path, missing):
     shutil.rmtree(tree / missing)
-    fails(tmp_path, tree, f"no .*files in .*{missing}.*as the manual directory")
+    check_failure(tmp_path, tree, f"no .*files in .*{missing}.*as the manual directory")
 
 
 def test_a_corrected_tree_builds_after_a_failure(tree, tmp_path):
     path = tree / "test" / "Annotations" / "CSO39.xml"
     content = path.read_text()
     path.write_text("")
-    fails(tmp_path, tree, "malformed XML")
+    check_failure(tmp_path, tree, "malformed XML")
     path.write_text(content)
     csist100k.build("released", tmp_path, tree)
     assert len(csist100k.open_split("released", "test", tmp_path)) == 8

@@ -1,4 +1,4 @@
-"""Opening and reading: any access gives the same records; damage is reported, not read."""
+"""Opening and reading: every access gives the same records, and damage is reported."""
 
 import pickle
 import shutil
@@ -129,7 +129,7 @@ def test_unwritable_folder(tmp_path):
 
 
 def test_neither_tensorflow_nor_an_early_tfds_is_imported(tmp_path):
-    """In a fresh process, building and reading included; standard output stays clean."""
+    """In a fresh process that builds and reads; standard output stays empty."""
     code = """
 import sys
 import distax, distax.datasets

@@ -1,4 +1,4 @@
-"""The reference tree, built and read back, against its files parsed by other means."""
+"""The reference tree, built and read, compared with its files parsed by other means."""
 
 import re
 import xml.dom.minidom

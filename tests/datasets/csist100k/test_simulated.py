@@ -1,4 +1,4 @@
-"""The simulated images: the recipe, the prior, and the same bytes every time."""
+"""The simulated images: recipe, prior and reproducible bytes."""
 
 import jax
 import jax.numpy as jnp
@@ -59,7 +59,7 @@ def test_seed_split_and_batch_change_every_scene(splits, tmp_path):
 
 
 def test_images_are_those_of_the_sensor(splits):
-    """Compiled otherwise, the last bit may differ, so a rare pixel may round the other way."""
+    """Another compilation may change the last bit, and so the rounding of a rare pixel."""
     images, targets = splits["train"]
     sensor = distax.Sensor()
     frames = distax.expose(
@@ -71,7 +71,7 @@ def test_images_are_those_of_the_sensor(splits):
 
 
 def test_images_follow_the_imaging_equation(splits):
-    """In double precision, from the equation; a rounding may fall either way."""
+    """Computed in double precision from the equation; a pixel may round either way."""
     images, targets = splits["validation"]
     edges = np.arange(12) - 0.5
     position = targets.position.astype(np.float64)
@@ -102,7 +102,7 @@ def test_prior(splits):
         assert distance[~np.eye(len(found), dtype=bool)].min(initial=1.0) >= 0.52 * 0.61 - 1e-6
 
 
-def test_names_say_what_the_images_depend_on():
+def test_a_name_determines_the_images():
     assert SimulatedConfig().name == "simulated"
     assert SimulatedConfig(seed=1).name == "simulated_seed1_80000_10000_10000"
     config = SimulatedConfig(seed=5, train=3, validation=2, test=1)

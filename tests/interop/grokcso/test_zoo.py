@@ -37,7 +37,7 @@ ROUNDING = {
     "usrnet": 5e-5,
 }
 
-# What `test_zoo_stages` compares, outputs and stages together.
+# Models that `test_zoo_stages` compares, outputs and stages together.
 WITH_STAGES = {
     "fista_net",
     "focus",
@@ -65,7 +65,7 @@ def read(name):
 
 
 def load(name):
-    """The model with the original's weights, and what the original made of its images."""
+    """Loads the model with the original's weights, the images and the original's arrays."""
     arrays, weights, matrices = read(name)
     options = {"fista_net": {"stages": 3}}.get(name, {})
     model = grokcso.load(name, weights, factor=3, **matrices, **options)

@@ -1,16 +1,17 @@
-"""Parity with the original toolkit where it stores more than its output."""
+"""Parity with the original toolkit for models whose reference holds more than the output."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tests.interop.test_zoo import ROUNDING, load
+
+from tests.interop.grokcso.test_zoo import ROUNDING, load
 
 
 def run(name, function):
-    """What a function makes of the loaded model and its images, and the original's arrays.
+    """Returns a function of the loaded model and its images, and the original's arrays.
 
-    The model's output is compared on the way: it takes no more to compile.
+    The model's output is compared in the same program, which saves a compilation.
     """
     model, images, arrays = load(name)
     with jax.default_matmul_precision("highest"):

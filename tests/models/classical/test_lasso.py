@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from distax import Sensor, render
-from distax.imaging.scenes import ScenePrior, sample
+from distax.imaging.scenes import sample
 from distax.imaging.sensor import squared_norm
 from distax.models.classical.lasso import lasso
 
@@ -14,7 +14,7 @@ PHI = SENSOR.sampling_matrix(3)
 
 @pytest.fixture(scope="module")
 def images():
-    scenes = sample(jax.random.key(0), 3, ScenePrior(height=5, width=5))
+    scenes = sample(jax.random.key(0), 3, shape=SENSOR.shape)
     return render(scenes, SENSOR).reshape(3, -1)
 
 

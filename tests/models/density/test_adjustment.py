@@ -1,5 +1,3 @@
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -23,11 +21,10 @@ def image_of(places=PLACES, fluxes=FLUXES, sensor=SENSOR):
 
 
 def look_back(image, position, std=0.02, sensor=SENSOR, beyond=0.0):
-    covariance = jnp.broadcast_to(std**2 * jnp.eye(2), (3, 2, 2))
+    covariance = jnp.broadcast_to(std**2 * jnp.eye(2), (1, 3, 2, 2))
     pixels = seen_whole(image[None], sensor, beyond)
-    return adjust(
-        jax.tree.map(lambda leaf: leaf[0], pixels), position, covariance, MASK, sensor, LAW
-    )
+    better = adjust(pixels, position[None], covariance, MASK[None], sensor, *LAW)
+    return jax.tree.map(lambda leaf: leaf[0], better)
 
 
 def seen_whole(images, sensor, beyond=0.0):
@@ -46,17 +43,21 @@ def seen_whole(images, sensor, beyond=0.0):
 
 @pytest.mark.parametrize("sensor", [SENSOR, Sensor(height=7, width=7, sigma=(0.45, 0.6))])
 def test_derivatives_agree_with_differences(sensor):
-    state = jnp.concatenate([PLACES.ravel(), FLUXES])
-    predict = partial(_predict, mask=MASK, side=7, sensor=sensor)
-    image, slope = predict(state)
+    scene = jnp.concatenate([PLACES, FLUXES[:, None]], axis=1)[..., None]
+
+    def predict(scene):
+        image, slope = _predict(scene, MASK[:, None], 49, sensor)
+        return image[:, 0], slope[..., 0]
+
+    image, slope = predict(scene)
     np.testing.assert_allclose(
         image.reshape(7, 7), render(make_targets(PLACES, FLUXES, MASK), sensor), atol=1e-3
     )
-    jacobian = jax.jacfwd(lambda state: predict(state)[0])(state).T
+    jacobian = jax.jacfwd(lambda scene: predict(scene)[0])(scene).reshape(49, 9).T
     np.testing.assert_allclose(slope, jacobian, atol=1e-3)
     for index in range(9):
-        step = jnp.zeros(9).at[index].set(0.01)
-        central = (predict(state + step)[0] - predict(state - step)[0]) / 0.02
+        step = jnp.zeros(9).at[index].set(0.01).reshape(scene.shape)
+        central = (predict(scene + step)[0] - predict(scene - step)[0]) / 0.02
         np.testing.assert_allclose(slope[index], central, atol=0.5)
 
 
@@ -122,13 +123,12 @@ def test_clipped_pixels_say_nothing():
     ],
 )
 def test_the_truth_fits_to_within_the_noise(sensor):
-    prior = ScenePrior(height=sensor.height, width=sensor.width, max_targets=2)
+    prior = ScenePrior(max_targets=2)
     images, truth = simulate(jax.random.key(3), 60, sensor, prior)
     view = look(images - sensor.background, 7)
     covariance = jnp.broadcast_to(0.02**2 * jnp.eye(2), (60, 2, 2, 2))
-    back = partial(adjust, sensor=sensor, prior=LAW)
-    pixels = weigh_pixels(images, view, sensor)
-    better = jax.vmap(back)(pixels, view.inward(truth.position) + 3.0, covariance, truth.mask)
+    pixels, place = weigh_pixels(images, view, sensor), view.inward(truth.position) + 3.0
+    better = adjust(pixels, place, covariance, truth.mask, sensor, *LAW)
     assert float(jnp.median(better.misfit)) == pytest.approx(0.97, abs=0.08)
 
 
@@ -138,4 +138,4 @@ def test_pixels_outside_the_window_count_as_dark_ones():
     pixels = weigh_pixels(images, look(images - 8.0, 7), sensor)
     np.testing.assert_allclose(pixels.beyond, 5.0**2 / (4 + 8 / 0.5), rtol=1e-3)
     np.testing.assert_allclose(pixels.informative, 121)
-    np.testing.assert_allclose(pixels.weight[0, 3, 3], 1 / (4 + 100 / 0.5), rtol=1e-3)
+    np.testing.assert_allclose(pixels.weight[24, 0], 1 / (4 + 100 / 0.5), rtol=1e-3)

@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from distax.metrics.decision import share_inside
 from distax.models.density.nodes import Nodes
 
 NODES = Nodes(reach=0.6, spacing=0.05)
@@ -31,4 +32,6 @@ def test_what_lies_beyond_the_nodes_is_lost():
 
 @pytest.mark.parametrize(("distance", "share"), [(0.1, 1.0), (0.2, 0.5), (0.19, 0.7), (0.3, 0.0)])
 def test_a_cell_is_inside_a_radius_by_degrees(distance, share):
-    assert float(NODES.inside(jnp.array(distance), 0.2)) == pytest.approx(share, abs=1e-5)
+    assert float(share_inside(jnp.array(distance), 0.2, NODES.spacing)) == pytest.approx(
+        share, abs=1e-5
+    )

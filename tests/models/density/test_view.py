@@ -85,9 +85,7 @@ def test_what_lies_outside_the_window_or_the_image_is_told_apart():
 @pytest.mark.parametrize("read_noise", [1.0, 3.0])
 def test_noise_does_not_draw_the_window_to_the_middle(read_noise):
     sensor = Sensor(height=21, width=21, read_noise=read_noise, background=50.0)
-    images, truth = simulate(
-        jax.random.key(1), 100, sensor, ScenePrior(height=21, width=21, max_targets=1)
-    )
+    images, truth = simulate(jax.random.key(1), 100, sensor, ScenePrior(max_targets=1))
     centre = look(images - 50, 7).centre
     np.testing.assert_array_less(np.abs(centre - truth.position[:, 0]), 0.75)
 

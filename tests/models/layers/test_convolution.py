@@ -10,6 +10,12 @@ CHANNELS = [(1, 1), (1, 4), (4, 1), (3, 5)]
 HEIGHT, WIDTH = 5, 6
 
 
+@pytest.fixture(autouse=True)
+def one_device(monkeypatch):
+    """Kernel gradients split a batch into parts where it is not sharded over devices."""
+    monkeypatch.setattr(jax, "device_count", lambda: 1)
+
+
 def random(rng, *shape):
     return rng.normal(size=shape).astype(np.float32)
 
@@ -38,7 +44,7 @@ def assert_close(actual, expected):
 
 
 def assert_gradients_agree(function, plain, arguments, cotangent):
-    """The gradients of every argument are those of a form that JAX differentiates itself."""
+    """Checks the gradients of every argument against a form that JAX differentiates itself."""
 
     def gradients(function):
         return jax.jit(lambda *args: jax.vjp(function, *args)[1](cotangent))(*arguments)
@@ -148,3 +154,11 @@ def test_convolve_is_what_xla_says(size, stride, padding, groups):
     assert_close(ours(maps, kernel), expected)
     cotangent = jnp.asarray(random(rng, *expected.shape))
     assert_gradients_agree(ours, plain, (maps, kernel), cotangent)
+
+
+@pytest.mark.parametrize(("platform", "parts"), [("cpu", 8), ("tpu", 1), ("cuda", 1)])
+def test_the_platform_a_gradient_is_compiled_for_decides_on_its_parts(platform, parts):
+    maps, kernel = jnp.zeros((8, HEIGHT, WIDTH, 4)), jnp.zeros((3, 3, 4, 4))
+    gradient = jax.jit(jax.grad(lambda kernel: conv3x3(maps, kernel).sum()))
+    program = gradient.trace(kernel).lower(lowering_platforms=(platform,)).as_text()
+    assert program.count("stablehlo.convolution") == parts

@@ -2,13 +2,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
 
 from distax.models.layers.resampling import (
-    ProjectDown,
-    ProjectUp,
+    average_pool,
+    max_pool,
     pixel_shuffle,
     pixel_unshuffle,
+    resize_nearest,
     upsample,
 )
 
@@ -21,41 +21,6 @@ def random(*shape):
 
 def assert_close(actual, expected):
     np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
-
-
-def naive_down(maps, kernel, factor):
-    """Strided convolution with a padding of 2, one output at a time."""
-    size = len(kernel)
-    padded = np.pad(maps, ((0, 0), (2, 2), (2, 2), (0, 0)))
-    height, width = maps.shape[1] // factor, maps.shape[2] // factor
-    result = np.zeros((len(maps), height, width, kernel.shape[-1]))
-    for i in range(height):
-        for j in range(width):
-            window = padded[:, factor * i :, factor * j :][:, :size, :size]
-            result[:, i, j] = np.einsum("bklc,klcd->bd", window, kernel)
-    return result
-
-
-def naive_up(maps, kernel, factor):
-    """Each sample puts the kernel, times itself, on the fine grid; 2 are cut from each border."""
-    size = len(kernel)
-    batch, height, width, _ = maps.shape
-    result = np.zeros((batch, factor * height + 4, factor * width + 4, kernel.shape[-1]))
-    for i in range(height):
-        for j in range(width):
-            spot = result[:, factor * i : factor * i + size, factor * j : factor * j + size]
-            spot += np.einsum("bc,klcd->bkld", maps[:, i, j], kernel)
-    return result[:, 2:-2, 2:-2]
-
-
-@pytest.mark.parametrize("factor", FACTORS)
-@pytest.mark.parametrize(("kind", "naive"), [(ProjectDown, naive_down), (ProjectUp, naive_up)])
-def test_projections_are_strided_and_transposed_convolutions(kind, naive, factor):
-    layer = kind(2, 3, factor, rngs=nnx.Rngs(0))
-    side = factor if kind is ProjectDown else 1
-    maps = random(2, 3 * side, 4 * side, 2)
-    expected = naive(maps, np.asarray(layer.kernel[...]), factor) + np.asarray(layer.bias[...])
-    assert_close(jax.jit(layer)(jnp.asarray(maps)), expected)
 
 
 @pytest.mark.parametrize("factor", FACTORS)
@@ -72,7 +37,7 @@ def test_pixel_shuffle_puts_each_channel_on_its_node(factor):
 
 
 def cubic(distance):
-    """The cubic kernel with the coefficient −3/4."""
+    """Returns the cubic kernel with the coefficient −3/4."""
     x = abs(distance)
     if x <= 1:
         return 1.25 * x**3 - 2.25 * x**2 + 1
@@ -104,3 +69,36 @@ def test_nearest(factor):
     maps = random(2, 3, 4, 2)
     fine = upsample(jnp.asarray(maps), factor, "nearest")
     np.testing.assert_array_equal(fine, np.kron(maps, np.ones((1, factor, factor, 1))))
+
+
+@pytest.mark.parametrize(("size", "stride"), [(2, 2), (3, 1), (2, 1), (3, 2)])
+def test_max_pool(size, stride):
+    x = random(2, 7, 8, 3)
+    expected = [
+        [x[:, i : i + size, j : j + size].max(axis=(1, 2)) for j in range(0, 9 - size, stride)]
+        for i in range(0, 8 - size, stride)
+    ]
+    expected = np.array(expected).transpose(2, 0, 1, 3)
+    np.testing.assert_array_equal(max_pool(jnp.asarray(x), size, stride), expected)
+
+
+def test_average_pool_drops_what_does_not_fill_a_cell():
+    x = random(2, 11, 9, 3)
+    result = average_pool(jnp.asarray(x), 4)
+    assert result.shape == (2, 2, 2, 3)
+    np.testing.assert_allclose(
+        result[:, 1, 0], x[:, 4:8, :4].mean(axis=(1, 2)), rtol=1e-6, atol=1e-7
+    )
+
+
+def test_resize_nearest_takes_the_nearest_sample():
+    coarse = jnp.arange(2.0)[None, :, None, None] * 10 + jnp.arange(5.0)[None, None, :, None]
+    fine = resize_nearest(coarse, 11, 11)[0, :, :, 0]
+    rows = np.array([0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1])
+    columns = np.array([0, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4])
+    np.testing.assert_array_equal(fine, rows[:, None] * 10 + columns)
+
+
+def test_the_gradient_of_resize_nearest_counts_copies():
+    gradient = jax.grad(lambda x: resize_nearest(x, 5, 4).sum())(jnp.zeros((1, 2, 2, 1)))
+    np.testing.assert_array_equal(gradient[0, :, :, 0], [[6, 6], [4, 4]])

@@ -10,7 +10,7 @@ FACTOR = 3
 
 
 def project(maps, sequence, *, up):
-    """A strided convolution, or the transpose of one, with a padding of 2; then the PReLU."""
+    """Applies a strided or transposed convolution with a padding of 2, then the PReLU."""
     layer, activation = sequence.layers
     kernel = layer.kernel[...]
     strides, dilation, margin = ((1, 1), (3, 3), 4) if up else ((3, 3), (1, 1), 2)

@@ -27,7 +27,7 @@ def test_wide_filter(height, width, size):
 
 
 def test_edges_are_what_its_steps_make():
-    """A 1×1 convolution for each template, the template, then a 1×1 convolution of all three."""
+    """The steps: a 1×1 convolution and a template each, then a 1×1 convolution of all three."""
     edges = Edges(4, nnx.Rngs(0))
     maps = random(2, 6, 7, 4)
     found = []

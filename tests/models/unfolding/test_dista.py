@@ -15,7 +15,7 @@ STAGES, CHANNELS, HIDDEN = 2, 4, 8
 
 
 def build(factor=3, **options):
-    """A small model whose matrices cost nothing to make."""
+    """Builds a small model with matrices that take no time to compute."""
     phi = SENSOR.sampling_matrix(factor)
     sizes = {"stages": STAGES, "channels": CHANNELS, "hidden": HIDDEN, "rngs": nnx.Rngs(0)}
     return create("dista", factor=factor, sensor=SENSOR, phi=phi, q_init=phi.T, **sizes | options)
@@ -39,7 +39,7 @@ def batch():
 
 @pytest.fixture(scope="module")
 def training(small, batch):
-    """The small model's parameters, and their loss with its gradients as one function."""
+    """Returns the small model's parameters, and a function to their loss and its gradients."""
     graph, parameters, constants = nnx.split(small, nnx.Param, ...)
 
     def loss(parameters):
@@ -55,7 +55,7 @@ def infer(model, images):
 
 @nnx.jit
 def unroll(model, images):
-    """Every stage's output, and what its transform and its inverse say of it."""
+    """Returns every stage's output, its static transform of r and its inverse transform of u."""
     outputs = model.unroll(images)
     static = [s.static_transform(o.r) for s, o in zip(model.stages, outputs, strict=True)]
     inverse = [s.inverse(o.u) for s, o in zip(model.stages, outputs, strict=True)]
@@ -247,7 +247,7 @@ WINDOW = 5
 
 @pytest.fixture(scope="module")
 def scenes():
-    """Blobs in the middle of an image and at its border, with their grids."""
+    """Renders blobs in the middle of an image and at its border, with their grids."""
     place = jnp.float32([[4.1, 5.2], [1.2, 7.9], [6.8, 0.9]])[:, None]
     truth = make_targets(place, jnp.full((3, 1), 230.0))
     sensor = Sensor(height=9, width=10)

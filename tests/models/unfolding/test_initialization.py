@@ -4,16 +4,15 @@ import numpy as np
 import pytest
 
 from distax import Sensor, rasterize, render
-from distax.imaging.scenes import ScenePrior, sample
+from distax.imaging.scenes import sample
 from distax.models.unfolding.initialization import linear_estimator, simulated_estimator
 
 SENSOR, FACTOR, RIDGE = Sensor(height=5, width=6), 3, 1e-4
-LAW = ScenePrior(height=5, width=6)
 
 
 @pytest.fixture(scope="module")
 def labels_and_phi():
-    labels = rasterize(sample(jax.random.key(1), 400, LAW), SENSOR, FACTOR)
+    labels = rasterize(sample(jax.random.key(1), 400, shape=SENSOR.shape), SENSOR, FACTOR)
     return labels.reshape(400, -1), SENSOR.sampling_matrix(FACTOR)
 
 
@@ -57,7 +56,7 @@ def test_no_other_map_has_a_smaller_error(labels_and_phi):
 
 
 def test_the_simulated_estimator_estimates_scenes_it_has_not_seen():
-    truth = sample(jax.random.key(5), 400, LAW)
+    truth = sample(jax.random.key(5), 400, shape=SENSOR.shape)
     images, grids = render(truth, SENSOR), rasterize(truth, SENSOR, FACTOR)
     q = simulated_estimator(SENSOR, FACTOR)
     estimate = (images.reshape(400, -1) @ q.T).reshape(grids.shape)

@@ -7,7 +7,7 @@ from distax.models.unfolding.usrnet import data_step
 
 
 def by_fourier_transforms(grid, image, weight, factor):
-    """The paper's closed form for one image."""
+    """Solves one image by the paper's closed form."""
     size = len(grid)
     gaussian = np.exp(-2.0 * np.arange(-1, 2) ** 2)
     kernel = np.zeros((size, size))

@@ -1,10 +1,11 @@
-"""The page as text, and what its script does in a browser where there is one."""
+"""The page as text, and its script in a browser if one is installed."""
 
 import re
 import shutil
 import subprocess
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 
 from distax.viz.report import Column, Picture, Section, page
@@ -21,6 +22,28 @@ ROWS = [
     {"row": 10.0, "ra": 2.0, "flags": "", "dec": None},
     {"row": 9.01, "ra": 1.0, "flags": "clipped border", "dec": None},
 ]
+PAGE = """<main>
+<h1>Targets</h1>
+<dl>
+<dt>Files</dt><dd>1</dd>
+</dl>
+<section aria-labelledby="file-0">
+<h2 id="file-0">a.npy</h2>
+<dl>
+<dt>Unit</dt><dd>adu</dd>
+</dl>
+<figure><img src="data:image/png;base64,iVBORw==" alt="d">
+<figcaption>c</figcaption></figure>
+<div class="wide" role="region" aria-label="Targets" tabindex="0"><table class="targets">\
+<caption>Targets</caption>
+<thead><tr><th scope="col">x / px</th><th scope="col">flag</th></tr></thead>
+<tbody>
+<tr><td data-value="2.0">2.0</td><td class="text">a&lt;b</td></tr>
+<tr><td></td><td></td></tr>
+</tbody></table></div>
+</section>
+</main>
+"""
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 in_a_browser = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
 
@@ -64,7 +87,7 @@ def test_names_and_headers_are_shown_and_never_run(text):
     reader = Reader(text)
     assert reader.tags.count("script") == 1
     assert "alert(1)</script>" not in text
-    assert text.count("&lt;script&gt;alert(1)&lt;/script&gt;&amp;&quot;.npy\\udcff") == 3
+    assert text.count("&lt;script&gt;alert(1)&lt;/script&gt;&amp;&#34;.npy\\udcff") == 3
     text.encode()
 
 
@@ -81,8 +104,22 @@ def test_the_table_is_whole_without_a_script(text):
     assert "No target." in text
 
 
+@pytest.mark.parametrize("value", [1.5, np.float32(1.5), np.float64(1.5)])
+def test_a_cell_holds_a_plain_number_to_sort_by(value):
+    text = page("", {}, [Section("", {}, [], {"x": Column("x", ".2f")}, [{"x": value}])])
+    assert '<td data-value="1.5">1.50</td>' in text
+
+
+def test_the_whole_page_is_as_expected():
+    rows = [{"x": 2, "flag": "a<b"}, {"x": None}]
+    columns = {"x": Column("x / px", ".1f"), "flag": Column("flag"), "none": Column("none")}
+    section = Section("a.npy", {"Unit": "adu"}, [Picture(b"\x89PNG", "c", "d")], columns, rows)
+    text = page("Targets", {"Files": "1"}, [section])
+    assert text[text.index("<main>") : text.index("<script>")] == PAGE
+
+
 def after(text, action, tmp_path):
-    """Head and shown rows of the table after an action in a browser."""
+    """Returns the page and the flags of the shown rows after an action in a browser."""
     path = tmp_path / "page.html"
     path.write_text(text.replace("</body>", f"<script>{action}</script></body>"), encoding="utf-8")
     flags = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=2000"]

@@ -1,0 +1,348 @@
+"""Measurement of a PSF of any shape from isolated sources, by alternating least squares.
+
+The PSF is a sum of the functions of a Fourier basis, in the offset of a pixel's centre from the
+source. Given positions, fluxes and backgrounds, its amplitudes follow by linear least squares.
+Given the PSF, each source's four parameters follow by Gauss–Newton steps. The two alternate, as in
+Anderson & King, "Toward high-precision astrometry with WFPC2", PASP 112, 2000, who tabulate the
+same function (the effective PSF). The Gaussian of the joint fit is the start and the mean of the
+prior, which the PSF stays near where sources are too few or too faint to constrain it.
+
+Two properties of the PSF are not constrained by images of sources: a shift of the PSF moves all
+positions by the same, and a factor divides all fluxes. The mean position is kept at that of the
+Gaussian fit, and the PSF is normalised to unit flux.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Bool, Float
+
+from distax.calibration.fourier_basis import FourierBasis, PsfPrior
+from distax.calibration.gaussian_psf import SOURCE, evaluate_fit, image_and_jacobian
+from distax.calibration.joint_fit import (
+    SOURCE_REACH,
+    SOURCE_WINDOW,
+    JointFit,
+    Residuals,
+    assign_noise,
+    check_enough_sources,
+    fit_residual_noise_robustly,
+)
+from distax.calibration.noise import NoiseModel
+from distax.fitting.likelihood import censored
+from distax.fitting.patch import Patch, cut_patches, window_width
+from distax.imaging.forward import image_of, window_axes
+from distax.imaging.psf import MeasuredPsf, Psf
+
+WING_WINDOW = 6.0
+"""Side in pixels of the square that sets the size of windows with the wings of the PSF. Larger
+windows show more of the wings, but need more amplitudes and admit more neighbours."""
+_MODEL_ERRORS = (0.05, 0.01, 0.0, 0.0)
+"""Relative error of the expected light in each round, added to the noise. While the PSF is rough,
+it keeps the brightest pixels from dominating, and good sources from being rejected. In the last
+rounds only the noise is left."""
+_ALTERNATIONS = 8
+"""Alternations between PSF and sources in a round. Each costs a solution for all amplitudes."""
+_SOURCE_STEPS = 3
+"""Gauss–Newton steps of the sources in an alternation; they start close to the solution."""
+_SETTLED_MOVE = 1e-3
+"""Largest move in pixels of a source in an alternation below which the normal matrix is kept. The
+matrix costs most of the time; a larger value saves more of it, at the cost of slower convergence.
+"""
+_MAX_PSF_SOURCES = 300
+"""Largest number of sources that the PSF is measured from, the brightest. More of them hardly
+improve the PSF, and the time grows with their number."""
+_MAX_MOVE = 0.1
+"""Largest move in pixels of a source in a step, along each axis. Longer steps may leave the range
+where the PSF is nearly linear in the position."""
+_BATCH = 16
+"""Sources whose design matrix is in memory at once: more of them are faster and need more memory.
+"""
+_FLUX_SPREAD = 0.05
+"""Relative spread of the fluxes above which they separate wings from background. Below it the
+separation is noise, and is damped."""
+_RIDGE = 1e-9
+"""Addition to the normal matrix of a source that its pixels leave singular: too small to change any
+other."""
+
+
+@dataclass(frozen=True)
+class SourceWindows:
+    """Sources with the windows around them.
+
+    Attributes:
+      parameters: row, column, flux and background of each source, as in `PsfFit`.
+      patch: windows around the sources, with the noise variance that weights the pixels.
+      width: width of the windows in pixels.
+      defines_psf: True for sources that the PSF is measured from.
+    """
+
+    parameters: Float[np.ndarray, "4 lanes"]
+    patch: Patch
+    width: int
+    defines_psf: Bool[np.ndarray, " lanes"]
+
+    @property
+    def flux(self) -> Float[np.ndarray, "lanes 1 1"]:
+        """Flux of each source in counts."""
+        return self.parameters[2, :, None, None]
+
+    @property
+    def mean_position(self) -> Float[np.ndarray, "2"]:
+        """Mean position in the windows, in pixels, over the sources that define the PSF."""
+        return self.parameters[:2, self.defines_psf].mean(axis=1)
+
+    def shift(self, offset: Float[np.ndarray, "2"]) -> "SourceWindows":
+        """Moves all sources by the same offset in pixels."""
+        return self.add(np.concatenate([offset, np.zeros(2)])[:, None])
+
+    def add(self, step: Float[np.ndarray, "4 #lanes"]) -> "SourceWindows":
+        """Adds a step to the parameters."""
+        return replace(self, parameters=self.parameters + step)
+
+    def offsets(self) -> Float[np.ndarray, "2 lanes width"]:
+        """Returns the offsets in pixels of the windows' rows and columns from each source."""
+        return np.arange(self.width) - self.width // 2 - self.parameters[:2, :, None]
+
+    def residuals_and_weights(
+        self, unit_images: Float[np.ndarray, "lanes width width"]
+    ) -> tuple[Float[np.ndarray, "lanes width width"], Float[np.ndarray, "lanes width width"]]:
+        """Returns residuals in counts and weights in 1/counts², given images of unit flux."""
+        expected = self.flux * unit_images + self.parameters[3, :, None, None]
+        lanes_last = jnp.asarray(expected.reshape(len(unit_images), -1).T, jnp.float32)
+        residual, weight, _ = censored(lanes_last, self.patch)
+        residuals, weights = (np.asarray(part, float).T for part in (residual, weight))
+        return residuals.reshape(unit_images.shape), weights.reshape(unit_images.shape)
+
+
+def measure_psf(
+    joint: JointFit,
+    crops: Float[np.ndarray, "N side side"],
+    noise: NoiseModel,
+    noise_known: bool,
+    dark_noise: NoiseModel | None,
+) -> tuple[MeasuredPsf, JointFit]:
+    """Measures the PSF of isolated sources, and repeats the joint fit with it.
+
+    Args:
+      joint: the joint fit of a Gaussian.
+      crops: windows around the sources of that fit.
+      noise, noise_known, dark_noise: as for `joint_fit.fit_joint`.
+
+    Returns:
+      The PSF, and the joint fit with the PSF in place of the Gaussian.
+
+    Raises:
+      DistaxError: too few sources share one PSF.
+    """
+    row_sigma, column_sigma = joint.sigmas.tolist()
+    width = window_width(joint.sensor, WING_WINDOW, SOURCE_REACH)
+    basis = FourierBasis.for_window(width, min(row_sigma, column_sigma))
+    prior = basis.prior(row_sigma, column_sigma)
+    amplitudes = prior.mean
+    psf: Psf = (row_sigma, column_sigma)
+    parameters = np.asarray(joint.residuals.fit.parameters, float)[SOURCE]
+    joint = replace(joint, noise=noise)
+    joint = _update_joint_fit(joint, crops, parameters, psf, _MODEL_ERRORS[0])
+    for model_error in _MODEL_ERRORS:
+        sources = cut_source_windows(joint, crops, psf, model_error)
+        amplitudes, sources, error = _alternate(sources, amplitudes, prior, basis)
+        measured = MeasuredPsf.from_samples(basis.sample(amplitudes), basis.oversampling, error)
+        psf = measured
+        joint = _update_joint_fit(joint, crops, sources.parameters, psf, model_error)
+        check_enough_sources(joint.used)
+        if not (model_error or noise_known):
+            joint = replace(joint, noise=fit_residual_noise_robustly(joint, dark_noise))
+    return measured, joint
+
+
+def _alternate(
+    sources: SourceWindows,
+    amplitudes: Float[np.ndarray, "B B"],
+    prior: PsfPrior,
+    basis: FourierBasis,
+) -> tuple[Float[np.ndarray, "B B"], SourceWindows, float]:
+    """Alternates between least squares for the PSF and for the sources.
+
+    Returns:
+      Amplitudes, sources, and the standard deviation of the PSF's samples.
+    """
+    amplitudes, mean_position = amplitudes.copy(), sources.mean_position
+    moved = math.inf
+    for _ in range(_ALTERNATIONS):
+        values = basis.values(sources.offsets())
+        residual, weight = sources.residuals_and_weights(images_of_unit_flux(values, amplitudes))
+        if moved > _SETTLED_MOVE:
+            matrix = normal_matrix(sources, values, weight, basis)
+            covariance = np.linalg.inv(matrix + prior.precision)
+        vector = right_hand_side(sources, values, weight * residual, basis)
+        vector -= prior.precision @ (amplitudes - prior.mean)[basis.resolved]
+        amplitudes[basis.resolved] += covariance @ vector
+        before = sources
+        amplitudes, sources = normalise_flux(amplitudes, sources, basis)
+        for _ in range(_SOURCE_STEPS):
+            sources = sources.add(gauss_newton_step(sources, amplitudes, basis))
+        # The PSF and all positions could otherwise drift apart together.
+        sources = sources.shift(mean_position - sources.mean_position)
+        moved = np.abs(sources.parameters - before.parameters)[:2, sources.defines_psf].max()
+    return amplitudes, sources, basis.sample_std(covariance)
+
+
+def _update_joint_fit(
+    joint: JointFit,
+    crops: Float[np.ndarray, "N side side"],
+    parameters: Float[np.ndarray, "4 N"],
+    psf: Psf,
+    model_error: float,
+) -> JointFit:
+    """Replaces the PSF and the sources of a joint fit, and selects the sources again.
+
+    While the PSF is rough the test is for a typical χ², afterwards for one within the noise.
+    """
+    patch, width, expected = _cut_windows(joint, crops, SOURCE_WINDOW, parameters, psf, model_error)
+    all_parameters = joint.residuals.fit.parameters.at[SOURCE].set(parameters)
+    # The Jacobian of the Gaussian is close enough for the errors and the degrees of freedom.
+    _, jacobian = image_and_jacobian(all_parameters, width)
+    fit = evaluate_fit(all_parameters, jnp.asarray(expected, jnp.float32), jacobian, patch)
+    residuals = Residuals(fit, patch, width, joint.sensor, joint.residuals.round_psf)
+    within_noise = residuals.select_within_noise(joint.used)
+    used = residuals.select_typical() if model_error else within_noise
+    return replace(joint, residuals=residuals, used=used)
+
+
+def cut_source_windows(
+    joint: JointFit, crops: Float[np.ndarray, "N side side"], psf: Psf, model_error: float
+) -> SourceWindows:
+    """Cuts windows that hold the PSF's wings, and selects the sources that define the PSF."""
+    parameters = np.asarray(joint.residuals.fit.parameters, float)[SOURCE]
+    patch, width, _ = _cut_windows(joint, crops, WING_WINDOW, parameters, psf, model_error)
+    flux = np.where(joint.used, parameters[2], 0.0)
+    min_flux = np.sort(flux)[-_MAX_PSF_SOURCES:][0]
+    return SourceWindows(parameters, patch, width, joint.used & (flux >= min_flux))
+
+
+def _cut_windows(
+    joint: JointFit,
+    crops: Float[np.ndarray, "N side side"],
+    cluster: float,
+    parameters: Float[np.ndarray, "4 N"],
+    psf: Psf,
+    model_error: float,
+) -> tuple[Patch, int, Float[np.ndarray, "pixels N"]]:
+    """Cuts windows around a square of `cluster` pixels a side, with noise from the expected counts.
+
+    Returns:
+      The windows, their width in pixels, and the expected counts above the sensor's background.
+    """
+    width = window_width(joint.sensor, cluster, SOURCE_REACH)
+    scene = jnp.asarray(parameters[None, :3], jnp.float32)
+    light = np.asarray(image_of(scene, window_axes(width), psf), float)
+    patch = cut_patches(crops, joint.sensor, width)
+    patch = assign_noise(patch, joint.noise, light + parameters[3] + joint.sensor.background)
+    model_variance = jnp.asarray((model_error * light) ** 2, jnp.float32)
+    return replace(patch, variance=patch.variance + model_variance), width, light + parameters[3]
+
+
+def images_of_unit_flux(
+    values: Iterable[Float[np.ndarray, "lanes width B"]], amplitudes: Float[np.ndarray, "B B"]
+) -> Float[np.ndarray, "lanes width width"]:
+    """Returns the images of sources of unit flux.
+
+    Args:
+      values: the basis functions at the windows' rows and at their columns.
+      amplitudes: amplitudes of the PSF.
+    """
+    rows, columns = values
+    return rows @ amplitudes @ columns.swapaxes(1, 2)
+
+
+def gauss_newton_step(
+    sources: SourceWindows, amplitudes: Float[np.ndarray, "B B"], basis: FourierBasis
+) -> Float[np.ndarray, "4 lanes"]:
+    """Returns a Gauss–Newton step of every source's parameters, given the PSF.
+
+    In float64 and in the basis itself: `imaging.forward` takes a PSF as few products of profiles,
+    which this one is only when it has been measured.
+    """
+    offsets = sources.offsets()
+    rows, columns = basis.values(offsets)
+    row_derivatives, column_derivatives = basis.derivatives(offsets)
+    unit_images = images_of_unit_flux((rows, columns), amplitudes)
+    residual, weight = sources.residuals_and_weights(unit_images)
+    # An offset falls as a source moves on, hence the signs.
+    jacobian = np.stack(
+        [
+            -sources.flux * images_of_unit_flux((row_derivatives, columns), amplitudes),
+            -sources.flux * images_of_unit_flux((rows, column_derivatives), amplitudes),
+            unit_images,
+            np.ones_like(unit_images),
+        ]
+    )
+    matrix = np.einsum("pnij,nij,qnij->npq", jacobian, weight, jacobian, optimize=True)
+    vector = np.einsum("pnij,nij->np", jacobian, weight * residual)
+    # Rejected windows may hold nothing that constrains a source.
+    identity = np.eye(len(jacobian))
+    matrix += _RIDGE * (identity * matrix + identity)
+    step = np.linalg.solve(matrix, vector[..., None])[..., 0].T
+    step[:2] = np.clip(step[:2], -_MAX_MOVE, _MAX_MOVE)
+    return step
+
+
+def normal_matrix(
+    sources: SourceWindows,
+    values: Float[np.ndarray, "2 lanes width B"],
+    weight: Float[np.ndarray, "lanes width width"],
+    basis: FourierBasis,
+) -> Float[np.ndarray, "resolved resolved"]:
+    """Returns the normal matrix JᵀWJ of the resolved amplitudes, given the sources.
+
+    The design matrix has a row for each pixel of each source and a column for each amplitude. It is
+    built for a few sources at a time.
+    """
+    root = (np.sqrt(weight) * sources.flux)[sources.defines_psf]
+    rows, columns = values[:, sources.defines_psf]
+    row_index, column_index = np.nonzero(basis.resolved)
+    total = np.zeros((len(row_index), len(row_index)))
+    for first in range(0, len(root), _BATCH):
+        batch = slice(first, first + _BATCH)
+        products = rows[batch, :, None, row_index] * columns[batch, None, :, column_index]
+        whitened = (root[batch, ..., None] * products).reshape(-1, len(row_index))
+        total += whitened.T @ whitened
+    return total
+
+
+def right_hand_side(
+    sources: SourceWindows,
+    values: Float[np.ndarray, "2 lanes width B"],
+    weighted_residual: Float[np.ndarray, "lanes width width"],
+    basis: FourierBasis,
+) -> Float[np.ndarray, " resolved"]:
+    """Returns the right-hand side JᵀWr of the normal equations of the resolved amplitudes."""
+    rows, columns = values
+    each = rows.swapaxes(1, 2) @ (sources.flux * weighted_residual) @ columns
+    return each[sources.defines_psf].sum(axis=0)[basis.resolved]
+
+
+def normalise_flux(
+    amplitudes: Float[np.ndarray, "B B"], sources: SourceWindows, basis: FourierBasis
+) -> tuple[Float[np.ndarray, "B B"], SourceWindows]:
+    """Normalises the PSF to unit flux, and leaves the sources' images unchanged.
+
+    A constant in the PSF and the backgrounds of the sources have the same effect on a single image.
+    Sources of different flux separate them: a background that grows with the flux belongs to the
+    wings of the PSF. The growth is found by regression of background on flux.
+    """
+    row, column, flux, background = sources.parameters
+    psf_flux, psf_background = (part[sources.defines_psf] for part in (flux, background))
+    deviation = psf_flux - psf_flux.mean()
+    # The second term damps the slope to zero where all fluxes are nearly equal.
+    damping = (_FLUX_SPREAD * psf_flux.mean()) ** 2
+    wings = np.mean(deviation * psf_background) / (np.var(psf_flux) + damping)
+    amplitudes = amplitudes.copy()
+    amplitudes[0, 0] += wings
+    total = amplitudes[0, 0] * basis.area
+    parameters = np.stack([row, column, flux * total, background - wings * flux])
+    return amplitudes / total, replace(sources, parameters=parameters)

@@ -1,0 +1,102 @@
+"""Evaluation results as tables on a terminal."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from distax.evaluation import Evaluation
+from distax.evaluation.rows import SCORE_HEADINGS, by_count_rows, percent, pixels, score_rows
+from distax.frames.scoring import FrameEvaluation
+
+PUBLISHED = {
+    "FOCUS, published (released images)": (45.50, 0.4, 7.3, 41.0, 83.2, 95.5),
+    "DISTA-Net, published (released images)": (46.74, 0.38, 7.54, 42.44, 86.18, 97.14),
+}
+"""Published CSO-mAP and AP at the five radii in percent.
+
+Scores on simulated images are one or two points higher than on the released images, so each row
+names the images it was measured on.
+"""
+
+
+def print_evaluation(
+    result: Evaluation,
+    others: Mapping[str, Sequence[float]] | None = None,
+    name: str = "this model",
+) -> None:
+    """Prints a result.
+
+    Args:
+      result: the evaluation.
+      others: CSO-mAP and APs in percent of other results, printed below it, by their labels.
+      name: label of the result.
+    """
+    rows = score_rows(result, f"{name}, {result.images} images")
+    rows |= {label: [f"{value:.2f}" for value in row] for label, row in (others or {}).items()}
+    table = Table(*SCORE_HEADINGS)
+    for label, row in rows.items():
+        table.add_row(label, *row)
+    wide_console().print(table)
+    quality = "" if result.psnr is None else f"PSNR {result.psnr:.2f} dB, SSIM {result.ssim:.4f}, "
+    print(
+        f"{quality}right number of targets in {percent(result.count_accuracy)}%, "
+        f"position RMSE {pixels(result.rmse)} px"
+    )
+
+
+def print_by_count(result: Evaluation) -> None:
+    """Prints one row for each true number of targets, ranked by the estimator's own score."""
+    headings, *rows = by_count_rows(result)
+    table = Table(*headings)
+    for row in rows:
+        table.add_row(*row)
+    wide_console().print(table)
+
+
+def print_frame_evaluation(result: FrameEvaluation, name: str) -> None:
+    """Prints average precision, recall, blob counts and false blobs over frames."""
+    table = Table("percent", "mean", *(f"within {radius} px" for radius in result.ap))
+    rows = {
+        f"{name}, {result.frames} frames: average precision (mean: CSO-mAP)": result.ap,
+        "true targets found": result.recall,
+    }
+    for label, by_radius in rows.items():
+        shares = list(by_radius.values())
+        table.add_row(label, *map(percent, [sum(shares) / len(shares), *shares]))
+    wide_console().print(table)
+    print(
+        f"{percent(result.blob_recall)}% of clusters and stars found, right number of targets in "
+        f"{percent(result.right_count)}% of them, {result.false_blobs:.2f} false blobs a frame"
+    )
+
+
+def print_reliability(result: Evaluation) -> None:
+    """Prints stated hit probabilities beside the shares that came true, if any are stated."""
+    if result.reliability is None:
+        return
+    curves = list(result.reliability.values())
+    rows = {
+        "stated": [curve["reported"] for curve in curves],
+        "came true": [curve["realised"] for curve in curves],
+    }
+    table = Table("hit probability / %", *(f"within {radius} px" for radius in result.reliability))
+    for label, sides in rows.items():
+        means = (
+            np.average(side, weights=curve["detections"]) if side else None
+            for side, curve in zip(sides, curves, strict=True)
+        )
+        table.add_row(label, *map(percent, means))
+    wide_console().print(table)
+
+
+def wide_console() -> Console:
+    """Returns a console as wide as the terminal, or 200 columns wide for a file or a pipe.
+
+    200 columns keep long file names whole.
+    """
+    console = Console()
+    if not console.is_terminal:
+        console.width = 200
+    return console

@@ -1,0 +1,211 @@
+"""Options that several commands share, and the unmixers that they describe."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+
+from distax.runtime.errors import DistaxError
+
+if TYPE_CHECKING:
+    from distax.frames import FramePrior, FrameUnmixer
+    from distax.imaging.scenes import ScenePrior
+    from distax.imaging.sensor import Sensor
+    from distax.unmixer import Unmixer
+
+
+def default(text: str) -> Any:
+    """Returns the mark that makes the help show a default in words instead of `None`."""
+    return tyro.conf.arg(help_behavior_hint=f"(default: {text})")
+
+
+Method = Literal["fast", "posterior", "refine", "grid"]
+
+Checkpoint = Annotated[
+    str | None,
+    tyro.conf.arg(
+        help="Use this model: the folder of a run of `train` or `quickstart`, a .safetensors file, "
+        "the name of weights that come with distax (density, dista, cfgn), or a solver that needs "
+        "no training, such as fista.",
+        help_behavior_hint="(default: no model, see --method)",
+    ),
+]
+
+Threshold = Annotated[
+    float | None,
+    tyro.conf.arg(
+        help="Report the grid nodes that hold at least this many counts. For grid models.",
+        help_behavior_hint="(default: the threshold of the model's training; 50 for solvers and "
+        "for weights that come with distax)",
+    ),
+]
+
+OutputPath = Annotated[Path | None, default("not written")]
+
+_CAMERA = ("sigma", "saturation", "bit_depth", "read_noise", "gain")
+"""Options of `FrameOptions` that a sensor file gives as well."""
+
+
+def make_unmixer(
+    method: Method | None,
+    checkpoint: str | None,
+    threshold: float | None,
+    sensor_file: Path | None = None,
+) -> "Unmixer":
+    """Makes the unmixer that `--method`, `--checkpoint`, `--threshold` and `--sensor` describe.
+
+    Args:
+      method: default: the method of the checkpoint's model. Without a checkpoint, "fast" for
+        CSIST-100K's sensor and "posterior" for any other.
+      checkpoint: the model to use; None for a method that needs none, or for the network that comes
+        with distax.
+      threshold: counts a grid node needs to be reported; None for the checkpoint's own.
+      sensor_file: TOML file of the sensor; None for the checkpoint's, or CSIST-100K's.
+
+    Raises:
+      DistaxError: the options contradict each other, or the checkpoint or the sensor file cannot
+        be used.
+    """
+    from distax.io.sensor_file import read_sensor
+    from distax.unmixer import Unmixer
+
+    sensor = read_sensor(sensor_file) if sensor_file else None
+    if checkpoint is None:
+        if method == "grid":
+            raise DistaxError("the method grid needs a trained model: name one by --checkpoint")
+        return Unmixer(method=method, sensor=sensor)
+    if method in ("refine", "posterior"):
+        raise DistaxError(f"{method} has no model; give --method or --checkpoint, not both")
+    unmixer = Unmixer.load(checkpoint, threshold, sensor)
+    if method not in (None, unmixer.method):
+        raise DistaxError(
+            f"the model of {checkpoint} is for the method {unmixer.method}, not {method}; leave "
+            "--method out"
+        )
+    return unmixer
+
+
+@dataclass(frozen=True)
+class PriorOptions:
+    """Number, spacing and intensity of the targets, as far as they are known.
+
+    Attributes:
+      max_targets: Largest number of targets in an image or in a blob of a frame.
+      cluster: Side in pixels of the square that holds all targets of an image or of a blob.
+      min_intensity: Smallest intensity of a target in counts. Frames need both bounds or neither.
+      max_intensity: Largest intensity of a target in counts. Frames need both bounds or neither.
+    """
+
+    max_targets: Annotated[int | None, default("5")] = None
+    cluster: Annotated[
+        float | None, default("1 in images of the sensor's size, 4 sigma of the PSF in frames")
+    ] = None
+    min_intensity: Annotated[
+        float | None, default("220 in images of the sensor's size, unknown in frames")
+    ] = None
+    max_intensity: Annotated[
+        float | None, default("250 in images of the sensor's size, unknown in frames")
+    ] = None
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The options that are given, by name."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+    def for_images(self) -> "ScenePrior":
+        """Returns CSIST-100K's prior, changed by the options that are given.
+
+        Raises:
+          DistaxError: values that are out of range or contradict each other.
+        """
+        from distax.imaging.scenes import ScenePrior
+
+        return ScenePrior(**self.given)
+
+    def for_frames(self) -> "FramePrior":
+        """Returns the default prior of a frame's blobs, changed by the options that are given.
+
+        Raises:
+          DistaxError: values that are out of range or contradict each other.
+        """
+        from distax.frames import FramePrior
+
+        return FramePrior(**self.given)
+
+
+@dataclass(frozen=True)
+class FrameOptions:
+    """Camera of the frames, unless --sensor gives it, and settings of the blob detection.
+
+    Attributes:
+      sigma: Standard deviation of the PSF in pixels.
+      saturation: Counts at which a pixel saturates.
+      bit_depth: Bits of the digitiser, which rounds to whole counts.
+      read_noise: Standard deviation of the background's noise in counts.
+      gain: Electrons per count, for the shot noise of the targets.
+      false_blobs: Mean number of false blobs per frame of pure noise. It sets the detection
+        threshold.
+      box: Side in pixels of the boxes in which the background is measured.
+      extension: Name or number of the FITS extension that holds the frame.
+    """
+
+    sigma: float = 0.5
+    saturation: Annotated[
+        float | None, default("SATURATE in the FITS header, or no saturation")
+    ] = None
+    bit_depth: Annotated[int | None, default("no rounding")] = None
+    read_noise: Annotated[float | None, default("measured in the frame")] = None
+    gain: Annotated[float | None, default("no shot noise of the targets")] = None
+    false_blobs: float = 0.01
+    box: int = 64
+    extension: Annotated[str | None, default("the first two-dimensional image")] = None
+
+    def make_unmixer(
+        self,
+        method: Method | None,
+        checkpoint: str | None,
+        sensor_file: Path | None = None,
+        prior: PriorOptions = PriorOptions(),
+    ) -> "FrameUnmixer":
+        """Makes the unmixer of frames that the options describe.
+
+        Args:
+          method: "refine" or "posterior". Default: "refine".
+          checkpoint: must be None: no model unmixes frames.
+          sensor_file: TOML file that describes the camera instead of these options.
+          prior: options of the prior.
+
+        Raises:
+          DistaxError: a method that cannot unmix frames, a value out of range, or a camera that is
+            described twice.
+        """
+        from distax.frames import FrameUnmixer
+
+        if checkpoint is not None or method not in (None, "refine", "posterior"):
+            raise DistaxError(
+                f"{'a checkpoint' if checkpoint else f'the method {method}'} unmixes images of its "
+                "sensor's size only; choose the method refine or posterior for a frame"
+            )
+        return FrameUnmixer(
+            sensor=self._camera(sensor_file),
+            prior=prior.for_frames(),
+            method="refine" if method is None else method,
+            false_blobs=self.false_blobs,
+            box=self.box,
+        )
+
+    def _camera(self, sensor_file: Path | None) -> "Sensor":
+        from distax.imaging.sensor import Sensor
+        from distax.io.sensor_file import read_sensor
+
+        if sensor_file is None:
+            camera = {name: getattr(self, name) for name in _CAMERA}
+            return Sensor(**camera | {"read_noise": self.read_noise or 0.0})
+        for name in _CAMERA:
+            if getattr(self, name) != getattr(FrameOptions, name):
+                option = f"--frame.{name.replace('_', '-')}"
+                raise DistaxError(
+                    f"--sensor and {option} both describe the camera; leave one of them out"
+                )
+        return read_sensor(sensor_file)

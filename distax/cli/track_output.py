@@ -1,0 +1,164 @@
+"""Tracks of a sequence as a table, CSV, JSON and a figure."""
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+from rich.table import Table
+
+from distax.cli.console import wide_console
+from distax.imaging.targets import Targets
+from distax.runtime.optional import require
+from distax.tracking import Tracks
+from distax.viz.figures import save_figure
+
+
+@dataclass(frozen=True)
+class Point:
+    """State of a target in one frame, smoothed over all frames.
+
+    Attributes:
+      frame: number of the frame, from 0.
+      row, column: position in pixels.
+      row_std, column_std: standard deviations of the position in pixels.
+      row_velocity, column_velocity: velocity in px per frame.
+      detected: False if the target was not found in this frame, so that the position comes from the
+        other frames alone.
+    """
+
+    frame: int
+    row: float
+    column: float
+    row_std: float
+    column_std: float
+    row_velocity: float
+    column_velocity: float
+    detected: bool
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """Track of one target.
+
+    Attributes:
+      track: number of the track, from 0.
+      intensity: mean intensity in counts.
+      points: state in each frame from the first to the last.
+    """
+
+    track: int
+    intensity: float
+    points: tuple[Point, ...]
+
+
+def trajectories(tracks: Tracks) -> list[Trajectory]:
+    """Returns the tracks of the first sequence of a batch."""
+    import jax
+
+    first = jax.tree.map(lambda leaf: np.asarray(leaf[0]), tracks)
+    slots = np.flatnonzero(np.asarray(first.exists))
+    return [_trajectory(first, number, int(slot)) for number, slot in enumerate(slots)]
+
+
+def _trajectory(tracks: Tracks, number: int, slot: int) -> Trajectory:
+    targets, spread = tracks.targets, np.asarray(tracks.targets.position_std)
+    frames = np.flatnonzero(targets.mask[:, slot])
+    points = tuple(
+        Point(
+            frame=int(frame),
+            row=float(targets.position[frame, slot, 0]),
+            column=float(targets.position[frame, slot, 1]),
+            row_std=float(spread[frame, slot, 0]),
+            column_std=float(spread[frame, slot, 1]),
+            row_velocity=float(tracks.velocity[frame, slot, 0]),
+            column_velocity=float(tracks.velocity[frame, slot, 1]),
+            detected=bool(tracks.detection[frame, slot] >= 0),
+        )
+        for frame in frames
+    )
+    return Trajectory(number, float(targets.intensity[frames[0], slot]), points)
+
+
+def print_table(tracks: Sequence[Trajectory]) -> None:
+    """Prints one row per track."""
+    table = Table(
+        *("track", "frames", "detected in", "row / px", "column / px"),
+        *("row / px per frame", "column / px per frame", "intensity"),
+    )
+    for track in tracks:
+        first, last = track.points[0], track.points[-1]
+        table.add_row(
+            str(track.track),
+            f"{first.frame} to {last.frame}",
+            str(sum(point.detected for point in track.points)),
+            f"{first.row:.3f} to {last.row:.3f}",
+            f"{first.column:.3f} to {last.column:.3f}",
+            f"{last.row_velocity:+.4f}",
+            f"{last.column_velocity:+.4f}",
+            f"{track.intensity:.1f}",
+        )
+    if not tracks:
+        table.add_row("no track")
+    wide_console().print(table)
+
+
+def to_csv(tracks: Sequence[Trajectory]) -> str:
+    """Returns CSV text with a header line and one line for each track and frame."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["track", *(field.name for field in fields(Point)), "intensity"])
+    for track in tracks:
+        for point in track.points:
+            writer.writerow([track.track, *asdict(point).values(), track.intensity])
+    return text.getvalue()
+
+
+def to_json(tracks: Sequence[Trajectory]) -> str:
+    """Returns JSON text: a list of tracks, each with a list of points."""
+    return json.dumps([asdict(track) for track in tracks], indent=2) + "\n"
+
+
+def draw_trajectories(
+    picture: Path,
+    frames: Float[np.ndarray, "T height width"],
+    found: Targets,
+    tracks: Sequence[Trajectory],
+) -> None:
+    """Draws the mean of the frames, the detections of all frames and the tracks.
+
+    Args:
+      picture: file to write (PNG, PDF or SVG).
+      frames: raw counts; NaN marks bad pixels.
+      found: targets of each frame, before tracking.
+      tracks: tracks to draw.
+
+    Raises:
+      DistaxError: a suffix that names no format of pictures, or the file cannot be written.
+    """
+    require("matplotlib", "figures")
+    require("matplotlib", "figures")
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.4, 5.6), layout="constrained")
+    ax = figure.subplots()
+    # np.nanmean would warn of pixels that are bad in all frames.
+    shown = ax.imshow(np.ma.masked_invalid(frames).mean(axis=0), cmap="gray")
+    figure.colorbar(shown, label="mean counts")
+    position = np.asarray(found.position)[np.asarray(found.mask)]
+    ax.scatter(position[:, 1], position[:, 0], s=4, color="gold", label="found in single frames")
+    for track in tracks:
+        rows = [point.row for point in track.points]
+        columns = [point.column for point in track.points]
+        (line,) = ax.plot(columns, rows, linewidth=1.5, label=f"track {track.track}")
+        ax.plot(columns[-1], rows[-1], "o", color=line.get_color(), markersize=5)
+    ax.set(xlabel="column / px", ylabel="row / px", title="tracks, with a dot at the end")
+    if len(position):
+        low, high = position.min(axis=0) - 1, position.max(axis=0) + 1
+        ax.set(xlim=(low[1], high[1]), ylim=(high[0], low[0]))
+    ax.legend(fontsize="small")
+    save_figure(picture, figure)

@@ -1,0 +1,317 @@
+"""Answers of `distax unmix`, and the JSON file that holds them and that a run resumes from."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from types import EllipsisType
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from jax import Array
+
+from distax.frames import Flag, FrameTargets
+from distax.imaging.targets import Targets
+from distax.io.pixels import Frame
+from distax.runtime.errors import DistaxError
+from distax.runtime.files import write_text
+from distax.runtime.settings import STRICT
+from distax.runtime.version import __version__
+
+State = Literal["finished", "failed", "unfinished"]
+"""State of a file: all images have answers, some cannot be unmixed, or the run stopped early."""
+
+Source = tuple[Path, int]
+"""A file, and the number of an image in it."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """Target in an image.
+
+    Attributes:
+      row, column: position in pixels.
+      intensity: intensity in counts, or in the unit of the frame's file.
+      score: score by which the method ranks its targets.
+      row_std, column_std, intensity_std: standard deviations in the same units; None if the method
+        gives none.
+    """
+
+    row: float
+    column: float
+    intensity: float
+    score: float
+    row_std: float | None
+    column_std: float | None
+    intensity_std: float | None
+
+
+@dataclass(frozen=True)
+class FrameTarget(Target):
+    """Target in a frame.
+
+    Attributes:
+      blob: number of its blob, in order of decreasing significance from 0.
+      flags: names of the `Flag`s that are set.
+      misfit: root-mean-square residual of its blob's window, in units of the noise.
+      count_probability: probability that the blob has the reported number of targets.
+      ra, dec: right ascension and declination in degrees (ICRS); None if the file has no celestial
+        coordinates.
+    """
+
+    blob: int
+    flags: tuple[str, ...]
+    misfit: float
+    count_probability: float
+    ra: float | None
+    dec: float | None
+
+
+def _field_names(kind: type[Target]) -> tuple[str, ...]:
+    """Returns the names of a dataclass's fields."""
+    return tuple(field.name for field in fields(kind))
+
+
+_IMAGE_COLUMNS = ("trusted", "count_probability", "misfit")
+"""Columns that describe an image as a whole."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Targets found in one image of the sensor's size.
+
+    Attributes:
+      file: path of the file, as given.
+      image: number of the image in the file, from 0.
+      targets: the targets.
+      trusted: False if the answer is unreliable; None if the method does not judge it.
+      count_probability: probability that the image has the reported number of targets; None if the
+        method gives none.
+      misfit: root-mean-square residual in units of the noise; None if the method gives none.
+    """
+
+    file: str
+    image: int
+    targets: tuple[Target, ...]
+    trusted: bool | None
+    count_probability: float | None
+    misfit: float | None
+
+    columns: ClassVar[tuple[str, ...]] = ("file", "image", *_field_names(Target), *_IMAGE_COLUMNS)
+    """Names of the columns of `rows`."""
+
+    @property
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Yields a CSV row for each target, by column."""
+        about = {name: getattr(self, name) for name in _IMAGE_COLUMNS}
+        for target in self.targets:
+            yield {"file": self.file, "image": self.image} | asdict(target) | about
+
+    @property
+    def remarks(self) -> list[dict[str, str]]:
+        """Remarks in the printed table: one per target, or one for an image without targets."""
+        remark = "not to be trusted" if self.trusted is False else ""
+        return [{"": remark}] * max(len(self.targets), 1)
+
+
+@dataclass(frozen=True)
+class FrameAnswer:
+    """Targets found in one frame.
+
+    Attributes:
+      file: path of the file, as given.
+      image: number of the frame in the file, from 0.
+      targets: the targets.
+      height, width: size of the frame in pixels.
+      unit: unit of intensity, background and noise in the file; empty for counts.
+      saturation: saturation in that unit; None if the file does not give it.
+      background, noise: medians over the frame of the background's level and noise.
+      threshold: signal-to-noise ratio above which a peak is a blob.
+      blobs: number of blobs.
+    """
+
+    file: str
+    image: int
+    targets: tuple[FrameTarget, ...]
+    height: int
+    width: int
+    unit: str
+    saturation: float | None
+    background: float
+    noise: float
+    threshold: float
+    blobs: int
+
+    columns: ClassVar[tuple[str, ...]] = ("file", "image", *_field_names(FrameTarget))
+    """Names of the columns of `rows`."""
+
+    @property
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Yields a CSV row for each target, by column."""
+        for target in self.targets:
+            flags = {"flags": " ".join(target.flags)}
+            yield {"file": self.file, "image": self.image} | asdict(target) | flags
+
+    @property
+    def remarks(self) -> list[dict[str, str]]:
+        """Remarks in the printed table: one per target, or one for a frame without targets."""
+        return [_frame_remark(target) for target in self.targets] or [{}]
+
+
+def _frame_remark(target: FrameTarget) -> dict[str, str]:
+    sky = {"ra / °": target.ra, "dec / °": target.dec}
+    on_sky = {name: f"{angle:.6f}" for name, angle in sky.items() if angle is not None}
+    return {"blob": str(target.blob)} | on_sky | {"": ", ".join(target.flags)}
+
+
+def answers_for(sources: Sequence[Source], found: Targets) -> list[Answer]:
+    """Returns the answers for images of the sensor's size, from their targets `[N, K]`."""
+    return [
+        Answer(
+            file=str(file),
+            image=number,
+            targets=tuple(Target(**values) for values in _target_fields(found, row)),
+            trusted=None if found.trusted is None else bool(found.trusted[row]),
+            count_probability=_float_or_none(found.count_probability, row),
+            misfit=_float_or_none(found.misfit, row),
+        )
+        for row, (file, number) in enumerate(sources)
+    ]
+
+
+def _float_or_none(values: Array | np.ndarray | None, row: int) -> float | None:
+    """Returns one entry of an array as a float; None if there is no array."""
+    return None if values is None else float(values[row])
+
+
+def answer_for_frame(source: Source, frame: Frame, found: FrameTargets) -> FrameAnswer:
+    """Returns the answer for a frame."""
+    targets = found.targets
+    ra, dec = frame.sky(*targets.position.T) if frame.sky else (None, None)
+    return FrameAnswer(
+        file=str(source[0]),
+        image=source[1],
+        targets=tuple(
+            FrameTarget(
+                **values,
+                blob=int(found.blob[k]),
+                flags=Flag(int(found.flags[k])).names,
+                misfit=float(found.misfit[k]),
+                count_probability=float(found.count_probability[k]),
+                ra=None if ra is None else float(ra[k]),
+                dec=None if dec is None else float(dec[k]),
+            )
+            for k, values in enumerate(_target_fields(targets, ...))
+        ),
+        height=frame.shape[0],
+        width=frame.shape[1],
+        unit=frame.unit,
+        saturation=frame.saturation,
+        background=float(np.median(found.background.level)),
+        noise=float(np.median(found.background.noise)),
+        threshold=found.threshold,
+        blobs=len(found.blobs.pixel),
+    )
+
+
+def _target_fields(found: Targets, row: int | EllipsisType) -> Iterator[dict[str, Any]]:
+    """Yields the fields of `Target` for each target of one image."""
+    spread, deviation = found.position_std, found.intensity_std
+    columns = {
+        "row": found.position[row][:, 0],
+        "column": found.position[row][:, 1],
+        "intensity": found.intensity[row],
+        "score": found.score[row],
+        "row_std": None if spread is None else spread[row][:, 0],
+        "column_std": None if spread is None else spread[row][:, 1],
+        "intensity_std": None if deviation is None else deviation[row],
+    }
+    known = {name: value if value is None else np.asarray(value) for name, value in columns.items()}
+    for slot in np.flatnonzero(np.asarray(found.mask)[row]):
+        yield {name: None if value is None else float(value[slot]) for name, value in known.items()}
+
+
+@dataclass(frozen=True)
+class Record:
+    """Answers of a run so far, as the JSON file holds them.
+
+    Attributes:
+      options: options that the answers depend on.
+      files: state of each file of the run, in order.
+      images: answers, in the order of the files.
+      distax: version of distax.
+
+    Raises:
+      DistaxError: an answer for a file that is not among `files`.
+    """
+
+    options: dict[str, Any]
+    files: dict[str, State]
+    images: tuple[Answer | FrameAnswer, ...]
+    distax: str = __version__
+
+    __pydantic_config__ = STRICT
+
+    def __post_init__(self) -> None:
+        for image in self.images:
+            if image.file not in self.files:
+                raise DistaxError(f"has an answer for {image.file}, which is not among its files")
+
+    def write(self, path: Path) -> None:
+        """Writes the record as JSON, atomically."""
+        write_text(path, json.dumps(asdict(self), indent=2) + "\n")
+
+
+def read_record(path: Path, options: Mapping[str, Any]) -> Record:
+    """Reads the record of an earlier run, to resume it.
+
+    Args:
+      path: file that `Record.write` wrote.
+      options: options of the present run.
+
+    Raises:
+      DistaxError: the file cannot be read, is not a record, or comes from another version or from
+        other options.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        record = TypeAdapter(Record).validate_json(path.read_bytes())
+    except OSError as error:
+        raise DistaxError(
+            f"{path}: cannot be read ({error.strerror}); leave --resume out to start anew"
+        ) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the whole file"
+        raise DistaxError(
+            f"{path}: not a --json file of unmix ({where}: {first['msg']}); name another "
+            "file, or leave --resume out to start anew"
+        ) from None
+    before = {"distax": record.distax, **dict(_flatten(record.options))}
+    now = {"distax": __version__, **dict(_flatten(options))}
+    differing = [
+        f"{name} {_format(before.get(name))}, now {_format(now.get(name))}"
+        for name in dict.fromkeys([*before, *now])
+        if before.get(name) != now.get(name)
+    ]
+    if differing:
+        raise DistaxError(
+            f"{path}: its answers come from other settings ({'; '.join(differing)}); give the "
+            "same options, or leave --resume out to start anew"
+        )
+    return record
+
+
+def _flatten(options: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yields options under their names on the command line, with nested options flattened."""
+    for name, value in options.items():
+        if isinstance(value, Mapping):
+            yield from ((f"{name}.{inner}", setting) for inner, setting in _flatten(value))
+        else:
+            yield name.replace("_", "-"), value
+
+
+def _format(value: Any) -> str:
+    """Returns an option's value as text."""
+    return "not given" if value is None else str(value)

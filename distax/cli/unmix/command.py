@@ -1,0 +1,224 @@
+"""`distax unmix`: finds the targets in image files and writes them."""
+
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from distax.cli.options import (
+    Checkpoint,
+    FrameOptions,
+    Method,
+    OutputPath,
+    PriorOptions,
+    Threshold,
+    default,
+)
+from distax.runtime.errors import DistaxError, Terminated
+from distax.runtime.optional import require
+
+if TYPE_CHECKING:
+    from distax.cli.unmix.answers import Record
+    from distax.cli.unmix.runner import Runner
+
+_MAX_NAMED = 3
+"""Number of unfinished files that the message of a stopped run names before it counts the rest."""
+
+
+@dataclass(frozen=True)
+class Unmix:
+    """Find the targets in images of the sensor's size or in whole frames, and print a table.
+
+    Attributes:
+      files: FITS, PNG, TIFF or NPY files of raw counts. Each TIFF page, and each entry along the
+        first axis of an NPY array, is one image. Images of the sensor's size (11×11 px by default)
+        are unmixed directly. An image of any other size is a frame, in which blobs are detected
+        first.
+      method: Method to use: fast (one pass of a network), posterior (sampling; about a dozen images
+        per second on two CPU cores), refine (least squares) or grid (the model of --checkpoint).
+        Frames take refine or posterior.
+      sensor: TOML file of the sensor that took the images or frames, as `calibrate` writes it.
+      json: Write the targets to this JSON file, which --resume reads.
+      csv: Write the targets to this CSV file.
+      table: Write a table with units (.ecsv or .fits) for astropy and similar tools to this file.
+      residual: Write the frame minus its background and its targets to this file (.fits or .npy).
+        Bad pixels are NaN, and saturated pixels are below zero. For one frame only.
+      report: Write an HTML page with pictures and a table that can be sorted and searched.
+      figure: Draw the first images or frames with their targets to this file (PNG, PDF or SVG).
+      resume: Resume a run that was stopped. Answers in the --json file are kept; files without
+        answers and files that failed are unmixed. Files are matched by their names.
+      prior: Number, spacing and intensity of the targets, as far as they are known. If any of these
+        is given, images of the sensor's size are unmixed by posterior unless --method is given.
+      frame: Camera of the frames, unless --sensor gives it, and settings of the blob detection.
+    """
+
+    files: Annotated[
+        tuple[Path, ...],
+        tyro.conf.Positional,
+        tyro.conf.arg(help_behavior_hint="(at least one file, or --resume)"),
+    ]
+    method: Annotated[
+        Method | None,
+        default(
+            "the method of --checkpoint; without one, fast for images of CSIST-100K's sensor, "
+            "posterior for images of other sensors, refine for frames"
+        ),
+    ] = None
+    checkpoint: Checkpoint = None
+    sensor: Annotated[Path | None, default("the checkpoint's, or CSIST-100K's sensor")] = None
+    threshold: Threshold = None
+    json: OutputPath = None
+    csv: OutputPath = None
+    table: OutputPath = None
+    residual: OutputPath = None
+    report: OutputPath = None
+    figure: OutputPath = None
+    resume: bool = False
+    prior: PriorOptions = PriorOptions()
+    frame: FrameOptions = FrameOptions()
+
+    def run(self) -> None:
+        """Unmixes every file that can be read, names the others and fails at the end.
+
+        Raises:
+          DistaxError: options that contradict each other, or files that could not be unmixed or
+            written.
+          KeyboardInterrupt, Terminated: the run was stopped; the answers so far are written.
+        """
+        from distax.runtime.progress import PatientBar
+        from distax.runtime.signals import sigterm
+
+        runner = self._make_runner()
+        try:
+            with sigterm() as stop_requested, PatientBar("file", len(runner.files)) as progress:
+                runner.run(stop_requested, progress)
+        except (KeyboardInterrupt, Terminated) as stop:
+            self._write(runner)
+            raise type(stop)(self._stop_message(runner.record())) from None
+        unwritten = self._write(runner)
+        problems = []
+        if runner.failed:
+            problems.append(
+                f"{len(runner.failed)} of {len(runner.files)} files could not be unmixed"
+            )
+        if unwritten:
+            problems.append(f"{unwritten} of the output files could not be written")
+        if problems:
+            raise DistaxError("; ".join(problems))
+
+    def _make_runner(self) -> "Runner":
+        """Makes the runner, with the answers of an earlier run if there is one to resume."""
+        from distax.cli.unmix.answers import read_record
+        from distax.cli.unmix.pictures import Pictures
+        from distax.cli.unmix.runner import Estimators, Runner
+
+        estimators = Estimators(
+            *(self.method, self.checkpoint, self.sensor, self.threshold, self.prior, self.frame)
+        )
+        runner = Runner(
+            estimators=estimators,
+            pictures=Pictures(figure=self.figure, report=self.report),
+            residual=self.residual,
+            files=dict.fromkeys(self.files, "unfinished"),
+        )
+        if self.resume:
+            if self.json is None:
+                raise DistaxError("--resume needs the answers of an earlier run: name its --json")
+            runner.resume_from(read_record(self.json, estimators.options()))
+        self._check(tuple(runner.files))
+        return runner
+
+    def _check(self, files: tuple[Path, ...]) -> None:
+        """Raises DistaxError for files and outputs that cannot be used, before any work."""
+        from distax.cli.unmix.tables import check_table_path
+        from distax.io.writing import check_image_path
+        from distax.viz.figures import check_figure_path
+
+        if not files:
+            raise DistaxError("no image files given; name at least one FITS, PNG, TIFF or NPY file")
+        for path in files:
+            _check_name(path)
+        if self.table:
+            check_table_path(self.table)
+        if self.figure:
+            check_figure_path(self.figure)
+        if self.report:
+            require("matplotlib", "reports")
+            require("jinja2", "reports")
+        if self.residual:
+            check_image_path(self.residual)
+            if len(files) > 1:
+                raise DistaxError(
+                    f"{self.residual}: --residual takes one frame, not {len(files)} files; run the "
+                    "command once for each file"
+                )
+
+    def _write(self, runner: "Runner") -> int:
+        """Writes the outputs and prints the table.
+
+        Returns:
+          The number of outputs that could not be written; each is named on standard error.
+        """
+        import numpy as np
+
+        from distax.cli.unmix.answers import Answer
+        from distax.cli.unmix.tables import print_table
+        from distax.unmixer import warn_of_misfits
+
+        record, unwritten = runner.record(), 0
+        for write in self._outputs(runner, record):
+            try:
+                write()
+            except DistaxError as error:
+                print(f"distax: {error}", file=sys.stderr)
+                unwritten += 1
+        misfits = [answer.misfit for answer in record.images if isinstance(answer, Answer)]
+        warn_of_misfits(np.array([misfit for misfit in misfits if misfit is not None]))
+        if record.images:
+            print_table(record.images)
+        return unwritten
+
+    def _outputs(self, runner: "Runner", record: "Record") -> Iterator[Callable[[], None]]:
+        """Yields one function for each requested file, which writes it."""
+        from distax.cli.unmix.tables import Provenance, to_csv, write_table
+        from distax.runtime.files import write_text
+
+        answers, estimators = record.images, runner.estimators
+        if self.json:
+            yield partial(record.write, self.json)
+        if self.csv:
+            yield partial(write_text, self.csv, to_csv(answers))
+        if self.table or self.report:
+            header = Provenance.header(map(estimators.provenance, answers))
+        if self.table:
+            yield partial(write_table, self.table, answers, header)
+        if self.report:
+            yield partial(runner.pictures.write_report, answers, header, estimators.sensor)
+        if self.figure:
+            yield partial(runner.pictures.draw, estimators.sensor)
+
+    def _stop_message(self, record: "Record") -> str:
+        """Returns the files that are missing, and the way to resume, in one line."""
+        missing = [file for file, state in record.files.items() if state != "finished"]
+        done = f"{len(record.files) - len(missing)} of {len(record.files)} files are finished"
+        named = ", ".join(missing[:_MAX_NAMED])
+        rest = f" and {len(missing) - _MAX_NAMED} more" if len(missing) > _MAX_NAMED else ""
+        unfinished = f"; missing: {named}{rest}" if missing else ""
+        advice = "run the same command with --resume to continue"
+        if self.json is None:
+            advice = "give a --json file next time, so that --resume can continue"
+        return f"stopped: {done}{unfinished}; {advice}"
+
+
+def _check_name(path: Path) -> None:
+    """Raises DistaxError for a file name that is not UTF-8, as no output could contain it."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise DistaxError(
+            f"{path}: the name is not UTF-8, as outputs are; rename the file"
+        ) from None

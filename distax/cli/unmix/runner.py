@@ -1,0 +1,282 @@
+"""Unmixing of files one after the other, which can be stopped and resumed."""
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+
+from distax.cli.options import FrameOptions, Method, PriorOptions, make_unmixer
+from distax.cli.unmix.answers import (
+    Answer,
+    FrameAnswer,
+    Record,
+    Source,
+    State,
+    answer_for_frame,
+    answers_for,
+)
+from distax.cli.unmix.pictures import Pictures
+from distax.cli.unmix.tables import Provenance
+from distax.imaging.sensor import Sensor
+from distax.io.frames import open_frames
+from distax.io.pixels import Frame
+from distax.runtime.errors import DistaxError, Terminated
+from distax.runtime.progress import PatientBar
+
+if TYPE_CHECKING:
+    from distax.frames import FrameUnmixer
+    from distax.unmixer import Unmixer
+
+
+@dataclass(frozen=True)
+class Estimators:
+    """Unmixers for images and for frames, each made when it is first needed.
+
+    Attributes:
+      method, checkpoint, sensor_file, threshold, prior, frame: options of the command.
+
+    Raises:
+      DistaxError: a prior for a method that takes none.
+    """
+
+    method: Method | None
+    checkpoint: str | None
+    sensor_file: Path | None
+    threshold: float | None
+    prior: PriorOptions
+    frame: FrameOptions
+
+    def __post_init__(self) -> None:
+        if self.prior.given and (self.checkpoint or self.method in ("fast", "grid")):
+            what = "a checkpoint" if self.checkpoint else f"the method {self.method}"
+            raise DistaxError(
+                f"{what} can only use the prior of its training; leave out the options of "
+                "--prior, or choose the method posterior or refine"
+            )
+
+    @cached_property
+    def sensor(self) -> Sensor:
+        """Sensor whose images are unmixed directly; images of other sizes are frames."""
+        from distax.io.sensor_file import read_sensor
+
+        if not self.prior.given:
+            return self.for_images.sensor
+        return read_sensor(self.sensor_file) if self.sensor_file else Sensor()
+
+    @cached_property
+    def for_images(self) -> "Unmixer":
+        """Unmixer of images of the sensor's size."""
+        from distax.unmixer import Unmixer
+
+        if not self.prior.given:
+            return make_unmixer(self.method, self.checkpoint, self.threshold, self.sensor_file)
+        prior = self.prior.for_images()
+        return Unmixer(method=self.method, sensor=self.sensor, prior=prior)
+
+    @cached_property
+    def _for_frames(self) -> "FrameUnmixer":
+        """Unmixer of frames whose file does not give the saturation."""
+        return self.frame.make_unmixer(self.method, self.checkpoint, self.sensor_file, self.prior)
+
+    def for_frame(self, saturation: float | None) -> "FrameUnmixer":
+        """Returns the unmixer of a frame, with the saturation of its file if no option gives one.
+
+        Args:
+          saturation: saturation in the frame's file; None if the file does not give it.
+        """
+        unmixer = self._for_frames
+        if saturation is None or unmixer.sensor.saturation is not None:
+            return unmixer
+        return replace(unmixer, sensor=replace(unmixer.sensor, saturation=saturation))
+
+    def provenance(self, answer: Answer | FrameAnswer) -> Provenance:
+        """Returns the method and settings that gave an answer."""
+        if isinstance(answer, FrameAnswer):
+            frames = self.for_frame(answer.saturation)
+            return Provenance(frames.method, frames.sensor, answer.threshold)
+        unmixer = self.for_images
+        threshold = unmixer.threshold if unmixer.method == "grid" else None
+        return Provenance(str(unmixer.method), unmixer.sensor, threshold)
+
+    def options(self) -> dict[str, Any]:
+        """Returns all options that the answers depend on, as plain JSON values."""
+        options = {
+            "method": self.method,
+            "checkpoint": self.checkpoint,
+            "sensor": asdict(self.sensor),
+            "threshold": self.threshold,
+            "prior": asdict(self.prior),
+            "frame": asdict(self.frame),
+        }
+        plain: dict[str, Any] = json.loads(json.dumps(options))
+        return plain
+
+
+@dataclass
+class Runner:
+    """Unmixes files in order and collects the answers.
+
+    A frame is unmixed when it is read. Images of the sensor's size are queued, and unmixed when a
+    whole portion is there.
+
+    Attributes:
+      estimators: unmixers of images and frames.
+      pictures: pictures for the figure and the report.
+      residual: file for the residual of a frame; None for no residual.
+      files: state of each file; "finished" includes files with images in the queue.
+      answers: answers by file and image.
+      failed: files that could not be unmixed, or only in part.
+    """
+
+    estimators: Estimators
+    pictures: Pictures
+    residual: Path | None
+    files: dict[Path, State]
+    answers: dict[Source, Answer | FrameAnswer] = field(default_factory=dict)
+    failed: set[Path] = field(default_factory=set)
+    _queue: dict[Source, np.ndarray] = field(default_factory=dict)
+    _earlier: dict[Path, list[Answer | FrameAnswer]] = field(default_factory=dict)
+    _unmixed_count: int = 0
+
+    def resume_from(self, record: Record) -> None:
+        """Takes over the files and answers of an earlier run.
+
+        Its files come first. Files that failed are unmixed again.
+        """
+        earlier: dict[Path, State] = {Path(file): state for file, state in record.files.items()}
+        self.files = earlier | {path: earlier.get(path, "unfinished") for path in self.files}
+        for answer in record.images:
+            if self.files[path := Path(answer.file)] != "failed":
+                self.answers[path, answer.image] = answer
+                self._earlier.setdefault(path, []).append(answer)
+
+    def run(self, stop_requested: Callable[[], bool], progress: PatientBar) -> None:
+        """Unmixes all images without an answer, and names bad files on standard error.
+
+        Args:
+          stop_requested: called after every image; returns True to stop the run.
+          progress: bar that counts files.
+
+        Raises:
+          Terminated: a stop was requested.
+        """
+        for index, path in enumerate(self.files):
+
+            def pause(share: float, index: int = index) -> None:
+                if not self._queue:
+                    progress.update(index + share, self._unmixed_count)
+                if stop_requested():
+                    raise Terminated
+
+            problems = self._unmix_file(path, pause)
+            for problem in problems:
+                print(f"distax: {problem}", file=sys.stderr)
+            if problems:
+                self.failed.add(path)
+            if self.files[path] != "finished":
+                self.files[path] = "failed" if problems else "finished"
+        self._unmix_queued()
+
+    def record(self) -> Record:
+        """Returns the answers so far, in the order of the files."""
+        queued = {path for path, _ in self._queue}
+        order = {path: index for index, path in enumerate(self.files)}
+        found = sorted(self.answers, key=lambda source: (order[source[0]], source[1]))
+        return Record(
+            options=self.estimators.options(),
+            files={
+                str(path): "unfinished" if path in queued and state == "finished" else state
+                for path, state in self.files.items()
+            },
+            images=tuple(self.answers[source] for source in found),
+        )
+
+    def _unmix_file(self, path: Path, pause: Callable[[float], None]) -> list[str]:
+        """Unmixes or queues the images of a file.
+
+        Args:
+          path: the file.
+          pause: called after each image with the share of the file that is done.
+
+        Returns:
+          Error lines, one for each image or file that cannot be unmixed.
+        """
+        known = self._earlier.get(path, [])
+        if self.files[path] == "finished" and not any(map(self._is_drawn, known)):
+            return []
+        problems = []
+        try:
+            with open_frames(path, self.estimators.frame.extension) as content:
+                if self.residual and len(content) > 1:
+                    raise DistaxError(
+                        f"{path}: holds {len(content)} images, but --residual takes one frame; "
+                        "save that frame to a file of its own"
+                    )
+                for number, frame in enumerate(content):
+                    try:
+                        self._unmix_frame_or_image((path, number), frame)
+                    except DistaxError as error:
+                        problems.append(f"{path}: image {number}, {error}")
+                    pause((number + 1) / len(content))
+        except DistaxError as error:
+            problems.append(str(error))
+        return problems
+
+    def _is_drawn(self, known: Answer | FrameAnswer) -> bool:
+        """True if an image that has its answer must be unmixed again for a picture of it."""
+        if isinstance(known, FrameAnswer):
+            return self.residual is not None or self.pictures.has_room_for_frame()
+        return self.pictures.has_room_for_image()
+
+    def _unmix_frame_or_image(self, source: Source, frame: Frame) -> None:
+        known = self.answers.get(source)
+        if known is not None and not self._is_drawn(known):
+            return
+        if frame.shape != self.estimators.sensor.shape:
+            self._unmix_frame(source, frame)
+        elif self.residual:
+            raise DistaxError(
+                "an image of the sensor's size has no residual file; --report shows its residual"
+            )
+        else:
+            self._queue_image(source, np.asarray(frame.pixels[:], np.float32))
+
+    def _queue_image(self, source: Source, image: np.ndarray) -> None:
+        unmixer = self.estimators.for_images
+        for problem in unmixer.check(image[None]).values():
+            raise DistaxError(problem)
+        self.pictures.reserve(source)
+        self._queue[source] = image
+        if len(self._queue) >= unmixer.portion_size:
+            self._unmix_queued()
+
+    def _unmix_queued(self) -> None:
+        if not self._queue:
+            return
+        sources, images = list(self._queue), np.stack(list(self._queue.values()))
+        found = self.estimators.for_images.unmix_portion(images)
+        for row, source in enumerate(sources):
+            targets = jax.tree.map(lambda leaf, row=row: leaf[row], found)
+            self.pictures.add_image(source, images[row], targets)
+        self.answers |= dict(zip(sources, answers_for(sources, found), strict=True))
+        self._unmixed_count += len(sources)
+        self._queue.clear()
+
+    def _unmix_frame(self, source: Source, frame: Frame) -> None:
+        from distax.frames.residual import Residual
+        from distax.io.writing import write_image
+
+        unmixer = self.estimators.for_frame(frame.saturation)
+        found = unmixer(frame.pixels)
+        residual = Residual(frame.pixels, found, unmixer.sensor)
+        if self.residual:
+            write_image(self.residual, residual, frame.header)
+        self.pictures.add_frame(source, frame.pixels, found, residual)
+        self.answers[source] = answer_for_frame(source, frame, found)
+        self._unmixed_count += 1

@@ -1,0 +1,200 @@
+"""Answers of `distax unmix` as a table on the terminal, as CSV and as an astropy table."""
+
+import csv
+import io
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from rich.table import Table
+
+from distax.cli.console import wide_console
+from distax.cli.unmix.answers import Answer, FrameAnswer
+from distax.imaging.sensor import Sensor
+from distax.runtime.errors import DistaxError, first_line
+from distax.runtime.files import atomic_write, check_suffix
+from distax.runtime.optional import require
+from distax.runtime.version import __version__
+
+if TYPE_CHECKING:
+    from astropy import table as astropy_table
+
+FORMATS = {".ecsv": "ascii.ecsv", ".fits": "fits"}
+"""Astropy's name of each format, by the suffix of the file."""
+
+_INTENSITIES = ("intensity", "intensity_std")
+_UNITS = {
+    "row": "pix",
+    "column": "pix",
+    "row_std": "pix",
+    "column_std": "pix",
+    "ra": "deg",
+    "dec": "deg",
+}
+_TYPES = {"file": str, "image": int, "flags": str, "blob": int}
+"""Types of the columns that do not hold real numbers."""
+_COLUMNS = (
+    *("file", "image", "row", "column", "intensity", "row_std", "column_std", "intensity_std"),
+    *("score", "count_probability", "misfit", "blob", "flags", "ra", "dec"),
+)
+
+
+def print_table(answers: Sequence[Answer | FrameAnswer]) -> None:
+    """Prints one row per target, and one row for each image without targets."""
+    rows = [row for answer in answers for row in _printed_rows(answer)]
+    # The column of remarks, which has no name, comes last.
+    columns = [name for name in _merge(rows) if name] + [""]
+    table = Table(*columns)
+    for row in rows:
+        table.add_row(*(row.get(name, "") for name in columns))
+    wide_console().print(table)
+
+
+def _printed_rows(answer: Answer | FrameAnswer) -> Iterator[dict[str, str]]:
+    """Yields the rows of an answer as text, by column."""
+    name = {"file": answer.file, "image": str(answer.image)}
+    empty = dict.fromkeys(("column / px", "intensity", "score"), "")
+    if not answer.targets:
+        yield name | {"row / px": "no target"} | empty | answer.remarks[0]
+    for target, remark in zip(answer.targets, answer.remarks, strict=False):
+        found = {
+            "row / px": _format(target.row, target.row_std, 3),
+            "column / px": _format(target.column, target.column_std, 3),
+            "intensity": _format(target.intensity, target.intensity_std, 1),
+            "score": f"{target.score:.3g}",
+        }
+        yield name | found | remark
+
+
+def _merge(keys: Iterable[Iterable[str]]) -> list[str]:
+    """Returns all keys without repetitions, in order of first appearance."""
+    return list(dict.fromkeys(key for some in keys for key in some))
+
+
+def _format(value: float, std: float | None, digits: int) -> str:
+    """Returns a value as text, with its standard deviation if there is one."""
+    return f"{value:.{digits}f}" + ("" if std is None else f" ± {std:.{digits}f}")
+
+
+def to_csv(answers: Sequence[Answer | FrameAnswer]) -> str:
+    """Returns CSV text with a header line and one line per target.
+
+    Entries that do not apply to a target are empty. Without answers, the header is that of images.
+    """
+    text = io.StringIO()
+    columns = _merge(answer.columns for answer in answers or (Answer,))
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(row for answer in answers for row in answer.rows)
+    return text.getvalue()
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Method and settings that gave an answer.
+
+    Attributes:
+      method: name of the method.
+      sensor: sensor that the method assumed.
+      threshold: signal-to-noise ratio above which a peak of a frame is a blob, or counts above
+        which a grid node is a target; None if the method has no threshold.
+    """
+
+    method: str
+    sensor: Sensor
+    threshold: float | None
+
+    @classmethod
+    def header(cls, provenances: Iterable["Provenance"]) -> dict[str, str]:
+        """Returns header entries for a file of answers; different values are joined by "; "."""
+        every = list(provenances)
+        entries: dict[str, Iterable[object]] = {
+            "DISTAX": [__version__],
+            "METHOD": [one.method for one in every],
+            "SENSOR": [one.sensor for one in every],
+            "THRESH": [f"{one.threshold:.4g}" for one in every if one.threshold is not None],
+        }
+        return {key: "; ".join(dict.fromkeys(map(str, values))) for key, values in entries.items()}
+
+
+def check_table_path(path: Path) -> None:
+    """Raises DistaxError for a suffix that names no format of tables."""
+    check_suffix(path, "tables", FORMATS)
+    require("astropy", "tables")
+
+
+def write_table(
+    path: Path, answers: Sequence[Answer | FrameAnswer], header: Mapping[str, str]
+) -> None:
+    """Writes a table of one row per target, with units; entries that do not apply are masked.
+
+    Args:
+      path: .ecsv or .fits file, written atomically.
+      answers: answers for images and frames.
+      header: header of the file.
+
+    Raises:
+      DistaxError: another suffix, intensities in different units, text that the format cannot hold,
+        or a file that cannot be written.
+    """
+    check_table_path(path)
+    table = _astropy_table(path, answers, header)
+    with atomic_write(path) as temporary:
+        try:
+            table.write(temporary, format=FORMATS[path.suffix], overwrite=True)
+        except ValueError as error:
+            raise DistaxError(
+                f"{path}: {FORMATS[path.suffix]} cannot hold the table ({first_line(error)}); "
+                "write it as .ecsv"
+            ) from error
+
+
+def _astropy_table(
+    path: Path, answers: Sequence[Answer | FrameAnswer], header: Mapping[str, str]
+) -> "astropy_table.Table":
+    from astropy import table as astropy_table
+
+    unit = _intensity_unit(path, answers)
+    units = _UNITS | dict.fromkeys(_INTENSITIES, unit)
+    rows = [row for answer in answers for row in table_rows(answer)]
+    columns = {name: _column(name, rows, units.get(name)) for name in _COLUMNS}
+    return astropy_table.Table(columns, meta=dict(header))
+
+
+def _intensity_unit(path: Path, answers: Sequence[Answer | FrameAnswer]) -> str:
+    """Returns the unit of all intensities: the files' unit, or "ct" (counts) if they give none."""
+    units = {getattr(answer, "unit", "") or "ct" for answer in answers} or {"ct"}
+    if len(units) > 1:
+        raise DistaxError(
+            f"{path}: not written: intensities are in {' and '.join(sorted(units))}, and a column "
+            "has one unit; run the command once for each unit"
+        )
+    return units.pop()
+
+
+def table_rows(answer: Answer | FrameAnswer) -> Iterable[dict[str, Any]]:
+    """Returns the rows of an answer, one per target, with the flags of images under `flags`."""
+    if isinstance(answer, FrameAnswer):
+        return answer.rows
+    # The only flag of an image, named as in frames.
+    flags = "unsure" if answer.trusted is False else ""
+    return [row | {"flags": flags} for row in answer.rows]
+
+
+def _column(
+    name: str, rows: Sequence[Mapping[str, Any]], unit: str | None
+) -> "astropy_table.MaskedColumn":
+    from astropy import table as astropy_table
+    from astropy.units import Unit
+
+    values = [row.get(name) for row in rows]
+    kind = _TYPES.get(name, float)
+    known: np.ndarray = np.array([kind() if value is None else value for value in values], kind)
+    return astropy_table.MaskedColumn(
+        known,
+        mask=[value is None for value in values],
+        # Units that astropy does not know keep the spelling of the file.
+        unit=unit and Unit(unit, parse_strict="silent"),
+    )

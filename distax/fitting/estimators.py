@@ -1,0 +1,199 @@
+"""Estimators: objects that find the targets in images of a sensor, under a prior of the scenes.
+
+They share one protocol, so that scripts, the metric's evaluation and the command line take any of
+them, and one of your own. An estimator is immutable and holds its settings alone.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar, Protocol, runtime_checkable
+
+import jax
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float
+
+from distax.fitting.candidates import Search, sample_pools
+from distax.fitting.patch import Patch, cut_rows, window_width
+from distax.fitting.posterior import posterior_rows
+from distax.fitting.refine import refine_rows
+from distax.fitting.sampler import Effort
+from distax.imaging.grid import THRESHOLD
+from distax.imaging.scenes import ScenePrior
+from distax.imaging.sensor import Sensor
+from distax.imaging.targets import Targets
+from distax.models import GridModel, Model
+from distax.runtime.batching import in_batches, inference_batch
+
+_BATCHES_AT_ONCE = 8
+"""Batches that fast estimators are given at a time: enough to hide what each call costs."""
+
+
+@runtime_checkable
+class Estimator(Protocol):
+    """Finds the targets in images.
+
+    Attributes:
+      name: of the method.
+      fits: True if it fits the imaging model: it takes any sensor and prior, and NaN marks pixels
+        that it leaves out. False for a network, which takes what it was trained for.
+    """
+
+    name: ClassVar[str]
+    fits: ClassVar[bool]
+
+    @property
+    def portion_size(self) -> int:
+        """Number of images that are best given at a time, where there are many."""
+
+    def __call__(
+        self, images: Float[np.ndarray, "N height width"], sensor: Sensor, prior: ScenePrior
+    ) -> Targets:
+        """Returns targets `[N, K]`, those with the highest score first, from images in counts."""
+
+
+@dataclass(frozen=True, eq=False)
+class Fast:
+    """One pass of a network that answers off the grid.
+
+    Attributes:
+      model: the network, for the sensor and the scenes that it was trained on.
+    """
+
+    model: Model
+    name: ClassVar[str] = "fast"
+    fits: ClassVar[bool] = False
+
+    @property
+    def portion_size(self) -> int:
+        """Number of images that are best given at a time, where there are many."""
+        return _BATCHES_AT_ONCE * inference_batch()
+
+    def __call__(
+        self, images: Float[np.ndarray, "N height width"], sensor: Sensor, prior: ScenePrior
+    ) -> Targets:
+        """Returns targets `[N, K]`; the model knows its sensor and prior."""
+        return in_batches(partial(_detect, *nnx.split(self.model)), images, inference_batch())
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """A grid model's output, read off at a threshold.
+
+    Attributes:
+      model: the grid model.
+      threshold: counts that a node needs to be reported.
+    """
+
+    model: GridModel
+    threshold: float = THRESHOLD
+    name: ClassVar[str] = "grid"
+    fits: ClassVar[bool] = False
+
+    @property
+    def portion_size(self) -> int:
+        """Number of images that are best given at a time, where there are many."""
+        return _BATCHES_AT_ONCE * inference_batch()
+
+    def __call__(
+        self, images: Float[np.ndarray, "N height width"], sensor: Sensor, prior: ScenePrior
+    ) -> Targets:
+        """Returns targets `[N, K]`; the model knows its sensor and prior."""
+        read_off = partial(_read_off, *nnx.split(self.model), threshold=self.threshold)
+        return in_batches(read_off, images, inference_batch())
+
+
+@dataclass(frozen=True)
+class Refine:
+    """The best least-squares fit, and the number of targets by evidence; see `refine.refine`.
+
+    Attributes:
+      search: sizes of the search for the best fit.
+    """
+
+    search: Search = Search()
+    name: ClassVar[str] = "refine"
+    fits: ClassVar[bool] = True
+
+    @property
+    def portion_size(self) -> int:
+        """Number of images that are best given at a time, where there are many."""
+        return _BATCHES_AT_ONCE * inference_batch()
+
+    def __call__(
+        self,
+        images: Float[Array | np.ndarray, "N height width"],
+        sensor: Sensor,
+        prior: ScenePrior,
+    ) -> Targets:
+        """Returns targets `[N, prior.max_targets]` with their Gaussian errors."""
+        return self.of_rows(_cut(images, sensor, prior), sensor, prior)
+
+    def of_rows(self, rows: Patch, sensor: Sensor, prior: ScenePrior) -> Targets:
+        """Refines windows that are cut already, images along the first axis."""
+        search = self.search.over(prior.cluster)
+        pools = sample_pools(prior, search)
+        fit = partial(refine_rows, pools=pools, psf=sensor.psf, prior=prior, search=search)
+        return in_batches(fit, rows, inference_batch())
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """The answer with the largest expected number of hits; see `posterior.posterior_rows`.
+
+    Attributes:
+      effort: sizes of the sampler.
+      seed: of its random numbers.
+    """
+
+    effort: Effort = Effort()
+    seed: int = 0
+    name: ClassVar[str] = "posterior"
+    fits: ClassVar[bool] = True
+
+    @property
+    def portion_size(self) -> int:
+        """Number of images that are best given at a time, where there are many."""
+        return inference_batch()
+
+    def __call__(
+        self,
+        images: Float[Array | np.ndarray, "N height width"],
+        sensor: Sensor,
+        prior: ScenePrior,
+    ) -> Targets:
+        """Returns targets `[N, prior.max_targets]` with credible regions."""
+        return self.of_rows(_cut(images, sensor, prior), sensor, prior)
+
+    def of_rows(self, rows: Patch, sensor: Sensor, prior: ScenePrior) -> Targets:
+        """Samples windows that are cut already, images along the first axis.
+
+        `Refine` finds the counts, and the answers that stay where the prior excludes every scene.
+        """
+        fitted = Refine().of_rows(rows, sensor, prior)
+        return posterior_rows(rows, fitted, sensor.psf, prior, self.effort, self.seed)
+
+
+def _cut(
+    images: Float[Array | np.ndarray, "N height width"], sensor: Sensor, prior: ScenePrior
+) -> Patch:
+    """Cuts each image into its window, once for all that looks at it."""
+    cut = partial(cut_rows, sensor=sensor, width=window_width(sensor, prior.cluster))
+    return in_batches(cut, np.asarray(images), inference_batch())
+
+
+@partial(jax.jit, static_argnames="graphdef")
+def _detect(
+    graphdef: nnx.GraphDef[Model], state: nnx.State, images: Float[Array, "N height width"]
+) -> Targets:
+    return nnx.merge(graphdef, state).detect(images)
+
+
+@partial(jax.jit, static_argnames="graphdef")
+def _read_off(
+    graphdef: nnx.GraphDef[GridModel],
+    state: nnx.State,
+    images: Float[Array, "N height width"],
+    threshold: float,
+) -> Targets:
+    return nnx.merge(graphdef, state).detect(images, threshold)

@@ -1,0 +1,80 @@
+"""The ideal image of a scene and its derivatives, many scenes at a time.
+
+A scene is an array `[K, 3]`: row, column and intensity of each target. Scenes lie along the last
+axis (the lanes), pixels before them, so that all arithmetic runs along lanes. On a CPU this is
+several times faster than the batch-first layout of `sensor.render`, whose matrix products suit a
+few large images.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from distax.imaging.psf import Psf, profiles
+
+Axes = tuple[np.ndarray, np.ndarray]
+"""Coordinates of the centres of consecutive pixels: of the rows, and of the columns."""
+
+
+def image_axes(shape: tuple[int, int]) -> Axes:
+    """Returns the coordinates of an image's pixels; (0, 0) is the centre of the first pixel."""
+    height, width = shape
+    return np.arange(height), np.arange(width)
+
+
+def window_axes(width: int) -> Axes:
+    """Returns the coordinates of a square window's pixels, in pixels from its centre."""
+    axis = np.arange(width) - (width - 1) / 2
+    return axis, axis
+
+
+def image_of(
+    scene: Float[Array, "K 3 lanes"], axes: Axes, psf: Psf
+) -> Float[Array, "pixels lanes"]:
+    """Computes the ideal image of each lane's scene, pixels row-major.
+
+    Args:
+      scene: row, column (in the coordinates of `axes`) and intensity of each target.
+      axes: of the image's pixels.
+      psf: of the sensor.
+    """
+    down, across = profiles(psf)
+    rows = down.response(scene[:, 0], axes[0], axis=1)
+    columns = across.response(scene[:, 1], axes[1], axis=1)
+    images = (scene[:, 2, None] * rows)[:, :, :, None] * columns[:, :, None]
+    return jnp.sum(images, axis=(0, 1)).reshape(-1, scene.shape[-1])
+
+
+def image_and_jacobian(
+    scene: Float[Array, "K 3 lanes"], axes: Axes, psf: Psf
+) -> tuple[Float[Array, "pixels lanes"], Float[Array, "parameters pixels lanes"]]:
+    """Computes `image_of` and its derivatives with respect to the scene's 3K parameters.
+
+    The derivatives are closed forms: see `GaussianProfile.slope` and `MeasuredProfile.slope`.
+    """
+    intensity = scene[:, 2, None]
+    down, across = profiles(psf)
+    # The barrier keeps XLA from computing the profiles anew for every pixel that they are part of.
+    rows, row_slopes, columns, column_slopes = jax.lax.optimization_barrier(
+        (
+            down.response(scene[:, 0], axes[0], axis=1),
+            down.slope(scene[:, 0], axes[0], axis=1),
+            across.response(scene[:, 1], axes[1], axis=1),
+            across.slope(scene[:, 1], axes[1], axis=1),
+        )
+    )
+
+    def outer(rows: Array, columns: Array) -> Float[Array, "K height width lanes"]:
+        return jnp.sum(rows[:, :, :, None] * columns[:, :, None], axis=0)
+
+    by_row = outer(intensity * row_slopes, columns)
+    by_column = outer(intensity * rows, column_slopes)
+    by_intensity = outer(rows, columns)
+    image = jnp.sum(intensity[:, None] * by_intensity, axis=0)
+    jacobian = jnp.stack([by_row, by_column, by_intensity], axis=1)
+    lanes = scene.shape[-1]
+    # The barrier keeps XLA from computing both anew inside each of their consumers.
+    return jax.lax.optimization_barrier(
+        (image.reshape(-1, lanes), jacobian.reshape(-1, image.shape[0] * image.shape[1], lanes))
+    )

@@ -1,0 +1,80 @@
+"""Weighted least squares by damped Gauss–Newton steps (Levenberg–Marquardt), one problem a lane.
+
+Source: Marquardt, J. SIAM 11 (1963); damping relative to the diagonal, as there.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from distax.runtime.algebra import cholesky, solve
+
+FIRST_DAMPING = 1e-2
+"""Damping of the first step, relative to the matrix's diagonal: nearly a Gauss–Newton step, as
+starting points are good."""
+_LEAST_DAMPING = 1e-7
+"""Damping below which float32 does not resolve it beside the diagonal."""
+_EASE, _TIGHTEN = 0.2, 5.0
+"""Factors of the damping after a step that lowered the sum of squares, and after any other."""
+
+_UNROLLED = 81
+"""Pixels up to which the normal matrix is a loop that is unrolled. It runs faster than the batched
+product, and takes longer to compile with every pixel."""
+
+
+def normal_equations(
+    jacobian: Float[Array, "D pixels lanes"],
+    residual: Float[Array, "pixels lanes"],
+    weight: Float[Array, "pixels lanes"],
+) -> tuple[Float[Array, "D D lanes"], Float[Array, "D lanes"], Float[Array, " lanes"]]:
+    """Computes Gauss–Newton's matrix JᵀWJ and vector JᵀWr, and the sum of squares rᵀWr."""
+    weighted = jax.lax.optimization_barrier(jacobian * weight)
+    if len(residual) > _UNROLLED:
+        matrix = jnp.einsum("ipl,jpl->ijl", weighted, jacobian, precision="highest")
+    else:
+        # A plain loop: the batched product of einsum handles one lane after the other on a CPU.
+        matrix = sum(
+            (weighted[:, None, p] * jacobian[None, :, p] for p in range(len(residual))),
+            start=jnp.zeros((len(jacobian), *weighted.shape[:1], weighted.shape[-1])),
+        )
+    vector = jnp.sum(weighted * residual, axis=1)
+    squares = jnp.sum(weight * residual**2, axis=0)
+    return jax.lax.optimization_barrier((matrix, vector, squares))
+
+
+def next_damping(
+    damping: Float[Array, " lanes"], better: Bool[Array, " #lanes"]
+) -> Float[Array, " lanes"]:
+    """Lowers the damping fivefold after a step that improved the fit; raises it as much else."""
+    return jnp.maximum(damping * jnp.where(better, _EASE, _TIGHTEN), _LEAST_DAMPING)
+
+
+def damped(
+    matrix: Float[Array, "D D lanes"],
+    free: Float[Array, "D lanes"],
+    damping: Float[Array, " lanes"] | float,
+    floor: float = 0.0,
+) -> Float[Array, "D D lanes"]:
+    """Returns the damped matrix of a step's normal equations.
+
+    Args:
+      matrix: Gauss–Newton's.
+      free: 1 for parameters that may move, 0 for those that are held. The vector must be 0 for the
+        latter as well.
+      damping: relative to the diagonal.
+      floor: added to the diagonal of free parameters, for those that no pixel constrains.
+    """
+    diagonal = damping * jnp.diagonal(matrix).T + jnp.where(free > 0, floor, 1.0)
+    return matrix * (free[:, None] * free) + jnp.eye(len(matrix))[:, :, None] * diagonal
+
+
+def damped_step(
+    matrix: Float[Array, "D D lanes"],
+    vector: Float[Array, "D lanes"],
+    free: Float[Array, "D lanes"],
+    damping: Float[Array, " lanes"] | float,
+    floor: float = 0.0,
+) -> Float[Array, "D lanes"]:
+    """Solves a step's damped normal equations; see `damped`."""
+    system = jax.lax.optimization_barrier(damped(matrix, free, damping, floor))
+    return solve(cholesky(system), vector * free)

@@ -1,0 +1,166 @@
+"""Parts of a training run, built once from its configuration: model, optimiser, feed and steps."""
+
+from dataclasses import dataclass
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+from jax.sharding import Mesh
+from jaxtyping import Float, PRNGKeyArray
+
+from distax.imaging.scenes import ScenePrior, simulate
+from distax.imaging.targets import Targets
+from distax.models import GridModel, Model
+from distax.runtime.errors import DistaxError
+from distax.runtime.pytree import named_leaves
+from distax.runtime.sharding import check_divisible, replicate
+from distax.training.config import TrainConfig
+from distax.training.feeds import Feed, MemoryFeed, SimulatedFeed, StreamFeed
+from distax.training.state import (
+    TrainState,
+    TrainSteps,
+    abstract_model,
+    abstract_state,
+    create_model,
+    initial_state,
+    make_optimizer,
+    make_train_steps,
+)
+
+
+@dataclass(frozen=True)
+class Setup:
+    """The parts of a training run that stay the same while it trains.
+
+    The changing arrays are in a `TrainState`, which the loop passes from step to step.
+
+    Attributes:
+      config: the configuration that the parts were built from.
+      mesh: the devices.
+      model: the abstract model: shapes in place of arrays.
+      optimizer: the optimiser with its schedule and gradient clipping.
+      abstract_state: shapes, types and shardings of the training state.
+      train_steps: the compiled function that does the steps; see `make_train_steps`.
+      feed: the training batches.
+      held_out: raw images `[N, height, width]` for evaluation and their targets, as NumPy arrays.
+    """
+
+    config: TrainConfig
+    mesh: Mesh
+    model: Model
+    optimizer: optax.GradientTransformation
+    abstract_state: TrainState
+    train_steps: TrainSteps
+    feed: Feed
+    held_out: tuple[Float[np.ndarray, "N height width"], Targets]
+
+    def initial_state(self) -> TrainState:
+        """Creates the state before the first step; see `distax.training.state.initial_state`."""
+        make_model = partial(create_model, self.config)
+        return initial_state(make_model, self.optimizer, self.abstract_state)
+
+
+def build(config: TrainConfig, mesh: Mesh) -> Setup:
+    """Builds the parts of a training run and checks that they fit one another.
+
+    Raises:
+      DistaxError: the devices cannot share a batch equally; the model cannot be trained or does
+        not suit the prior or the threshold (see `check_trainable`); a dataset cannot be read.
+    """
+    check_divisible(config.batch_size, mesh)
+    model = abstract_model(config)
+    check_trainable(model, config.model.name, config.prior, config.threshold)
+    optimizer = make_optimizer(config.optimizer, config.steps)
+    return Setup(
+        config=config,
+        mesh=mesh,
+        model=model,
+        optimizer=optimizer,
+        abstract_state=abstract_state(model, optimizer, mesh, config.shard_state),
+        train_steps=make_train_steps(model, optimizer, mesh, config.shard_state),
+        feed=make_feed(config, mesh),
+        held_out=make_held_out(config),
+    )
+
+
+def check_trainable(model: Model, name: str, prior: ScenePrior, threshold: float) -> None:
+    """Checks that a model can be trained, before the run takes any time.
+
+    Args:
+      model: the model, which may be abstract.
+      name: its registered name, for error messages.
+      prior: the scenes to train on.
+      threshold: counts a node of a grid model needs to be reported.
+
+    Raises:
+      DistaxError: the model has no parameters, or keeps random keys; its design does not cover the
+        prior's scenes; no target reaches the threshold.
+    """
+    if not jax.tree.leaves(nnx.state(model, nnx.Param)):
+        raise DistaxError(
+            f"the model {name} has nothing to train; use it as it is, for instance by "
+            f"--checkpoint {name}"
+        )
+    for path, leaf in named_leaves(nnx.state(model)).items():
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            raise DistaxError(
+                f"the model {name} keeps a random key ({path}), but its output must be a function "
+                "of the images alone: use rngs in the constructor only, and no dropout"
+            )
+    model.check_prior(prior)
+    if isinstance(model, GridModel) and threshold >= prior.max_intensity:
+        raise DistaxError(
+            f"no target reaches the threshold of {threshold:g} counts, as the prior's "
+            f"brightest has {prior.max_intensity:g}; lower the threshold"
+        )
+
+
+def make_feed(config: TrainConfig, mesh: Mesh) -> Feed:
+    """Makes the configured source of training batches, for the devices of a mesh.
+
+    Raises:
+      DistaxError: the dataset is not there or cannot be read.
+    """
+    key = _key(config.seed, "batches")
+    if config.data.dataset is None:
+        return SimulatedFeed(key, config.batch_size, config.sensor, config.prior, mesh)
+
+    from distax.datasets import csist100k
+
+    source = csist100k.open_split(config.data.dataset, "train", config.data.data_dir)
+    if config.data.feed == "stream":
+        return StreamFeed(source, csist100k.record_to_example, key, config.batch_size, mesh)
+    data = csist100k.read_split(source)
+    images, targets = jax.tree.map(lambda leaf: replicate(leaf, mesh), data)
+    return MemoryFeed(images, targets, key, config.batch_size, mesh)
+
+
+def make_held_out(config: TrainConfig) -> tuple[Float[np.ndarray, "N height width"], Targets]:
+    """Makes the images for evaluation, which are never trained on, and their targets.
+
+    Simulated scenes come from another key than the training batches; a dataset's come from its
+    validation split.
+
+    Returns:
+      NumPy arrays of `config.eval_images` images, or of all there are if the dataset has fewer.
+
+    Raises:
+      DistaxError: the dataset is not there or cannot be read.
+    """
+    if config.data.dataset is None:
+        key = _key(config.seed, "held-out")
+        data = simulate(key, config.eval_images, config.sensor, config.prior)
+    else:
+        from distax.datasets import csist100k
+
+        source = csist100k.open_split(config.data.dataset, "validation", config.data.data_dir)
+        data = csist100k.read_split(source)
+    return jax.tree.map(lambda leaf: np.asarray(leaf)[: config.eval_images], data)
+
+
+def _key(seed: int, purpose: str) -> PRNGKeyArray:
+    purposes = ("batches", "held-out")
+    return jax.random.fold_in(jax.random.key(seed), purposes.index(purpose))

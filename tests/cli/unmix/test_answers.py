@@ -1,0 +1,95 @@
+"""Records of made-up answers, so that nothing needs to be unmixed."""
+
+import json
+
+import pytest
+
+from distax import DistaxError
+from distax.cli.unmix.answers import Answer, FrameAnswer, FrameTarget, Record, Target, read_record
+
+OPTIONS = {"method": None, "threshold": 50.0, "frame": {"bit_depth": 8, "sigma": 0.5}}
+STAR = Target(2.5, 1 / 3, 240.5, 0.9, row_std=0.01, column_std=None, intensity_std=3.5)
+IN_FRAME = FrameTarget(
+    *(2.5, 3.25, 240.5, 0.9, 0.01, 0.02, 3.5),
+    **{"blob": 4, "flags": ("clipped", "unsure"), "misfit": 0.9, "count_probability": 0.8},
+    **{"ra": 150.25, "dec": None},
+)
+RECORD = Record(
+    options=OPTIONS,
+    files={"a.png": "finished", "b.fits": "finished", "c.png": "failed", "d.png": "unfinished"},
+    images=(
+        Answer("a.png", 0, (STAR,), trusted=True, count_probability=0.75, misfit=1.5),
+        Answer("a.png", 1, (), trusted=None, count_probability=None, misfit=None),
+        FrameAnswer("b.fits", 0, (IN_FRAME,), 64, 48, "adu", 250.0, 100.0, 2.0, 5.25, 5),
+        FrameAnswer("b.fits", 1, (), 64, 48, "", None, 100.0, 2.0, 5.25, 0),
+    ),
+)
+
+
+@pytest.fixture
+def path(tmp_path):
+    RECORD.write(tmp_path / "a.json")
+    return tmp_path / "a.json"
+
+
+def test_a_record_reads_back(path):
+    assert read_record(path, OPTIONS) == RECORD
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (OPTIONS | {"method": "refine"}, r"\(method not given, now refine\)"),
+        (
+            OPTIONS | {"threshold": 20.0, "frame": {"bit_depth": None, "sigma": 0.5}},
+            r"\(threshold 50.0, now 20.0; frame.bit-depth 8, now not given\)",
+        ),
+    ],
+)
+def test_other_options_are_named(path, options, message):
+    with pytest.raises(
+        DistaxError, match=f"{path}: its answers come from other settings {message}"
+    ):
+        read_record(path, options)
+
+
+def test_another_version_is_named(path):
+    path.write_text(path.read_text().replace('"distax": "', '"distax": "9.'))
+    with pytest.raises(DistaxError, match=r"\(distax 9\.[\d.]+, now [\d.]+\); give the same"):
+        read_record(path, OPTIONS)
+
+
+def drop(name):
+    def change(text):
+        values = json.loads(text)
+        del values[name]
+        return json.dumps(values)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "where"),
+    [
+        (lambda text: text[:500], "the whole file: Invalid JSON"),
+        (lambda text: "[]", "the whole file"),
+        (lambda text: "\xff\x00", "the whole file"),
+        (drop("files"), "files: Field required"),
+        (lambda text: text.replace('"row": 2.5', '"row": "x"'), "images.0"),
+        (lambda text: text.replace('"failed"', '"eaten"'), "files.c.png: Input should be"),
+        (
+            lambda text: text.replace('"a.png": "fin', '"z.png": "fin'),
+            "answer for a.png, which is not among",
+        ),
+    ],
+)
+def test_what_is_no_record_is_refused_in_one_line(path, change, where):
+    path.write_text(change(path.read_text()))
+    with pytest.raises(DistaxError, match=f"{path}: not a --json file of unmix.*{where}") as e:
+        read_record(path, OPTIONS)
+    assert "\n" not in str(e.value)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(DistaxError, match=r"b.json: cannot be read .*leave --resume out"):
+        read_record(tmp_path / "b.json", OPTIONS)

@@ -1,0 +1,186 @@
+"""Frames with at most two targets per blob, in the smallest windows, so that fits compile fast."""
+
+import csv
+import json
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from astropy.table import Table
+from astropy.wcs import WCS
+from matplotlib.image import imread
+
+from distax import Sensor, make_targets, render
+from distax.cli.main import main
+from distax.frames import FramePrior, FrameUnmixer
+from distax.io.sensor_file import write_sensor
+
+fits = pytest.importorskip("astropy.io.fits")
+SMALL = ["--prior.max-targets", "2", "--prior.cluster", "1.0"]
+
+
+@pytest.fixture(scope="module")
+def frame():
+    position = jnp.float32([[20.3, 30.2], [50.1, 12.4]])
+    ideal = render(make_targets(position, jnp.float32([400.0, 600.0])), Sensor(height=64, width=48))
+    noise = 2.0 * np.random.default_rng(5).standard_normal((64, 48))
+    return (np.asarray(ideal) + 100 + noise).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def file(frame, tmp_path_factory):
+    header = fits.Header()
+    header.update(CTYPE1="RA---TAN", CTYPE2="DEC--TAN", CRVAL1=150.0, CRVAL2=2.0, BUNIT="adu")
+    header.update(CRPIX1=1.0, CRPIX2=1.0, CDELT1=-0.001, CDELT2=0.002, SATURATE=250.0)
+    path = tmp_path_factory.mktemp("frames") / "frame.fits"
+    fits.PrimaryHDU(frame, header).writeto(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def found(frame):
+    sensor = Sensor(saturation=250.0, bit_depth=None)
+    return FrameUnmixer(sensor=sensor, prior=FramePrior(max_targets=2, cluster=1.0))(frame)
+
+
+def test_table_csv_json_and_figure_say_what_is_in_the_frame(file, found, tmp_path, capsys):
+    outputs = [f"--{kind}={tmp_path / f'a.{kind}'}" for kind in ("json", "csv")]
+    main(["unmix", str(file), *SMALL, *outputs, "--figure", str(tmp_path / "a.png")])
+    (answer,) = json.loads((tmp_path / "a.json").read_text())["images"]
+    targets = answer.pop("targets")
+    assert len(targets) == len(found.blob) >= 2
+    position = np.array([[target["row"], target["column"]] for target in targets])
+    np.testing.assert_allclose(position, found.targets.position, atol=1e-4)
+    dec = np.array([target["dec"] for target in targets])
+    np.testing.assert_allclose(dec, 2.0 + 0.002 * position[:, 0], atol=1e-6)
+    assert [target["blob"] for target in targets] == found.blob.tolist()
+    assert all("clipped" in target["flags"] for target in targets)
+    assert answer["background"] == pytest.approx(100, abs=0.5)
+    assert answer["noise"] == pytest.approx(2, rel=0.1)
+    about = {"file": str(file), "image": 0, "height": 64, "width": 48, "unit": "adu", "blobs": 2}
+    assert about.items() <= answer.items()
+    with (tmp_path / "a.csv").open() as text:
+        rows = list(csv.DictReader(text))
+    assert [float(row["row"]) for row in rows] == position[:, 0].tolist()
+    assert [row["flags"].split() for row in rows] == [target["flags"] for target in targets]
+    table = capsys.readouterr().out
+    assert f"{position[0, 0]:.3f} ±" in table
+    assert f"{dec[0]:.6f}" in table
+    assert imread(tmp_path / "a.png").shape[1] == 1800
+
+
+def test_table_residual_and_report_of_a_frame(file, frame, found, tmp_path):
+    paths = {name: tmp_path / name for name in ("a.ecsv", "a.fits", "a.html")}
+    outputs = zip(("--table", "--residual", "--report"), map(str, paths.values()), strict=True)
+    main(["unmix", str(file), *SMALL, *(part for pair in outputs for part in pair)])
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(paths)
+    table = Table.read(paths["a.ecsv"])
+    np.testing.assert_allclose(
+        np.stack([table["row"], table["column"]], axis=-1), found.targets.position, atol=1e-4
+    )
+    assert table["blob"].tolist() == found.blob.tolist()
+    assert str(table["intensity"].unit) == "adu"
+    assert table.meta["METHOD"] == "refine"
+    assert float(table.meta["THRESH"]) == pytest.approx(found.threshold, rel=1e-3)
+    with fits.open(paths["a.fits"]) as (hdu,):
+        far = np.s_[25:45, 20:40]
+        assert hdu.header["BUNIT"] == "adu"
+        assert np.std(hdu.data[far] - frame[far]) < 0.2
+        assert np.mean(hdu.data[far]) == pytest.approx(0, abs=0.3)
+        ra, dec = WCS(hdu.header).all_pix2world(table["column"], table["row"], 0)
+    np.testing.assert_allclose(ra, table["ra"], rtol=1e-12)
+    np.testing.assert_allclose(dec, table["dec"], rtol=1e-12)
+    text = paths["a.html"].read_text()
+    row = float(table["row"][0])
+    assert f'<td data-value="{row!r}">{row:.3f}</td>' in text
+    assert text.count("<img ") == 1
+
+
+def test_outputs_that_cannot_be_made_are_errors_at_once(file, tmp_path, capsys):
+    np.save(tmp_path / "images.npy", np.zeros((1, 11, 11)))
+    images = str(tmp_path / "images.npy")
+    for arguments, message in (
+        (["--table=a.txt"], "known are .ecsv, .fits"),
+        (["--residual=a.png"], "known are .fits, .npy"),
+        (["--figure=a"], "known are .png, .pdf, .svg"),
+        ([images, "--residual=a.npy"], "--residual takes one frame"),
+    ):
+        with pytest.raises(SystemExit, match=message):
+            main(["unmix", str(file), *arguments])
+    with pytest.raises(SystemExit, match="1 of 1 files"):
+        main(["unmix", images, f"--residual={tmp_path / 'a.npy'}"])
+    assert "image 0, an image of the sensor's size has no residual" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["images.npy"]
+
+
+def test_a_frame_whose_answer_is_known_gives_its_residual_and_pictures_again(
+    file, tmp_path, monkeypatch
+):
+    kinds = {"residual": "fits", "figure": "png", "table": "ecsv", "json": "json"}
+    for run in ("whole", "again"):
+        (tmp_path / run).mkdir()
+    outputs = {
+        run: [f"--{kind}={tmp_path / run / f'a.{suffix}'}" for kind, suffix in kinds.items()]
+        for run in ("whole", "again")
+    }
+    main(["unmix", str(file), *SMALL, *outputs["whole"]])
+    main(["unmix", str(file), *SMALL, outputs["again"][-1]])
+    main(["unmix", str(file), *SMALL, *outputs["again"], "--resume"])
+    for suffix in kinds.values():
+        whole, again = (tmp_path / run / f"a.{suffix}" for run in ("whole", "again"))
+        assert whole.read_bytes() == again.read_bytes(), suffix
+    # With nothing to draw, what is finished is not even opened.
+    monkeypatch.setattr("distax.cli.unmix.runner.open_frames", None)
+    main(["unmix", str(file), *SMALL, outputs["again"][-1], "--resume"])
+
+
+def test_frames_and_images_are_answered_side_by_side(file, frame, tmp_path, capsys):
+    np.save(tmp_path / "images.npy", np.zeros((2, 11, 11)))
+    np.save(tmp_path / "frames.npy", np.stack([frame, np.full_like(frame, 7)]))
+    names = [str(tmp_path / "images.npy"), str(tmp_path / "frames.npy")]
+    options = [*SMALL, "--method", "refine", "--figure", str(tmp_path / "a.png")]
+    with pytest.raises(SystemExit, match="distax: 1 of 2 files could not be unmixed"):
+        main(["unmix", *names, *options, f"--csv={tmp_path / 'a.csv'}"])
+    captured = capsys.readouterr()
+    assert "frames.npy: image 1, the background does not vary" in captured.err
+    assert captured.out.count("no target") == 2
+    with (tmp_path / "a.csv").open() as text:
+        header, *rows = csv.reader(text)
+    assert {"blob", "flags", "trusted", "count_probability"} < set(header)
+    assert {row[0] for row in rows} == {names[1]}
+    picture = imread(tmp_path / "a.png")
+    assert picture.shape[:2] == (round(120 * (4.2 + 2 * 3.1)), 1800)
+    # The frame fills its rows; the images below are narrower, and black.
+    above, below = picture[:504, :, :3], picture[504:, :, :3]
+    assert (above[:, 1100:] < 1).any()
+    assert (below[:, 1100:] == 1).all()
+    assert (below[:, :1080] == 0).all(axis=-1).mean() > 0.2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--method", "fast"], "the method fast unmixes images of its sensor's size only"),
+        (["--checkpoint", "fista"], "a checkpoint unmixes images of its sensor's size only"),
+        (["--frame.extension", "SCI"], "no extension 'SCI'"),
+        (["--frame.sigma", "0"], "sigma must be greater than 0"),
+        (["--prior.min-intensity", "9"], "give both the smallest and the largest intensity"),
+    ],
+)
+def test_what_frames_cannot_have_is_an_error(file, options, message, capsys):
+    with pytest.raises(SystemExit, match="1 of 1 files could not be unmixed"):
+        main(["unmix", str(file), *options])
+    assert message in capsys.readouterr().err
+
+
+def test_a_sensors_file_describes_the_camera(frame, found, tmp_path, capsys):
+    write_sensor(tmp_path / "sensor.toml", Sensor(saturation=250.0, bit_depth=None))
+    np.save(tmp_path / "frame.npy", frame)
+    arguments = ["unmix", str(tmp_path / "frame.npy"), "--sensor", str(tmp_path / "sensor.toml")]
+    main([*arguments, *SMALL, "--json", str(tmp_path / "a.json")])
+    (answer,) = json.loads((tmp_path / "a.json").read_text())["images"]
+    rows = [target["row"] for target in answer["targets"]]
+    np.testing.assert_allclose(rows, found.targets.position[:, 0], atol=1e-3)
+    with pytest.raises(SystemExit, match="1 of 1 files could not be unmixed"):
+        main([*arguments, "--frame.saturation", "900"])
+    assert "--sensor and --frame.saturation both describe the camera" in capsys.readouterr().err

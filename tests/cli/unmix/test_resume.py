@@ -1,0 +1,155 @@
+"""Runs of `unmix` that are stopped and resumed, compared with one that is not."""
+
+import json
+import os
+import signal
+from contextlib import contextmanager
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from distax import unmixer
+from distax.cli.main import main
+from distax.cli.unmix import pictures, runner
+from distax.imaging.scenes import simulate
+from distax.io.frames import open_frames
+
+KINDS = {"json": "json", "csv": "csv", "table": "ecsv", "report": "html", "figure": "png"}
+INTERRUPTED, TERMINATED = 130, 143
+
+
+def interrupt():
+    raise KeyboardInterrupt
+
+
+def terminate():
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_at_once():
+    """Limits portions to sixteen images, and the figure and the report to two pictures."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(unmixer, "_BATCHES_AT_ONCE", 1)
+        patch.setattr(pictures, "MAX_ROWS", 2)
+        patch.setattr(pictures, "MAX_PICTURES", 2)
+        yield
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """A stack of 21 images, and 24 files of one."""
+    folder = tmp_path_factory.mktemp("images")
+    images = np.asarray(simulate(jax.random.key(4), 45)[0])
+    np.save(folder / "stack.npy", images[:21])
+    for number, image in enumerate(images[21:]):
+        Image.fromarray(image.astype(np.uint8)).save(folder / f"{number:02d}.png")
+    return [folder / "stack.npy", *sorted(folder.glob("*.png"))]
+
+
+def outputs(folder):
+    return [f"--{kind}={folder / f'a.{suffix}'}" for kind, suffix in KINDS.items()]
+
+
+@pytest.fixture(scope="module")
+def command(files, tiny_run):
+    return ["unmix", *map(str, files), "--checkpoint", str(tiny_run), "--threshold", "20"]
+
+
+@pytest.fixture(scope="module")
+def whole(command, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    main([*command, *outputs(folder)])
+    return folder
+
+
+def same(folder, whole):
+    assert sorted(path.name for path in folder.iterdir()) == sorted(p.name for p in whole.iterdir())
+    for path in whole.iterdir():
+        assert (folder / path.name).read_bytes() == path.read_bytes(), path.name
+
+
+@contextmanager
+def stopped_at(file, stop):
+    """Stops a run, within the block, when it opens a file."""
+
+    def opened(path, extension):
+        if path == file:
+            stop()
+        return open_frames(path, extension)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runner, "open_frames", opened)
+        yield
+
+
+@pytest.mark.parametrize(("stop", "status"), [(interrupt, INTERRUPTED), (terminate, TERMINATED)])
+def test_a_stopped_run_resumes_to_the_same_files(
+    command, files, whole, tmp_path, capsys, stop, status
+):
+    # 16 + 16 images are unmixed by then: those of the stack and 11 more.
+    with stopped_at(files[15], stop), pytest.raises(SystemExit) as caught:
+        main([*command, *outputs(tmp_path)])
+    assert caught.value.code == status
+    (line,) = capsys.readouterr().err.splitlines()
+    missing = ", ".join(map(str, files[12:15]))
+    assert line == (
+        f"distax: stopped: 12 of 25 files are finished; missing: {missing} and 10 more; run the "
+        "same command with --resume to continue"
+    )
+    record = json.loads((tmp_path / "a.json").read_text())
+    assert len(record["images"]) == 21 + 11
+    assert list(record["files"].values()) == ["finished"] * 12 + ["unfinished"] * 13
+    main([*command, *outputs(tmp_path), "--resume"])
+    same(tmp_path, whole)
+
+
+def test_a_run_resumes_within_a_stack_and_without_naming_files(
+    command, files, whole, tmp_path, monkeypatch
+):
+    take, taken = runner.Runner._queue_image, []
+
+    def until_the_twentieth(self, source, image):
+        if len(taken) == 19:
+            interrupt()
+        taken.append(source)
+        take(self, source, image)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runner.Runner, "_queue_image", until_the_twentieth)
+        with pytest.raises(SystemExit):
+            main([*command, f"--json={tmp_path / 'a.json'}"])
+    record = json.loads((tmp_path / "a.json").read_text())
+    assert [answer["image"] for answer in record["images"]] == list(range(16))
+    options = command[1 + len(files) :]
+    main(["unmix", *options, f"--json={tmp_path / 'a.json'}", "--resume"])
+    assert (tmp_path / "a.json").read_bytes() == (whole / "a.json").read_bytes()
+
+
+def test_what_failed_is_tried_again_and_new_files_come_last(command, files, whole, tmp_path):
+    options = [*command[1 + len(files) :], *outputs(tmp_path)]
+    hidden = files[1].rename(files[1].with_suffix(".hidden"))
+    with pytest.raises(SystemExit, match="1 of 20 files could not be unmixed"):
+        main([*command[:21], *options])
+    hidden.rename(files[1])
+    main(["unmix", *command[21 : 1 + len(files)], *options, "--resume"])
+    same(tmp_path, whole)
+
+
+def test_resuming_needs_answers_under_the_same_options(command, whole):
+    with pytest.raises(
+        SystemExit, match="--resume needs the answers of an earlier run: name its --json"
+    ):
+        main([*command, "--resume"])
+    other = [*command[:-1], "30", f"--json={whole / 'a.json'}", "--resume"]
+    with pytest.raises(SystemExit, match=r"come from other settings \(threshold 20.0, now 30.0\)"):
+        main(other)
+
+
+def test_without_a_json_file_the_message_advises_one(command, files, capsys):
+    with stopped_at(files[0], interrupt), pytest.raises(SystemExit):
+        main(command)
+    assert "0 of 25 files are finished" in (line := capsys.readouterr().err)
+    assert "give a --json file next time" in line

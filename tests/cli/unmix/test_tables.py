@@ -1,0 +1,112 @@
+"""Tables of made-up answers, so that nothing needs to be unmixed."""
+
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+from astropy.table import Table
+
+from distax import DistaxError, Sensor, __version__
+from distax.cli.unmix.answers import Answer, FrameAnswer, FrameTarget, Target
+from distax.cli.unmix.tables import Provenance, write_table
+
+STAR = Target(2.5, 3.25, 240.5, 0.9, row_std=0.01, column_std=0.02, intensity_std=3.5)
+BARE = Target(5.0, 6.0, 77.0, 77.0, row_std=None, column_std=None, intensity_std=None)
+IMAGES = [
+    Answer("a.png", 0, (STAR,), trusted=False, count_probability=0.75, misfit=1.5),
+    Answer("b.npy", 0, (), trusted=True, count_probability=1.0, misfit=0.5),
+    Answer("b.npy", 1, (BARE,), trusted=None, count_probability=None, misfit=None),
+]
+IN_FRAME = FrameTarget(
+    **asdict(STAR),
+    blob=4,
+    flags=("clipped", "unsure"),
+    misfit=0.9,
+    count_probability=0.8,
+    ra=150.25,
+    dec=-2.5,
+)
+PROVENANCES = [
+    Provenance("refine", Sensor(sigma=(0.5, 0.6)), 5.25),
+    Provenance("fast", Sensor(), None),
+]
+
+
+def frame(unit, *targets):
+    return FrameAnswer(
+        *("c.fits", 0, targets, 64, 48, unit),
+        **{"saturation": None, "background": 100.0, "noise": 2.0, "threshold": 5.25, "blobs": 5},
+    )
+
+
+@pytest.fixture(params=["a.ecsv", "a.fits"])
+def path(request, tmp_path):
+    return tmp_path / request.param
+
+
+def written(path, answers):
+    write_table(path, answers, Provenance.header(PROVENANCES))
+    return Table.read(path)
+
+
+def test_a_frames_targets_read_back_with_units_and_header(path):
+    table = written(path, [frame("adu", IN_FRAME)])
+    (row,) = table
+    expected = asdict(IN_FRAME) | {"flags": "clipped unsure", "file": "c.fits", "image": 0}
+    assert {name: row[name] for name in table.colnames} == expected
+    units = {name: str(table[name].unit) for name in table.colnames if table[name].unit}
+    assert units == {
+        **dict.fromkeys(("row", "column", "row_std", "column_std"), "pix"),
+        **{"intensity": "adu", "intensity_std": "adu", "ra": "deg", "dec": "deg"},
+    }
+    assert table.meta["DISTAX"] == __version__
+    assert table.meta["METHOD"] == "refine; fast"
+    assert table.meta["THRESH"] == "5.25"
+    assert table.meta["SENSOR"] == f"{PROVENANCES[0].sensor}; {PROVENANCES[1].sensor}"
+
+
+def test_what_is_not_known_of_an_images_target_is_masked(path):
+    table = written(path, IMAGES)
+    assert table["file"].tolist() == ["a.png", "b.npy"]
+    assert table["image"].tolist() == [0, 1]
+    np.testing.assert_array_equal(table["intensity"], [240.5, 77.0])
+    assert str(table["intensity"].unit) == "ct"
+    assert table["row_std"][0] == 0.01
+    assert table["misfit"][0] == 1.5
+    assert table["count_probability"][0] == 0.75
+    flags = table["flags"]
+    assert (flags.filled("") if hasattr(flags, "filled") else flags).tolist() == ["unsure", ""]
+    for name in ("row_std", "column_std", "intensity_std", "misfit", "count_probability"):
+        assert table[name].mask.tolist() == [False, True], name
+    assert all(table[name].mask.all() for name in ("blob", "ra", "dec"))
+
+
+def test_a_table_without_targets_has_the_same_columns(path):
+    empty, full = written(path, [frame("adu")]), written(path, [frame("adu", IN_FRAME)])
+    assert len(empty) == 0
+    assert empty.colnames == full.colnames
+    assert [empty[name].dtype.kind for name in empty.colnames] == [
+        full[name].dtype.kind for name in full.colnames
+    ]
+
+
+@pytest.mark.filterwarnings("ignore::astropy.units.UnitsWarning")
+def test_a_unit_that_astropy_does_not_know_is_kept(path):
+    table = written(path, [frame("DN (corrected)", IN_FRAME)])
+    assert str(table["intensity"].unit) == "DN (corrected)"
+
+
+def test_units_that_differ_and_unknown_suffixes_are_errors(tmp_path):
+    with pytest.raises(DistaxError, match="intensities are in adu and ct"):
+        write_table(tmp_path / "a.ecsv", [*IMAGES, frame("adu")], {})
+    with pytest.raises(DistaxError, match=r"suffix '.txt'; known are .ecsv, .fits"):
+        write_table(tmp_path / "a.txt", IMAGES, {})
+    assert not list(tmp_path.iterdir())
+
+
+def test_text_that_fits_cannot_hold_is_an_error_and_ecsv_holds_it(tmp_path):
+    answer = Answer("bild_ä.png", 0, (STAR,), trusted=True, count_probability=1.0, misfit=1.0)
+    with pytest.raises(DistaxError, match=r"write it as .ecsv"):
+        write_table(tmp_path / "a.fits", [answer], {})
+    assert not list(tmp_path.iterdir())
+    assert written(tmp_path / "a.ecsv", [answer])["file"].tolist() == ["bild_ä.png"]
