@@ -20,8 +20,9 @@ import distax
 from distax.evaluation.rows import SCORE_HEADINGS
 from distax.fitting.patch import cut, window_width
 from distax.fitting.sampler import Effort, draw_noise, sample_posterior
+from distax.imaging.forward import render
 from distax.imaging.scenes import ScenePrior, sample, simulate
-from distax.imaging.sensor import Sensor, expose, render
+from distax.imaging.sensor import Sensor, expose
 from distax.imaging.targets import Targets
 from distax.metrics import RADII, cramer_rao, cso_map
 from distax.runtime.files import atomic_write, write_text

@@ -25,8 +25,9 @@ from robustness_settings import SETTINGS, Hosts, Setting
 
 import distax
 from distax.evaluation import assess
+from distax.imaging.forward import render
 from distax.imaging.scenes import ScenePrior, sample
-from distax.imaging.sensor import expose, render
+from distax.imaging.sensor import expose
 from distax.imaging.targets import CREDIBLE_LEVELS, Targets
 from distax.metrics import CoverageSums, LocalizationSums, assign
 from distax.runtime.files import write_text
