@@ -17,8 +17,9 @@ if TYPE_CHECKING:
         scenes,
         weights,
     )
+    from distax.imaging.forward import render
     from distax.imaging.grid import decode, rasterize
-    from distax.imaging.sensor import Sensor, expose, render
+    from distax.imaging.sensor import Sensor, expose
     from distax.imaging.targets import Targets, make_targets
     from distax.runtime.errors import DistaxError, DistaxWarning
     from distax.unmixer import Unmixer
@@ -58,7 +59,7 @@ _MODULES = {
     "expose": "imaging.sensor",
     "make_targets": "imaging.targets",
     "rasterize": "imaging.grid",
-    "render": "imaging.sensor",
+    "render": "imaging.forward",
 }
 
 

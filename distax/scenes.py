@@ -1,4 +1,4 @@
-"""Random scenes: how many targets, where and how bright; see `distax.imaging.scenes`."""
+"""Random scenes: how many targets, where and how bright. Public name of `imaging.scenes`."""
 
 from distax.imaging.scenes import ScenePrior, sample, simulate
 

@@ -18,10 +18,13 @@ from jaxtyping import Array, Float
 
 import distax
 from distax.evaluation.rows import SCORE_HEADINGS
-from distax.fitting.patch import cut, window_width
+from distax.fitting.patch import cut_patches, window_width
+from distax.fitting.population import SEARCH
+from distax.fitting.prior import starting_scenes
 from distax.fitting.sampler import Effort, draw_noise, sample_posterior
+from distax.imaging.forward import render
 from distax.imaging.scenes import ScenePrior, sample, simulate
-from distax.imaging.sensor import Sensor, expose, render
+from distax.imaging.sensor import Sensor, expose
 from distax.imaging.targets import Targets
 from distax.metrics import RADII, cramer_rao, cso_map
 from distax.runtime.files import atomic_write, write_text
@@ -117,11 +120,10 @@ def sample_positions(
     image: Float[Array, "height width"], sensor: Sensor, effort: Effort
 ) -> Float[np.ndarray, "N 4 2"]:
     """Samples positions `[N, 4, 2]` of four targets from the posterior."""
-    patch = cut(image[None], sensor, FOUR_TARGETS)
+    patch = cut_patches(image[None], sensor, window_width(sensor, FOUR_TARGETS.cluster))
     noise = draw_noise(jax.random.key(0), 4, effort)
-    width = window_width(sensor, FOUR_TARGETS)
-    sampler = jax.jit(lambda patch: sample_posterior(patch, noise, FOUR_TARGETS, width, sensor.psf))
-    drawn = sampler(patch)
+    pool = starting_scenes(FOUR_TARGETS, 4, SEARCH.pool)
+    drawn = jax.jit(sample_posterior)(patch, noise, pool, FOUR_TARGETS, sensor.psf)
     return np.asarray(drawn[:, :2].transpose(2, 0, 1) + patch.origin[:, 0])
 
 

@@ -25,8 +25,9 @@ from robustness_settings import SETTINGS, Hosts, Setting
 
 import distax
 from distax.evaluation import assess
-from distax.imaging.scenes import ScenePrior, sample
-from distax.imaging.sensor import expose, render
+from distax.imaging.forward import render
+from distax.imaging.scenes import IMAGE_SHAPE, ScenePrior, sample
+from distax.imaging.sensor import expose
 from distax.imaging.targets import CREDIBLE_LEVELS, Targets
 from distax.metrics import CoverageSums, LocalizationSums, assign
 from distax.runtime.files import write_text
@@ -47,9 +48,8 @@ def _has_host(hosts: Hosts, targets: Targets, prior: ScenePrior) -> np.ndarray:
     """Returns True for scenes with the host pixel, which holds all targets, at the given place."""
     mean = np.sum(targets.place, axis=1) / np.asarray(targets.count)[:, None]
     host = np.round(mean).astype(int)
-    outermost = (host == prior.border) | (
-        host == np.array([prior.height, prior.width]) - 1 - prior.border
-    )
+    last = np.array(IMAGE_SHAPE) - 1 - prior.border
+    outermost = (host == prior.border) | (host == last)
     wanted = {"any": (0, 1, 2), "edge": (1,), "corner": (2,)}[hosts]
     return np.isin(outermost.sum(axis=1), wanted)
 

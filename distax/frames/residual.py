@@ -11,7 +11,8 @@ from jaxtyping import Float, Int
 
 from distax.frames.bands import Band, read_rows
 from distax.frames.targets import FrameTargets
-from distax.imaging.sensor import Sensor, render
+from distax.imaging.forward import render
+from distax.imaging.sensor import Sensor
 from distax.imaging.targets import make_targets
 from distax.io.pixels import Pixels
 from distax.runtime.batching import in_batches

@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from distax.imaging.forward import render
 from distax.imaging.scenes import ScenePrior, sample_around_origin
-from distax.imaging.sensor import Sensor, expose, render
+from distax.imaging.sensor import Sensor, expose
 from distax.imaging.targets import Targets
 from distax.runtime.errors import DistaxError, check_not_negative, check_positive
 from distax.runtime.numerics import threefry

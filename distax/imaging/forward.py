@@ -1,9 +1,10 @@
-"""The ideal image of a scene and its derivatives, many scenes at a time.
+"""The forward model: the ideal image of targets, and its derivatives.
 
-A scene is an array `[K, 3]`: row, column and intensity of each target. Scenes lie along the last
-axis (the lanes), pixels before them, so that all arithmetic runs along lanes. On a CPU this is
-several times faster than the batch-first layout of `sensor.render`, whose matrix products suit a
-few large images.
+The same sum stands here in two layouts. `render` puts the batch first and sums over targets by
+matrix products, which suits images of any size. `image_of` and `image_and_jacobian` put the scenes
+last (the lanes) and the pixels before them, so that all arithmetic runs along lanes: for windows of
+a few pixels this is several times faster on a CPU. There a scene is an array `[K, 3]`: row, column
+and intensity of each target.
 """
 
 import jax
@@ -11,7 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from distax.imaging.psf import Psf, profiles
+from distax.imaging.psf import Psf, profiles, responses
+from distax.imaging.sensor import Sensor
+from distax.imaging.targets import Targets
 
 Axes = tuple[np.ndarray, np.ndarray]
 """Coordinates of the centres of consecutive pixels: of the rows, and of the columns."""
@@ -27,6 +30,16 @@ def window_axes(width: int) -> Axes:
     """Returns the coordinates of a square window's pixels, in pixels from its centre."""
     axis = np.arange(width) - (width - 1) / 2
     return axis, axis
+
+
+def render(targets: Targets, sensor: Sensor) -> Float[Array, "*batch height width"]:
+    """Renders the ideal image of the targets: unclipped, unrounded, without noise.
+
+    A target of intensity g at (r, q) adds g·P(i; r)·P(j; q) to pixel (i, j) for each term of the
+    PSF; see `psf.responses`. Differentiable in positions and intensities; padding adds nothing.
+    """
+    rows, columns = responses(targets.place, sensor.shape, sensor.psf)
+    return jnp.einsum("...k,t...ki,t...kj->...ij", targets.flux, rows, columns, precision="highest")
 
 
 def image_of(

@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, PRNGKeyArray
 
+from distax.imaging.forward import render
 from distax.imaging.scenes import IMAGE_SHAPE, ScenePrior, check_host, sample_each, scene_keys
-from distax.imaging.sensor import Sensor, expose, render
+from distax.imaging.sensor import Sensor, expose
 from distax.imaging.targets import Targets, make_targets
 from distax.runtime.errors import DistaxError, check_not_negative, check_positive
 from distax.runtime.pytree import known_numbers, traced_numbers

@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray
 
-from distax.imaging.sensor import Sensor, expose, render
+from distax.imaging.forward import render
+from distax.imaging.sensor import Sensor, expose
 from distax.imaging.targets import Targets, make_targets
 from distax.runtime.errors import (
     DistaxError,

@@ -13,8 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from distax.imaging.psf import MeasuredPsf, Psf, Width, per_axis, profiles, responses
-from distax.imaging.targets import Targets
+from distax.imaging.psf import MeasuredPsf, Psf, Width, per_axis, profiles
 from distax.runtime.errors import (
     DistaxError,
     check_finite,
@@ -210,16 +209,6 @@ def node_coordinates(size: int, factor: int) -> Float[Array, " nodes"]:
     return (jnp.arange(factor * size, dtype=float) - (factor - 1) / 2) / factor
 
 
-def render(targets: Targets, sensor: Sensor) -> Float[Array, "*batch height width"]:
-    """Renders the ideal image of the targets: unclipped, unrounded, without noise.
-
-    A target of intensity g at (r, q) adds g·P(i; r)·P(j; q) to pixel (i, j) for each term of the
-    PSF; see `psf.responses`. Differentiable in positions and intensities; padding adds nothing.
-    """
-    rows, columns = responses(targets.place, sensor.shape, sensor.psf)
-    return jnp.einsum("...k,t...ki,t...kj->...ij", targets.flux, rows, columns, precision="highest")
-
-
 def expose(
     key: PRNGKeyArray, images: Float[Array, "*batch height width"], sensor: Sensor
 ) -> Float[Array, "*batch height width"]:
@@ -245,7 +234,7 @@ def expose(
 
 
 @exact_products
-def squared_norm(phi: Float[Array, "pixels nodes"]) -> Float[Array, ""]:
+def largest_eigenvalue(phi: Float[Array, "pixels nodes"]) -> Float[Array, ""]:
     """Returns ‖Φ‖², the largest eigenvalue of ΦΦᵀ.
 
     It is the Lipschitz constant of the gradient of ½‖Φx − y‖².

@@ -68,16 +68,18 @@ def _number(value: Any) -> Any:
 def known_numbers(**fields: Any) -> Iterator[tuple[str, Any]]:
     """Yields the name and value of every number that is known before tracing.
 
-    A traced number has no value yet and is left out; an array gives each of its entries; None gives
-    nothing.
+    A traced number has no value yet and is left out. An array yields each of its entries, a tuple
+    each of its parts, and None nothing.
     """
     for name, field in fields.items():
-        for leaf in jax.tree.leaves(field):
-            if isinstance(leaf, jax.Array | np.ndarray):
-                if not isinstance(leaf, jax.core.Tracer):
-                    yield from ((name, entry) for entry in np.ravel(leaf).tolist())
-            else:
-                yield name, leaf
+        if isinstance(field, tuple):
+            for part in field:
+                yield from known_numbers(**{name: part})
+        elif isinstance(field, jax.Array | np.ndarray):
+            if not isinstance(field, jax.core.Tracer):
+                yield from ((name, entry) for entry in np.ravel(field).tolist())
+        elif field is not None:
+            yield name, field
 
 
 def named_leaves(tree: Any) -> dict[str, Any]:

@@ -16,8 +16,9 @@ import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
+from distax.imaging.forward import render
 from distax.imaging.scenes import ScenePrior, sample_each, scene_keys
-from distax.imaging.sensor import Sensor, expose, render
+from distax.imaging.sensor import Sensor, expose
 from distax.imaging.targets import Targets
 from distax.runtime.errors import DistaxError
 from distax.runtime.optional import require

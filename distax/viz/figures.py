@@ -11,7 +11,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from distax.evaluation import Evaluation
-from distax.imaging.sensor import Sensor, expose, render
+from distax.imaging.forward import render
+from distax.imaging.sensor import Sensor, expose
 from distax.imaging.targets import Targets
 from distax.runtime.files import atomic_write, check_suffix
 from distax.runtime.optional import require

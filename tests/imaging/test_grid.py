@@ -99,8 +99,8 @@ def test_a_blur_cannot_be_negative():
 @pytest.mark.parametrize("factor", FACTORS)
 def test_what_is_written_onto_the_grid_is_read_off_it(factor):
     # Targets further apart than a node's diagonal never share one.
-    prior = ScenePrior(height=6, width=9, min_targets=2, max_targets=2, separation=0.8)
-    truth = sample(jax.random.key(factor), 200, prior)
+    prior = ScenePrior(min_targets=2, max_targets=2, separation=0.8)
+    truth = sample(jax.random.key(factor), 200, prior, OBLONG.shape)
     found = decode(rasterize(truth, OBLONG, factor), sensor=OBLONG, max_targets=3)
 
     order = np.argsort(-truth.intensity, axis=-1)

@@ -191,7 +191,7 @@ def test_a_digitised_count_is_whole_even_at_a_fractional_full_well(saturation):
 
 
 @pytest.mark.parametrize(
-    ("options", "white"),
+    ("options", "level"),
     [
         ({}, 255),
         ({"saturation": 100.0}, 100),
@@ -200,8 +200,8 @@ def test_a_digitised_count_is_whole_even_at_a_fractional_full_well(saturation):
         ({"saturation": None, "bit_depth": None}, float("inf")),
     ],
 )
-def test_white_is_the_lower_of_full_well_and_bit_depth(options, white):
-    assert Sensor(**options).clip_level == white
+def test_the_clip_level_is_the_lower_of_saturation_and_bit_depth(options, level):
+    assert Sensor(**options).clip_level == level
 
 
 FLAT = jnp.full((200, 200), 100.0)
@@ -254,10 +254,13 @@ def test_a_digitiser_rounds_to_whole_counts_and_reals_are_known_far_below_their_
     assert Sensor().rounding_variance == pytest.approx(1 / 12)
     for read_noise in (0.01, 0.3, 30.0):
         real = Sensor(bit_depth=None, read_noise=read_noise)
-        assert 0 < real.rounding_variance < 0.01 * read_noise**2
+        assert real.half_step == pytest.approx(0.1 * read_noise)
+        assert real.rounding_variance == 0
     shot = Sensor(bit_depth=None, background=0.02, gain=2.0)
     assert shot.half_step == pytest.approx(0.01)
-    assert 0 < Sensor(bit_depth=None).half_step < 0.1
+    ideal = Sensor(bit_depth=None)
+    assert 0 < ideal.half_step < 0.1
+    assert ideal.rounding_variance == pytest.approx((2 * ideal.half_step) ** 2 / 12)
 
 
 def test_noise_is_read_noise_and_shot_noise_of_what_is_there():

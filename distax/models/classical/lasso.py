@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from distax.imaging.sensor import Sensor, squared_norm
+from distax.imaging.sensor import Sensor, largest_eigenvalue
 from distax.models.base import Constant, GridModel
 from distax.models.layers.transforms import soft_threshold
 from distax.models.registry import register
@@ -39,7 +39,7 @@ def lasso(
       accelerated: True for FISTA (Nesterov's momentum), False for ISTA.
       decay: factor in 0..1. A smaller one reaches the final λ sooner, from a worse start.
     """
-    step = 1 / squared_norm(phi).astype(y.dtype)
+    step = 1 / largest_eigenvalue(phi).astype(y.dtype)
     highest = jnp.max(jnp.abs(y @ phi), axis=1, keepdims=True)
 
     def iterate(k: Array, carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:

@@ -4,7 +4,7 @@ import optax
 from flax import nnx
 from jaxtyping import Array, Float
 
-from distax.imaging.sensor import Sensor, squared_norm
+from distax.imaging.sensor import Sensor, largest_eigenvalue
 from distax.models.base import Constant, GridModel
 from distax.models.registry import register
 from distax.runtime.errors import check_positive
@@ -48,5 +48,5 @@ class Nnls(GridModel):
     ) -> Float[Array, "B fine_height fine_width"]:
         batch, height, width = images.shape
         phi, y = self.phi[...], images.reshape(batch, -1).T
-        x = optax.nnls(phi, y, self.iterations, L=squared_norm(phi).astype(y.dtype))
+        x = optax.nnls(phi, y, self.iterations, L=largest_eigenvalue(phi).astype(y.dtype))
         return x.T.reshape(batch, self.factor * height, self.factor * width)

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from distax.imaging.sensor import Sensor, squared_norm
+from distax.imaging.sensor import Sensor, largest_eigenvalue
 from distax.models.layers.basic import cast_like
 from distax.models.layers.transforms import soft_threshold
 from distax.models.registry import register
@@ -118,7 +118,7 @@ class Lista(LayeredModel):
     def solver_steps(self, layers: int, sparsity: float) -> Iterable[DenseLayer]:
         """Returns layers with W = I − QΦ, B = Q and θ = λ/‖Φ‖²."""
         phi, q = self.phi[...], self.q_init[...]
-        recurrent, threshold = jnp.eye(self.nodes) - q @ phi, sparsity / squared_norm(phi)
+        recurrent, threshold = jnp.eye(self.nodes) - q @ phi, sparsity / largest_eigenvalue(phi)
         shrink = _soft_threshold_clamped
         return (DenseLayer(shrink, recurrent, q, threshold) for _ in range(layers))
 
@@ -183,7 +183,7 @@ class Lamp(LayeredModel):
 
     def solver_steps(self, layers: int, sparsity: float) -> Iterable[LampLayer]:
         """Returns layers with B = Φᵀ/‖Φ‖²."""
-        backward = self.phi[...].T / squared_norm(self.phi[...])
+        backward = self.phi[...].T / largest_eigenvalue(self.phi[...])
         return (LampLayer(backward, sparsity) for _ in range(layers))
 
     def iterates(self, images: Float[Array, "B height width"]) -> list[Float[Array, "B nodes"]]:
@@ -236,7 +236,7 @@ class TiLista(LayeredModel):
 
     def solver_steps(self, layers: int, sparsity: float) -> Iterable[TiListaLayer]:
         """Returns layers with W = Q and θ = λ/‖Φ‖²; each layer selects more nodes than the last."""
-        threshold = sparsity / squared_norm(self.phi[...])
+        threshold = sparsity / largest_eigenvalue(self.phi[...])
         for layer in range(layers):
             percent = min(_SELECTED_STEP * (layer + 1), _SELECTED_MOST)
             yield TiListaLayer(self.q_init[...], threshold, percent)
