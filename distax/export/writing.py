@@ -7,7 +7,7 @@ from dataclasses import asdict
 from functools import partial
 from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import jax
 import jax.export
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from distax.models import Model
 
 
+@runtime_checkable
 class Method(Protocol):
     """An estimator with its sensor and prior: an `Unmixer`."""
 
