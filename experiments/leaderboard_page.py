@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from distax.evaluation.rows import SCORE_HEADINGS
+from distax.evaluation.results import SCORE_HEADINGS
 from distax.runtime.files import atomic_write, write_text
 
 TOLERANCE = 1.0

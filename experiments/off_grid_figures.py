@@ -17,7 +17,7 @@ import tyro
 from jaxtyping import Array, Float
 
 import distax
-from distax.evaluation.rows import SCORE_HEADINGS
+from distax.evaluation.results import SCORE_HEADINGS
 from distax.fitting.patch import cut_patches, window_width
 from distax.fitting.population import SEARCH
 from distax.fitting.prior import starting_scenes

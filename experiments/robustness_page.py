@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from robustness_settings import SETTINGS, SWEEPS, Sweep
 
-from distax.evaluation.rows import percent, pixels
+from distax.evaluation.results import percent, pixels
 from distax.runtime.files import atomic_write
 
 METHODS = ("refine", "fast", "posterior")

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from distax.evaluation import Evaluation
-from distax.evaluation.rows import SCORE_HEADINGS, by_count_rows, percent, pixels, score_rows
+from distax.evaluation.results import SCORE_HEADINGS, by_count_rows, percent, pixels, score_rows
 from distax.frames.scoring import FrameEvaluation
 
 PUBLISHED = {

@@ -117,7 +117,7 @@ def _save_png(path: Path, image: "np.ndarray", sensor: "Sensor") -> None:
 
 def _ceiling(model: "Model", truth: "Targets") -> dict[str, Sequence[float]]:
     """What the perfect answer on a model's grid scores, if it has one."""
-    from distax.evaluation.rows import percentages
+    from distax.evaluation.results import percentages
     from distax.imaging.grid import decode, rasterize
     from distax.metrics import cso_map
     from distax.models import GridModel

@@ -18,7 +18,7 @@ import tyro
 from measuring import describe_machine
 
 import distax
-from distax.evaluation.rows import SCORE_HEADINGS, percent, pixels
+from distax.evaluation.results import SCORE_HEADINGS, percent, pixels
 from distax.imaging.targets import Targets
 from distax.runtime.files import write_text
 from distax.tracking import (
