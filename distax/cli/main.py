@@ -68,6 +68,7 @@ def _parse(arguments: Sequence[str]) -> Any:
     from distax.cli.evaluate import Evaluate
     from distax.cli.export import Export
     from distax.cli.quickstart import Quickstart
+    from distax.cli.samples import Samples
     from distax.cli.track import Track
     from distax.cli.train import Train
     from distax.cli.unmix import Unmix
@@ -80,6 +81,7 @@ def _parse(arguments: Sequence[str]) -> Any:
     # A union made at run time: `train` has the defaults that its own options name.
     commands = Union[  # noqa: UP007
         Annotated[Quickstart, subcommand("quickstart")],
+        Annotated[Samples, subcommand("samples")],
         Annotated[BuildDataset, subcommand("build-dataset")],
         Annotated[Train, subcommand("train", default=train)],
         Annotated[Evaluate, subcommand("evaluate")],
