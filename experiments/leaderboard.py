@@ -2,12 +2,12 @@
 
     python experiments/leaderboard.py
 
-trains and scores the models that `leaderboard.toml` lists, writes one JSON a model to
-`experiments/results/leaderboard`, and from those the table in README.md and the figure. Models
-that have a JSON are left alone, and a run that was interrupted goes on where it was, so the
-command can be stopped and started at any time. `--models edsr focus` takes only those;
-`--no-train` only makes the table and the figure again; `--cost` measures what inference costs anew,
-which must be on one machine, and a quiet one, for all of them.
+trains and scores the models that `leaderboard.toml` lists. It writes one JSON file for each model
+to `experiments/results/leaderboard`, and from those the table in docs/leaderboard.md and the
+figure. Models that have a JSON file are left alone, and an interrupted run continues where it was,
+so the command can be stopped and started at any time. `--models edsr focus` takes only those;
+`--no-train` only makes the table and the figure again; `--cost` measures the cost of inference
+again, which must be on one quiet machine for all of them.
 """
 
 import json
@@ -230,7 +230,7 @@ def main(
     if not LIMITS.exists():
         write_text(LIMITS, json.dumps(limits(protocol), indent=2, ensure_ascii=False) + "\n")
     results = read_results(entries)
-    insert_table(HERE.parent / "README.md", results)
+    insert_table(HERE.parent / "docs/leaderboard.md", results)
     draw_scores(RESULTS.with_suffix(".png"), results, json.loads(LIMITS.read_text()))
 
 

@@ -32,14 +32,13 @@ def test_the_shipped_network_comes_first_and_both_share_the_last_table(tmp_path,
 def test_the_shipped_network_is_left_out_for_another_sensor(tmp_path, capsys, monkeypatch):
     from dataclasses import replace
 
-    import jax
+    from flax import nnx
 
     from distax import Sensor, Unmixer
     from distax.models import create
-    from distax.models.rngs import parameter_rngs
 
     sensor = replace(Sensor(), sigma=0.6)
-    model = create("fista", factor=3, sensor=sensor, rngs=parameter_rngs(jax.random.key(0)))
+    model = create("fista", factor=3, sensor=sensor, rngs=nnx.Rngs(0))
     load = Unmixer.load.__func__
 
     def loaded(cls, name, *arguments):
