@@ -1,4 +1,4 @@
-"""The table and the figure of the leaderboard, from its results."""
+"""Writes the table and the figure of the leaderboard from its results."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 from distax.evaluation.rows import SCORE_HEADINGS
 from distax.runtime.files import atomic_write, write_text
 
-# Points of CSO-mAP that a score may be below the published one without a reason.
+# A score lower than the published one by more points of CSO-mAP than this needs a reason.
 TOLERANCE = 1.0
 _COLOURS = {
     "traditional": "tab:gray",
@@ -24,14 +24,14 @@ _HEAD = (
 
 
 def insert_table(page: Path, results: Sequence[dict[str, Any]]) -> None:
-    """Put the table between its marks on a page in Markdown, in place of the one there."""
+    """Replaces the table between its marks on a Markdown page."""
     before, begin, rest = page.read_text().partition("<!-- leaderboard: begin -->\n")
     _, end, after = rest.partition("<!-- leaderboard: end -->\n")
     write_text(page, before + begin + table(results) + end + after)
 
 
 def table(results: Sequence[dict[str, Any]]) -> str:
-    """A row a model, the best first; then why some are below what is published."""
+    """Returns a row for each model, best first, then the reasons for scores below the published."""
     ranked = sorted(results, key=lambda result: -result["evaluation"]["cso_map"])
     reasons = "".join(
         f"- {result['title']} ({points:.1f}): {result['shortfall']}\n"
@@ -41,13 +41,13 @@ def table(results: Sequence[dict[str, Any]]) -> str:
     return (
         _HEAD
         + "".join(map(row, ranked))
-        + f"\nImages a second are those of inference on {_where_costs_were_measured(results)}.\n"
+        + f"\nImages/s: inference on {_where_costs_were_measured(results)}.\n"
         + (f"\nPoints below the published score, and why:\n\n{reasons}" if reasons else "")
     )
 
 
 def _where_costs_were_measured(results: Sequence[dict[str, Any]]) -> str:
-    """The one machine of all costs, which can be compared nowhere else."""
+    """Names the machine on which costs were measured; they compare on one machine only."""
     machines = {
         f"{about['cores']} cores of an {about['processor'].replace('(R)', '')}"
         for result in results
@@ -57,12 +57,12 @@ def _where_costs_were_measured(results: Sequence[dict[str, Any]]) -> str:
 
 
 def below_published(result: dict[str, Any]) -> float:
-    """By how many points of CSO-mAP a result is below the published one."""
+    """Returns the points of CSO-mAP by which a result is below the published score."""
     return (result["published"] or 0.0) - 100 * result["evaluation"]["cso_map"]
 
 
 def row(result: dict[str, Any]) -> str:
-    """A model's row in Markdown."""
+    """Returns a model's row in Markdown."""
     evaluation = result["evaluation"]
     scores = [evaluation["cso_map"], *evaluation["ap"].values()]
     published = result["published"]
@@ -88,7 +88,7 @@ def _amount(number: float) -> str:
 
 
 def draw_scores(path: Path, results: Sequence[dict[str, Any]], limits: Mapping[str, float]) -> None:
-    """Score against cost, with what the grid and the images allow; on the right, the best."""
+    """Draws score against cost, with the limits of grid and images; on the right, the best models."""
     from matplotlib.figure import Figure
 
     shown = [result for result in results if result.get("multiply_adds") and result["factor"] == 3]

@@ -1,4 +1,4 @@
-"""The tables and the figure of `robustness.py`, from its results."""
+"""Writes the tables and the figure of `robustness.py` from its results."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,13 +25,13 @@ HEADER = (
 
 
 def full_table(results: Iterable[Record]) -> str:
-    """A row a setting and method; shares in percent."""
+    """Returns a row for each setting and method; shares in percent."""
     rows = map(row, results)
     return "\n".join([HEADER, "|---" * 2 + "|--:" * 12 + "|", *rows]) + "\n"
 
 
 def row(record: Record) -> str:
-    """A result's row in Markdown."""
+    """Returns a result's row in Markdown."""
     level = f"{LEVEL:.2f}"
     cells = (
         record["setting"],
@@ -53,7 +53,7 @@ def row(record: Record) -> str:
 
 
 def short_table(results: Sequence[Record]) -> str:
-    """A row a setting, two columns a method: how good, and what its trust is worth."""
+    """Returns a row for each setting with two columns for each method: scores, and trust."""
     by = {(r["setting"], r["method"]): r for r in results}
     methods = [m for m in METHODS if any(method == m for _, method in by)]
     columns = ["bound / px"]
@@ -82,7 +82,7 @@ _STYLES = {"refine": "o-", "posterior": "s-", "fast": "^-"}
 
 
 def draw(path: Path, results: Sequence[Record]) -> None:
-    """A row a sweep: scores, errors beside their bound, and what trust is worth."""
+    """Draws a row for each sweep: scores, errors beside their bound, and trust."""
     from matplotlib.figure import Figure
 
     by = {(r["setting"], r["method"]): r for r in results}
@@ -108,7 +108,7 @@ def draw(path: Path, results: Sequence[Record]) -> None:
 
 @dataclass(frozen=True)
 class Line:
-    """A line of a panel; values are NaN where there are none."""
+    """A line of a panel; missing values are NaN."""
 
     label: str
     values: list[float]
@@ -121,7 +121,7 @@ Lookup = Mapping[tuple[str, str], Record]
 
 
 def _lines(sweep: Sweep, by: Lookup) -> Iterator[tuple[str, list[Record]]]:
-    """The records of each method along a sweep, empty where there are none."""
+    """Yields each method's records along a sweep; a missing record is empty."""
     for method in _STYLES:
         records = [by.get((name, method), {}) for name in sweep.settings.values()]
         if any(records):

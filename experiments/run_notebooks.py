@@ -1,8 +1,8 @@
-"""Runs notebooks from top to bottom and stores them with what they print and draw.
+"""Runs notebooks from top to bottom and stores them with their output.
 
     python experiments/run_notebooks.py experiments/notebooks/*.ipynb
 
-A minute each on one CPU core. Needs the extra `test`.
+Each takes about a minute on one CPU core. Needs the extra `test`.
 """
 
 import hashlib
@@ -17,11 +17,11 @@ from nbformat import NotebookNode
 from distax.runtime.files import write_text
 
 TIMEOUT = 600
-"""Seconds that a cell may take."""
+"""Largest time in seconds for one cell."""
 
 
 def main(paths: list[Path]) -> None:
-    """Run the notebooks in these files; one that fails stays as it was."""
+    """Runs the notebooks in these files. A notebook that fails is left as it was."""
     for path in paths:
         notebook = nbformat.read(path, as_version=4)
         execute(notebook)
@@ -35,7 +35,7 @@ def main(paths: list[Path]) -> None:
 
 
 def execute(notebook: NotebookNode) -> None:
-    """Run a notebook in place, in a fresh kernel and an empty folder.
+    """Runs a notebook in place, in a fresh kernel and an empty folder.
 
     Raises:
       nbclient.exceptions.CellExecutionError: a cell ends with an error.
@@ -53,12 +53,12 @@ def execute(notebook: NotebookNode) -> None:
 
 
 def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
-    """The cells that run."""
+    """Returns the cells with code."""
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
 def code_sha256(notebook: NotebookNode) -> str:
-    """What tells whether stored outputs are those of the code beside them."""
+    """Hashes a notebook's code, to compare with the code that made its stored output."""
     code = "\0".join(cell.source for cell in code_cells(notebook))
     return hashlib.sha256(code.encode()).hexdigest()
 

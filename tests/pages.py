@@ -46,7 +46,7 @@ def links(text: str) -> list[str]:
 
 
 def runs(block: Block) -> bool:
-    """True if `run_page` runs or writes a block; plain text and labelled commands are shown only."""
+    """True if `run_page` runs or writes a block; other blocks are only shown."""
     return block.language not in ("text", "sh") or (block.language == "sh" and not block.label)
 
 
