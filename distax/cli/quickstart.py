@@ -11,7 +11,6 @@ from distax.training.config import ModelConfig, OptimizerConfig, TrainConfig
 if TYPE_CHECKING:
     import numpy as np
 
-    from distax.evaluation import Evaluation
     from distax.imaging.targets import Targets
     from distax.unmixer import Unmixer
 
@@ -63,7 +62,7 @@ class Quickstart:
 
         shipped = Unmixer.load(_SHIPPED)
         if scenes.sensor == shipped.sensor:
-            comparison.add("distax, off the grid", shipped)
+            comparison.answers["distax, off the grid"] = shipped(comparison.images)
             comparison.draw(self.folder / "figure.png")
             comparison.print_scores()
             seconds = time.perf_counter() - start
@@ -75,7 +74,7 @@ class Quickstart:
             print("Training a small DISTA-Net beside it, as published methods do", flush=True)
             self._train()
             given = Unmixer.load(self.folder)
-        comparison.add(name, given)
+        comparison.answers[name] = given(comparison.images)
         comparison.draw(self.folder / "comparison.png")
         comparison.print_scores(_ceiling(given, comparison.truth))
         print(_EXPLANATION)
@@ -104,64 +103,64 @@ _EXPLANATION = (
 
 @dataclass
 class _Comparison:
-    """Held-out images with their true targets, and what each model scores and answers on them.
+    """Held-out images with their true targets, and each model's answers to them.
 
     Attributes:
       images: `[N, height, width]`, raw counts.
       truth: true targets `[N, K]`.
-      results: by name of the model.
-      answers: by name of the model, targets of the images that are drawn.
+      answers: by name of the model, targets `[N, K]`.
     """
 
     images: "np.ndarray"
     truth: "Targets"
-    results: "dict[str, Evaluation]" = field(default_factory=dict)
     answers: "dict[str, Targets]" = field(default_factory=dict)
 
-    @property
-    def drawn(self) -> "np.ndarray":
-        """Indices of the images that are drawn: the first with each number of targets."""
-        import numpy as np
-
-        counts = np.sum(self.truth.mask, axis=-1)
-        return np.array([int(np.argmax(counts == count)) for count in np.unique(counts)])
-
-    def add(self, name: str, unmixer: "Unmixer") -> None:
-        """Scores a model on all images, and keeps its answers to those that are drawn."""
-        from distax.evaluation import evaluate
-
-        assert unmixer.model is not None
-        self.results[name] = evaluate(
-            unmixer.model, self.images, self.truth, unmixer.sensor, unmixer.threshold
-        )
-        self.answers[name] = unmixer(self.images[self.drawn])
-
     def draw(self, path: Path) -> None:
-        """Draws the answers of all models, a row each."""
+        """Draws the first image with each number of targets, a row for each model."""
         import jax
+        import numpy as np
 
         from distax.viz.comparison import draw_comparison
 
-        truth = jax.tree.map(lambda leaf: leaf[self.drawn], self.truth)
-        draw_comparison(path, self.images[self.drawn], self.answers, truth)
+        counts = np.sum(self.truth.mask, axis=-1)
+        chosen = np.array([int(np.argmax(counts == count)) for count in np.unique(counts)])
+        truth, answers = jax.tree.map(lambda leaf: leaf[chosen], (self.truth, self.answers))
+        draw_comparison(path, self.images[chosen], answers, truth)
 
     def print_scores(self, others: "Mapping[str, Iterable[float]] | None" = None) -> None:
-        """Prints a row for each model, then the other rows, then published scores."""
+        """Prints rows for each model, then the other rows, then published scores."""
         from rich.table import Table
 
         from distax.cli.report import PUBLISHED, wide_console
-        from distax.evaluation.rows import SCORE_HEADINGS, percent, score_rows
+        from distax.evaluation.rows import SCORE_HEADINGS
 
         print(f"{len(self.images):,} held-out simulated images:")
         table = Table(*SCORE_HEADINGS, "right number of targets")
-        for name, result in self.results.items():
-            counts = percent(result.count_accuracy)
-            for label, row in score_rows(result, name).items():
-                table.add_row(label, *row, counts)
+        for name, found in self.answers.items():
+            right = f"{100 * float((found.count == self.truth.count).mean()):.1f}"
+            for label, scores in _scores(name, found, self.truth).items():
+                table.add_row(label, *(f"{score:.2f}" for score in scores), right)
         rows: dict[str, Iterable[float]] = {**(others or {}), **PUBLISHED}
-        for label, scores in rows.items():
-            table.add_row(label, *(f"{score:.2f}" for score in scores), "–")
+        for label, known in rows.items():
+            table.add_row(label, *(f"{score:.2f}" for score in known), "–")
         wide_console().print(table)
+
+
+def _scores(name: str, found: "Targets", truth: "Targets") -> dict[str, tuple[float, ...]]:
+    """Returns CSO-mAP and APs in percent, by intensity and by own score, once if both agree.
+
+    `distax.evaluation` gives more, but compiles longer than the first answers may take.
+    """
+    from distax.evaluation.rows import percentages
+    from distax.metrics import cso_map
+
+    by_intensity = cso_map(replace(found, score=found.intensity), truth)
+    by_score = cso_map(found, truth)
+    rows = {name: percentages(by_intensity.mean, by_intensity.ap)}
+    own = percentages(by_score.mean, by_score.ap)
+    if own not in rows.values():
+        rows["… ranked by its own score instead of intensity"] = own
+    return rows
 
 
 def _ceiling(unmixer: "Unmixer", truth: "Targets") -> "dict[str, Iterable[float]]":
