@@ -9,8 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from distax.imaging.targets import Targets
-from distax.viz.figures import save_figure
-from distax.viz.overlays import draw_ellipses
+from distax.viz.figures import draw_ellipses, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
