@@ -88,7 +88,7 @@ def _amount(number: float) -> str:
 
 
 def draw_scores(path: Path, results: Sequence[dict[str, Any]], limits: Mapping[str, float]) -> None:
-    """Draws score against cost, with the limits of grid and images; on the right, the best models."""
+    """Draws score against cost, with the limits of grid and images; right: the best models."""
     from matplotlib.figure import Figure
 
     shown = [result for result in results if result.get("multiply_adds") and result["factor"] == 3]

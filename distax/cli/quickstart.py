@@ -76,7 +76,7 @@ class Quickstart:
             self._train()
             given = Unmixer.load(self.folder)
         comparison.answers[name] = given(comparison.images)
-        comparison.draw(self.folder / "comparison.png")
+        comparison.draw(self.folder / "comparison.png", getattr(given.model, "factor", 3))
         comparison.print_scores(_ceiling(given, comparison.truth))
         print(_EXPLANATION)
         kept = "" if self.checkpoint else "checkpoint, "
@@ -116,8 +116,13 @@ class _Comparison:
     truth: "Targets"
     answers: "dict[str, Targets]" = field(default_factory=dict)
 
-    def draw(self, path: Path) -> None:
-        """Draws the first image with each number of targets, a row for each model."""
+    def draw(self, path: Path, factor: int = 3) -> None:
+        """Draws the first image with each number of targets, a row for each model.
+
+        Args:
+          path: the picture.
+          factor: nodes per pixel of grid models.
+        """
         import jax
         import numpy as np
 
@@ -128,7 +133,7 @@ class _Comparison:
         choose = partial(jax.tree.map, lambda leaf: leaf[chosen])
         # Model by model: JAX would sort the names, and the first is to be on top.
         answers = {name: choose(found) for name, found in self.answers.items()}
-        draw_comparison(path, self.images[chosen], answers, choose(self.truth))
+        draw_comparison(path, self.images[chosen], answers, choose(self.truth), factor)
 
     def print_scores(self, others: "Mapping[str, Iterable[float]] | None" = None) -> None:
         """Prints rows for each model, then the other rows, then published scores."""
