@@ -22,7 +22,7 @@ SEED = 0
 """Seed of all samples: the files are the same on every machine."""
 _RELEASED = {"train": 8, "val": 4, "test": 4}
 """Images in each split of the small CSIST-100K tree."""
-_SKY = {
+_SKY: dict[str, str | float] = {
     "CTYPE1": "RA---TAN",
     "CTYPE2": "DEC--TAN",
     "CRVAL1": 10.0,
@@ -130,7 +130,7 @@ def _samples() -> Iterator[_Sample]:
 
 
 def _blobs(images: "np.ndarray", truth: "Targets") -> Iterator[_Sample]:
-    """A PNG image of CSIST-100K's sensor for each number of targets."""
+    """Yields a PNG image of CSIST-100K's sensor for each number of targets."""
     import numpy as np
 
     from distax.imaging.sensor import Sensor
@@ -145,7 +145,7 @@ def _blobs(images: "np.ndarray", truth: "Targets") -> Iterator[_Sample]:
 
 
 def _frame() -> Iterator[_Sample]:
-    """A whole frame with clusters, noise, a sky gradient, bad pixels and a sky header."""
+    """Yields a whole frame with blobs, noise, a gradient, bad pixels and a sky header."""
     import jax
     import numpy as np
 
@@ -167,7 +167,7 @@ def _frame() -> Iterator[_Sample]:
 
 
 def _sequence() -> Iterator[_Sample]:
-    """Twenty frames in which two targets move."""
+    """Yields twenty frames in which two targets move."""
     import jax
 
     from distax.imaging.motion import MotionPrior, simulate
@@ -181,7 +181,7 @@ def _sequence() -> Iterator[_Sample]:
 
 
 def _camera() -> Iterator[_Sample]:
-    """Images of a camera that is to be measured, and its true sensor file."""
+    """Yields images of a camera that is to be measured, and its true sensor file."""
     import jax
     import jax.numpy as jnp
     import numpy as np
@@ -214,7 +214,7 @@ def _camera() -> Iterator[_Sample]:
 
 
 def _released_tree(images: "np.ndarray", truth: "Targets") -> Iterator[_Sample]:
-    """A small tree of images and annotations in the form in which CSIST-100K is released."""
+    """Yields a small tree of images and annotations in the form of the released CSIST-100K."""
     from distax.imaging.sensor import Sensor
     from distax.runtime.files import write_text
 
@@ -231,7 +231,7 @@ def _released_tree(images: "np.ndarray", truth: "Targets") -> Iterator[_Sample]:
 
 
 def _chosen(truth: "Targets", indices: "Sequence[int] | np.ndarray") -> "Targets":
-    """The targets of some images."""
+    """Selects the targets of some images."""
     import jax
     import numpy as np
 
@@ -243,15 +243,15 @@ def _no_file(path: Path) -> None:
 
 
 def _rows(file: str, truth: "Targets") -> list[Row]:
-    """The true targets of `[N, K]` images, in order."""
+    """Lists the true targets `[N, K]` of a file's images, in order."""
     import numpy as np
 
-    mask = np.asarray(truth.mask)
     position, intensity = np.asarray(truth.position), np.asarray(truth.intensity)
-    return [
-        Row(file, int(i), *map(float, position[i, k]), float(intensity[i, k]))
-        for i, k in np.argwhere(mask)
-    ]
+    rows = []
+    for image, slot in np.argwhere(np.asarray(truth.mask)).tolist():
+        row, column = position[image, slot].tolist()
+        rows.append(Row(file, image, row, column, float(intensity[image, slot])))
+    return rows
 
 
 def _write_rows(path: Path, rows: list[Row]) -> None:
@@ -287,7 +287,7 @@ def _write_fits(path: Path, pixels: "Float[np.ndarray, 'height width']") -> None
 
 
 def _annotation(identifier: int, rows: list[Row]) -> str:
-    """CSIST-100K's XML, in which `xc` is the row and `yc` the column."""
+    """Returns CSIST-100K's XML, in which `xc` is the row and `yc` the column."""
     objects = "".join(
         f"  <object>\n    <name>Target</name>\n    <coordinate>\n      <xc>{row.row}</xc>\n"
         f"      <yc>{row.column}</yc>\n      <brightness>{row.intensity}</brightness>\n"

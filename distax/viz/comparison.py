@@ -12,6 +12,7 @@ from distax.imaging.targets import Targets
 from distax.viz.figures import draw_ellipses, save_figure
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
 _REACH = 0.95
@@ -56,7 +57,7 @@ def draw_comparison(
             _draw_panel(ax, images[index], _image(found, index), _image(truth, index), factor)
     for ax, count in zip(panels[0], np.sum(truth.mask, axis=-1), strict=True):
         ax.set_title(f"{count} target{'s' * int(count > 1)}", fontsize=12)
-    entries: dict[str, object] = {}
+    entries: dict[str, Artist] = {}
     for ax in panels[:, 0]:
         handles, labels = ax.get_legend_handles_labels()
         entries |= dict(zip(labels, handles, strict=True))
