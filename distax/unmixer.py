@@ -225,6 +225,9 @@ class Unmixer:
                 advance(min(start + size, len(images)))
         return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
 
+    def __repr__(self) -> str:
+        return f"Unmixer(method={self.method!r}, sensor={self.sensor}, prior={self.prior})"
+
     def _repr_html_(self) -> str:
         """Writes a table of the method, its settings, the sensor and the prior, for notebooks."""
         settings: dict[str, object] = {

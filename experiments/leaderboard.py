@@ -3,9 +3,9 @@
     python experiments/leaderboard.py
 
 The models are listed in `leaderboard.toml`. Each has a JSON file in
-`experiments/results/leaderboard`. The table in README.md and the figure are made from these files.
-Models with a JSON file are skipped and interrupted runs are resumed, so the command can be stopped
-and restarted at any time. `--models edsr focus` selects models. `--no-train` only makes the table
+`experiments/results/leaderboard`. The table in docs/leaderboard.md and the figure are made from
+these files. Models with a JSON file are skipped and interrupted runs are resumed, so the command
+can be stopped and restarted at any time. `--models edsr focus` selects models. `--no-train` only makes the table
 and the figure. `--cost` measures the cost of inference again; measure all models on one machine
 without other load.
 """
@@ -233,7 +233,7 @@ def main(
             LIMITS, json.dumps(measure_limits(protocol), indent=2, ensure_ascii=False) + "\n"
         )
     results = read_results(entries)
-    insert_table(HERE.parent / "README.md", results)
+    insert_table(HERE.parent / "docs/leaderboard.md", results)
     draw_scores(RESULTS.with_suffix(".png"), results, json.loads(LIMITS.read_text()))
 
 

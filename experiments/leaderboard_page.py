@@ -41,7 +41,7 @@ def table(results: Sequence[dict[str, Any]]) -> str:
     return (
         _HEAD
         + "".join(map(row, ranked))
-        + f"\nImages a second are those of inference on {_cost_machine(results)}.\n"
+        + f"\nImages/s: inference on {_cost_machine(results)}.\n"
         + (f"\nPoints below the published score, and why:\n\n{reasons}" if reasons else "")
     )
 

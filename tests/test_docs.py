@@ -1,6 +1,7 @@
-"""The site's pages hold together, and what they show runs as written."""
+"""The site's pages hold together, what they show runs as written, and figures are the results'."""
 
 import importlib.util
+import json
 import re
 
 import numpy as np
@@ -8,9 +9,9 @@ import pytest
 from matplotlib.image import imread
 
 import distax
-from tests.pages import ROOT, blocks, links, run_line
+from tests.pages import ROOT, blocks, links, run_page, runs
 
-DOCS = ROOT / "experiments/docs"
+DOCS = ROOT / "docs"
 
 
 def _hooks():
@@ -22,45 +23,25 @@ def _hooks():
 
 hooks = _hooks()
 WRITTEN = sorted(hooks.PAGES.rglob("*.md"))
-RUN = [page for page in WRITTEN if blocks(page.read_text())]
+RUN = [page for page in WRITTEN if any(map(runs, blocks(page.read_text())))]
 
 
-def test_the_text_under_a_heading_ends_at_the_next_one_outside_of_code():
-    page = "# A\n\none\n\n```python\n# no heading\n```\n\n### B c\n## D\ntwo\n"
-    assert hooks.sections(page) == {
-        "A": "one\n\n```python\n# no heading\n```",
-        "B c": "",
-        "D": "two",
-    }
+def _page(name):
+    return (DOCS / f"{name}.md").read_text()
 
 
-def test_a_page_includes_sections_with_links_that_lead_to_the_same_files():
+def test_links_lead_to_the_same_files_on_the_site():
     page = hooks.PAGES / "how-to/new.md"
-    section = hooks.expanded(page, "<!-- section: README.md Train -->")
-    assert section.startswith("On scenes simulated on the device without end")
-    assert "[experiments/cluster](../experiments/cluster/README.md)" in section
-    own = "[a](../start.md#use) [b](../../../off_grid.md#x) [c](https://d.e/) [f](#g)"
-    assert hooks.expanded(page, own) == (
+    own = "[a](../start.md#use) [b](../../experiments/off_grid.md#x) [c](https://d.e/) [f](#g)"
+    assert hooks.site_text(page, own) == (
         "[a](../start.md#use) [b](../experiments/off_grid.md#x) [c](https://d.e/) [f](#g)"
     )
-    assert hooks.expanded(page, "[n](none.md)") == "[n](none.md)"  # there is none
-
-
-def test_a_link_to_a_section_leads_to_the_page_that_includes_it():
-    page = hooks.PAGES / "how-to/new.md"
-    links = "[a](../../../../README.md#past-the-grids-ceiling-on-the-grid) [b](start.md#train)"
-    assert hooks.expanded(page, links) == "[a](../leaderboard.md) [b](start.md#train)"
-    assert hooks.linked_files(page, links) == {hooks.PAGES / "leaderboard.md"}
-
-
-def test_a_section_that_is_not_there_is_named_with_those_that_are():
-    with pytest.raises(ValueError, match=r"README.md: no heading 'Trian'; there are .*Train"):
-        hooks.expanded(hooks.PAGES / "index.md", "<!-- section: README.md Trian -->")
+    assert hooks.site_text(page, "[n](none.md)") == "[n](none.md)"  # there is none
 
 
 def test_a_file_is_its_code_block_s_title_and_other_labels_are_dropped():
     text = "```python a.py\nx\n```\n```sh tests\ny\n```\n```sh\nz\n```\n"
-    assert hooks.expanded(hooks.PAGES / "index.md", text) == (
+    assert hooks.site_text(hooks.PAGES / "index.md", text) == (
         '```python title="a.py"\nx\n```\n```sh\ny\n```\n```sh\nz\n```\n'
     )
 
@@ -70,7 +51,7 @@ def test_a_notebook_is_a_page_under_its_own_name():
     assert hooks.uri_of(notebook) == "experiments/notebooks/train_your_own_model.md"
     assert hooks.source_of(hooks.uri_of(notebook)) == notebook
     assert hooks.text_of(notebook).startswith("# Train your own model\n")
-    link = hooks.expanded(ROOT / "experiments/off_grid.md", f"[n](notebooks/{notebook.name})")
+    link = hooks.site_text(ROOT / "experiments/off_grid.md", f"[n](notebooks/{notebook.name})")
     assert link == "[n](notebooks/train_your_own_model.md)"
 
 
@@ -83,14 +64,9 @@ def test_every_page_is_in_the_navigation_once_and_is_there():
 
 def test_every_public_name_of_the_package_is_in_the_reference():
     pages = "\n".join(page.read_text() for page in (hooks.PAGES / "api").glob("*.md"))
-    modules = {distax._MODULES.get(name, name) for name in distax.__all__}
+    offered = set(distax.__all__) - {"__version__"}
+    modules = {distax._MODULES.get(name, name) for name in offered}
     assert not [name for name in modules if not re.search(rf"^::: distax\.{name}\b", pages, re.M)]
-
-
-def test_every_section_of_the_readme_is_on_the_site_once():
-    included = [entry for page in WRITTEN for entry in hooks.included(page.read_text())]
-    headings = hooks.sections((ROOT / "README.md").read_text())
-    assert sorted(included) == sorted(("README.md", heading) for heading in headings)
 
 
 @pytest.mark.parametrize("uri", hooks.navigation())
@@ -100,21 +76,27 @@ def test_what_a_page_links_to_is_there(uri):
     assert all(source.parent.joinpath(target).is_file() for target in links(text))
 
 
-@pytest.mark.parametrize("page", RUN, ids=lambda page: page.stem)
-def test_the_code_of_a_page_runs_from_top_to_bottom(page, tmp_path, monkeypatch, capsys):
+@pytest.fixture
+def clone(tmp_path, monkeypatch):
+    """A folder as a newcomer's clone: the experiments and the tests' reference, nothing else."""
+    for name in ("experiments", "tests"):
+        (tmp_path / name).symlink_to(ROOT / name)
     monkeypatch.chdir(tmp_path)
-    names = {"__name__": "page"}
-    for block in blocks(page.read_text()):
-        if block.language == "sh":
-            for line in block.text.splitlines():
-                assert line.startswith("distax ")
-                run_line(line, {})
-        else:
-            assert block.language == "python"
-            exec(compile(block.text, page.name, "exec"), names)
+    # The full dataset takes half a minute to build; a smaller one stands in under its name.
+    from distax.datasets.csist100k import configs
+
+    for split, size in {"train": 64, "validation": 24, "test": 24}.items():
+        monkeypatch.setattr(configs.PREDEFINED["simulated"], split, size)
+    return tmp_path
+
+
+@pytest.mark.parametrize("page", RUN, ids=lambda page: page.stem)
+def test_the_code_of_a_page_runs_from_top_to_bottom(page, clone, capsys):
+    run_page(page.read_text(), page.name)
     assert capsys.readouterr().out
-    for figure in tmp_path.glob("*.png"):
-        _check_same_picture(figure, page.parent / figure.name)
+    for figure in clone.glob("*.png"):
+        if (page.parent / figure.name).is_file():
+            _check_same_picture(figure, page.parent / figure.name)
 
 
 def _check_same_picture(made, shown):
@@ -122,3 +104,60 @@ def _check_same_picture(made, shown):
     pictures = [imread(path)[..., :3] for path in (made, shown)]
     assert pictures[0].shape == pictures[1].shape
     assert np.mean(np.abs(pictures[0] - pictures[1])) < 0.01
+
+
+def _results(name):
+    return json.loads((ROOT / f"experiments/results/{name}.json").read_text())
+
+
+def test_the_benchmark_table_is_that_of_the_results():
+    for figure in _results("benchmarks_cpu")["figures"]:
+        name = f"{figure['name']}, {figure['amount']:,} {figure['unit']}"
+        rate = figure["amount"] / figure["seconds"]
+        assert f"| {name} | {figure['seconds']:.3g} s | {rate:,.0f} /s |" in _page("speed")
+
+
+def test_the_estimators_table_is_that_of_the_results():
+    for figure in _results("estimators_cpu")["figures"]:
+        scores = (figure[key] for key in ("by_score", "ap05", "by_intensity", "count_accuracy"))
+        cells = " | ".join(f"{100 * score:.1f}" for score in scores)
+        row = f"| {figure['name']} | {figure['images_per_second']:,.0f} | {cells} |"
+        assert row in _page("speed")
+
+
+def test_the_comparison_table_is_that_of_the_results():
+    results, page = _results("torch_cpu"), _page("speed")
+    for row in results["figures"]:
+        memory, seconds = row["memory"], row["compile_seconds"]
+        cells = f"{row['inference']:,.0f} | {row['training']:,.0f} | "
+        cells += "– | –" if memory is None else f"{memory / 1e6:,.0f} | {seconds:.0f}"
+        assert f"| {row['name']} | {cells} |" in page
+    torch = results["torch"].partition("+")[0]
+    made = f"PyTorch {torch} in eager mode, JAX {results['jax']}, {results['date']}"
+    assert f"(`python experiments/benchmarks/compare_torch.py`, {made}; figures" in page
+
+
+def test_the_scores_of_variants_are_those_of_the_results():
+    results = _results("variants")
+    score = {row["name"]: f"{100 * row['cso_map']:.1f}" for row in results["figures"]}
+    command = f"`python experiments/variants.py --steps {results['steps']}`"
+    assert (
+        f"the quickstart's model after {results['steps']} steps on {results['images']:,} held-out "
+        f"images ({command}, figures in `experiments/results/variants.json`) has CSO-mAP "
+        f"{score['float32, whole image']}; its weights with bfloat16 maps "
+        f"{score['… the same weights, bfloat16 maps']}; trained with bfloat16 maps "
+        f"{score['bfloat16 maps']}; with the window {score['window of 7 pixels']}, in half the time"
+    ) in _page("speed")
+    seconds = {row["name"]: row["training_seconds"] for row in results["figures"]}
+    assert 0.4 < seconds["window of 7 pixels"] / seconds["float32, whole image"] < 0.6
+
+
+def test_what_a_measured_psf_is_worth_is_that_of_the_results():
+    results = _results("measured_psf")
+    error = {name: row["median_error"] for name, row in results["figures"].items()}
+    measured, true = error["measured, 50 sources"], error["the true PSF"]
+    assert (
+        f"pairs of targets are located to {measured:.4f} px (median) with the PSF measured from "
+        f"50 sources, to {true:.4f} px with the true one, and to "
+        f"{error['a Gaussian, 50 sources']:.3f} px with the Gaussian most like it"
+    ) in _page("how-to/calibrate")

@@ -79,6 +79,7 @@ def _parse(arguments: Sequence[str]) -> Any:
     from distax.cli.evaluate import Evaluate
     from distax.cli.export import Export
     from distax.cli.quickstart import Quickstart
+    from distax.cli.samples import Samples
     from distax.cli.track import Track
     from distax.cli.train import Train
     from distax.cli.unmix import Unmix
@@ -91,6 +92,7 @@ def _parse(arguments: Sequence[str]) -> Any:
     # Made at run time: the defaults of `train` come from the file or run that its options name.
     commands = Union[  # noqa: UP007
         Annotated[Quickstart, subcommand("quickstart")],
+        Annotated[Samples, subcommand("samples")],
         Annotated[BuildDataset, subcommand("build-dataset")],
         Annotated[Train, subcommand("train", default=train)],
         Annotated[Evaluate, subcommand("evaluate")],

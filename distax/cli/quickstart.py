@@ -1,8 +1,9 @@
-"""`distax quickstart`: a small DISTA-Net trained, scored and drawn in a few minutes."""
+"""`distax quickstart`: the shipped network's answers, and a small DISTA-Net trained beside them."""
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,11 +12,8 @@ from distax.training.config import ModelConfig, OptimizerConfig, TrainConfig
 
 if TYPE_CHECKING:
     import numpy as np
-    from jax import Array
 
-    from distax.imaging.sensor import Sensor
     from distax.imaging.targets import Targets
-    from distax.models import Model
     from distax.unmixer import Unmixer
 
 CONFIG = TrainConfig(
@@ -25,57 +23,72 @@ CONFIG = TrainConfig(
     log_every=40,
     eval_every=280,
 )
+_SHIPPED = "density"
+"""Weights that come with distax and answer off the grid."""
 
 
 @dataclass(frozen=True)
 class Quickstart:
-    """Train a small DISTA-Net on simulated scenes, score it, draw what it finds.
+    """Show the answers of the network that comes with distax, then train a small DISTA-Net.
 
-    Takes less than five minutes on two CPU cores. Leaves a checkpoint for `evaluate` and `unmix`,
-    sample images and a figure in its folder. Started again, it goes on where it was. With
-    --checkpoint nothing is trained, and it takes less than a minute.
+    Both are scored on the same held-out images and drawn on the same blobs. Takes less than five
+    minutes on two CPU cores; the first answers are there within half a minute. Leaves a checkpoint
+    for `evaluate` and `unmix` and two pictures in its folder. Started again, it continues a
+    training run that was stopped. With --checkpoint nothing is trained.
     """
 
     run_dir: Path | None = None
-    """Folder for the checkpoint, the log, the sample images and the figure; runs/quickstart without
-    it, or runs/quickstart_dista where --checkpoint says dista."""
+    """Folder for the checkpoint, the log and the pictures. Default: runs/quickstart, or
+    runs/quickstart_dista with --checkpoint dista."""
     checkpoint: str | None = None
-    """Score and draw these instead of training: weights that come with distax, such as dista, or
-    what else `evaluate` takes."""
+    """Score and draw this model instead of training one: weights that come with distax, such as
+    dista, or anything else that `evaluate` takes."""
     steps: int = CONFIG.steps
     """Training steps of 64 images."""
     images: int = 10_000
-    """Held-out images to score it on."""
+    """Held-out images to score on."""
 
     def run(self) -> None:
-        """Train, evaluate, draw."""
+        """Scores and draws the shipped network, trains a DISTA-Net, and compares the two."""
         # Checked before minutes of training.
-        require("PIL", "the quickstart's images")
         require("matplotlib", "the quickstart's figures")
         import jax
+        import numpy as np
 
-        from distax.cli.console import PUBLISHED, print_evaluation
-        from distax.evaluation import evaluate
         from distax.imaging.scenes import simulate
         from distax.unmixer import Unmixer
 
         start = time.perf_counter()
-        if self.checkpoint is None:
+        given = Unmixer.load(self.checkpoint) if self.checkpoint else None
+        scenes = given or Unmixer()
+        drawn = simulate(jax.random.key(1), self.images, scenes.sensor, scenes.prior)
+        comparison = _Comparison(*jax.tree.map(np.asarray, drawn))
+
+        shipped = Unmixer.load(_SHIPPED)
+        if scenes.sensor == shipped.sensor:
+            comparison.answers["distax, off the grid"] = shipped(comparison.images)
+            comparison.draw(self.folder / "figure.png")
+            comparison.print_scores()
+            seconds = time.perf_counter() - start
+            print(f"{self.folder}/figure.png: its answers, after {seconds:.0f} s\n", flush=True)
+
+        name = f"{self.checkpoint}, for comparison"
+        if given is None:
+            name = "a small DISTA-Net, on a grid"
+            print("Training a small DISTA-Net beside it, as published methods do", flush=True)
             self._train()
-            print(f"trained in {time.perf_counter() - start:.0f} s; scoring it", flush=True)
-        unmixer = Unmixer.load(self.checkpoint or self.folder)
-        assert unmixer.model is not None
-        images, truth = simulate(jax.random.key(1), self.images, unmixer.sensor, unmixer.prior)
-        result = evaluate(unmixer.model, images, truth, unmixer.sensor)
-        print_evaluation(result, _ceiling(unmixer.model, truth) | PUBLISHED)
-        self._draw_samples(unmixer, images, truth)
+            given = Unmixer.load(self.folder)
+        comparison.answers[name] = given(comparison.images)
+        comparison.draw(self.folder / "comparison.png", getattr(given.model, "factor", 3))
+        comparison.print_scores(_ceiling(given, comparison.truth))
+        print(_EXPLANATION)
         kept = "" if self.checkpoint else "checkpoint, "
-        print(f"{self.folder}: {kept}figure.png, and its images in samples/")
+        print(f"{self.folder}: {kept}figure.png, comparison.png")
         print(f"{time.perf_counter() - start:.0f} s in all")
 
     @property
     def folder(self) -> Path:
-        """Where all files go."""
+        """Folder for all files."""
         which = f"_{Path(self.checkpoint).stem}" if self.checkpoint else ""
         return self.run_dir or Path(f"runs/quickstart{which}")
 
@@ -85,45 +98,92 @@ class Quickstart:
         config = replace(CONFIG, steps=self.steps)
         train(config, self.folder, resume=(self.folder / "last").is_dir())
 
-    def _draw_samples(self, unmixer: "Unmixer", images: "Array", truth: "Targets") -> None:
-        """A figure of one image for each number of targets, and the images as PNG files."""
+
+_EXPLANATION = (
+    "On a grid, a target between two nodes fills both, and every filled node counts as a target: "
+    "the number of targets is seldom right. Off the grid it is."
+)
+
+
+@dataclass
+class _Comparison:
+    """Held-out images with their true targets, and each model's answers to them.
+
+    Attributes:
+      images: `[N, height, width]`, raw counts.
+      truth: true targets `[N, K]`.
+      answers: by name of the model, targets `[N, K]`.
+    """
+
+    images: "np.ndarray"
+    truth: "Targets"
+    answers: "dict[str, Targets]" = field(default_factory=dict)
+
+    def draw(self, path: Path, factor: int = 3) -> None:
+        """Draws the first image with each number of targets, a row for each model.
+
+        Args:
+          path: the picture.
+          factor: nodes per pixel of grid models.
+        """
         import jax
         import numpy as np
 
-        from distax.viz.figures import draw_unmixing
+        from distax.viz.comparison import draw_comparison
 
-        counts = np.unique(truth.count)
-        chosen = np.array([int(np.argmax(truth.count == count)) for count in counts])
-        samples, targets = jax.tree.map(lambda leaf: np.asarray(leaf[chosen]), (images, truth))
-        names = [f"{count}_targets.png" for count in counts]
-        for name, sample in zip(names, samples, strict=True):
-            _save_png(self.folder / "samples" / name, sample, unmixer.sensor)
-        figure = self.folder / "figure.png"
-        draw_unmixing(figure, samples, unmixer(samples), unmixer.sensor, names, targets)
+        counts = np.sum(self.truth.mask, axis=-1)
+        chosen = np.array([int(np.argmax(counts == count)) for count in np.unique(counts)])
+        choose = partial(jax.tree.map, lambda leaf: leaf[chosen])
+        # Model by model: JAX would sort the names, and the first is to be on top.
+        answers = {name: choose(found) for name, found in self.answers.items()}
+        draw_comparison(path, self.images[chosen], answers, choose(self.truth), factor)
+
+    def print_scores(self, others: "Mapping[str, Iterable[float]] | None" = None) -> None:
+        """Prints rows for each model, then the other rows, then published scores."""
+        from rich.table import Table
+
+        from distax.cli.console import PUBLISHED, wide_console
+        from distax.evaluation.results import SCORE_HEADINGS
+
+        print(f"{len(self.images):,} held-out simulated images:")
+        table = Table(*SCORE_HEADINGS, "right number of targets")
+        for name, found in self.answers.items():
+            right = f"{100 * float((found.count == self.truth.count).mean()):.1f}"
+            for label, scores in _scores(name, found, self.truth).items():
+                table.add_row(label, *(f"{score:.2f}" for score in scores), right)
+        rows: dict[str, Iterable[float]] = {**(others or {}), **PUBLISHED}
+        for label, known in rows.items():
+            table.add_row(label, *(f"{score:.2f}" for score in known), "–")
+        wide_console().print(table)
 
 
-def _save_png(path: Path, image: "np.ndarray", sensor: "Sensor") -> None:
-    """Save an image as PNG, which holds whole counts, of 16 bits where 8 are too few."""
-    import numpy as np
-    from PIL import Image
+def _scores(name: str, found: "Targets", truth: "Targets") -> dict[str, tuple[float, ...]]:
+    """Returns CSO-mAP and APs in percent, by intensity and by own score, once if both agree.
 
-    from distax.runtime.files import atomic_write
+    `distax.evaluation` gives more, but compiles longer than the first answers may take.
+    """
+    from distax.evaluation.results import percentages
+    from distax.metrics import cso_map
 
-    counts = np.uint8 if sensor.clip_level <= np.iinfo(np.uint8).max else np.uint16
-    held = np.clip(np.round(image), 0, np.iinfo(counts).max).astype(counts)
-    with atomic_write(path) as temporary:
-        Image.fromarray(held).save(temporary)
+    by_intensity = cso_map(replace(found, score=found.intensity), truth)
+    by_score = cso_map(found, truth)
+    rows = {name: percentages(by_intensity.mean, by_intensity.ap)}
+    own = percentages(by_score.mean, by_score.ap)
+    if own not in rows.values():
+        rows["… ranked by its own score instead of intensity"] = own
+    return rows
 
 
-def _ceiling(model: "Model", truth: "Targets") -> dict[str, Sequence[float]]:
-    """What the perfect answer on a model's grid scores, if it has one."""
+def _ceiling(unmixer: "Unmixer", truth: "Targets") -> "dict[str, Iterable[float]]":
+    """Scores the perfect answer on a grid model's grid, in percent; empty for other models."""
     from distax.evaluation.results import percentages
     from distax.imaging.grid import decode, rasterize
     from distax.metrics import cso_map
     from distax.models import GridModel
 
-    if not isinstance(model, GridModel):
+    if not isinstance(unmixer.model, GridModel):
         return {}
-    perfect = decode(rasterize(truth, model.sensor, model.factor), sensor=model.sensor)
+    sensor = unmixer.model.sensor
+    perfect = decode(rasterize(truth, sensor, unmixer.model.factor), sensor=sensor)
     ceiling = cso_map(perfect, truth)
-    return {"the perfect answer on this grid, same images": percentages(ceiling.mean, ceiling.ap)}
+    return {"the perfect answer on that grid, sharp labels": percentages(ceiling.mean, ceiling.ap)}

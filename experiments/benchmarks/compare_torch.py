@@ -209,7 +209,7 @@ def main(
 
 
 def table_row(row: dict[str, Any]) -> str:
-    """Returns a row of the table in Markdown."""
+    """Returns a row of the table in docs/speed.md."""
     memory = "–" if row["memory"] is None else f"{row['memory'] / 1e6:,.0f}"
     seconds = "–" if row["compile_seconds"] is None else f"{row['compile_seconds']:.0f}"
     speeds = f"{row['inference']:,.0f} | {row['training']:,.0f}"

@@ -7,6 +7,7 @@ from distax.cli.main import main
 
 COMMANDS = (
     "quickstart",
+    "samples",
     "build-dataset",
     "train",
     "evaluate",

@@ -77,7 +77,7 @@ def test_a_score_below_the_published_one_has_a_reason(results, leaderboard):
 def test_the_table_is_made_of_the_results(results):
     from leaderboard_page import table
 
-    assert table(results) in (ROOT / "README.md").read_text()
+    assert table(results) in (ROOT / "docs/leaderboard.md").read_text()
 
 
 def test_costs_are_of_one_machine(results):
