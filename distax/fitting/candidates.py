@@ -31,8 +31,8 @@ class Search:
     Attributes:
       pool: number of scenes sampled from the prior, for each number of targets and each px² of the
         cluster's square.
-      starts: number of scenes in the pool, those that fit best, from which fits start; for each
-        number of targets and each px² as well.
+      starts: number of fits, which start from the best scenes of the pool; for each number of
+        targets and each px² as well.
       steps: number of damped Gauss–Newton steps of each fit.
 
     Raises:

@@ -46,7 +46,7 @@ class Estimator(Protocol):
 
     @property
     def portion_size(self) -> int:
-        """Number of images that are best given at a time, where there are many."""
+        """Best number of images for one call."""
 
     def __call__(
         self, images: Float[np.ndarray, "N height width"], sensor: Sensor, prior: ScenePrior
@@ -68,7 +68,7 @@ class Fast:
 
     @property
     def portion_size(self) -> int:
-        """Number of images that are best given at a time, where there are many."""
+        """Best number of images for one call."""
         return _BATCHES_AT_ONCE * inference_batch()
 
     def __call__(
@@ -94,7 +94,7 @@ class Grid:
 
     @property
     def portion_size(self) -> int:
-        """Number of images that are best given at a time, where there are many."""
+        """Best number of images for one call."""
         return _BATCHES_AT_ONCE * inference_batch()
 
     def __call__(
@@ -121,7 +121,7 @@ class Refine:
 
     @property
     def portion_size(self) -> int:
-        """Number of images that are best given at a time, where there are many."""
+        """Best number of images for one call."""
         return _BATCHES_AT_ONCE * inference_batch()
 
     def __call__(
@@ -159,7 +159,7 @@ class Posterior:
 
     @property
     def portion_size(self) -> int:
-        """Number of images that are best given at a time, where there are many."""
+        """Best number of images for one call."""
         return inference_batch()
 
     def __call__(

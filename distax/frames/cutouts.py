@@ -118,7 +118,7 @@ def local_level(cutouts: Cutouts, width: int) -> Float[np.ndarray, " B"]:
 
     Args:
       cutouts: the windows.
-      width: width in pixels of the windows' middle, where targets' flux falls.
+      width: width in pixels of the windows' middle, which holds the targets' flux.
     """
     side = cutouts.counts.shape[-1]
     edge = (side - width) // 2

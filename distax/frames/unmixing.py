@@ -55,16 +55,17 @@ of the measurement, a higher one lets noise pass for blobs."""
 class FrameUnmixer:
     """An unmixer of frames, which are images of any size.
 
-    The steps are:
-      1. The level and the noise of the background are measured in boxes.
-      2. A matched filter computes the signal-to-noise ratio of a target at every pixel. A peak
-         above a threshold is a blob. Peaks within a cluster's side of a higher peak belong to its
-         blob. A blob that is larger has several peaks, and each gets its own window.
-      3. A window is cut around each blob: 11×11 pixels for the default sensor. Pixels that are
-         nearer to another blob are left out. The outer ring gives the error of the background's
-         map, and the inner 7×7 pixels are fitted.
-      4. The targets of all windows are merged. If two windows find the same target, the one with
-         the better score is kept.
+    A frame is unmixed in four steps.
+
+    1. The level and the noise of the background are measured in boxes.
+    2. A matched filter computes the signal-to-noise ratio of a target at every pixel. A peak above
+       a threshold is a blob. Peaks within a cluster's side of a higher peak belong to its blob. A
+       blob that is larger has several peaks, and each gets its own window.
+    3. A window is cut around each blob: 11×11 pixels for the default sensor. Pixels that are nearer
+       to another blob are left out. The outer ring gives the error of the background's map, and the
+       inner 7×7 pixels are fitted.
+    4. The targets of all windows are merged. If two windows find the same target, the one with the
+       better score is kept.
 
     Attributes:
       sensor: the camera, for its sigma, saturation, bit depth, read noise and gain. Its height,

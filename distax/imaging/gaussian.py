@@ -19,14 +19,14 @@ def disc_probability(
 
     The vector is a point of the one-sigma ellipse, at a uniformly distributed angle φ, times a
     length that is Rayleigh distributed. The integral over the length has a closed form. The
-    probability is its mean over φ: that of 1 − exp(−r² / 2ℓ(φ)²), where ℓ is the distance of the
-    ellipse's point from the centre.
+    probability is the mean over φ of 1 − exp(−r² / 2ℓ(φ)²). There ℓ is the distance of the point of
+    the ellipse from the centre.
 
     The error is below 1e-4 for ellipses up to ten times as long as wide. In thinner ones too few
     angles meet the disc: the error is up to 0.002 at twenty times and 0.01 at a hundred.
 
     Args:
-      covariance: of the vector, in the squared unit of the radius.
+      covariance: covariance of the vector, in the squared unit of the radius.
       radius: radius of the disc.
     """
     trace = covariance[..., 0, 0] + covariance[..., 1, 1]
@@ -46,7 +46,7 @@ def disc_radius(
     """Computes the radius of the disc that has a given probability, by bisection.
 
     Args:
-      covariance: of a Gaussian vector of mean zero.
+      covariance: covariance of a Gaussian vector of mean zero.
       probability: probability that the vector lies within the radius.
     """
     trace = covariance[..., 0, 0] + covariance[..., 1, 1]

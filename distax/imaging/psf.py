@@ -218,7 +218,8 @@ class MeasuredProfile:
     def _amplitudes(self) -> tuple[Any, Any]:
         """Returns a, b of the polynomials Σ a cos(ωo·offset) − b sin(ωo·offset), `[terms, orders]`.
 
-        A discrete Fourier transform as a matrix product, in float64 where the samples are known.
+        They are a discrete Fourier transform, computed as a matrix product. Samples that are known
+        before tracing are transformed in float64.
         """
         traced = isinstance(self.samples, jax.Array)
         product = partial(jnp.matmul, precision="highest") if traced else np.matmul
@@ -297,7 +298,7 @@ def responses(
     Args:
       position: row and column in pixels; (0, 0) is the centre of the first pixel.
       shape: height and width of the image in pixels.
-      psf: of the sensor.
+      psf: the sensor's PSF.
 
     Returns:
       Rows and columns whose outer products, summed over terms, are the target's image.

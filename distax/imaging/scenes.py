@@ -88,8 +88,9 @@ class ScenePrior:
     def _check_room(self) -> None:
         """Raises DistaxError if hardly any arrangement of `max_targets` keeps the distance.
 
-        The probability that a pair is too close is exact. The estimate then takes pairs as
-        independent, which they are not: at the defaults it is 7%, the true share is 5%.
+        The probability that a pair is too close is exact: it is the distribution function of the
+        distance between two random points in a square. The estimate then takes pairs as
+        independent, which they are not. At the defaults it is 7%, and the true share is 5%.
         """
         for _, ratio in known_numbers(ratio=self.min_distance / self.cluster):
             t = min(ratio, 1.0)

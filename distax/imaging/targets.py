@@ -29,7 +29,7 @@ class Targets:
     Attributes:
       position: `[..., K, 2]`, row and column in pixels; (0, 0) is the centre of the first pixel.
       intensity: `[..., K]`, total flux in sensor counts.
-      mask: `[..., K]`, False where a slot is padding.
+      mask: `[..., K]`, False for padding.
       score: `[..., K]`, value that ranks detections, highest first; the intensity, unless the
         estimator computes a better one.
       covariance: `[..., K, 2, 2]`, covariance of the position in px².

@@ -1,8 +1,8 @@
 """PSNR and SSIM between sub-pixel grids, under the protocol of CSIST-100K.
 
 Both grids are first clipped to 0..255 and truncated to 8 bits. Sums over windows are computed in
-32-bit integers, where they are exact. In floating point the variances, differences of large sums,
-would lose their digits.
+32-bit integers, where they are exact. Variances are differences of large sums, and would lose their
+digits in floating point.
 """
 
 import jax

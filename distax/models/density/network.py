@@ -242,7 +242,7 @@ class Density(Model):
 def _features(windows: Float[Array, "B side side"], clipped: float) -> Float[Array, "B features"]:
     """Computes the network's inputs: counts on three scales, and which pixels clip.
 
-    A linear scale alone would hide single counts in dim pixels, where they matter as well.
+    Single counts matter in dim pixels as well. A linear scale alone would hide them there.
     """
     counts = jnp.maximum(windows.reshape(len(windows), -1), 0.0)
     scales = [counts / 128 - 0.5, jnp.sqrt(counts) / 8 - 0.5, jnp.log1p(counts) / 3 - 0.5]

@@ -66,6 +66,7 @@ def covariances(
     variance = jnp.diagonal(raw, axis1=-2, axis2=-1) + 1e-12
     floor = (_SHARPEST * nodes.spacing) ** 2
     scale = jnp.sqrt(jnp.maximum(variance - nodes.spread_variance(position), floor) / variance)
+    # The last term keeps the matrix positive definite for a density at a single node.
     return raw * scale[:, :, None] * scale[:, None, :] + 1e-3 * floor * jnp.eye(2)
 
 
