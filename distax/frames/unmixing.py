@@ -119,6 +119,7 @@ class FrameUnmixer:
         threshold = detection_threshold(self.false_blobs, math.prod(shape), self.sensor.sigma)
         parts = self._search(pixels, background, threshold)
         cutouts = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+        # Most significant blob first. Equal ones are ordered by position, not by band.
         order = np.lexsort((*cutouts.pixel.T[::-1], -cutouts.signal_to_noise))
         cutouts = jax.tree.map(lambda leaf: leaf[order], cutouts)
         return self._unmix(cutouts, background, threshold)

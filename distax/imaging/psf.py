@@ -216,7 +216,7 @@ class MeasuredProfile:
         return len(self.samples[0]) / self.oversampling
 
     def _amplitudes(self) -> tuple[Any, Any]:
-        """Returns a, b of the polynomials Σ a cos(ωo·offset) − b sin(ωo·offset), `[terms, orders]`.
+        """Returns amplitudes a, b of Σ a cos(ωo·offset) − b sin(ωo·offset), `[terms, orders]`.
 
         They are a discrete Fourier transform, computed as a matrix product. Samples that are known
         before tracing are transformed in float64.

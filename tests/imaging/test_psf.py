@@ -97,7 +97,7 @@ def test_samples_are_scaled_to_unit_flux():
 
 
 @pytest.mark.parametrize(
-    ("rows", "columns", "said"),
+    ("rows", "columns", "message"),
     [
         (((0.1, 1.0, 0.1),), (), "1 and 0 profiles of 3 samples"),
         (((0.1, 1.0),), ((0.1, 1.0),), "of 2 samples"),
@@ -106,8 +106,8 @@ def test_samples_are_scaled_to_unit_flux():
         (((0.1, float("nan"), 0.1),), ((0.1, 1.0, 0.1),), "not finite"),
     ],
 )
-def test_invalid_profiles_are_refused(rows, columns, said):
-    with pytest.raises(DistaxError, match=said):
+def test_invalid_profiles_are_refused(rows, columns, message):
+    with pytest.raises(DistaxError, match=message):
         MeasuredPsf(2, rows, columns)
 
 
