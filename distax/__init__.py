@@ -64,7 +64,10 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> Any:
-    """What the package offers, imported at first use: the command line has to speak before JAX."""
+    """Imports a public name at its first use.
+
+    The import of JAX is slow. The command line has to print its help and its errors before it.
+    """
     if name not in __all__:
         raise AttributeError(f"module 'distax' has no attribute {name!r}")
     if name not in _MODULES:

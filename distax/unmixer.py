@@ -1,4 +1,4 @@
-"""Unmixes images: the one entry point that scripts, notebooks and the command line share."""
+"""Unmixer of images: the one entry point that scripts, notebooks and the command line share."""
 
 import warnings
 from collections.abc import Callable
@@ -27,40 +27,45 @@ METHODS = ("grid", "refine", "posterior", "fast")
 """Names of the methods; each is an estimator of `distax.fitting.estimators`."""
 
 _USUAL_MISFIT = 1.1
-"""Median misfit above which a warning is given. While the imaging model holds, medians are 0.7 to
-1.0, by count; CSIST-100K's images exceed it when sigma is off by 2%."""
+"""Median misfit above which a warning is given. A lower limit warns of sound images, a higher one
+misses small errors of the sensor. While the imaging model holds, medians are 0.7 to 1.0, depending
+on the number of targets. CSIST-100K's images exceed the limit when sigma is off by 2%."""
 _NAMED = 5
-"""Images that a warning names before it counts the rest."""
+"""Images that a warning names before it counts the rest. More make the line hard to read."""
 _FEW = 16
-"""Number of images whose median misfit says too little for a warning."""
+"""Fewest images for which a warning is given. The median of fewer varies too much by chance."""
 
 
 class Unmixer:
-    """Finds the targets in images: an estimator with the sensor and the prior that it is given.
+    """An estimator together with the sensor and the prior that it is given.
 
     Args:
-      method: "fast": one pass of a network, thousands of images a second, for the sensor and the
-        scenes that it was trained on. "posterior": the answer with the largest expected number of
-        hits under the posterior, for any sensor and prior, a dozen images a second on two CPU
-        cores. "refine": the best least-squares fit, thousands a second, any sensor and prior.
-        "grid": a grid model's output, read off at a threshold. Or an estimator object, such as
-        `Refine(Search(starts=8))` or one of your own. Default: the method that the model is for;
-        without a model "fast" for CSIST-100K's sensor and prior, "posterior" for others.
+      method: the name of a method, or an estimator object. Default: the method that the model is
+        for. If no model is given either: "fast" for CSIST-100K's sensor and prior, "posterior" for
+        any other.
+          "fast": one pass of a network, thousands of images a second, for the sensor and the scenes
+            that it was trained on.
+          "posterior": the positions with the largest expected number of hits under the posterior,
+            for any sensor and prior, a dozen images a second on two CPU cores.
+          "refine": the best least-squares fit, for any sensor and prior, thousands of images a
+            second.
+          "grid": a grid model's output, read off at a threshold.
+          An estimator object: `Refine(Search(starts=8))`, for example, or one of your own.
       model: a trained model, for "grid" and "fast". Default for "fast": distax's own network.
       sensor: the camera. Default: the model's, or CSIST-100K's.
-      prior: of the scenes, for "refine" and "posterior". Default: CSIST-100K's.
+      prior: the scenes' prior, for "refine" and "posterior". Default: CSIST-100K's.
       threshold: counts that a grid node needs to be reported, for "grid".
       effort: sizes of the sampler, for "posterior".
-      seed: of the sampler's random numbers, for "posterior".
+      seed: seed of the sampler's random numbers, for "posterior".
 
     Attributes:
       estimator: the estimator.
       sensor: the camera.
-      prior: of the scenes.
+      prior: the scenes' prior.
 
     Raises:
-      DistaxError: an unknown method; a model or a sensor that does not suit it; a model for another
-        sensor; a prior whose border leaves no host pixel.
+      DistaxError: the method is unknown; the model or the sensor does not suit the method; the
+        model was trained for another sensor; the prior's border leaves no host pixel.
     """
 
     def __init__(
@@ -104,7 +109,7 @@ class Unmixer:
 
     @property
     def threshold(self) -> float:
-        """Counts that a grid node needs to be reported; of no use to a method without a grid."""
+        """Counts that a grid node needs to be reported. Only the method "grid" uses it."""
         return float(getattr(self.estimator, "threshold", THRESHOLD))
 
     @classmethod
@@ -118,15 +123,15 @@ class Unmixer:
 
         Args:
           name: a name that `distax.weights.names` lists; a safetensors file of distax; the folder
-            of a training run, also in a bucket, for its best model; or a registered model without
-            anything to train.
-          threshold: counts that a grid node needs to be reported. Default: the training's own; 50
-            for solvers and for the weights that come with distax.
-          sensor: the camera. A solver takes any, trained weights only the one that they were
-            trained for. Default: the latter, or CSIST-100K's.
+            of a training run, local or in a bucket, whose best model is loaded; or the name of a
+            registered solver, which has nothing to train.
+          threshold: counts that a grid node needs to be reported. Default: the threshold of the
+            training run; 50 for solvers and for the weights that come with distax.
+          sensor: the camera. A solver takes any sensor. Trained weights take only the sensor that
+            they were trained for. Default: that sensor; CSIST-100K's for a solver.
 
         Raises:
-          DistaxError: nothing of the name exists, it cannot be used, or not for the sensor.
+          DistaxError: nothing of that name exists; it cannot be read; it is for another sensor.
         """
         from distax import weights
         from distax.training.checkpoints import load_model
@@ -156,21 +161,23 @@ class Unmixer:
     ) -> Targets:
         """Finds the targets in raw images in counts.
 
-        NaN marks pixels that "refine" and "posterior" leave out. An image that cannot be used is
-        answered with no targets and is not trusted. A warning names the first of such images; all
-        others are answered as if those were not there. Another warning is given when most images
-        are not what the imaging model makes: a few targets show that in each image (`trusted`),
-        many hide it.
+        NaN marks pixels that "refine" and "posterior" leave out. An image that cannot be used gets
+        no targets and is not trusted. A warning names the first images of this kind. They have no
+        effect on the answers to the other images.
+
+        Another warning is given if the imaging model does not explain most images. In an image of
+        few targets `trusted` shows this as well. Many targets can hide it there.
 
         Args:
           images: raw images in counts.
-          advance: called with the number of images done after every portion, to show progress.
+          advance: called after every portion with the number of images done, to show progress.
 
         Returns:
           Targets `[N, K]`, those with the highest score first.
 
         Raises:
-          DistaxError: images of another size than the sensor's, none, or none that can be used.
+          DistaxError: the images have another size than the sensor's; there are none; none of them
+            can be used.
         """
         pixels = np.asarray(images, dtype=np.float32)
         problems = self.check(pixels)
@@ -191,26 +198,27 @@ class Unmixer:
 
     @property
     def portion_size(self) -> int:
-        """Number of images that are best unmixed at a time, where there are many."""
+        """Best number of images for one call of `unmix_portion`."""
         return self.estimator.portion_size
 
     def unmix_portion(self, images: Float[np.ndarray, "N height width"]) -> Targets:
-        """Finds the targets `[N, K]` in some of many images, which may be divided in any way.
+        """Finds the targets `[N, K]` in a portion of many images.
 
-        On a CPU an answer is the same to the last bit whatever images it comes with. Nothing is
-        checked, and no warning given: see `check` and `warn_of_misfits`.
+        The images may be divided into portions in any way. On a CPU an image's answer is the same
+        to the last bit in every portion. This method checks nothing and gives no warning: see
+        `check` and `warn_of_misfits`.
         """
         return self.estimator(images, self.sensor, self.prior)
 
     def check(self, images: np.ndarray, name: str = "images") -> dict[int, str]:
-        """Returns what keeps images from being unmixed, by their number.
+        """Returns the reasons why images cannot be unmixed, by the images' indices.
 
         Args:
           images: raw images in counts.
-          name: of the images, for the error.
+          name: name of the images in the error message.
 
         Raises:
-          DistaxError: images of another size than the sensor's.
+          DistaxError: the images have another size than the sensor's.
         """
         check_shape(images, self.sensor, name)
         return find_problems(images, self.sensor, missing_allowed=self.estimator.fits)
@@ -242,7 +250,7 @@ class Unmixer:
 
 
 def _suitable_method(model: Model | None, sensor: Sensor | None, prior: ScenePrior | None) -> str:
-    """Returns the method that a model is for, or that suits a sensor and a prior best."""
+    """Returns the method that a model is for; without a model, the best for a sensor and prior."""
     if model is not None:
         return "grid" if isinstance(model, GridModel) else "fast"
     published = sensor in (None, Sensor()) and prior in (None, ScenePrior())
@@ -257,7 +265,7 @@ def _estimator(
     effort: Effort,
     seed: int,
 ) -> Estimator:
-    """Makes the estimator of a name; the model is left alone by those that have none."""
+    """Makes the estimator of a method's name. Methods that need no model ignore it."""
     if method not in METHODS:
         raise unknown("method", method, METHODS)
     if method == "refine":
@@ -281,7 +289,7 @@ def _model_of(estimator: Estimator) -> Model | None:
 
 
 def _network_for(sensor: Sensor) -> Model:
-    """Loads the network that comes with distax, for its own sensor only."""
+    """Loads the network that comes with distax; raises DistaxError for any sensor but its own."""
     from distax import weights
 
     model, trained_for = weights.load("density")
@@ -294,7 +302,7 @@ def _network_for(sensor: Sensor) -> Model:
 
 
 def warn_of_misfits(misfit: np.ndarray) -> None:
-    """Warns if the imaging model does not make most images, by the misfits of all of them."""
+    """Warns if the imaging model does not explain most images, judged by their median misfit."""
     if len(misfit) >= _FEW and (median := np.median(misfit)) > _USUAL_MISFIT:
         warnings.warn(
             f"the median misfit of {len(misfit)} images is {median:.2f}; where the imaging model "
@@ -306,7 +314,7 @@ def warn_of_misfits(misfit: np.ndarray) -> None:
 
 
 def _without(found: Targets, bad: np.ndarray) -> Targets:
-    """Returns the answers, those to bad images emptied and not trusted."""
+    """Removes the targets of bad images and marks these images as not trusted."""
     if not bad.any():
         return found
     trusted = np.ones(len(bad), bool) if found.trusted is None else found.trusted

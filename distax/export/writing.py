@@ -1,4 +1,4 @@
-"""A method as a file: traced for a symbolic number of images, lowered for several platforms."""
+"""Export of a method to a file: traced for any number of images, lowered for several platforms."""
 
 import hashlib
 import warnings
@@ -47,20 +47,20 @@ def export(
     platforms: Sequence[str] | None = None,
     grid: bool = False,
 ) -> dict[str, Any]:
-    """Write a method, from images to targets, so that it computes without distax.
+    """Writes a method, from images to targets, to a file that runs without distax.
 
     Args:
-      unmixer: the method "fast", "grid" or "refine", with its model.
+      unmixer: an unmixer with the method "fast", "grid" or "refine".
       path: the file.
-      platforms: of `PLATFORMS`; all that can compute the method without it.
-      grid: write a grid model's output rather than the targets read off it.
+      platforms: names from `PLATFORMS`. Default: all platforms that can compute the method.
+      grid: True to write a grid model's output, False to write the targets read off it.
 
     Returns:
-      What the file says of itself; see `Loaded.about`.
+      The file's description; see `Loaded.about`.
 
     Raises:
-      DistaxError: a method or a model that cannot be exported, a platform that is unknown or
-        cannot compute it, or the file cannot be written.
+      DistaxError: the method or the model cannot be exported; a platform is unknown or cannot
+        compute it; the file cannot be written.
     """
     require("flatbuffers", "exported methods")
     function = _grid(unmixer) if grid else _targets(unmixer)
@@ -71,7 +71,7 @@ def export(
 
 
 def _targets(unmixer: Method) -> _Function:
-    """Returns a function of images that gives the outputs of a method, by name."""
+    """Returns a function that maps images to a method's outputs by name."""
     estimator = unmixer.estimator
     if isinstance(estimator, Refine):
         fit = partial(refine, sensor=unmixer.sensor, prior=unmixer.prior, search=estimator.search)
@@ -96,9 +96,10 @@ def _grid(unmixer: Method) -> _Function:
 
 
 def _image_by_image(function: _Function) -> _Function:
-    """A function of any number of images from one that need not take a symbol for it.
+    """Maps a function over images one by one, so that it can be traced for any number of them.
 
-    Methods treat every image on its own, and often ask for the length of a batch.
+    Methods treat each image on its own, but their code often uses the length of the batch, which
+    must then be a number. Here it is 1, and only `vmap` sees the symbolic number of images.
     """
 
     def of_one(image: jax.Array) -> dict[str, jax.Array]:
@@ -110,7 +111,11 @@ def _image_by_image(function: _Function) -> _Function:
 def _lowered(
     function: _Function, shape: tuple[int, int], platforms: Sequence[str] | None
 ) -> jax.export.Exported:
-    """The program for the platforms, or without them for all that can compute it."""
+    """Lowers a function for the given platforms. Default: all platforms that can compute it.
+
+    Raises:
+      DistaxError: a platform is unknown; a given platform, or every platform, cannot compute it.
+    """
     for platform in platforms or ():
         if platform not in archive.PLATFORMS:
             raise unknown("platform", platform, archive.PLATFORMS)
@@ -132,7 +137,7 @@ def _lowered(
 
 
 def _refusals(lower: Callable[[Sequence[str]], Any], platforms: Sequence[str]) -> dict[str, str]:
-    """Why each of the platforms that cannot compute a function cannot."""
+    """Returns the reasons of the platforms that cannot compute a function, by platform."""
     refused = {}
     for platform in platforms:
         try:
@@ -145,7 +150,7 @@ def _refusals(lower: Callable[[Sequence[str]], Any], platforms: Sequence[str]) -
 def _serialised(program: jax.export.Exported) -> bytes:
     try:
         return bytes(program.serialize())
-    # Such as a call back to Python, or a library's function that may change.
+    # Calls back to Python, for example, and library functions that may change.
     except (NotImplementedError, ValueError) as error:
         raise DistaxError(f"the model cannot be exported: {first_line(error)}") from error
 
@@ -173,7 +178,7 @@ def _about(unmixer: Method, program: jax.export.Exported, grid: bool) -> dict[st
 
 
 def _fingerprint(model: "Model") -> str:
-    """A hash of all the model's arrays and their names."""
+    """Computes a SHA-256 hash of the names and values of the model's arrays."""
     from flax import nnx
 
     digest = hashlib.sha256()

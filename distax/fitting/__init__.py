@@ -1,7 +1,6 @@
-"""Estimation off the grid: the imaging model around one blob, its fits and its posterior.
+"""Estimation off the grid: least-squares fits and posterior samples of the scene around one blob.
 
-Everything here works on lanes: arrays whose last axis runs over independent problems (starts,
-particles, images), because a processor's vector units want that axis contiguous. A scene of K
-targets is `[K, 3, lanes]`: row and column in pixels from the window's central pixel, and
-intensity in counts.
+Arrays have lanes on their last axis: independent problems, such as starts, particles or images. A
+processor's vector units work along this axis, so it has to be contiguous. Scenes of K targets are
+`[K, 3, lanes]`: row and column in pixels from the window's central pixel, and intensity in counts.
 """

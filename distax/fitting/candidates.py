@@ -1,4 +1,4 @@
-"""The best fit of each number of targets to each image, and its evidence."""
+"""Best fits of each number of targets to each image, and their evidence by Laplace's method."""
 
 import math
 from dataclasses import dataclass, replace
@@ -19,21 +19,24 @@ from distax.runtime.errors import check_positive
 from distax.runtime.pytree import pytree
 
 _CROWDING_SCALE = 0.03
-"""Pixels by which two fitted targets may come too near at the cost of one unit of χ². Less would
-choose worse fits to keep the distance; more would let two targets share one place."""
+"""Distance in pixels by which two fitted targets may be too close at the cost of one unit of χ². A
+smaller scale chooses worse fits to keep the distance. A larger one lets two targets share one
+position."""
 
 
 @dataclass(frozen=True)
 class Search:
-    """Sizes of the search for the best fit. Larger ones miss fewer best fits and take longer.
+    """Sizes of the search for the best fit. Larger searches miss fewer best fits and take longer.
 
     Attributes:
-      pool: scenes sampled from the prior, for each count and each px² of the cluster's square.
-      starts: number of the best of them that fits start from, for each count and each such px².
-      steps: damped Gauss–Newton steps of each fit.
+      pool: number of scenes sampled from the prior, for each number of targets and each px² of the
+        cluster's square.
+      starts: number of fits, which start from the best scenes of the pool; for each number of
+        targets and each px² as well.
+      steps: number of damped Gauss–Newton steps of each fit.
 
     Raises:
-      DistaxError: a number that is not positive.
+      DistaxError: a number is not positive.
     """
 
     pool: int = 128
@@ -44,21 +47,24 @@ class Search:
         check_positive(pool=self.pool, starts=self.starts, steps=self.steps)
 
     def over(self, cluster: float) -> "Search":
-        """Returns the search for a whole square, of `cluster` pixels a side: sizes, known early."""
+        """Returns the search for a whole square of `cluster` pixels a side.
+
+        The sizes set shapes of arrays, so `cluster` must be known and not traced.
+        """
         area = math.ceil(float(cluster) ** 2)
         return replace(self, pool=area * self.pool, starts=area * self.starts)
 
 
 Pool = Float[Array, "K 3 pool"]
-"""Scenes of one count to start from; see `prior.starting_scenes`."""
+"""Scenes of one number of targets that fits start from; see `prior.starting_scenes`."""
 
 
 def sample_pools(prior: ScenePrior, search: Search) -> tuple[Pool, ...]:
-    """Samples the scenes to start from, for each count of the prior.
+    """Samples the scenes that fits start from, for each number of targets of the prior.
 
     Args:
-      prior: of the scenes.
-      search: over the whole square; see `Search.over`.
+      prior: the scenes' prior.
+      search: sizes for the whole square; see `Search.over`.
     """
     counts = range(prior.min_targets, prior.max_targets + 1)
     return tuple(starting_scenes(prior, count, search.pool) for count in counts)
@@ -66,14 +72,15 @@ def sample_pools(prior: ScenePrior, search: Search) -> tuple[Pool, ...]:
 
 @pytree
 class BestFit:
-    """The best fit of one count to each image.
+    """The best fit of one number of targets to each image.
 
     Attributes:
-      scene: `[K, 3, images]`.
-      covariance: `[3K, 3K, images]`, of its parameters to second order, prior included.
-      squares: weighted sum of squares of the fit, the prior's included.
-      log_evidence: logarithm of the image's probability under the count, to second order and up
-        to a constant that all counts share.
+      scene: `[K, 3, images]`, the fitted scenes.
+      covariance: `[3K, 3K, images]`, covariance of a scene's parameters to second order, with the
+        prior's information.
+      squares: weighted sum of squares of the fit, with the prior's.
+      log_evidence: logarithm of the image's probability under this number of targets, to second
+        order and up to a constant that all numbers of targets share.
     """
 
     scene: Float[Array, "K 3 images"]
@@ -83,14 +90,16 @@ class BestFit:
 
 
 def best_fit(patch: Patch, pool: Pool, prior: ScenePrior, search: Search, psf: Psf) -> BestFit:
-    """Fits scenes of one count to each image, from many starts, and keeps the best.
+    """Fits scenes of one number of targets to each image from many starts, and keeps the best.
+
+    The sum of squares may have several minima, so that a fit from one start may miss the best.
 
     Args:
       patch: the pixels.
-      pool: scenes to start from; their number of targets is the count.
-      prior: of the scenes.
-      search: over the whole square; see `Search.over`.
-      psf: of the sensor.
+      pool: scenes to start from, which set the number of targets.
+      prior: the scenes' prior.
+      search: sizes for the whole square; see `Search.over`.
+      psf: the sensor's PSF.
     """
     images = patch.counts.shape[-1]
     starts = promising_starts(patch, pool, search.starts, psf)
@@ -105,7 +114,7 @@ def best_fit(patch: Patch, pool: Pool, prior: ScenePrior, search: Search, psf: P
 
 
 def _crowding(scene: Float[Array, "K 3 lanes"], prior: ScenePrior) -> Float[Array, " lanes"]:
-    """Returns the penalty in χ² of targets that are nearer to each other than the prior allows."""
+    """Computes the penalty in χ² for targets that are closer together than the prior allows."""
     total = jnp.zeros(scene.shape[-1:])
     for step in pair_steps(scene):
         distance = jnp.linalg.norm(step, axis=0)
@@ -114,7 +123,7 @@ def _crowding(scene: Float[Array, "K 3 lanes"], prior: ScenePrior) -> Float[Arra
 
 
 def promising_starts(patch: Patch, pool: Pool, number: int, psf: Psf) -> Float[Array, "K 3 lanes"]:
-    """Chooses the scenes of a pool that fit each image best, all of an image's in a row."""
+    """Chooses the scenes of a pool that fit each image best; an image's scenes are consecutive."""
     image = image_of(pool, patch.axes, psf)
     residual, weight = residual_and_weight(
         image[:, None], jax.tree.map(lambda leaf: leaf[..., None], patch), 0.0
@@ -125,7 +134,7 @@ def promising_starts(patch: Patch, pool: Pool, number: int, psf: Psf) -> Float[A
 
 
 def bounds_around(start: Float[Array, "K 3 lanes"], patch: Patch, prior: ScenePrior) -> Bounds:
-    """Returns the square around each start's host, and the prior's range of intensities."""
+    """Returns the bounds of each fit: the square around its host, and the range of intensities."""
     host, _ = host_range(start, patch, prior)
     reach = prior.cluster / 2
 
@@ -140,13 +149,17 @@ def bounds_around(start: Float[Array, "K 3 lanes"], patch: Patch, prior: ScenePr
 def _weigh(fit: Fit, bounds: Bounds) -> BestFit:
     """Computes the evidence of fits by Laplace's method: likelihood times Occam factor.
 
+    The Occam factor is the share of the prior that the fit's Gaussian covers. It falls with every
+    parameter that the image determines. So a further target has to improve the likelihood by more
+    than its own factor, and χ² alone would always choose the most targets.
+
     Source: MacKay, Neural Computation 4 (1992), "Bayesian interpolation".
     """
     count = len(fit.scene)
     factor = jnp.linalg.cholesky(jnp.moveaxis(fit.matrix, -1, 0))
     log_determinant = 2 * jnp.sum(jnp.log(jnp.diagonal(factor, axis1=1, axis2=2)), axis=1)
     log_prior_determinant = jnp.sum(jnp.log(bounds.precision), axis=(0, 1))
-    # Targets are interchangeable: each fit stands for count! equal ones.
+    # Targets are interchangeable: each fit stands for count! equal fits with other orders.
     occam = 0.5 * (log_prior_determinant - log_determinant) + math.lgamma(count + 1)
     unit = jnp.broadcast_to(jnp.eye(3 * count), factor.shape)
     return BestFit(

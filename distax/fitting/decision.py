@@ -1,6 +1,6 @@
-"""Answers from draws of a scene: the positions that can be expected to hit most targets.
+"""Decision from draws of the posterior: positions that maximise the expected number of hits.
 
-See `metrics.decision` for why it is not their mean, and for the method.
+See `metrics.decision` for the method, and for why it is not the mean of the draws.
 """
 
 import jax.numpy as jnp
@@ -12,24 +12,26 @@ from distax.metrics.decision import choose_positions
 from distax.metrics.localization import assign
 
 _CANDIDATES = 192
-"""Drawn positions that the choice starts from."""
+"""Drawn positions that the choice starts from. More find better starts and take longer."""
 _DRAWS = 256
-"""Draws that expectations are taken over."""
+"""Number of draws that expectations are taken over. More draws have less sampling error and take
+longer."""
 _CELL = 0.01
-"""Width in pixels over which a disc's edge is smoothed, much less than the smallest radius."""
+"""Width in pixels over which a disc's edge is smoothed, much less than the smallest radius. A wider
+edge blurs the hits, a narrower one makes the expectation jump from draw to draw."""
 
 
 def decide(position: Float[Array, "S K 2"], intensity: Float[Array, "S K"]) -> Targets:
     """Finds the targets of one image from draws of its posterior.
 
     Args:
-      position, intensity: equally likely scenes, in pixels and counts, targets in any order.
+      position, intensity: equally likely scenes in pixels and counts, with targets in any order.
 
     Returns:
-      Targets `[K]`, the surest first. Positions maximise the expected number of hits, summed over
-      `metrics.RADII` as CSO-mAP counts them. The score is the expected share of hits. Intensity,
-      covariance, hit probabilities and credible radii describe the target that each draw assigns
-      to the position.
+      Targets `[K]`, highest score first. Positions maximise the expected number of hits, summed
+      over `metrics.RADII` as in CSO-mAP. The score is the expected share of hits. In each draw one
+      target is assigned to each position. Intensity, covariance, hit probabilities and credible
+      radii describe these targets.
     """
     thinned = position[:: max(1, len(position) // _DRAWS)]
     draws, count = thinned.shape[:2]
@@ -45,7 +47,7 @@ def decide(position: Float[Array, "S K 2"], intensity: Float[Array, "S K"]) -> T
 def _expected_hits(
     place: Float[Array, "K 2"], position: Float[Array, "S K 2"]
 ) -> Float[Array, " K"]:
-    """Returns the share of draws, averaged over radii, with a target that near to each place."""
+    """Computes the share of draws with a target within a radius of each place, mean over radii."""
     distance = jnp.min(jnp.linalg.norm(place[:, None, None] - position, axis=-1), axis=-1)
     return jnp.mean(distance[..., None] <= jnp.array(RADII), axis=(1, 2), dtype=float)
 
@@ -56,7 +58,10 @@ def _describe(
     position: Float[Array, "S K 2"],
     intensity: Float[Array, "S K"],
 ) -> Targets:
-    """Describes the target that each draw assigns to each place, by optimal assignment."""
+    """Summarises the targets that the draws assign to each place, by optimal assignment.
+
+    The order of targets differs between draws, so their slots cannot be compared directly.
+    """
     placed = jnp.broadcast_to(place, position.shape)
     pairing = assign(make_targets(placed, intensity), make_targets(position, intensity))
     there = jnp.take_along_axis(position, pairing.partner[..., None], axis=1)

@@ -1,7 +1,7 @@
 """Estimators: objects that find the targets in images of a sensor, under a prior of the scenes.
 
-They share one protocol, so that scripts, the metric's evaluation and the command line take any of
-them, and one of your own. An estimator is immutable and holds its settings alone.
+All follow one protocol, so that scripts, the evaluation and the command line take any of them,
+including one of your own. An estimator is immutable and holds nothing but its settings.
 """
 
 from dataclasses import dataclass
@@ -26,17 +26,19 @@ from distax.models import GridModel, Model
 from distax.runtime.batching import in_batches, inference_batch
 
 _BATCHES_AT_ONCE = 8
-"""Batches that fast estimators are given at a time: enough to hide what each call costs."""
+"""Batches in a portion of a fast estimator. More hide more of the cost of each call. Fewer show
+progress more often."""
 
 
 @runtime_checkable
 class Estimator(Protocol):
-    """Finds the targets in images.
+    """The protocol of estimators, which find the targets in images.
 
     Attributes:
-      name: of the method.
-      fits: True if it fits the imaging model: it takes any sensor and prior, and NaN marks pixels
-        that it leaves out. False for a network, which takes what it was trained for.
+      name: name of the method.
+      fits: True if the estimator fits the imaging model. It then takes any sensor and prior, and
+        leaves out pixels that are NaN. False for a network, which takes only the sensor and the
+        scenes that it was trained for.
     """
 
     name: ClassVar[str]
@@ -44,20 +46,20 @@ class Estimator(Protocol):
 
     @property
     def portion_size(self) -> int:
-        """Number of images that are best given at a time, where there are many."""
+        """Best number of images for one call."""
 
     def __call__(
         self, images: Float[np.ndarray, "N height width"], sensor: Sensor, prior: ScenePrior
     ) -> Targets:
-        """Returns targets `[N, K]`, those with the highest score first, from images in counts."""
+        """Finds the targets `[N, K]` in images in counts, highest score first."""
 
 
 @dataclass(frozen=True, eq=False)
 class Fast:
-    """One pass of a network that answers off the grid.
+    """The estimator of one pass through a network that gives positions off the grid.
 
     Attributes:
-      model: the network, for the sensor and the scenes that it was trained on.
+      model: the network. It takes the sensor and the scenes that it was trained on.
     """
 
     model: Model
@@ -66,7 +68,7 @@ class Fast:
 
     @property
     def portion_size(self) -> int:
-        """Number of images that are best given at a time, where there are many."""
+        """Best number of images for one call."""
         return _BATCHES_AT_ONCE * inference_batch()
 
     def __call__(
@@ -78,7 +80,7 @@ class Fast:
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """A grid model's output, read off at a threshold.
+    """The estimator that reads targets off a grid model's output at a threshold.
 
     Attributes:
       model: the grid model.
@@ -92,7 +94,7 @@ class Grid:
 
     @property
     def portion_size(self) -> int:
-        """Number of images that are best given at a time, where there are many."""
+        """Best number of images for one call."""
         return _BATCHES_AT_ONCE * inference_batch()
 
     def __call__(
@@ -105,7 +107,9 @@ class Grid:
 
 @dataclass(frozen=True)
 class Refine:
-    """The best least-squares fit, and the number of targets by evidence; see `refine.refine`.
+    """The estimator of the best least-squares fit, with the number of targets by evidence.
+
+    See `refine.refine`.
 
     Attributes:
       search: sizes of the search for the best fit.
@@ -117,7 +121,7 @@ class Refine:
 
     @property
     def portion_size(self) -> int:
-        """Number of images that are best given at a time, where there are many."""
+        """Best number of images for one call."""
         return _BATCHES_AT_ONCE * inference_batch()
 
     def __call__(
@@ -126,11 +130,11 @@ class Refine:
         sensor: Sensor,
         prior: ScenePrior,
     ) -> Targets:
-        """Returns targets `[N, prior.max_targets]` with their Gaussian errors."""
+        """Finds targets `[N, prior.max_targets]` with Gaussian errors, highest score first."""
         return self.of_rows(_cut(images, sensor, prior), sensor, prior)
 
     def of_rows(self, rows: Patch, sensor: Sensor, prior: ScenePrior) -> Targets:
-        """Refines windows that are cut already, images along the first axis."""
+        """Finds the targets in windows that are cut already, with images along the first axis."""
         search = self.search.over(prior.cluster)
         pools = sample_pools(prior, search)
         fit = partial(refine_rows, pools=pools, psf=sensor.psf, prior=prior, search=search)
@@ -139,11 +143,13 @@ class Refine:
 
 @dataclass(frozen=True)
 class Posterior:
-    """The answer with the largest expected number of hits; see `posterior.posterior_rows`.
+    """The estimator of the positions with the largest expected number of hits.
+
+    See `posterior.posterior_rows`.
 
     Attributes:
       effort: sizes of the sampler.
-      seed: of its random numbers.
+      seed: seed of the sampler's random numbers.
     """
 
     effort: Effort = Effort()
@@ -153,7 +159,7 @@ class Posterior:
 
     @property
     def portion_size(self) -> int:
-        """Number of images that are best given at a time, where there are many."""
+        """Best number of images for one call."""
         return inference_batch()
 
     def __call__(
@@ -162,13 +168,14 @@ class Posterior:
         sensor: Sensor,
         prior: ScenePrior,
     ) -> Targets:
-        """Returns targets `[N, prior.max_targets]` with credible regions."""
+        """Finds targets `[N, prior.max_targets]` with credible regions, highest score first."""
         return self.of_rows(_cut(images, sensor, prior), sensor, prior)
 
     def of_rows(self, rows: Patch, sensor: Sensor, prior: ScenePrior) -> Targets:
-        """Samples windows that are cut already, images along the first axis.
+        """Finds the targets in windows that are cut already, with images along the first axis.
 
-        `Refine` finds the counts, and the answers that stay where the prior excludes every scene.
+        `Refine` gives the number of targets in each image. Its answer stays if the prior excludes
+        every scene of the sampler.
         """
         fitted = Refine().of_rows(rows, sensor, prior)
         return posterior_rows(rows, fitted, sensor.psf, prior, self.effort, self.seed)
@@ -177,7 +184,7 @@ class Posterior:
 def _cut(
     images: Float[Array | np.ndarray, "N height width"], sensor: Sensor, prior: ScenePrior
 ) -> Patch:
-    """Cuts each image into its window, once for all that looks at it."""
+    """Cuts the window out of each image, once for all steps that use it."""
     cut = partial(cut_rows, sensor=sensor, width=window_width(sensor, prior.cluster))
     return in_batches(cut, np.asarray(images), inference_batch())
 

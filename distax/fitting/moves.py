@@ -1,10 +1,10 @@
 """Metropolis–Hastings moves of scenes by stochastic Newton steps.
 
-A move draws from the Gauss–Newton approximation at the scene itself, so that it follows the narrow
-curved valleys that four and five targets leave.
+The posterior of four or five targets is concentrated in narrow curved valleys. A move draws from
+the Gauss–Newton approximation at the scene itself, so that it follows them.
 
-Sources: Girolami & Calderhead, J. R. Stat. Soc. B 73 (2011), position-dependent metrics; Cotter
-et al., Statist. Sci. 28 (2013), for the autoregressive form of the step.
+Sources: Girolami & Calderhead, J. R. Stat. Soc. B 73 (2011), for metrics that depend on the
+position; Cotter et al., Statist. Sci. 28 (2013), for the autoregressive form of the step.
 """
 
 from functools import partial
@@ -23,8 +23,8 @@ from distax.runtime.batching import map_lanes
 from distax.runtime.pytree import pytree
 
 _STEP_SIZES = (0.2, 0.5, 0.9)
-"""Sizes of successive steps in standard deviations of the proposal. Large steps cross a valley,
-small ones are accepted in curved ones."""
+"""Sizes of successive steps in standard deviations of the proposal. Large steps cross a valley.
+Small steps are accepted more often if it is curved."""
 
 
 def move_all(
@@ -40,12 +40,12 @@ def move_all(
 
     Args:
       scenes: the population.
-      proposals: standard normal numbers of each move.
-      acceptance: logarithms of uniform numbers, which decide whether a move is accepted.
-      blur: extra noise in counts.
+      proposals: standard normal numbers for each move.
+      acceptance: logarithms of uniform numbers, to which the acceptance ratio is compared.
+      blur: standard deviation of extra noise in counts.
       patch: the pixels of one image.
-      prior: of the scenes.
-      psf: of the sensor.
+      prior: the scenes' prior.
+      psf: the sensor's PSF.
     """
     approximate = partial(_approximate, patch=patch, blur=blur, prior=prior, psf=psf)
     sizes = jnp.resize(jnp.array(_STEP_SIZES), (len(proposals),))
@@ -53,6 +53,7 @@ def move_all(
     def move(here: _Surroundings, step: tuple[Array, Array, Array]) -> tuple[_Surroundings, None]:
         size, proposal, acceptance = step
         there = approximate(_propose(here, proposal, size))
+        # The proposal depends on the scene, so the ratio includes the densities of both directions.
         ratio = (
             there.log_density
             - here.log_density
@@ -71,7 +72,7 @@ def move_all(
 
 @pytree
 class _Surroundings:
-    """The posterior density at scenes, and the Gaussian that approximates the posterior there."""
+    """The posterior density at scenes, and the Gaussian that approximates the posterior at each."""
 
     scene: Float[Array, "K 3 lanes"]
     log_density: Float[Array, " lanes"]
@@ -86,7 +87,7 @@ def _approximate(
     prior: ScenePrior,
     psf: Psf,
 ) -> _Surroundings:
-    """Computes the posterior density at scenes and its Gauss–Newton approximation there."""
+    """Computes the posterior density at scenes, and its Gauss–Newton approximation at each."""
     image, matrix, vector, _ = scene_equations(scene, patch, blur, psf)
     weak = jnp.diag(proposal_precision(patch, prior, len(scene)))[:, :, None]
     precision = cholesky(jax.lax.optimization_barrier(matrix + weak))
@@ -101,7 +102,7 @@ def _approximate(
 
 
 def _drift(here: _Surroundings, size: Float[Array, ""]) -> Float[Array, "D lanes"]:
-    """Returns the mean step. Steps of any size would leave an exact Gaussian unchanged."""
+    """Returns the mean step, with which a Gaussian posterior would stay unchanged at any size."""
     return (1 - jnp.sqrt(1 - size**2)) * here.newton_step
 
 

@@ -1,4 +1,4 @@
-"""What the pixels around a blob say about the ideal image there."""
+"""Windows around blobs as intervals: each reading bounds the ideal image plus noise."""
 
 import math
 from functools import partial
@@ -15,9 +15,12 @@ from distax.runtime.pytree import pytree
 
 REACH = 3.6
 """Standard deviations of the PSF that a window holds around the farthest target: all but 3e-4 of
-its flux. A wider window costs time in every fit. A narrower one loses pixels that constrain it."""
+its flux. A wider window costs time in every fit. A narrower one loses pixels that constrain the
+target."""
 _DIMMEST = 1.0
-"""Counts that shot noise is taken for at least: a pixel without light still has some."""
+"""Smallest counts from which the variance of shot noise is computed. Pixels that read zero would
+otherwise have no shot noise, and too large a weight. A larger value gives dim pixels too small a
+weight."""
 
 
 @pytree
@@ -29,9 +32,9 @@ class Patch:
     lower edge, and a pixel that is masked, NaN or beyond the image has neither.
 
     Attributes:
-      counts: readings above the background in counts; 0 where they are not known.
-      lower, upper: edges in counts above the background, infinite where there is none.
-      variance: of the noise in counts², without the rounding error's.
+      counts: readings in counts above the background; 0 for unknown pixels.
+      lower, upper: edges in counts above the background; infinite if there is none.
+      variance: variance of the noise in counts², without the rounding error.
       rounding: variance in counts² of the rounding error.
       origin: row and column of the window's central pixel in the image.
       size: height and width of the image in pixels.
@@ -52,7 +55,7 @@ class Patch:
 
 
 def rows_first(patch: Patch) -> Patch:
-    """Moves the lanes to the first axis, along which batches are made."""
+    """Moves the lanes to the first axis, along which data is split into batches."""
     return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, -1, 0), patch)
 
 
@@ -64,9 +67,9 @@ def lanes_last(rows: Patch) -> Patch:
 def window_width(sensor: Sensor, cluster: float, reach: float = REACH) -> int:
     """Returns the odd width in pixels of a window around the host pixel.
 
-    It holds nearly all flux of targets in the cluster's square, under the sensor's Gaussian. A
-    measured PSF may have wings beyond. The width is a size: it decides which program is compiled,
-    so that `sigma` and `cluster` must be known when it is asked for.
+    Under the sensor's Gaussian the window holds nearly all flux of targets in the cluster's square.
+    A measured PSF may have wings beyond it. The width sets shapes of arrays, so `sigma` and
+    `cluster` must be known and not traced.
 
     Args:
       sensor: the camera.
@@ -88,16 +91,17 @@ def cut_rows(
 def cut_patches(
     images: Float[Array | np.ndarray, "N height width"], sensor: Sensor, width: int
 ) -> Patch:
-    """Cuts the windows around the blobs of raw images; NaN marks pixels to leave out.
+    """Cuts the windows around the blobs of raw images, and computes each pixel's edges and noise.
 
-    The variance of shot noise is taken from each reading, so that pixels which read too little
-    weigh more than those which read too much. With few electrons intensities come out low: by 6 of
-    235 counts at one electron per count without background, half as much with 20 counts of it.
+    The variance of shot noise is computed from each reading. So pixels that read too low weigh more
+    than pixels that read too high, and with few electrons intensities are biased low. The bias is 6
+    of 235 counts at one electron per count without background, and half as much with a background
+    of 20 counts.
 
     Args:
-      images: raw images in counts.
+      images: raw images in counts; NaN marks pixels to leave out.
       sensor: the camera.
-      width: of the windows in pixels, odd.
+      width: width of the windows in pixels, odd.
     """
     known = jnp.isfinite(images)
     counts = jnp.where(known, images - sensor.background, 0.0)
@@ -106,6 +110,7 @@ def cut_patches(
     lower = jnp.where(known, counts - half_step, -jnp.inf)
     upper = jnp.where(known & (images < sensor.clip_level), counts + half_step, jnp.inf)
     if sensor.digital:
+        # The digitiser delivers zero for any negative value as well.
         lower = jnp.where(images <= 0.0, -jnp.inf, lower)
     variance = sensor.noise_variance(jnp.maximum(counts + sensor.background, _DIMMEST))
 

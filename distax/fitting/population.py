@@ -1,4 +1,4 @@
-"""The first population of the sampler, and its resampling."""
+"""First population of the sampler, drawn around the modes of the posterior, and resampling."""
 
 import jax
 import jax.numpy as jnp
@@ -14,9 +14,11 @@ from distax.imaging.scenes import ScenePrior
 from distax.runtime.batching import map_lanes
 
 FIRST_DRAWS = 2048
-"""Draws among which the first population is chosen. Fewer may miss a mode of small weight."""
+"""Draws among which the first population is chosen. Fewer may miss a mode of small weight, more
+take longer."""
 SEARCH = Search(pool=512, starts=128, steps=12)
-"""Search for the modes: wider than for the best fit alone, as every mode counts."""
+"""Search for the modes. It is wider than the search for the best fit, because every mode counts. A
+wider one misses fewer modes and takes longer."""
 
 
 def first_draws(
@@ -27,18 +29,22 @@ def first_draws(
     prior: ScenePrior,
     psf: Psf,
 ) -> tuple[Float[Array, "K 3 draws"], Float[Array, " draws"]]:
-    """Draws scenes from the Gaussians around many fits, with the logarithm of their density.
+    """Draws scenes from a mixture of Gaussians around many fits (importance sampling).
 
-    Targets are interchangeable. Each fit has its targets in one order, and a draw in another order
-    gets no weight (an infinite density). Otherwise a mode found in two orders would count twice.
+    Targets are interchangeable, so a mode may be found with its targets in several orders, and
+    would then count several times. To prevent this the targets of each fit are sorted, and a draw
+    whose targets are in another order gets no weight: its density is returned as infinite.
 
     Args:
       patch: the pixels of one image.
       normal: standard normal numbers.
-      blur: extra noise in counts of the first level.
-      pool: scenes to start from, `SEARCH.pool` of them.
-      prior: of the scenes.
-      psf: of the sensor.
+      blur: standard deviation in counts of the first level's extra noise.
+      pool: `SEARCH.pool` scenes to start from.
+      prior: the scenes' prior.
+      psf: the sensor's PSF.
+
+    Returns:
+      The draws, and the logarithm of the density that they are drawn from, up to a constant.
     """
     size, draws = normal.shape
     count = size // 3
@@ -67,7 +73,10 @@ def first_draws(
 
 
 def _order(scenes: Float[Array, "K 3 lanes"]) -> Float[Array, "K lanes"]:
-    """Returns the coordinate that orders targets, along a direction that favours neither axis."""
+    """Returns the coordinate that targets are sorted by, along a direction oblique to both axes.
+
+    Two targets may share a row or a column. Sorted along that axis they would have no order.
+    """
     return scenes[:, 0] + 0.6 * scenes[:, 1]
 
 
@@ -77,7 +86,11 @@ def effective_size(log_weight: Float[Array, " N"]) -> Float[Array, ""]:
 
 
 def resample(log_weight: Float[Array, " M"], offset: Float[Array, ""], size: int) -> Array:
-    """Resamples systematically: returns the indices of `size` draws."""
+    """Resamples systematically: returns the indices of `size` draws.
+
+    The draws are equally spaced in the cumulative weight and start from one offset in 0..1. So each
+    index is drawn as often as its weight says, to within one.
+    """
     edges = jnp.cumsum(jax.nn.softmax(log_weight))
     draws = (offset + jnp.arange(size)) / size
     return jnp.minimum(jnp.searchsorted(edges, draws), len(log_weight) - 1)

@@ -1,4 +1,4 @@
-"""The posterior's answer: positions that maximise the expected number of hits."""
+"""Posterior method: samples each image's posterior and maximises the expected number of hits."""
 
 from dataclasses import replace
 from functools import partial
@@ -22,8 +22,8 @@ from distax.runtime.batching import in_batches, one_at_a_time
 from distax.runtime.numerics import exact_products
 
 _MOVED_TOGETHER = 64
-"""Images whose populations an accelerator moves together. More need more memory, fewer leave it
-idle."""
+"""Images whose populations an accelerator moves together. More need more memory, fewer leave the
+accelerator idle."""
 
 _SAMPLED = (
     "position",
@@ -34,7 +34,7 @@ _SAMPLED = (
     "hit_probability",
     "credible_radius",
 )
-"""Fields of `Targets` that the sampler answers; the others stay those of the fit."""
+"""Fields of `Targets` that are computed from the samples. The other fields come from the fit."""
 
 
 def posterior_rows(
@@ -42,21 +42,22 @@ def posterior_rows(
 ) -> Targets:
     """Finds targets that maximise the expected number of hits under the posterior.
 
-    Images are sampled together with those of the same count. An answer depends on its image, the
-    seed and the settings alone. Where the prior excludes every scene that comes near to explaining
-    an image, the answer of `fitted` stays and is not trusted.
+    Images with the same number of targets are sampled together. An answer depends on its image, the
+    seed and the settings alone. The prior may exclude every scene that comes near to explaining an
+    image. In this case the answer of `fitted` stays, and is not trusted.
 
     Args:
-      rows: the windows, images along the first axis; see `patch.cut_rows`.
-      fitted: their targets by `refine`: the counts, and how well the imaging model explains them.
-        Where it does not, the noise is taken to be as large as the misfit.
-      psf: of the sensor.
-      prior: of the scenes.
+      rows: the windows, with images along the first axis; see `patch.cut_rows`.
+      fitted: the windows' targets by `refine`, which give the number of targets and the misfit. If
+        the imaging model does not explain an image, its noise is taken to be as large as the
+        misfit.
+      psf: the sensor's PSF.
+      prior: the scenes' prior.
       effort: sizes of the sampler.
-      seed: of its random numbers.
+      seed: seed of the sampler's random numbers.
 
     Returns:
-      Targets `[N, K]`.
+      Targets `[N, K]`, those with the highest score first.
     """
     answer = jax.tree.map(np.array, fitted)
     misfit = np.asarray(fitted.misfit)

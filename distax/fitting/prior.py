@@ -1,4 +1,4 @@
-"""The scene prior in fits: scenes to start from, its density, and how wide it is."""
+"""Scene prior as the fits use it: starting scenes, log density, and precisions."""
 
 from dataclasses import replace
 from functools import lru_cache
@@ -12,27 +12,28 @@ from distax.fitting.patch import Patch
 from distax.imaging.scenes import ScenePrior, sample_around_origin
 
 _NEIGHBOUR_SHARE = 0.5
-"""Share of starting scenes around one of the eight neighbours of the central pixel. Noise moves the
-centroid to a neighbour now and then; the more start there, the fewer start where targets usually
-are."""
+"""Share of starting scenes around one of the eight neighbours of the central pixel. Noise sometimes
+moves the centroid to a neighbour. A larger share leaves fewer starts around the central pixel,
+where targets usually are."""
 _NARROWEST = 1e-3
-"""Width of the range of intensities, relative to the largest, at least: a known intensity would
-otherwise have an infinite precision."""
+"""Smallest width of the range of intensities, relative to the largest intensity. A known intensity
+would otherwise have an infinite precision. A larger width lets a known intensity vary."""
 _ROOM = 1 / 12
-"""Standard deviation that the prior leaves a position, as a share of the cluster's side. Targets
-that keep their distance have far less room than the square; a twelfth was found to suit the
+"""Standard deviation of a position in the proposal's prior, as a share of the cluster's side.
+Targets that keep their distance have far less room than the square. A larger share proposes more
+scenes that are rejected, a smaller one moves scenes less. A twelfth was found to suit the
 sampler."""
 
 
 def starting_scenes(prior: ScenePrior, count: int, size: int) -> Float[Array, "count 3 size"]:
-    """Samples scenes of `count` targets from the prior, the same for every image.
+    """Samples scenes of `count` targets from the prior; the same scenes serve every image.
 
-    The host is the window's central pixel or, as noise may have moved the centroid, one of its
-    neighbours.
+    The host is the window's central pixel or one of its neighbours, because noise may have moved
+    the centroid.
 
     Args:
-      prior: of the scenes.
-      count: targets of each.
+      prior: the scenes' prior.
+      count: number of targets in each scene.
       size: number of scenes.
     """
     if any(not isinstance(leaf, float) for leaf in jax.tree.leaves(prior)):
@@ -42,7 +43,8 @@ def starting_scenes(prior: ScenePrior, count: int, size: int) -> Float[Array, "c
 
 @lru_cache(maxsize=64)
 def _kept_starting_scenes(prior: ScenePrior, count: int, size: int) -> Float[Array, "_ 3 size"]:
-    # Within another function's trace, too, these are numbers and not part of its program.
+    # The scenes are computed at once, also while another function is traced. They are then
+    # constants and no part of its program.
     with jax.ensure_compile_time_eval():
         return _starting_scenes(prior, count, size)
 
@@ -66,8 +68,9 @@ def log_prior(
 ) -> Float[Array, " lanes"]:
     """Computes the logarithm of the prior density up to a constant.
 
-    It is the logarithm of the number of host pixels whose square holds all targets, and -inf for a
-    scene that the prior excludes.
+    The prior draws the host pixel uniformly, then the targets uniformly in its square. So the
+    density is proportional to the number of host pixels whose square holds all targets. The result
+    is -inf for scenes that the prior excludes.
     """
     low, high = host_range(scene, patch, prior)
     hosts = jnp.prod(jnp.maximum(high - low + 1.0, 0.0), axis=0)
@@ -79,7 +82,7 @@ def log_prior(
 
 
 def pair_steps(scene: Float[Array, "K 3 lanes"]) -> list[Float[Array, "2 lanes"]]:
-    """Returns rows and columns in pixels between the two targets of every pair."""
+    """Returns the difference in row and column between the two targets of every pair, in pixels."""
     return [scene[k, :2] - scene[other, :2] for k in range(len(scene)) for other in range(k)]
 
 
@@ -101,8 +104,8 @@ def host_range(
 def proposal_precision(patch: Patch, prior: ScenePrior, count: int) -> Float[Array, " D"]:
     """Returns the precisions that a proposal adds to those of the pixels, in 1/(px or counts)².
 
-    They are those of Gaussians as wide as the room that the prior leaves a target, and weaker where
-    noise leaves scenes more room.
+    They are the precisions of Gaussians as wide as the room that the prior leaves a target. Under
+    larger noise scenes have more room, so the precisions are smaller.
     """
     spread = prior.cluster * _ROOM
     precision = jnp.array([spread**-2, spread**-2, 12 / intensity_range(prior) ** 2])
@@ -110,7 +113,7 @@ def proposal_precision(patch: Patch, prior: ScenePrior, count: int) -> Float[Arr
 
 
 def intensity_bounds(prior: ScenePrior) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """Returns the least and the largest intensity in counts, `intensity_range` apart."""
+    """Returns the smallest and the largest intensity in counts, `intensity_range` apart."""
     middle, half = (prior.min_intensity + prior.max_intensity) / 2, intensity_range(prior) / 2
     return middle - half, middle + half
 

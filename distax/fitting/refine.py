@@ -1,4 +1,4 @@
-"""The least-squares answer: the best fit of the most probable count, with its Gaussian errors."""
+"""Refine method: best least-squares fits, the number of targets by evidence, Gaussian errors."""
 
 from dataclasses import replace
 from functools import partial
@@ -20,9 +20,10 @@ from distax.runtime.pytree import pytree
 
 TRUSTED_MISFIT = 1.4
 """Misfit above which an answer is not trusted. One in a thousand images that the imaging model made
-has a larger one."""
+has a larger one. A lower limit rejects more sound answers, a higher one trusts more wrong ones."""
 TRUSTED_COUNT = 0.9
-"""Probability of the count below which an answer is not trusted."""
+"""Probability of the number of targets below which an answer is not trusted. A higher limit rejects
+more right answers, a lower one trusts more wrong numbers."""
 
 
 def refine(
@@ -33,13 +34,13 @@ def refine(
 ) -> Targets:
     """Finds targets by damped least squares, and their number by evidence.
 
-    A pure function of its arguments, for all images at once: it can be traced, differentiated and
-    exported. `estimators.Refine` takes long stacks in batches that are compiled once.
+    It is a pure function of its arguments and computes all images at once, so it can be traced,
+    differentiated and exported. `estimators.Refine` computes long stacks in batches of equal size.
 
     Args:
       images: raw images in counts; NaN marks pixels to leave out.
-      sensor: the camera. Its `sigma` decides the size of windows and must be known, not traced.
-      prior: of the scenes. Its `cluster` must be known, too.
+      sensor: the camera. Its `sigma` sets the size of windows and must be known, not traced.
+      prior: the scenes' prior. Its `cluster` must be known as well.
       search: sizes of the search.
 
     Returns:
@@ -63,18 +64,20 @@ def refine_patch(
 ) -> Targets:
     """Finds the targets in windows by damped least squares, and their number by evidence.
 
-    Every count from the prior's smallest to its largest, and no target at all, is fitted to every
-    image. A fit's evidence is its likelihood times the share of the prior that its Gaussian covers.
-    The count with the largest evidence wins. An image whose pixels are all unknown has no targets,
-    and its answer is not trusted. Position errors are the Gaussian's. Where the imaging model does
-    not explain the image, they are widened by the misfit.
+    Each number of targets that the prior allows is fitted to every image, and an empty scene as
+    well. The number with the largest evidence is chosen. A fit's evidence is its likelihood times
+    the share of the prior that its Gaussian covers; see `candidates`. An image whose pixels are all
+    unknown has no targets, and its answer is not trusted.
+
+    The errors of positions and intensities are the Gaussian's. They are multiplied by the misfit if
+    it is above 1, because the imaging model then does not explain the image.
 
     Args:
       patch: the windows.
-      pools: scenes to start from, for each count; see `candidates.sample_pools`.
-      psf: of the sensor.
-      prior: of the scenes.
-      search: over the whole square; see `Search.over`.
+      pools: scenes to start from, for each number of targets; see `candidates.sample_pools`.
+      psf: the sensor's PSF.
+      prior: the scenes' prior.
+      search: sizes for the whole square; see `Search.over`.
 
     Returns:
       Targets `[N, prior.max_targets]`, those with the highest score first.
@@ -82,7 +85,7 @@ def refine_patch(
     fits = [best_fit(patch, pool, prior, search, psf) for pool in pools]
     residual, weight = residual_and_weight(jnp.zeros_like(patch.counts), patch, 0.0)
     nothing = -0.5 * jnp.sum(weight * residual**2, axis=0)
-    # Without any pixel the prior alone would decide, for as many targets as it allows.
+    # If no pixel is known, the prior alone would choose the number, and would choose the largest.
     known = jnp.any(jnp.isfinite(patch.lower) | jnp.isfinite(patch.upper), axis=0)
     weighed = (jnp.where(known, fit.log_evidence, -jnp.inf) for fit in fits)
     evidence = jnp.stack([nothing, *weighed])
@@ -107,7 +110,7 @@ class _Answer:
 
 
 def _answer(fit: BestFit, patch: Patch, slots: int) -> _Answer:
-    """Returns one count's fits in image coordinates, padded to a number of slots."""
+    """Converts the fits of one number of targets to image coordinates, padded to equal slots."""
     count = len(fit.scene)
     scene = jnp.moveaxis(fit.scene, -1, 0)
     own = fit.covariance.reshape(count, 3, count, 3, -1)
@@ -122,9 +125,10 @@ def _answer(fit: BestFit, patch: Patch, slots: int) -> _Answer:
 
 
 def _misfit(squares: Float[Array, " N"], patch: Patch) -> Float[Array, " N"]:
-    """Returns the root-mean-square residual in units of the noise.
+    """Returns the root-mean-square residual, relative to the noise.
 
-    The fit's parameters lower the residuals' squares; about as much comes back with the prior's.
+    The sum is divided by the number of pixels, without a correction for the fitted parameters. They
+    lower the squares of the residuals, but the prior's squares add about as much.
     """
     informative = jnp.sum(jnp.isfinite(patch.upper), axis=0)
     return jnp.sqrt(squares / jnp.maximum(informative, 1))
@@ -136,7 +140,7 @@ def _with_errors(
     misfit: Float[Array, " N"],
     probability: Float[Array, " N"],
 ) -> Targets:
-    """Ranks the targets, and states their errors and whether to trust them."""
+    """Ranks the targets by score, and computes their errors and whether to trust them."""
     widened = jnp.maximum(misfit, 1.0)[:, None, None, None] ** 2 * answer.covariance
     place = widened[..., :2, :2]
     hit = jnp.stack([disc_probability(place, radius) for radius in RADII], axis=-1)

@@ -1,10 +1,11 @@
-"""Samples from the posterior of one image's scene, by sequential Monte Carlo.
+"""Sampler of the posterior of one image's scene, by sequential Monte Carlo.
 
-Least-squares fits from many starts find the modes. Draws from the Gaussians around them, weighted
-by the posterior under a blurred likelihood, are the first population. Levels of less and less blur
-lead it to the posterior. At each level scenes are resampled by how much better they explain the
-sharper image, and moved by Metropolis–Hastings. So each mode ends with its share of the posterior,
-which a chain that starts in one of them never finds.
+Least-squares fits from many starts find the modes of the posterior. The first population is drawn
+from the Gaussians around them, and weighted by the posterior under a likelihood with extra noise
+(blur). The blur is then lowered level by level. At each level scenes are moved by
+Metropolis–Hastings, weighted by the ratio of their likelihoods under the next blur and this one,
+and resampled. So each mode ends with its share of the posterior. A single chain that starts in one
+mode would stay there.
 
 Source: Del Moral, Doucet & Jasra, J. R. Stat. Soc. B 68 (2006), "Sequential Monte Carlo samplers".
 """
@@ -30,25 +31,27 @@ from distax.runtime.errors import DistaxError, check_positive
 from distax.runtime.pytree import pytree
 
 _FIRST_BLUR, _LAST_BLUR = 1.5, 0.1
-"""Extra noise in counts at the first level, and at the last, where it no longer matters. They are
-for a sensor whose only noise is rounding, and grow with other noise."""
+"""Standard deviation in counts of the extra noise at the first level and at the last, for a sensor
+whose only noise is rounding. Both grow with other noise. A larger first blur keeps more modes and
+needs more levels. At the last level the blur no longer matters: a smaller one needs more levels, a
+larger one would widen the posterior."""
 _EVEN = 0.5
-"""Effective share of the population below which it is resampled. Resampling loses lineages, uneven
-weights waste particles."""
+"""Effective share of the population below which it is resampled. A higher share resamples more
+often and loses more lineages. A lower one wastes particles of small weight."""
 
 
 @dataclass(frozen=True)
 class Effort:
-    """Sizes of the sampler. Larger ones give regions that hold what they state, and take longer.
+    """Sizes of the sampler. Larger ones give better calibrated credible regions and take longer.
 
     Attributes:
-      particles: scenes in the population, a multiple of 128.
-      levels: blur levels between the first population and the posterior.
-      moves: Metropolis–Hastings moves of every scene at a level. Fewer than four targets, which
-        leave one narrow mode, get half as many.
+      particles: number of scenes in the population, a multiple of 128.
+      levels: number of blur levels from the first population to the posterior.
+      moves: number of Metropolis–Hastings moves of every scene at a level. Scenes of up to three
+        targets get half as many, because their posterior has one narrow mode.
 
     Raises:
-      DistaxError: a number that is not positive, or particles that are no multiple of 128.
+      DistaxError: a number is not positive; the particles are not a multiple of 128.
     """
 
     particles: int = 128
@@ -66,15 +69,15 @@ class Effort:
 
 
 QUICK = Effort(moves=10)
-"""Four times as fast as the default. Its credible regions are too small: 90% regions hold 80% of
-the targets."""
+"""Fewer moves, four times as fast as the default. The credible regions are too small: 90% regions
+hold 80% of the targets."""
 
 
 @pytree
 class Noise:
     """Random numbers of the sampler.
 
-    All images share them, so that they are drawn once and an answer depends on its image alone.
+    All images share them. They are drawn once, and an answer depends on its image alone.
 
     Attributes:
       first: `[3K, draws]`, standard normal.
@@ -110,13 +113,13 @@ def sample_posterior(
 
     Args:
       patch: the pixels of one image, one lane.
-      noise: random numbers; they decide the number of targets.
-      pool: scenes to start from, `population.SEARCH.pool` of them.
-      prior: of the scenes.
-      psf: of the sensor.
+      noise: random numbers; their shapes set the number of targets.
+      pool: `population.SEARCH.pool` scenes to start from.
+      prior: the scenes' prior.
+      psf: the sensor's PSF.
 
     Returns:
-      The draws, NaN where the prior excludes every one of the first ones.
+      The draws. They are NaN if the prior excludes every draw of the first population.
     """
     particles = noise.proposals.shape[3]
     blurs = relative_noise(patch) * jnp.geomspace(_FIRST_BLUR, _LAST_BLUR, len(noise.resampling))

@@ -1,4 +1,4 @@
-"""Damped least squares (Levenberg–Marquardt) within bounds, one problem a lane."""
+"""Damped least squares (Levenberg–Marquardt) within bounds, one problem per lane."""
 
 from dataclasses import replace
 
@@ -13,12 +13,13 @@ from distax.imaging.psf import Psf
 from distax.runtime.pytree import pytree
 
 _FLOOR = 1e-6
-"""Added to the diagonal, for parameters that neither the pixels nor the prior constrain."""
+"""Value added to the diagonal, for parameters that neither the pixels nor the prior constrain. A
+larger one shortens the steps of all parameters."""
 
 
 @pytree
 class Bounds:
-    """Box that a fit stays in, `[K, 3, lanes]`, and that a uniform prior fills."""
+    """The box `[K, 3, lanes]` that a fit stays in. The prior is uniform in it."""
 
     lower: Float[Array, "K 3 lanes"]
     upper: Float[Array, "K 3 lanes"]
@@ -65,20 +66,23 @@ def fit(
 ) -> Fit:
     """Fits scenes by a fixed number of damped Gauss–Newton steps from each start.
 
-    The uniform prior acts as the Gaussian of the same mean and variance, so that a parameter that
-    the image does not determine ends in the middle of its box. A parameter at a bound that the step
-    would leave is held there. The damping falls after a step that lowered the sum of squares. A
-    step that did not is taken back, and the damping rises.
+    The uniform prior is replaced by the Gaussian of the same mean and variance. A parameter that
+    the image does not determine then ends in the middle of its box. A parameter at a bound is held
+    there if the step would leave the box. The damping falls after a step that lowered the sum of
+    squares. Any other step is taken back, and the damping rises.
+
+    The number of steps is fixed, so that all lanes run the same program.
 
     Args:
-      start: scenes to start from, in pixels from the window's centre and counts.
-      patch: the pixels, of as many lanes or of one.
-      bounds: of the scenes.
-      psf: of the sensor.
+      start: scenes to start from, in pixels from the window's centre and in counts.
+      patch: the pixels, with as many lanes or with one.
+      bounds: bounds of the scenes' parameters.
+      psf: the sensor's PSF.
       steps: number of steps.
     """
     size, lanes = start.shape[0] * 3, start.shape[-1]
-    # The first trial is the start itself, which is better than an infinite sum of squares.
+    # The zero vector makes the first trial the start itself, which is always accepted, because its
+    # sum of squares is finite.
     unknown = Fit(
         scene=start,
         matrix=jnp.broadcast_to(jnp.eye(size)[:, :, None], (size, size, lanes)),
@@ -107,7 +111,7 @@ def fit(
 
 
 def _trial(state: _State, bounds: Bounds) -> Float[Array, "K 3 lanes"]:
-    """Steps from the best scene so far, within the bounds."""
+    """Computes the next scene to try: a damped step from the best one so far, within the bounds."""
     scene, matrix = state.fit.scene, state.fit.matrix
     pull = state.vector.reshape(scene.shape)
     held = ((scene <= bounds.lower) & (pull < 0)) | ((scene >= bounds.upper) & (pull > 0))

@@ -1,4 +1,4 @@
-"""Windows around blobs, and what their pixels say to an estimator."""
+"""Windows around blobs, cut from a frame and converted to patches for an estimator."""
 
 import math
 from dataclasses import replace
@@ -16,16 +16,16 @@ from distax.runtime.pytree import pytree
 
 @pytree
 class Cutouts:
-    """Square windows of a frame, one a row, each around the central pixel of a blob.
+    """Square windows of a frame, one per row, each around the central pixel of a blob.
 
     Attributes:
       pixel: `[B, 2]`, row and column of the central pixel in the frame.
-      signal_to_noise: `[B]`, of the blob's peak.
-      counts: `[B, S, S]`, above the background; NaN where a pixel is bad, beyond the frame, or
-        nearer to another blob.
+      signal_to_noise: `[B]`, signal-to-noise ratio of the blob's peak.
+      counts: `[B, S, S]`, counts above the background; NaN for pixels that are bad, beyond the
+        frame, or nearer to another blob.
       noise: `[B, S, S]`, standard deviation of the background's noise in counts.
-      clipped: `[B, S, S]`, the pixel reads what saturated ones do.
-      inside: `[B, S, S]`, the pixel is in the frame.
+      clipped: `[B, S, S]`, True for saturated pixels.
+      inside: `[B, S, S]`, True for pixels in the frame.
     """
 
     pixel: Int[np.ndarray, "B 2"]
@@ -37,11 +37,11 @@ class Cutouts:
 
     @property
     def corner(self) -> Int[np.ndarray, "B 2"]:
-        """First pixel of each window in the frame; negative if it reaches beyond."""
+        """Row and column of each window's first pixel; negative if it lies beyond the frame."""
         return self.pixel - self.counts.shape[-1] // 2
 
     def middle(self, width: int) -> "Cutouts":
-        """The central `width` by `width` pixels of every window."""
+        """Returns the central `width` by `width` pixels of every window."""
         names = ("counts", "noise", "clipped", "inside")
         return replace(self, **{name: middle(getattr(self, name), width) for name in names})
 
@@ -49,7 +49,7 @@ class Cutouts:
 def middle(
     pixels: Shaped[np.ndarray, "B S S"], width: int
 ) -> Shaped[np.ndarray, "B {width} {width}"]:
-    """The central `width` by `width` pixels of every window."""
+    """Returns the central `width` by `width` pixels of every window."""
     edge = (pixels.shape[-1] - width) // 2
     return pixels[:, edge : edge + width, edge : edge + width]
 
@@ -62,13 +62,17 @@ def cut_windows(
     clipped: Bool[np.ndarray, "height width"],
     side: int,
 ) -> Cutouts:
-    """The windows of an odd side around pixels of a frame or of a piece of one.
+    """Cuts windows around pixels of a frame, or of a band of a frame.
+
+    The band is padded by half a window, and all windows of the padded band are viewed without a
+    copy. Only the windows around the given pixels are then copied, so that memory grows with the
+    number of blobs rather than with the number of pixels.
 
     Args:
-      pixel: central pixels, from the piece's first one.
-      significance: by the matched filter, for the whole piece.
-      counts, noise, clipped: as of `Cutouts`, for the whole piece.
-      side: pixels along a window's edge.
+      pixel: row and column of the central pixels in the band.
+      significance: signal-to-noise ratio by the matched filter, for the whole band.
+      counts, noise, clipped: see `Cutouts`, for the whole band.
+      side: height and width of a window in pixels, odd.
     """
 
     def around(image: np.ndarray, outside: float | bool) -> np.ndarray:
@@ -87,16 +91,16 @@ def cut_windows(
 
 
 def without_neighbours(cutouts: Cutouts) -> tuple[Cutouts, Bool[np.ndarray, "B S S"]]:
-    """Each window without the pixels that are nearer to another blob than to its own.
+    """Replaces pixels that are nearer to another blob than to the window's own by NaN.
 
     Returns:
-      The windows, and which pixels of them were left out.
+      The windows, and a mask that is True for the replaced pixels.
     """
     from scipy.spatial import cKDTree
 
     side = cutouts.counts.shape[-1]
     taken = np.zeros(cutouts.counts.shape, bool)
-    # A blob owns a pixel of the window only if it lies within twice the window's half diagonal.
+    # A blob farther away than twice the window's half diagonal is nearest to none of its pixels.
     pairs = cKDTree(cutouts.pixel).query_pairs(math.sqrt(2) * side, output_type="ndarray")
     steps = np.moveaxis(np.indices((side, side)), 0, -1) - side // 2
     for own, other in np.concatenate([pairs, pairs[:, ::-1]]):
@@ -106,15 +110,15 @@ def without_neighbours(cutouts: Cutouts) -> tuple[Cutouts, Bool[np.ndarray, "B S
 
 
 def local_level(cutouts: Cutouts, width: int) -> Float[np.ndarray, " B"]:
-    """What the background's map is off by around each blob, in counts.
+    """Estimates the error of the background's map around each blob, in counts.
 
-    The median of the window's known pixels outside its middle, shrunk by the share of it that
-    noise explains (James & Stein's estimator, its positive part): a level that is within the
-    median's own error is taken as zero, one far beyond it as it is.
+    It is the median of the window's known pixels outside its middle. The median is shrunk by the
+    share that noise explains (the positive-part James–Stein estimator). A level within the median's
+    own error becomes zero, and a level far beyond it stays nearly as it is.
 
     Args:
       cutouts: the windows.
-      width: of their middle, which targets reach.
+      width: width in pixels of the windows' middle, which holds the targets' flux.
     """
     side = cutouts.counts.shape[-1]
     edge = (side - width) // 2
@@ -123,47 +127,48 @@ def local_level(cutouts: Cutouts, width: int) -> Float[np.ndarray, " B"]:
     counts = cutouts.counts[:, ring]
     known = np.sum(np.isfinite(counts), axis=1)
     median = np.nanmedian(np.where(known[:, None] > 0, counts, 0.0), axis=1)
-    # The median of n Gaussian numbers varies π/2 times as much as their mean.
+    # The variance of the median of n Gaussian numbers is π/2 times that of their mean.
     variance = math.pi / 2 * np.mean(cutouts.noise[:, ring] ** 2, axis=1) / np.maximum(known, 1)
     share = 1.0 - variance / np.maximum(median**2, 1e-300)
     return median * np.clip(share, 0.0, 1.0)
 
 
 def blob_flux(cutouts: Cutouts, sensor: Sensor, prior: ScenePrior) -> Float[np.ndarray, " B"]:
-    """About how many counts each blob emits, also where pixels are bad or clipped.
+    """Estimates the flux of each blob in counts, also if some of its pixels are bad or clipped.
 
-    The flux of the PSF, widened by targets anywhere in the prior's square, that fits the known and
-    unclipped pixels best; one standard deviation of it at least.
+    It is the flux of a widened PSF, fitted to the known and unclipped pixels by weighted least
+    squares. The PSF is widened by the variance of targets anywhere in the prior's square. The flux
+    is at least its own standard deviation.
     """
     wide = (math.sqrt(sigma**2 + prior.cluster**2 / 12) for sigma in sensor.sigmas)
     side = cutouts.counts.shape[-1]
     shape = np.outer(*(_middle(psf_line(sigma), side) for sigma in wide))
-    said = np.isfinite(cutouts.counts) & ~cutouts.clipped
-    weight = np.where(said, 1.0 / cutouts.noise**2, 0.0)
+    known = np.isfinite(cutouts.counts) & ~cutouts.clipped
+    weight = np.where(known, 1.0 / cutouts.noise**2, 0.0)
     power = np.sum(weight * shape**2, axis=(1, 2))
     power = np.where(power > 0, power, 1.0)
-    signal = np.sum(weight * shape * np.where(said, cutouts.counts, 0.0), axis=(1, 2))
+    signal = np.sum(weight * shape * np.where(known, cutouts.counts, 0.0), axis=(1, 2))
     return np.maximum(signal / power, 1.0 / np.sqrt(power))
 
 
 def _middle(line: np.ndarray, width: int) -> np.ndarray:
-    """The line cut or filled with zeros to a width, its middle in the middle."""
+    """Cuts a line around its middle to a width, or extends it with zeros on both sides."""
     filled = np.pad(line, width)
     start = (len(filled) - width) // 2
     return filled[start : start + width]
 
 
 def patches(cutouts: Cutouts, unit: Float[np.ndarray, " B"], sensor: Sensor, width: int) -> Patch:
-    """Makes patches of the windows' middles, one a lane, each in counts of its own unit.
+    """Makes patches of the windows' middles, one per lane, each in counts of its own unit.
 
-    The background's noise was measured in the frame. Of a sensor that rounds it includes the
-    rounding error.
+    The background's noise was measured in the frame. If the sensor rounds, it includes the rounding
+    error, whose variance is subtracted because a patch has it apart.
 
     Args:
-      cutouts: the windows, their local level subtracted.
-      unit: the frame's counts in one count of the estimator's.
+      cutouts: the windows, after the subtraction of their local level.
+      unit: `[B]`, counts of the frame in one count of the estimator.
       sensor: the camera, for its digitiser and its shot noise.
-      width: of the middles in pixels.
+      width: width of the middles in pixels.
     """
     core = cutouts.middle(width)
     known = np.isfinite(core.counts)

@@ -1,4 +1,4 @@
-"""What is taken for granted about the targets of a blob in a frame."""
+"""Prior of the targets of a blob in a frame."""
 
 from dataclasses import dataclass
 
@@ -10,31 +10,35 @@ from distax.imaging.sensor import Sensor
 from distax.runtime.errors import DistaxError, check_positive
 
 _CLUSTER = 4.0
-"""Side of the square that holds a blob's targets, in standard deviations of the PSF."""
+"""Default side of the square that holds a blob's targets, in standard deviations of the PSF. A
+larger square takes targets that could be blobs of their own into one fit, which takes longer. A
+smaller one cuts clusters in pieces."""
 _TOP = ScenePrior().max_intensity
-"""What the largest intensity is scaled to: estimators were made for counts of that size."""
+"""Scaled counts of the largest intensity. The estimators were made for counts of this size."""
 
 
 @dataclass(frozen=True)
 class FramePrior:
-    """How many targets a blob has, how close they are, and how bright.
+    """The prior of a blob: number, distances and intensities of its targets.
 
-    CSIST-100K's scenes lie within one pixel and emit 220 to 250 counts each. The defaults here are
-    more generous: targets up to four standard deviations of the PSF apart along each axis, beyond
-    which they are blobs of their own, and of any brightness that contributes to the blob. Whoever
-    knows the intensities should say so: they decide how many targets there are.
+    CSIST-100K's scenes lie within one pixel, and each target emits 220 to 250 counts. The defaults
+    here are wider. Targets may be up to four standard deviations of the PSF apart along each axis;
+    beyond that they are blobs of their own. They may have any brightness that contributes to the
+    blob. State the bounds of the intensities if they are known, because the number of targets
+    depends on them.
 
     Attributes:
-      max_targets: most targets of one blob.
-      cluster: side in pixels of the square that holds them; 4 σ of the PSF without it.
+      max_targets: largest number of targets in one blob.
+      cluster: side in pixels of the square that holds a blob's targets. Default: 4 σ of the PSF.
       separation: smallest distance between two targets, in Rayleigh units of 1.22 σ.
-      min_share, max_share: bounds of a target's intensity as a share of its blob's flux (which a
-        fit of one widened PSF estimates to about 40%); for unknown intensities.
-      min_intensity, max_intensity: bounds of a target's intensity in counts; both or neither.
+      min_share, max_share: bounds of a target's intensity as a share of its blob's flux, for
+        unknown intensities. The flux is known to about 40%, from a fit of one widened PSF.
+      min_intensity, max_intensity: bounds of a target's intensity in counts, which replace the
+        shares. Give both or neither. Default: the intensities are unknown.
 
     Raises:
-      DistaxError: bounds that are reversed or not positive, only one of a pair, or too many
-        targets for the square.
+      DistaxError: bounds are reversed or not positive; only one of a pair is given; the square is
+        too small for the targets.
     """
 
     max_targets: int = 5
@@ -66,7 +70,7 @@ class FramePrior:
         )
 
     def unit(self, flux: Float[np.ndarray, " B"]) -> Float[np.ndarray, " B"]:
-        """Counts that one scaled count stands for, for blobs of some flux in counts."""
+        """Returns the frame's counts in one scaled count, for blobs of a given flux in counts."""
         _, most = self._bounds
         whole = flux if self.max_intensity is None else np.ones_like(flux)
         return whole * most / _TOP

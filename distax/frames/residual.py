@@ -18,24 +18,26 @@ from distax.io.pixels import Pixels
 from distax.runtime.batching import in_batches
 
 _REACH = 6.0
-"""Standard deviations of a Gaussian PSF beyond which a target adds nothing: a billionth of its
-flux."""
+"""Standard deviations of a Gaussian PSF from a target to the edge of its window. A billionth of the
+flux lies beyond. A wider window costs time and memory, a narrower one leaves an edge in the
+residual."""
 _AT_ONCE = 1024
-"""Targets that are rendered at a time."""
+"""Targets that are rendered at a time. More take more memory, fewer take more calls."""
 
 
 @dataclass(frozen=True)
 class Residual:
     """A frame minus its background and its targets, read by rows like the frame.
 
-    Rows are computed when they are asked for, each target in a window around it, so that memory
-    does not grow with the frame. Pixels that are NaN or infinite in the frame are NaN. The model
-    does not clip: a saturated pixel has a negative residual, by the counts that it could not hold.
-    `FrameTargets.local_level` is not subtracted, as it would leave steps at the windows' edges.
+    Rows are computed when they are read, and each target is rendered in a window around it. So
+    memory does not grow with the frame. Pixels that are NaN or infinite in the frame are NaN. The
+    model does not clip. The residual of a saturated pixel is therefore negative, by the counts that
+    the pixel could not hold. `FrameTargets.local_level` is not subtracted, because it would leave
+    steps at the windows' edges.
 
     Attributes:
-      pixels: of the frame.
-      found: the targets found in it.
+      pixels: the frame's pixels.
+      found: the targets found in the frame.
       sensor: the camera, for its PSF.
     """
 
@@ -49,7 +51,7 @@ class Residual:
         return self.found.background.shape
 
     def __getitem__(self, rows: slice) -> Float[np.ndarray, "rows width"]:
-        """Those rows, in the frame's counts."""
+        """Computes the residual of rows, in the frame's counts."""
         first, last, _ = rows.indices(self.shape[0])
         band = Band(first=first, last=last, start=first, stop=last)
         counts = read_rows(self.pixels, band) - self.found.background.level_in(band)
@@ -57,7 +59,7 @@ class Residual:
 
     @cached_property
     def _corner(self) -> Int[np.ndarray, "K 2"]:
-        """First pixel of each target's window."""
+        """Row and column of the first pixel of each target's window."""
         return np.rint(self.found.targets.position).astype(int) - self._reach
 
     @cached_property
@@ -68,7 +70,7 @@ class Residual:
         return np.array([math.ceil(_REACH * float(sigma)) for sigma in self.sensor.sigmas])
 
     def _model(self, band: Band) -> Float[np.ndarray, "rows width"]:
-        """Renders the targets whose windows reach into a band."""
+        """Renders the targets whose windows overlap a band."""
         model = np.zeros((band.stop - band.start, self.shape[1]))
         height, width = (2 * self._reach + 1).tolist()
         first = self._corner[:, 0] - band.start

@@ -1,4 +1,4 @@
-"""From a frame to its targets: background, blobs, windows, fits, one list."""
+"""Unmixing of frames: measures the background, finds blobs, fits windows, merges their targets."""
 
 import math
 import warnings
@@ -36,46 +36,54 @@ from distax.runtime.batching import inference_batch, pad_rows
 from distax.runtime.errors import DistaxError, DistaxWarning, check_positive, unknown
 
 METHODS = ("refine", "posterior")
-"""The ways to unmix a frame's blobs."""
+"""Names of the methods for a frame's blobs."""
 
 _RING = 2
-"""Pixels around what targets of a blob reach, in which the local background is measured."""
+"""Width in pixels of the ring around the fitted window, in which the local background is measured.
+A wider ring has less noise and holds more of the neighbours' flux."""
 _PIXELS_AT_ONCE = 2**21
-"""Pixels of a band, about."""
+"""Approximate number of pixels in a band. Larger bands take more memory. Smaller ones read and
+filter the rows of their margins more often."""
 _SMALLEST = 16
 """Pixels along an edge of the smallest frame whose background can be measured."""
 _NOISIER = 1.3
-"""Ratio of measured to stated noise from which on the stated one is doubted."""
+"""Ratio of measured to stated noise above which a warning is given. A lower limit warns of errors
+of the measurement, a higher one lets noise pass for blobs."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FrameUnmixer:
-    """Finds the targets in frames: images of any size.
+    """An unmixer of frames, which are images of any size.
 
-    The background's level and noise are measured in boxes. What the matched filter finds above
-    them at more than a threshold is a blob, and a window around each is unmixed: 11×11 pixels for
-    the default sensor, of which the inner 7×7 are fitted and the others show what the background's
-    map is off by. Peaks of the filter within a cluster's side of a higher one belong to its blob. A
-    blob that is larger has several peaks and is cut into as many windows. Pixels of a window that
-    are nearer to another blob are left out, and of targets that two windows both find, the one
-    with the better score is kept.
+    A frame is unmixed in four steps.
+
+    1. The level and the noise of the background are measured in boxes.
+    2. A matched filter computes the signal-to-noise ratio of a target at every pixel. A peak above
+       a threshold is a blob. Peaks within a cluster's side of a higher peak belong to its blob. A
+       blob that is larger has several peaks, and each gets its own window.
+    3. A window is cut around each blob: 11×11 pixels for the default sensor. Pixels that are nearer
+       to another blob are left out. The outer ring gives the error of the background's map, and the
+       inner 7×7 pixels are fitted.
+    4. The targets of all windows are merged. If two windows find the same target, the one with the
+       better score is kept.
 
     Attributes:
-      sensor: sigma, saturation, bit depth and gain of the camera; its height, width and background
-        are not used. A read noise of zero stands for the noise that is measured in the frame;
-        another, with the shot noise of the background's level where the gain is known, is taken
-        for the noise of the background everywhere.
-      prior: what is known of a blob's targets.
-      method: "refine", the best least-squares fit, or "posterior", which samples it: see `Unmixer`.
-      false_blobs: how many blobs a frame of pure noise has on average; sets the threshold, see
+      sensor: the camera, for its sigma, saturation, bit depth, read noise and gain. Its height,
+        width and background are not used. With a read noise of zero the noise is measured in the
+        frame. Otherwise the noise of the background is the read noise, together with the shot noise
+        of the background's level if the gain is known.
+      prior: the prior of a blob's targets.
+      method: "refine", the best least-squares fit, or "posterior", samples of the posterior. See
+        `Unmixer`.
+      false_blobs: mean number of blobs in a frame of pure noise, which sets the threshold; see
         `blobs.false_blobs`.
       box: side in pixels of the boxes in which the background is measured.
-      effort, seed: for "posterior", see `Unmixer`.
-      rows_at_once: rows of a band; as many as hold about two million pixels without it. The
-        answer is the same with any.
+      effort, seed: for "posterior"; see `Unmixer`.
+      rows_at_once: rows in a band. Every value gives the same answer. Default: rows that hold about
+        two million pixels.
 
     Raises:
-      DistaxError: an unknown method, or a value out of range.
+      DistaxError: the method is unknown; a value is out of range.
     """
 
     sensor: Sensor = Sensor(saturation=None, bit_depth=None)
@@ -95,15 +103,15 @@ class FrameUnmixer:
             raise DistaxError(f"box must be at least {_SMALLEST} pixels, got {self.box}")
 
     def __call__(self, pixels: Pixels) -> FrameTargets:
-        """The targets of a frame.
+        """Finds the targets of a frame.
 
         Args:
-          pixels: `[height, width]`, an array or what reads like one by rows (a mapped file), in
-            counts. NaN and infinite pixels are bad ones: they are left out.
+          pixels: `[height, width]` in counts: an array, or an object that is read by rows like one
+            (a mapped file). Bad pixels are NaN or infinite, and are left out.
 
         Raises:
-          DistaxError: not a two-dimensional image, one too small or with too few known pixels, or
-            one whose background does not vary or is saturated.
+          DistaxError: the frame is not a two-dimensional image, is too small or has too few known
+            pixels; its background does not vary or is saturated.
         """
         shape = _checked_shape(pixels)
         background = measure_background(pixels, self.box)
@@ -111,13 +119,14 @@ class FrameUnmixer:
         threshold = detection_threshold(self.false_blobs, math.prod(shape), self.sensor.sigma)
         parts = self._search(pixels, background, threshold)
         cutouts = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+        # Most significant blob first. Equal ones are ordered by position, not by band.
         order = np.lexsort((*cutouts.pixel.T[::-1], -cutouts.signal_to_noise))
         cutouts = jax.tree.map(lambda leaf: leaf[order], cutouts)
         return self._unmix(cutouts, background, threshold)
 
     @property
     def window(self) -> Sensor:
-        """The sensor of the windows: their size and PSF, and nothing that differs by frame."""
+        """Sensor of the windows: their size and PSF, without the fields that differ by frame."""
         side = self._width(self.sensor) + 2 * _RING
         return Sensor(
             height=side,
@@ -127,7 +136,7 @@ class FrameUnmixer:
         )
 
     def _width(self, sensor: Sensor) -> int:
-        """Width in pixels of the window that is fitted around a blob."""
+        """Returns the width in pixels of the window that is fitted around a blob."""
         return window_width(sensor, self.prior.placement(sensor).cluster)
 
     def _noise_in(self, background: Background, band: Band) -> Float[np.ndarray, "rows width"]:
@@ -137,13 +146,13 @@ class FrameUnmixer:
         return np.maximum(noise, self._least_noise)
 
     def _stated_noise(self, level: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
-        """Returns the background's standard deviation at a level in counts, by the sensor."""
+        """Returns the sensor's standard deviation of noise in counts at a background level."""
         variance = np.asarray(self.sensor.noise_variance(jnp.asarray(level)))
         return np.maximum(np.sqrt(variance), self._least_noise)
 
     @property
     def _least_noise(self) -> float:
-        """Standard deviation in counts of the rounding error."""
+        """Standard deviation of the rounding error in counts; 0 if the sensor does not round."""
         return ROUNDING_VARIANCE**0.5 if self.sensor.digital else 0.0
 
     @property
@@ -160,14 +169,14 @@ class FrameUnmixer:
         varies = self._noise_known or self.sensor.digital
         if not varies and not np.all(background.noise > 0):
             raise DistaxError(
-                f"the background does not vary (it reads {level:g}), so that nothing tells targets "
-                "from noise: state the read noise or the bit depth"
+                f"the background does not vary (it reads {level:g}), so that targets cannot be "
+                "distinguished from noise: state the read noise or the bit depth"
             )
         if self._noise_known:
             self._doubt(background)
 
     def _doubt(self, background: Background) -> None:
-        """Warn of a frame that is noisier than its sensor, where noise passes for blobs."""
+        """Warns if a frame is noisier than its sensor, so that noise would pass for blobs."""
         stated = float(np.median(self._stated_noise(background.level)))
         measured = float(np.median(background.noise))
         if measured > _NOISIER * stated:
@@ -182,7 +191,11 @@ class FrameUnmixer:
     def _search(
         self, pixels: Pixels, background: Background, threshold: float
     ) -> Iterator[Cutouts]:
-        """The windows around the blobs of each band."""
+        """Finds the blobs of each band by the matched filter, and cuts the windows around them.
+
+        A band has a margin above and below, so that the filter and the windows near its edge see
+        the frame's pixels. Blobs in the margin belong to the neighbouring band.
+        """
         window, prior = self.window, self.prior.placement(self.window)
         reach = max(1, round(prior.cluster))
         margin = len(psf_line(max(map(float, window.sigmas)))) // 2 + max(reach, window.height // 2)
@@ -229,7 +242,8 @@ class FrameUnmixer:
         """Finds the targets of windows by the method, in window coordinates and scaled counts."""
         posterior = Posterior(self.effort, self.seed)
         estimator = Refine() if self.method == "refine" else posterior
-        # Always as many rows, so that one program serves all frames, those without blobs included.
+        # The number of rows is a multiple of the batch, also without blobs. One program then serves
+        # all frames.
         rows, blobs = pad_rows(rows_first(patch), inference_batch()), patch.origin.shape[-1]
         found = estimator.of_rows(rows, window, prior)
         return jax.tree.map(lambda leaf: leaf[:blobs], found)

@@ -1,4 +1,4 @@
-"""Which images an estimator cannot take, and why."""
+"""Checks of images before an estimator takes them."""
 
 import numpy as np
 
@@ -7,10 +7,15 @@ from distax.runtime.errors import DistaxError
 
 
 def check_shape(images: np.ndarray, sensor: Sensor, name: str = "images") -> None:
-    """Refuse images of another size than the sensor's; `name` stands in the error.
+    """Raises DistaxError for images of another size than the sensor's.
+
+    Args:
+      images: a stack of images.
+      sensor: the camera.
+      name: name of the images in the error message.
 
     Raises:
-      DistaxError: another size, or not a stack of images.
+      DistaxError: the array is not a stack of images, or they have another size.
     """
     if images.ndim != 3:
         raise DistaxError(
@@ -25,12 +30,15 @@ def check_shape(images: np.ndarray, sensor: Sensor, name: str = "images") -> Non
 
 
 def find_problems(images: np.ndarray, sensor: Sensor, missing_allowed: bool) -> dict[int, str]:
-    """What is wrong with each image that the sensor cannot have delivered, by its number.
+    """Finds images that the sensor cannot have delivered.
 
     Args:
       images: a stack of images in counts.
-      sensor: whose they should be.
-      missing_allowed: NaN marks pixels to leave out; without it every pixel has to be known.
+      sensor: the camera that should have delivered them.
+      missing_allowed: True if NaN marks pixels to leave out; False if every pixel has to be known.
+
+    Returns:
+      For each bad image a description of the problem, by the image's index.
     """
     missing = np.isnan(images) if missing_allowed else np.zeros(images.shape, bool)
     unreadable = ~np.isfinite(images) & ~missing

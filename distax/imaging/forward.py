@@ -1,10 +1,10 @@
-"""The forward model: the ideal image of targets, and its derivatives.
+"""Forward model: the ideal image of targets, and its derivatives.
 
-The same sum stands here in two layouts. `render` puts the batch first and sums over targets by
-matrix products, which suits images of any size. `image_of` and `image_and_jacobian` put the scenes
-last (the lanes) and the pixels before them, so that all arithmetic runs along lanes: for windows of
-a few pixels this is several times faster on a CPU. There a scene is an array `[K, 3]`: row, column
-and intensity of each target.
+The same sum is computed in two memory layouts. `render` has the batch on the first axis and sums
+over targets by matrix products, which suits images of any size. `image_of` and
+`image_and_jacobian` have the scenes on the last axis (the lanes) and the pixels before them. All
+arithmetic then runs along lanes, which is several times faster on a CPU for windows of a few
+pixels. In this layout a scene is an array `[K, 3]`: row, column and intensity of each target.
 """
 
 import jax
@@ -17,7 +17,7 @@ from distax.imaging.sensor import Sensor
 from distax.imaging.targets import Targets
 
 Axes = tuple[np.ndarray, np.ndarray]
-"""Coordinates of the centres of consecutive pixels: of the rows, and of the columns."""
+"""Coordinates of the pixels' centres along rows, and along columns."""
 
 
 def image_axes(shape: tuple[int, int]) -> Axes:
@@ -49,8 +49,8 @@ def image_of(
 
     Args:
       scene: row, column (in the coordinates of `axes`) and intensity of each target.
-      axes: of the image's pixels.
-      psf: of the sensor.
+      axes: coordinates of the image's pixels.
+      psf: the sensor's PSF.
     """
     down, across = profiles(psf)
     rows = down.response(scene[:, 0], axes[0], axis=1)
@@ -68,7 +68,7 @@ def image_and_jacobian(
     """
     intensity = scene[:, 2, None]
     down, across = profiles(psf)
-    # The barrier keeps XLA from computing the profiles anew for every pixel that they are part of.
+    # Without the barrier XLA would compute the profiles anew for every pixel.
     rows, row_slopes, columns, column_slopes = jax.lax.optimization_barrier(
         (
             down.response(scene[:, 0], axes[0], axis=1),
@@ -87,7 +87,7 @@ def image_and_jacobian(
     image = jnp.sum(intensity[:, None] * by_intensity, axis=0)
     jacobian = jnp.stack([by_row, by_column, by_intensity], axis=1)
     lanes = scene.shape[-1]
-    # The barrier keeps XLA from computing both anew inside each of their consumers.
+    # Without the barrier XLA would compute both anew wherever they are used.
     return jax.lax.optimization_barrier(
         (image.reshape(-1, lanes), jacobian.reshape(-1, image.shape[0] * image.shape[1], lanes))
     )

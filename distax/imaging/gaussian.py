@@ -1,4 +1,4 @@
-"""Probabilities of discs under Gaussians in the plane."""
+"""Probability of a disc under a two-dimensional Gaussian, and its inverse."""
 
 import math
 
@@ -6,20 +6,28 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 _DIRECTIONS = 32
+"""Angles that the probability is averaged over. More are right for thinner ellipses and take
+longer."""
 _BISECTIONS = 20
+"""Halvings of the interval that holds a radius. 20 leave a millionth of its width."""
 
 
 def disc_probability(
     covariance: Float[Array, "*batch 2 2"], radius: Float[Array, "*#batch"] | float
 ) -> Float[Array, "*batch"]:
-    """Probability that a Gaussian vector of mean zero lies within a radius.
+    """Computes the probability that a Gaussian vector of mean zero lies within a radius.
 
-    Such a vector is a point of its one-sigma ellipse, at a uniform angle φ, times a length that is
-    Rayleigh distributed: what is left of the integral is the mean over φ of 1 − exp(−r² / 2ℓ(φ)²),
-    ℓ being the point's distance from the centre.
+    The vector is a point of the one-sigma ellipse, at a uniformly distributed angle φ, times a
+    length that is Rayleigh distributed. The integral over the length has a closed form. The
+    probability is the mean over φ of 1 − exp(−r² / 2ℓ(φ)²). There ℓ is the distance of the point of
+    the ellipse from the centre.
 
-    Right to 1e-4 for ellipses up to ten times as long as wide; of thinner ones too few angles meet
-    the disc, and it is off by up to 0.002 at twenty times and 0.01 at a hundred.
+    The error is below 1e-4 for ellipses up to ten times as long as wide. In thinner ones too few
+    angles meet the disc: the error is up to 0.002 at twenty times and 0.01 at a hundred.
+
+    Args:
+      covariance: covariance of the vector, in the squared unit of the radius.
+      radius: radius of the disc.
     """
     trace = covariance[..., 0, 0] + covariance[..., 1, 1]
     difference = covariance[..., 0, 0] - covariance[..., 1, 1]
@@ -35,9 +43,15 @@ def disc_probability(
 def disc_radius(
     covariance: Float[Array, "*batch 2 2"], probability: float
 ) -> Float[Array, "*batch"]:
-    """The radius within which a Gaussian vector of mean zero lies with a probability."""
+    """Computes the radius of the disc that has a given probability, by bisection.
+
+    Args:
+      covariance: covariance of a Gaussian vector of mean zero.
+      probability: probability that the vector lies within the radius.
+    """
     trace = covariance[..., 0, 0] + covariance[..., 1, 1]
     low = jnp.zeros_like(trace)
+    # The variance along any direction is at most the trace, so this radius is large enough.
     high = jnp.sqrt(-2 * jnp.log1p(-probability) * trace)
     for _ in range(_BISECTIONS):
         middle = (low + high) / 2

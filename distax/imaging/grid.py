@@ -1,4 +1,4 @@
-"""The sub-pixel grid: targets written onto it, and read off it."""
+"""Sub-pixel grid: writes targets onto its nodes, and reads targets off them."""
 
 import jax
 import jax.numpy as jnp
@@ -10,24 +10,27 @@ from distax.imaging.targets import Targets, make_targets
 from distax.runtime.errors import DistaxError, check_not_negative
 
 THRESHOLD = 50.0
-"""Counts a node needs to be reported where nothing else is said, as in the published protocol."""
+"""Default of the counts that a node needs to be reported, as in the published protocol."""
 
 
 def rasterize(
     targets: Targets, sensor: Sensor, factor: int, blur: float = 0.0
 ) -> Float[Array, "*batch fine_height fine_width"]:
-    """Each target's intensity on the node nearest to it, summed where two share a node.
+    """Writes each target's intensity onto the node nearest to it, and adds targets at one node.
 
-    A target at (r, q) goes to node (round(c·r + (c−1)/2), round(c·q + (c−1)/2)) for factor c;
-    what lies outside the grid is dropped.
+    For factor c a target at (r, q) goes to node (round(c·r + (c−1)/2), round(c·q + (c−1)/2)).
+    Targets outside the grid are dropped.
 
     Args:
-      targets: what is written onto the grid.
-      sensor: whose pixels the grid refines.
+      targets: the targets.
+      sensor: the sensor whose pixels the grid refines.
       factor: nodes per pixel along each axis, odd.
-      blur: standard deviation in pixels of a Gaussian that each target is spread by before its
-        flux is shared out among the nodes' cells. A node then holds the more of a target the
-        nearer it is, which ranks detections by how near they are to the truth.
+      blur: standard deviation in pixels of a Gaussian that spreads each target over the nodes'
+        cells. Nodes nearer to the target then hold more of its flux, so that detections rank by
+        their distance from the truth. Default: no spread.
+
+    Returns:
+      Intensity in counts at each node.
 
     Raises:
       DistaxError: `factor` is even or not positive, or `blur` is negative.
@@ -50,15 +53,15 @@ def decode(
     sensor: Sensor | None = None,
     max_targets: int = 16,
 ) -> Targets:
-    """Targets read off a grid: every node whose intensity reaches the threshold.
+    """Reads targets off a grid: every node whose intensity reaches the threshold is one.
 
     Args:
       grid: intensity in counts on the sub-pixel grid.
       threshold: counts a node needs to be reported.
-      sensor: whose pixels the grid refines, CSIST-100K's by default; with the grid's size it
-        gives the factor.
-      max_targets: slots in the result, filled from the brightest node down. A trained model
-        reports a handful; `grid` nodes at or above the threshold beyond this number are left out.
+      sensor: the sensor whose pixels the grid refines. Its size and the grid's give the factor.
+        Default: CSIST-100K's.
+      max_targets: slots in the result, filled from the brightest node down. Nodes beyond this
+        number are left out. A trained model reports a handful.
 
     Returns:
       Targets `[..., max_targets]`, brightest first, ranked by intensity.

@@ -1,6 +1,6 @@
-"""Weighted least squares by damped Gauss–Newton steps (Levenberg–Marquardt), one problem a lane.
+"""Weighted least squares by damped Gauss–Newton steps (Levenberg–Marquardt), one problem per lane.
 
-Source: Marquardt, J. SIAM 11 (1963); damping relative to the diagonal, as there.
+Source: Marquardt, J. SIAM 11 (1963). As in the paper the damping is relative to the diagonal.
 """
 
 import jax
@@ -10,16 +10,18 @@ from jaxtyping import Array, Bool, Float
 from distax.runtime.algebra import cholesky, solve
 
 FIRST_DAMPING = 1e-2
-"""Damping of the first step, relative to the matrix's diagonal: nearly a Gauss–Newton step, as
-starting points are good."""
+"""Damping of the first step, relative to the matrix's diagonal. The step is nearly a Gauss–Newton
+step, because starting points are good. More damping would need more steps from there, less would
+overshoot from poor ones."""
 _LEAST_DAMPING = 1e-7
-"""Damping below which float32 does not resolve it beside the diagonal."""
+"""Smallest damping. float32 does not resolve a smaller one beside the diagonal."""
 _EASE, _TIGHTEN = 0.2, 5.0
-"""Factors of the damping after a step that lowered the sum of squares, and after any other."""
+"""Factors of the damping after a step that lowered the sum of squares, and after one that did not.
+Factors farther from 1 adapt in fewer steps and overshoot more."""
 
 _UNROLLED = 81
-"""Pixels up to which the normal matrix is a loop that is unrolled. It runs faster than the batched
-product, and takes longer to compile with every pixel."""
+"""Largest number of pixels for which the normal matrix is computed by an unrolled loop. The loop
+runs faster than the batched product, but its compilation takes longer with every pixel."""
 
 
 def normal_equations(
@@ -32,7 +34,7 @@ def normal_equations(
     if len(residual) > _UNROLLED:
         matrix = jnp.einsum("ipl,jpl->ijl", weighted, jacobian, precision="highest")
     else:
-        # A plain loop: the batched product of einsum handles one lane after the other on a CPU.
+        # On a CPU the batched product of einsum would handle one lane after the other.
         matrix = sum(
             (weighted[:, None, p] * jacobian[None, :, p] for p in range(len(residual))),
             start=jnp.zeros((len(jacobian), *weighted.shape[:1], weighted.shape[-1])),
@@ -45,7 +47,7 @@ def normal_equations(
 def next_damping(
     damping: Float[Array, " lanes"], better: Bool[Array, " #lanes"]
 ) -> Float[Array, " lanes"]:
-    """Lowers the damping fivefold after a step that improved the fit; raises it as much else."""
+    """Lowers the damping after a step that improved the fit, and raises it after any other."""
     return jnp.maximum(damping * jnp.where(better, _EASE, _TIGHTEN), _LEAST_DAMPING)
 
 
@@ -58,11 +60,12 @@ def damped(
     """Returns the damped matrix of a step's normal equations.
 
     Args:
-      matrix: Gauss–Newton's.
-      free: 1 for parameters that may move, 0 for those that are held. The vector must be 0 for the
-        latter as well.
-      damping: relative to the diagonal.
-      floor: added to the diagonal of free parameters, for those that no pixel constrains.
+      matrix: Gauss–Newton matrix.
+      free: 1 for parameters that may move, 0 for parameters that are held. The vector of the normal
+        equations must be 0 for held parameters.
+      damping: damping relative to the diagonal.
+      floor: value added to the diagonal of free parameters. It keeps the matrix positive definite
+        if no pixel constrains one of them.
     """
     diagonal = damping * jnp.diagonal(matrix).T + jnp.where(free > 0, floor, 1.0)
     return matrix * (free[:, None] * free) + jnp.eye(len(matrix))[:, :, None] * diagonal

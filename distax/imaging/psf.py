@@ -1,4 +1,4 @@
-"""The PSF: how the flux of a point target spreads over the pixels around it.
+"""Point spread functions: the share of a point target's flux in each pixel around it.
 
 A PSF is a sum of terms. Each term is the product of a profile over rows and a profile over columns:
 a Gaussian has one term, a measured PSF has a few.
@@ -23,10 +23,12 @@ Sigma = Width | tuple[Width, Width]
 
 _DISCARDED = 1e-3
 """Share of a measured PSF, by its root-mean-square, that its terms may leave out. A smaller share
-costs another term in every evaluation and follows the noise of the measurement."""
+needs more terms, which cost time in every evaluation and follow the noise of the measurement. A
+larger share makes images less exact."""
 _NEGLIGIBLE = 1e-6
-"""Largest amplitude of a harmonic that is left out, relative to the largest of all. The rest costs
-time in every evaluation."""
+"""Largest amplitude of a harmonic that is left out, relative to the largest amplitude. A smaller
+limit keeps more harmonics, which cost time in every evaluation. A larger one makes images less
+exact."""
 
 
 def per_axis(sigma: Sigma) -> tuple[Width, Width]:
@@ -37,21 +39,20 @@ def per_axis(sigma: Sigma) -> tuple[Width, Width]:
 @traced_numbers("oversampling", "harmonics")
 @dataclass(frozen=True, repr=False, eq=False)
 class MeasuredPsf:
-    """A PSF of any shape, as it was measured: the sum of products of two profiles.
+    """A measured PSF of any shape: a sum of terms, each the product of two sampled profiles.
 
     Between its samples a profile is the trigonometric polynomial through them. The polynomial is
-    exact where the PSF holds no detail finer than two samples. Beyond its samples a profile is
-    zero.
+    exact if the PSF holds no detail finer than two samples. Beyond its samples a profile is zero.
 
     Attributes:
       oversampling: samples per pixel.
       rows, columns: samples of each term's profiles, `[terms, samples]`, as many before the target
-        as after it. The products of the profiles, summed over terms, are the share of a target's
-        flux in a pixel whose centre lies at that offset.
+        as after it. The products of the profiles, summed over terms, give the share of a target's
+        flux in a pixel, at the offset of the pixel's centre from the target.
 
     Raises:
-      DistaxError: an oversampling that is not positive; profiles of different lengths or numbers;
-        an even number of samples; a sample that is not finite.
+      DistaxError: the oversampling is not positive; profiles differ in length or number; the number
+        of samples is even; a sample is not finite.
     """
 
     oversampling: int
@@ -83,7 +84,7 @@ class MeasuredPsf:
 
     @property
     def _key(self) -> tuple[Any, ...]:
-        """Oversampling and samples, to compare two PSFs by."""
+        """Oversampling and samples: the values that equality and the hash compare."""
         return self.oversampling, np.shape(self.rows), *map(_bytes, (self.rows, self.columns))
 
     @classmethod
@@ -93,14 +94,14 @@ class MeasuredPsf:
         """Approximates a sampled PSF by the fewest terms, by singular value decomposition.
 
         Args:
-          samples: share of a target's flux in a pixel whose centre lies at each sample; the target
-            is at the middle one. They are scaled so that their sum holds all of the flux.
+          samples: share of a target's flux in a pixel whose centre lies at each sample. The target
+            is at the middle sample. The samples are scaled so that they hold all of the flux.
           oversampling: samples per pixel.
-          error: standard deviation of the samples. Terms below it are left out, and in any case
-            those below a thousandth of the samples' root-mean-square.
+          error: standard deviation of the samples. Terms below it are left out. Terms below a
+            thousandth of the samples' root-mean-square are left out in any case.
 
         Raises:
-          DistaxError: as the class, or samples without flux.
+          DistaxError: the same as the class; or the samples hold no flux.
         """
         flux = np.sum(samples) / oversampling**2
         if not 0 < flux < math.inf:
@@ -123,7 +124,7 @@ class MeasuredPsf:
 
     @cached_property
     def harmonics(self) -> int:
-        """Number of the lowest harmonics of the profiles that are not negligible."""
+        """Number of harmonics to sum, from the constant to the last one that is not negligible."""
         if any(isinstance(leaf, jax.core.Tracer) for leaf in (self.rows, self.columns)):
             return len(self.rows[0]) // 2 + 1
         size = np.abs(np.fft.rfft(np.concatenate([self.rows, self.columns]))).max(axis=0)
@@ -158,9 +159,9 @@ class GaussianProfile:
         """Returns the share of a unit target's flux in each pixel, for each term.
 
         Args:
-          coordinate: of targets, in pixels.
+          coordinate: coordinates of targets in pixels.
           pixels: coordinates of the centres of consecutive pixels.
-          axis: the result's axis of pixels, not counting that of the terms.
+          axis: axis of the result along which pixels run, not counting the axis of terms.
         """
         edges = self._scaled_edges(coordinate, pixels, axis)
         return 0.5 * jnp.diff(jax.scipy.special.erf(edges), axis=axis)[None]
@@ -215,9 +216,10 @@ class MeasuredProfile:
         return len(self.samples[0]) / self.oversampling
 
     def _amplitudes(self) -> tuple[Any, Any]:
-        """Returns a, b of the polynomials Σ a cos(ωo·offset) − b sin(ωo·offset), `[terms, orders]`.
+        """Returns amplitudes a, b of Σ a cos(ωo·offset) − b sin(ωo·offset), `[terms, orders]`.
 
-        A discrete Fourier transform as a matrix product, in float64 where the samples are known.
+        They are a discrete Fourier transform, computed as a matrix product. Samples that are known
+        before tracing are transformed in float64.
         """
         traced = isinstance(self.samples, jax.Array)
         product = partial(jnp.matmul, precision="highest") if traced else np.matmul
@@ -239,8 +241,9 @@ class MeasuredProfile:
     ) -> Float[Array, "terms ..."]:
         """Sums the polynomials with amplitudes a, b at the pixels' offsets from the targets.
 
-        cos and sin of ω(k − u) are products: a matrix of what depends on the pixels k multiplies a
-        vector of what depends on the target u, so that few sines have to be computed.
+        The addition theorems split cos and sin of ω(k − u) into factors of the pixel k and of the
+        target's coordinate u. So a matrix for the pixels multiplies a vector for the targets, and
+        sines are computed for each target rather than for each pair of a target and a pixel.
         """
         turn = 2 * math.pi / self._period * np.multiply.outer(pixels, np.arange(self.harmonics))
         a, b = cosine[:, None], sine[:, None]
@@ -255,7 +258,7 @@ class MeasuredProfile:
 
 
 def _along(values: np.ndarray, axis: int, others: int) -> Float[Array, "..."]:
-    """Returns values on one axis of an array with a number of other axes."""
+    """Returns values along one axis of an array that has a number of other axes, of length one."""
     apart = [d for d in range(others + 1) if d != axis % (others + 1)]
     return jnp.asarray(np.expand_dims(values, apart), dtype=float)
 
@@ -295,7 +298,7 @@ def responses(
     Args:
       position: row and column in pixels; (0, 0) is the centre of the first pixel.
       shape: height and width of the image in pixels.
-      psf: of the sensor.
+      psf: the sensor's PSF.
 
     Returns:
       Rows and columns whose outer products, summed over terms, are the target's image.

@@ -1,4 +1,4 @@
-"""Random scenes, sampled on the device from a key; CSIST-100K's prior is the default."""
+"""Random scenes: their prior, and its samples, drawn on the device. Default: CSIST-100K's prior."""
 
 import math
 from dataclasses import dataclass, replace
@@ -27,24 +27,25 @@ RAYLEIGH = 1.22
 IMAGE_SHAPE = Sensor().shape
 """Height and width in pixels of CSIST-100K's images."""
 _QUEUE = 16
-"""Scenes that wait for one another to be placed. Longer queues waste fewer draws and run less in
-parallel."""
+"""Scenes in a queue, which are placed one after the other. Longer queues waste fewer draws. Shorter
+queues place more scenes in parallel."""
 _LEAST_KEPT = 1e-3
-"""Share of random arrangements that must keep the distance. Fewer take too long to wait for one."""
+"""Smallest share of random arrangements that keep the distance. A smaller limit would allow priors
+whose rejection sampling takes too long."""
 
 
 @traced_numbers("min_targets", "max_targets", "border")
 @dataclass(frozen=True)
 class ScenePrior:
-    """The prior of scenes: how many targets, where they lie, how bright they are.
+    """The prior of scenes: number, positions and intensities of targets. Default: CSIST-100K's.
 
-    Default: CSIST-100K's. The number of targets is uniform between its bounds. All targets lie in
-    one square of side `cluster` centred on a host pixel, uniformly among the arrangements in which
-    no two are closer than `min_distance`. Intensities are uniform between their bounds. The
+    The number of targets is uniform between its bounds. All targets lie in one square of side
+    `cluster` centred on a host pixel. Their arrangement is uniform among those in which no two
+    targets are closer than `min_distance`. Intensities are uniform between their bounds. The
     dataset's paper states neither the Rayleigh unit nor where the host pixel may be, so
     `rayleigh_unit` and `border` are assumptions.
 
-    A pytree: JAX traces its numbers, while the numbers of targets and the border are its structure.
+    It is a pytree. JAX traces its numbers. The numbers of targets and the border are its structure.
 
     Attributes:
       min_targets, max_targets: bounds of the number of targets, both included.
@@ -52,11 +53,11 @@ class ScenePrior:
       separation: smallest distance between two targets, in Rayleigh units.
       rayleigh_unit: pixels per Rayleigh unit; 1.22 σ for σ = 0.5 px.
       cluster: side in pixels of the square that holds a scene's targets.
-      border: pixels along each edge of the image that are never the host.
+      border: width in pixels of the strip along each edge of the image that never holds the host.
 
     Raises:
-      DistaxError: numbers that are not finite, or not whole where they count; bounds that are
-        reversed or not positive; more targets than keep their distance in the square.
+      DistaxError: a number is not finite, or a count is not whole; bounds are reversed or not
+        positive; the targets cannot keep their distance in the square.
     """
 
     min_targets: int = 1
@@ -85,10 +86,11 @@ class ScenePrior:
         self._check_room()
 
     def _check_room(self) -> None:
-        """Raises DistaxError if hardly any arrangement of the most targets keeps the distance.
+        """Raises DistaxError if hardly any arrangement of `max_targets` keeps the distance.
 
-        The share of pairs that are too close is exact for one pair. Pairs are not independent, so
-        somewhat fewer arrangements are kept than this says: 5% at the defaults, not 7%.
+        The probability that a pair is too close is exact: it is the distribution function of the
+        distance between two random points in a square. The estimate then takes pairs as
+        independent, which they are not. At the defaults it is 7%, and the true share is 5%.
         """
         for _, ratio in known_numbers(ratio=self.min_distance / self.cluster):
             t = min(ratio, 1.0)
@@ -112,12 +114,12 @@ def sample(
     prior: ScenePrior = ScenePrior(),
     shape: tuple[int, int] = IMAGE_SHAPE,
 ) -> Targets:
-    """Samples random scenes, each a function of `key` and its index alone.
+    """Samples random scenes. Each scene depends on `key` and its index alone.
 
     Args:
       key: random key.
       count: number of scenes.
-      prior: their distribution.
+      prior: the scenes' prior.
       shape: height and width in pixels of the scenes' images. Default: CSIST-100K's.
 
     Returns:
@@ -145,14 +147,17 @@ def _sample(key: PRNGKeyArray, count: int, prior: ScenePrior, shape: tuple[int, 
 
 
 def scene_keys(key: PRNGKeyArray, count: int) -> Key[Array, " {count}"]:
-    """Splits a key into those of the scenes that `sample` makes of it."""
+    """Splits a key into one key for each scene that `sample` draws."""
     return jax.random.split(threefry(key), count)
 
 
 def sample_each(
     keys: Key[Array, " N"], prior: ScenePrior, shape: tuple[int, int] = IMAGE_SHAPE
 ) -> Targets:
-    """Samples a random scene for each key, whatever the others are: `[N, prior.max_targets]`."""
+    """Samples a random scene for each key: targets `[N, prior.max_targets]`.
+
+    A scene depends on its own key alone.
+    """
     drafts = jax.vmap(lambda key: _draft(key, prior, shape))(keys)
     position = _place(drafts, prior)
     return make_targets(
@@ -174,13 +179,16 @@ def simulate(
     sensor: Sensor = Sensor(),
     prior: ScenePrior = ScenePrior(),
 ) -> tuple[Float[Array, "{count} {sensor.height} {sensor.width}"], Targets]:
-    """Simulates random scenes as the sensor delivers them, and returns their targets as well.
+    """Simulates images of random scenes as the sensor delivers them.
 
     Args:
       key: random key.
       count: number of scenes.
-      sensor: the camera; images `[count, height, width]` in counts have its size.
-      prior: distribution of the scenes.
+      sensor: the camera.
+      prior: the scenes' prior.
+
+    Returns:
+      Images `[count, height, width]` in counts, and their targets.
 
     Raises:
       DistaxError: the prior's border leaves no host pixel in the image.
@@ -189,8 +197,8 @@ def simulate(
     return _simulate(key, count, sensor, prior)
 
 
-# Arguments that are left out would compile another program than the same values given: hence
-# functions of their own.
+# JAX compiles a call that leaves out an argument separately from one that passes the same value. So
+# the public functions fill in the defaults and call jitted functions that have none.
 @partial(jax.jit, static_argnums=1)
 def _simulate(
     key: PRNGKeyArray, count: int, sensor: Sensor, prior: ScenePrior
@@ -202,7 +210,7 @@ def _simulate(
 
 @pytree
 class _Drafts:
-    """Scenes whose targets have no places yet, and the keys to find them by."""
+    """Scenes whose targets have no positions yet, and the keys that these are drawn from."""
 
     place_key: Key[Array, "*batch"]
     host: Int[Array, "*batch 2"]
@@ -222,11 +230,11 @@ def _draft(key: PRNGKeyArray, prior: ScenePrior, shape: tuple[int, int]) -> _Dra
 
 
 def _place(drafts: _Drafts, prior: ScenePrior) -> Float[Array, "N K 2"]:
-    """Places targets by rejection: whole arrangements are drawn until one keeps the distance.
+    """Places targets by rejection sampling: draws whole arrangements until one keeps the distance.
 
-    A scene of five targets needs twenty draws on average and some need two hundred, one of one
-    target needs one. So the scenes are dealt into queues and each round draws for the first
-    unplaced scene of every queue, rather than for all scenes until the last is placed.
+    A scene of one target needs one draw. A scene of five needs twenty on average, and some need two
+    hundred. Drawing for all scenes until the last one is placed would waste most draws. So the
+    scenes are divided into queues, and each round draws for the first unplaced scene of each queue.
     """
     count = len(drafts.mask)
     if count == 0:
@@ -251,7 +259,8 @@ def _place(drafts: _Drafts, prior: ScenePrior) -> Float[Array, "N K 2"]:
         position = first(queues.host, head)[:, None] + prior.cluster * offset
         distances = jax.vmap(_pair_distances)(position, first(queues.mask, head))
         done = jnp.all(distances >= prior.min_distance, axis=-1)
-        # The last arrangement written is the one that keeps the distance.
+        # Every draw overwrites the one before. The last one written keeps the distance, because
+        # `head` then moves on to the next scene.
         placed = placed.at[lanes, head].set(position, mode="drop")
         head += done
         return head, jnp.where(done, first(queues.place_key, head), key), placed

@@ -1,6 +1,6 @@
-"""The imaging model: a PSF integrated over pixels, noise, clipping and rounding.
+"""Imaging model of a camera: a PSF integrated over pixels, noise, clipping and rounding.
 
-Convention: position is (row, column) in pixels and (0, 0) is the centre of the first pixel.
+Convention: a position is (row, column) in pixels, and (0, 0) is the centre of the first pixel.
 """
 
 import functools
@@ -30,14 +30,15 @@ ROUNDING_VARIANCE = (2 * HALF_STEP) ** 2 / 12
 """Variance in counts² of a digitiser's rounding error, taken as uniform."""
 _REAL_SHARE, _IDEAL_HALF_STEP = 0.1, 0.05
 """Half-width of the interval that a real-valued reading stands for: as a share of its noise, and in
-counts where there is no noise. Likelihoods are probabilities of intervals. A tenth of the noise is
-narrow enough to be a density, and wide enough for float32 to hold the difference of its edges."""
+counts if there is no noise. Likelihoods are probabilities of intervals. A tenth of the noise is
+narrow enough for the probability to be proportional to the density, and wide enough for float32 to
+hold the difference of the interval's edges."""
 
 Number = float | Float[Array, "*batch"]
 
 
 def half_step(digital: bool, noise: Number | np.ndarray) -> Any:
-    """Returns half the width in counts of the interval that a reading stands for.
+    """Returns half the width in counts of the interval of values that a reading stands for.
 
     Args:
       digital: True if the sensor rounds to whole counts.
@@ -51,27 +52,29 @@ def half_step(digital: bool, noise: Number | np.ndarray) -> Any:
 @traced_numbers("height", "width", "bit_depth")
 @dataclass(frozen=True)
 class Sensor:
-    """The camera that turns point targets into pixel counts. Default: CSIST-100K's.
+    """A camera, which turns point targets into pixel counts. Default: CSIST-100K's.
 
-    A pytree: JAX traces its numbers, while sizes, the bit depth and the parts that are None are its
-    structure. Functions compiled for one sensor serve every other one of its structure, and `vmap`
-    and `grad` work over sensors.
+    It is a pytree. JAX traces its numbers. Sizes, the bit depth and the fields that are None are
+    its structure. A function compiled for one sensor serves all sensors of the same structure, and
+    `vmap` and `grad` work over sensors.
 
     Attributes:
       height, width: size of its images in pixels.
       sigma: standard deviation of the Gaussian PSF in pixels. An elongated PSF has two, one over
         rows and one over columns.
       saturation: counts at which a pixel clips; None if it never does.
-      bit_depth: bits of the digitiser, which rounds to 0 .. 2**bit_depth - 1; None for reals.
+      bit_depth: bits of the digitiser, which rounds to 0 .. 2**bit_depth - 1; None for real-valued
+        readings.
       read_noise: standard deviation of the read noise in counts.
       gain: electrons per count, which set the (Poisson) shot noise; None for no shot noise.
       background: level in counts that every pixel receives besides the targets.
-      measured_psf: a PSF that stands in place of the Gaussian. `sigma` should then be the width of
-        the nearest Gaussian: the sizes of windows and clusters follow from it.
+      measured_psf: a PSF that is used instead of the Gaussian. `sigma` should then be the width of
+        the nearest Gaussian, because the sizes of windows and clusters follow from it. Default: the
+        Gaussian.
 
     Raises:
-      DistaxError: a size, sigma, saturation, bit depth or gain that is not positive; a negative
-        noise or background; a background at which every pixel clips.
+      DistaxError: a size, sigma, saturation, bit depth or gain is not positive; the noise or the
+        background is negative; every pixel clips at the background.
     """
 
     height: int = 11
@@ -118,12 +121,12 @@ class Sensor:
 
     @property
     def psf(self) -> Psf:
-        """The measured PSF, or else the Gaussian's standard deviations."""
+        """The measured PSF; the Gaussian's standard deviations if there is none."""
         return self.sigma if self.measured_psf is None else self.measured_psf
 
     @property
     def digital(self) -> bool:
-        """True if the sensor rounds to whole counts, and so reads no less than zero."""
+        """True if the sensor rounds to whole counts. Its readings are then never negative."""
         return self.bit_depth is not None
 
     @property
@@ -145,7 +148,8 @@ class Sensor:
     def rounding_variance(self) -> Any:
         """Variance in counts² that rounding adds to a reading.
 
-        Real numbers have none. Those of a sensor without noise stand for an interval all the same.
+        It is zero for real-valued readings with noise. Those without noise still stand for an
+        interval, whose variance is returned.
         """
         if self.digital:
             return ROUNDING_VARIANCE
@@ -153,23 +157,23 @@ class Sensor:
 
     @property
     def _dark_noise(self) -> Any:
-        """Standard deviation in counts of a pixel that no target reaches."""
+        """Standard deviation of the noise in counts in a pixel without flux of targets."""
         return jnp.sqrt(self.noise_variance(jnp.asarray(self.background, float)))
 
     def noise_variance(self, level: Float[Array, "*pixels"]) -> Float[Array, "*pixels"]:
         """Returns the variance of read noise and shot noise in counts², without the rounding error.
 
         Args:
-          level: expected counts, the background included.
+          level: expected counts in each pixel, the background included.
         """
         shot = 0.0 if self.gain is None else jnp.maximum(level, 0.0) / self.gain
         return jnp.zeros_like(level) + self.read_noise**2 + shot
 
     def total_variance(self, level: Float[Array, "*pixels"]) -> Float[Array, "*pixels"]:
-        """Returns the variance in counts² of pixels at a level, the rounding error included.
+        """Returns the variance in counts² of each pixel's reading, the rounding error included.
 
         Args:
-          level: expected counts, the background included.
+          level: expected counts in each pixel, the background included.
         """
         return self.noise_variance(level) + self.rounding_variance
 
@@ -200,7 +204,7 @@ def check_odd(factor: int) -> None:
 
 
 def node_coordinates(size: int, factor: int) -> Float[Array, " nodes"]:
-    """Returns positions in pixels of the sub-pixel grid's nodes along one axis of `size` pixels.
+    """Returns the coordinates in pixels of a sub-pixel grid's nodes along an axis of `size` pixels.
 
     Raises:
       DistaxError: `factor` is even (its nodes would miss the pixel centres) or not positive.

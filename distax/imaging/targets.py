@@ -1,4 +1,4 @@
-"""The one type for a set of point targets: truth, detections and fits alike."""
+"""Sets of point targets: one type for truth, detections and fits."""
 
 import math
 from typing import Any, SupportsFloat
@@ -15,31 +15,33 @@ CREDIBLE_LEVELS = (0.5, 0.9, 0.95)
 """Probabilities of the regions that `Targets.credible_radius` describes."""
 
 _LISTED = 5
-"""Images whose targets a notebook lists."""
+"""Images whose targets a notebook lists. More push the text around the table out of view."""
 
 _HEADINGS = ("image", "row / px", "column / px", "intensity / counts", "score", "trusted")
 
 
 @pytree
 class Targets:
-    """Up to K targets an image, padded to a fixed K so that everything jits and vmaps.
+    """Up to K targets in each image, padded to a fixed K so that `jit` and `vmap` work.
 
-    What follows `score` is filled in by estimators that know it; others leave None.
+    The fields after `score` are None unless the estimator computes them.
 
     Attributes:
       position: `[..., K, 2]`, row and column in pixels; (0, 0) is the centre of the first pixel.
       intensity: `[..., K]`, total flux in sensor counts.
-      mask: `[..., K]`, False where a slot is padding.
-      score: `[..., K]`, what detections are ranked by; the intensity unless a method knows better.
-      covariance: `[..., K, 2, 2]`, of the position in px².
+      mask: `[..., K]`, False for padding.
+      score: `[..., K]`, value that ranks detections, highest first; the intensity, unless the
+        estimator computes a better one.
+      covariance: `[..., K, 2, 2]`, covariance of the position in px².
       intensity_std: `[..., K]`, standard deviation of the intensity in counts.
-      hit_probability: `[..., K, R]`, that the target lies within each of `metrics.RADII`.
+      hit_probability: `[..., K, R]`, probability that the target lies within each of
+        `metrics.RADII`.
       credible_radius: `[..., K, L]`, distance from the position in pixels within which the target
         lies with each probability of `CREDIBLE_LEVELS`.
-      count_probability: `[...]`, that the image has the reported number of targets.
-      misfit: `[...]`, root-mean-square residual of the fitted pixels in units of what noise and
-        rounding explain; about 1 when the imaging model holds.
-      trusted: `[...]`, False where the answer should not be relied upon.
+      count_probability: `[...]`, probability that the image has the reported number of targets.
+      misfit: `[...]`, root-mean-square residual of the fitted pixels, relative to the standard
+        deviation of noise and rounding; about 1 when the imaging model holds.
+      trusted: `[...]`, False for answers that should not be relied upon.
     """
 
     position: Float[Array | np.ndarray, "*batch K 2"]
@@ -61,7 +63,7 @@ class Targets:
 
     @property
     def position_std(self) -> Float[Array, "*batch K 2"] | None:
-        """Standard deviation of row and column in pixels, where the covariance is known."""
+        """Standard deviations of row and column in pixels; None if the covariance is not known."""
         if self.covariance is None:
             return None
         return jnp.sqrt(jnp.diagonal(self.covariance, axis1=-2, axis2=-1))
@@ -73,11 +75,11 @@ class Targets:
 
     @property
     def place(self) -> Float[Array, "*batch K 2"]:
-        """Position with padding set to zero, so that whatever padding holds does no harm."""
+        """Position with padding set to zero, so that NaN in padding does not spread."""
         return jnp.where(self.mask[..., None], self.position, 0.0)
 
     def _repr_html_(self) -> str | None:
-        """A table, for notebooks."""
+        """Writes a table of the targets, for notebooks."""
         return _html(self)
 
 
@@ -87,7 +89,14 @@ def make_targets(
     mask: Bool[Array, "*batch K"] | None = None,
     score: Float[Array, "*batch K"] | None = None,
 ) -> Targets:
-    """Targets from arrays; without `mask` every slot is one, without `score` intensity ranks."""
+    """Makes targets from arrays.
+
+    Args:
+      position: row and column in pixels.
+      intensity: total flux in counts.
+      mask: False for padding. Default: every slot is a target.
+      score: value that ranks detections, highest first. Default: the intensity.
+    """
     if mask is None:
         mask = jnp.ones(jnp.shape(intensity), dtype=bool)
     return Targets(
@@ -99,10 +108,10 @@ def make_targets(
 
 
 def _html(targets: Targets) -> str | None:
-    """The targets of the first images, a row each; None where there are no numbers to show.
+    """Writes a table of the first images' targets; returns None if the arrays hold no numbers.
 
-    With several batch axes images are numbered as they lie in memory. “–” is what the estimator
-    does not say.
+    With several batch axes images are numbered in row-major order. “–” stands for values that the
+    estimator does not compute.
     """
     leaves = jax.tree.leaves(targets)
     if not leaves or not all(map(_is_concrete, leaves)):
@@ -120,7 +129,7 @@ def _html(targets: Targets) -> str | None:
 
 
 def _is_concrete(leaf: Any) -> bool:
-    """Whether a leaf holds numbers: those of a function being traced or shaped do not."""
+    """True if a leaf holds numbers. Leaves of a function that JAX traces or shapes hold none."""
     return isinstance(leaf, np.ndarray | jax.Array) and not isinstance(leaf, jax.core.Tracer)
 
 
@@ -129,7 +138,7 @@ def _one(targets: Targets, image: int) -> Targets:
 
 
 def _target_rows(image: int, targets: Targets) -> list[list[object]]:
-    """A row for each target of one image, or one that says that there is none."""
+    """Returns a table row for each target of one image, or one row for an image without targets."""
     trusted = "–" if targets.trusted is None else "yes" if targets.trusted else "no"
     slots = np.flatnonzero(targets.mask)
     if not len(slots):

@@ -1,4 +1,4 @@
-"""Where in an image its blob is, and what is around it."""
+"""Location of an image's brightest blob, and windows around it."""
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +6,12 @@ from jaxtyping import Array, Float, Int, Shaped
 
 
 def blob_pixel(counts: Float[Array, "height width"]) -> Int[Array, "2"]:
-    """The pixel nearest to the flux centroid of the brightest blob."""
+    """Returns the pixel (row, column) nearest to the flux centroid of the brightest blob.
+
+    The centroid is taken over the 5×5 pixels around the brightest 3×3 box. The sum of a box varies
+    less with noise than a single pixel. Pixels farther away are left out, because their noise would
+    shift the centroid.
+    """
     padded = jnp.pad(counts, 2)
     box = jax.lax.reduce_window(counts, 0.0, jax.lax.add, (3, 3), (1, 1), "SAME")
     peak = jnp.stack(jnp.unravel_index(jnp.argmax(box), counts.shape))
@@ -24,9 +29,15 @@ def window(
     side: int,
     outside: float = 0.0,
 ) -> Shaped[Array, "{side} {side}"]:
-    """The `side` by `side` pixels from a corner on; `outside` where they reach beyond the image.
+    """Cuts out the `side` by `side` pixels that start at a corner.
 
-    The corner may lie beyond the image, by up to `side`.
+    Args:
+      pixels: the image.
+      corner: row and column of the window's first pixel. It may lie beyond the image by up to
+        `side`.
+      side: height and width of the window in pixels.
+      outside: value of the window's pixels beyond the image.
     """
+    # `dynamic_slice` would shift a window that leaves the image; padding keeps it in place.
     padded = jnp.pad(pixels, side, constant_values=outside)
     return jax.lax.dynamic_slice(padded, corner + side, (side, side))

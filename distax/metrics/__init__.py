@@ -1,4 +1,4 @@
-"""Scores of answers: CSO-mAP, PSNR and SSIM, counts, positions against their bound, calibration."""
+"""Metrics: CSO-mAP, PSNR and SSIM, counts and position errors, Cramér–Rao bound, calibration."""
 
 from distax.metrics.bound import cramer_rao, is_ideal
 from distax.metrics.calibration import CoverageSums, ReliabilitySums

@@ -1,7 +1,7 @@
-"""Whether an estimator's statements about its own errors are true.
+"""Calibration of stated errors: coverage of credible regions, reliability of hit probabilities.
 
-Each found target is held against the true one that `assign` pairs it with; one that has none is
-outside every region and within no radius. All sums merge by adding.
+Each found target is compared with the true target that `assign` pairs it with. A found target
+without a partner is outside every region and within no radius. All sums merge by adding.
 """
 
 import jax.numpy as jnp
@@ -15,17 +15,18 @@ from distax.runtime.errors import DistaxError
 from distax.runtime.pytree import pytree
 
 BINS = 10
-"""Equal bins of probability in which hits are counted."""
+"""Number of equal bins of probability in which hits are counted. More bins resolve the reliability
+curve more finely and hold fewer detections each."""
 
 
 @pytree
 class CoverageSums:
-    """How often the true target lies in a credible region.
+    """Sums for the coverage of credible regions: how often the true target lies inside.
 
     Attributes:
       regions: number of found targets.
-      covered: `[L]`, those whose true target lies within `credible_radius`, for each of
-        `CREDIBLE_LEVELS`.
+      covered: `[L]`, number of found targets whose true target lies within `credible_radius`, for
+        each of `CREDIBLE_LEVELS`.
     """
 
     regions: Int[Array, ""]
@@ -35,7 +36,12 @@ class CoverageSums:
     def of(
         cls, found: Targets, pairing: Pairing, valid: Bool[Array, "*batch"] | bool = True
     ) -> "CoverageSums":
-        """Sums over a batch of images, or over its valid ones.
+        """Computes the sums over a batch of images.
+
+        Args:
+          found: found targets `[..., K]`.
+          pairing: their true targets, by `assign`.
+          valid: `[...]`, False for images to leave out.
 
         Raises:
           DistaxError: `found` has no credible radii.
@@ -48,18 +54,19 @@ class CoverageSums:
 
     @property
     def coverage(self) -> Float[Array, " L"]:
-        """Share of true targets inside each region; calibrated is `CREDIBLE_LEVELS`."""
+        """Share of true targets inside each region: `CREDIBLE_LEVELS` if calibrated, `[L]`."""
         return self.covered / self.regions
 
 
 @pytree
 class ReliabilitySums:
-    """Reported hit probabilities and how often they came true, in bins of the former.
+    """Sums for the reliability of hit probabilities, in bins of the reported probability.
 
     Attributes:
-      detections: `[R, bins]`, found targets by their probability of lying within each of `RADII`.
-      reported: `[R, bins]`, sum of their probabilities.
-      hits: `[R, bins]`, those that do.
+      detections: `[R, bins]`, number of found targets, binned by the reported probability that
+        they lie within each of `RADII`.
+      reported: `[R, bins]`, sum of the reported probabilities in each bin.
+      hits: `[R, bins]`, number of found targets in each bin that lie within the radius.
     """
 
     detections: Int[Array, "R bins"]
@@ -70,7 +77,12 @@ class ReliabilitySums:
     def of(
         cls, found: Targets, pairing: Pairing, valid: Bool[Array, "*batch"] | bool = True
     ) -> "ReliabilitySums":
-        """Sums over a batch of images, or over its valid ones.
+        """Computes the sums over a batch of images.
+
+        Args:
+          found: found targets `[..., K]`.
+          pairing: their true targets, by `assign`.
+          valid: `[...]`, False for images to leave out.
 
         Raises:
           DistaxError: `found` has no hit probabilities.

@@ -1,9 +1,10 @@
 """CSO-mAP: mean average precision over sub-pixel matching radii (DISTA-Net, arXiv 2505.19148).
 
-Two ways to the same number share the matching and the area under the curve. `cso_map` sorts all
-detections: exact, for sets that fit in memory. `CsoSums` counts detections in fine bins of their
-score: constant memory for any number of images, added across batches and devices in any order
-with the same result; two scores that share a bin are treated as tied.
+There are two ways to the same number. They share the matching and the area under the curve.
+`cso_map` sorts all detections. It is exact, for sets that fit in memory. `CsoSums` counts
+detections in fine bins of their score. Its memory is constant for any number of images, and its
+sums add across batches and devices in any order with the same result. Two scores that share a bin
+are treated as tied.
 """
 
 from functools import partial
@@ -19,19 +20,20 @@ from distax.runtime.pytree import pytree
 RADII = (0.05, 0.10, 0.15, 0.20, 0.25)
 """Matching radii of the published protocol, in pixels."""
 
-# A score's bin is the leading bits of its float32 pattern, which is monotone for positive
-# floats: 2**13 bins an octave (scores 1.2e-4 apart, relatively) from 2**-20 to 2**12.
 _MANTISSA_BITS = 13
+"""Logarithm to base 2 of the number of score bins in an octave. 13 bits resolve scores that differ
+by 1.2e-4 of their value. Another bit doubles the memory, one less ties more scores."""
 _LOWEST_EXPONENT, _OCTAVES = -20, 32
+"""The bins cover scores from 2**-20 to 2**12: probabilities as well as intensities in counts."""
 _BINS = _OCTAVES << _MANTISSA_BITS
 
 
 @pytree
 class CsoMap:
-    """The metric's value: fractions in 0..1.
+    """The value of CSO-mAP, as fractions in 0..1.
 
     Attributes:
-      ap: average precision at each radius.
+      ap: `[R]`, average precision at each radius.
     """
 
     ap: Float[Array, " R"]
@@ -44,7 +46,7 @@ class CsoMap:
 
 @partial(jax.jit, static_argnames="radii")
 def cso_map(found: Targets, truth: Targets, radii: tuple[float, ...] = RADII) -> CsoMap:
-    """CSO-mAP of detections against the truth over a whole set of images, exactly.
+    """Computes CSO-mAP over a whole set of images exactly, by sorting all detections.
 
     Args:
       found: detections `[..., K]` of any number of images.
@@ -52,10 +54,14 @@ def cso_map(found: Targets, truth: Targets, radii: tuple[float, ...] = RADII) ->
       radii: matching radii in pixels.
 
     Returns:
-      The average precision at each radius; 0 where there is nothing to find.
+      The average precision at each radius; 0 if there are no true targets.
+
+    Raises:
+      DistaxError: found and truth have different numbers of images.
     """
     hit = match(found, truth, jnp.asarray(radii))
-    # One integer carries a slot's flags through the sort, which is what takes the time.
+    # Sorting takes most of the time. A slot's flags are packed into one integer, so that the sort
+    # moves one array beside the scores, not one for each radius.
     flags = jnp.concatenate([found.mask[..., None], hit], axis=-1)
     bit = jnp.arange(flags.shape[-1])
     order, packed = jax.lax.sort(
@@ -80,13 +86,14 @@ def average_precision(
     targets: Int[Array, ""],
     valid: Bool[Array, " N"],
 ) -> Float[Array, ""]:
-    """Area under the monotone envelope of the precision-recall curve.
+    """Computes the area under the monotone envelope of the precision-recall curve.
 
     Args:
       hits: true positives among the detections down to each score, non-decreasing.
       detections: detections down to each score, non-decreasing.
       targets: number of true targets.
-      valid: False at points that are no operating point, such as inside a group of equal scores.
+      valid: False at points that no score threshold can reach, such as inside a group of equal
+        scores.
     """
     recall = hits / jnp.maximum(targets, 1)
     precision = jnp.where(valid, hits / jnp.maximum(detections, 1), 0.0)
@@ -97,13 +104,14 @@ def average_precision(
 
 @pytree
 class CsoSums:
-    """The metric's sums: a pytree of integers whose sum over batches or devices is its merge.
+    """Sums for CSO-mAP: a pytree of integers that is merged over batches or devices by adding.
 
-    Scores have to be positive; those below 2**-20 or above 2**12 share the lowest and highest bin.
+    Scores have to be positive. Scores below 2**-20 share the lowest bin, scores above 2**12 the
+    highest.
 
     Attributes:
-      detections: `[bins]`, detections by score, lowest score first.
-      hits: `[R, bins]`, true positives among them.
+      detections: `[bins]`, number of detections in each bin of the score, lowest score first.
+      hits: `[R, bins]`, number of true positives among them, for each radius.
       targets: number of true targets.
     """
 
@@ -119,7 +127,17 @@ class CsoSums:
         radii: tuple[float, ...] = RADII,
         valid: Bool[Array, "*batch"] | bool = True,
     ) -> "CsoSums":
-        """Sums over a batch of images `[..., K]` against `[..., M]`, or over its valid ones."""
+        """Computes the sums over a batch of images.
+
+        Args:
+          found: detections `[..., K]`.
+          truth: true targets `[..., M]` of the same images.
+          radii: matching radii in pixels.
+          valid: `[...]`, False for images to leave out.
+
+        Raises:
+          DistaxError: found and truth have different numbers of images.
+        """
         hit = match(found, truth, jnp.asarray(radii))
         valid = jnp.broadcast_to(valid, found.count.shape)[..., None]
         flags = jnp.concatenate([found.mask[..., None], hit], axis=-1) & valid[..., None]
@@ -131,7 +149,7 @@ class CsoSums:
 
     @jax.jit
     def value(self) -> CsoMap:
-        """CSO-mAP of all that was summed."""
+        """Computes CSO-mAP from the sums."""
         detections = jnp.cumsum(self.detections[::-1])
         hits = jnp.cumsum(self.hits[:, ::-1], axis=-1)
         valid = jnp.ones(detections.shape, bool)
@@ -141,6 +159,11 @@ class CsoSums:
 
 
 def _score_bin(score: Float[Array, " N"]) -> Int[Array, " N"]:
+    """Returns the bin of each score: exponent and leading mantissa bits of its float32 pattern.
+
+    The bit patterns of positive floats are in the order of their values. A shift of the pattern
+    therefore gives bins of nearly equal relative width, without a logarithm.
+    """
     bits = jax.lax.bitcast_convert_type(jnp.maximum(score, 0.0).astype(jnp.float32), jnp.int32)
     lowest = (127 + _LOWEST_EXPONENT) << _MANTISSA_BITS
     return jnp.clip((bits >> (23 - _MANTISSA_BITS)) - lowest, 0, _BINS - 1)

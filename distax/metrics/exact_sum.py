@@ -1,24 +1,27 @@
-"""Sums of real numbers that are the same in whatever order they are added."""
+"""Exact sums of real numbers: the result does not depend on the order of addition."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from distax.runtime.pytree import pytree
 
-# A value below 2**24 in digits of eight bits, down to 2**-32.
 _DIGITS, _BITS, _LARGEST = 7, 8, 2.0**24
+"""Values below 2**24 are written in 7 digits of 8 bits, down to 2**-32. More digits keep smaller
+parts of a value and take more memory. Larger digits leave fewer bits of int32 for the sum of many
+values: with 8 bits, eight million values fit."""
 
 
 @pytree
 class ExactSum:
-    """A sum in digits, each an integer: adding two of them, in any order, is exact.
+    """A sum that is kept as integer digits, so that adding two sums in any order is exact.
 
-    Floating-point addition rounds, so that its result depends on how values are spread over
-    batches and devices. Values are cut below 2**-32; eight million of them fit.
+    Floating-point addition rounds, so that its result depends on how values are spread over batches
+    and devices. Integer addition does not round. Parts of a value below 2**-32 are cut off. Eight
+    million values fit.
 
     Attributes:
-      digits: `[..., 7]`, sums of the base-256 digits of the values, 2**16 first.
-      excess: `[...]`, number of values that are NaN or 2**24 and more, infinity included.
+      digits: `[..., 7]`, sums of the base-256 digits of the values. The first digit counts 2**16.
+      excess: `[...]`, number of values that cannot be summed: NaN, infinity, 2**24 and more.
     """
 
     digits: Int[Array, "*rest digits"]
@@ -31,13 +34,20 @@ class ExactSum:
         where: Bool[Array, "*shape"],
         axis: int | tuple[int, ...] | None = None,
     ) -> "ExactSum":
-        """Sum of the values, over all axes or some, where told to count them."""
+        """Sums values exactly.
+
+        Args:
+          values: the values.
+          where: True for values that are summed.
+          axis: axes to sum over. Default: all.
+        """
         countable = jnp.abs(values) < _LARGEST
         rest = jnp.where(where & countable, jnp.abs(values), 0.0) / _LARGEST
         sign = jnp.sign(values).astype(jnp.int32)
         digits = []
         for _ in range(_DIGITS):
-            # Both lines are exact: a digit is a float32's next eight bits.
+            # Neither line rounds: a digit is the next eight bits of the float32 mantissa, and the
+            # rest keeps the bits below them.
             digit = jnp.floor(rest * 2.0**_BITS)
             rest = rest * 2.0**_BITS - digit
             digits.append(jnp.sum(jnp.where(where, sign * digit.astype(jnp.int32), 0), axis=axis))
@@ -45,8 +55,8 @@ class ExactSum:
 
     @property
     def total(self) -> Float[Array, "*rest"]:
-        """The sum as a number; infinite if any value was not countable."""
+        """The sum as a floating-point number; infinite if any value could not be summed."""
         weights = _LARGEST * 2.0 ** (-_BITS * jnp.arange(1, _DIGITS + 1))
-        # From the smallest digit, so that nothing of it is lost.
+        # Small digits are added first. They would be lost beside a large partial sum.
         total = jnp.sum((self.digits * weights)[..., ::-1], axis=-1)
         return jnp.where(self.excess > 0, jnp.inf, total)

@@ -1,7 +1,8 @@
 """PSNR and SSIM between sub-pixel grids, under the protocol of CSIST-100K.
 
-Both grids are clipped to 0..255 and truncated to 8 bit first. Windowed sums are kept in 32-bit
-integers, in which they are exact, so that no cancellation is left in the variances.
+Both grids are first clipped to 0..255 and truncated to 8 bits. Sums over windows are computed in
+32-bit integers, where they are exact. Variances are differences of large sums, and would lose their
+digits in floating point.
 """
 
 import jax
@@ -9,7 +10,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 _RANGE = 255
+"""Largest value of a grid after conversion to 8 bits, by the protocol."""
 _WINDOW = 7
+"""Side in nodes of SSIM's window, by the protocol."""
 
 
 def _to_8bit(grid: Float[Array, "*batch n m"]) -> Int[Array, "*batch n m"]:
@@ -19,7 +22,7 @@ def _to_8bit(grid: Float[Array, "*batch n m"]) -> Int[Array, "*batch n m"]:
 def psnr(
     grid: Float[Array, "*batch n m"], truth: Float[Array, "*batch n m"]
 ) -> Float[Array, "*batch"]:
-    """Peak signal-to-noise ratio of each grid in dB; identical grids count 100."""
+    """Computes the peak signal-to-noise ratio of each grid in dB; 100 for identical grids."""
     error = _to_8bit(grid) - _to_8bit(truth)
     mean_square = jnp.mean(error.astype(jnp.float32) ** 2, axis=(-2, -1))
     ratio = 10 * jnp.log10(_RANGE**2 / jnp.where(mean_square > 0, mean_square, 1.0))
@@ -29,9 +32,10 @@ def psnr(
 def ssim(
     grid: Float[Array, "*batch n m"], truth: Float[Array, "*batch n m"]
 ) -> Float[Array, "*batch"]:
-    """Mean structural similarity of each grid (Wang et al. 2004): 7×7 uniform window, inside only.
+    """Computes the mean structural similarity of each grid (Wang et al. 2004).
 
-    Variances are the unbiased ones, constants are (0.01·255)² and (0.03·255)².
+    The window is uniform, 7×7 nodes, and lies inside the grid. Variances are unbiased. The
+    constants are (0.01·255)² and (0.03·255)².
     """
     x, y = _to_8bit(grid), _to_8bit(truth)
     n = _WINDOW**2
@@ -50,7 +54,7 @@ def ssim(
 
 
 def _window_sum(image: Int[Array, "*batch n m"]) -> Int[Array, "*batch a b"]:
-    """Sum over each 7×7 window that lies inside the image."""
+    """Sums over each 7×7 window that lies inside the image."""
     for axis in (-2, -1):
         inside = image.shape[axis] - _WINDOW + 1
         shifted = [

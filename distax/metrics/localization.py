@@ -13,11 +13,12 @@ from distax.runtime.pytree import pytree
 
 @pytree
 class Pairing:
-    """The true target of each slot of the found ones.
+    """The true target that each found target is assigned to.
 
     Attributes:
-      partner: `[..., K]`, its slot; −1 for padding and for what is left over.
-      distance: `[..., K]`, to it in pixels; infinite where there is none.
+      partner: `[..., K]`, slot of the true target; −1 for padding and for found targets that are
+        left over.
+      distance: `[..., K]`, distance in pixels to the true target; infinite if there is none.
     """
 
     partner: Int[Array, "*batch K"]
@@ -25,24 +26,28 @@ class Pairing:
 
     @property
     def paired(self) -> Bool[Array, "*batch K"]:
-        """Which slots have a true target."""
+        """True if the slot has a true target."""
         return self.partner >= 0
 
 
 def assign(found: Targets, truth: Targets) -> Pairing:
-    """The one-to-one pairing of found and true targets with the smallest sum of distances.
+    """Pairs found and true targets one to one with the smallest sum of distances.
 
-    As many pairs are made as the smaller of the two counts; what was found at no finite position
-    is never paired.
+    The number of pairs is the smaller of the two counts. Found targets whose position is not finite
+    are never paired.
 
     Args:
       found: targets `[..., K]`.
       truth: targets `[..., M]`.
+
+    Raises:
+      DistaxError: found and truth have different numbers of images.
     """
     distance = pair_distances(found, truth)
     real = found.mask[..., :, None] & truth.mask[..., None, :] & jnp.isfinite(distance)
-    # A pair is worth more than any distances gained by leaving it, so that as many as possible are
-    # made; not much more, or float32 would lose the distances beside it.
+    # The Hungarian algorithm maximises the total worth. A pair is worth more than the sum of all
+    # distances, so that the largest possible number of pairs is made. It is not worth much more,
+    # because float32 would then lose the distances beside it.
     padding = 1.0 + jnp.sum(jnp.where(real, distance, 0.0), axis=(-2, -1), keepdims=True)
     worth = jnp.where(real, padding - distance, 0.0)
     partner = jax.vmap(best_partners)(worth.reshape(-1, *worth.shape[-2:]))
@@ -57,10 +62,10 @@ class LocalizationSums:
 
     Attributes:
       images: number of images.
-      right_count: images with the right number of targets.
-      targets: true targets.
-      pairs: those of them that a found target is assigned to.
-      within: `[R]`, those whose assigned target lies within each of `RADII`.
+      right_count: number of images with the right number of targets.
+      targets: number of true targets.
+      pairs: number of true targets that a found target is assigned to.
+      within: `[R]`, number of true targets whose assigned target lies within each of `RADII`.
       squared_error: sum of the squared distances of the pairs in px².
     """
 
@@ -79,9 +84,13 @@ class LocalizationSums:
         pairing: Pairing,
         valid: Bool[Array, "*batch"] | bool = True,
     ) -> "LocalizationSums":
-        """Sums over a batch of images `[..., K]` against `[..., M]`, or over its valid ones.
+        """Computes the sums over a batch of images.
 
-        `pairing` is what `assign` makes of them.
+        Args:
+          found: found targets `[..., K]`.
+          truth: true targets `[..., M]` of the same images.
+          pairing: their pairs, by `assign`.
+          valid: `[...]`, False for images to leave out.
         """
         valid = jnp.broadcast_to(valid, found.count.shape)
         distance = jnp.where(valid[..., None], pairing.distance, jnp.inf)

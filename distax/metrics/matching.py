@@ -1,4 +1,4 @@
-"""Which detections count as true positives under the protocol of CSO-mAP."""
+"""Matching of detections and true targets under the protocol of CSO-mAP (arXiv 2505.19148)."""
 
 import jax.numpy as jnp
 import optax
@@ -9,28 +9,29 @@ from distax.runtime.errors import DistaxError
 
 
 def pair_distances(found: Targets, truth: Targets) -> Float[Array, "*batch K M"]:
-    """Distance in pixels from each detection to each true target.
+    """Returns the distance in pixels from each detection to each true target.
 
     Raises:
-      DistaxError: they are not of equally many images.
+      DistaxError: found and truth have different numbers of images.
     """
     answered, images = found.mask.shape[:-1], truth.mask.shape[:-1]
     if answered != images:
         raise DistaxError(
-            f"answers of {answered} images cannot be held against the truth of {images}; give both "
-            "for the same images"
+            f"answers of {answered} images cannot be compared with the truth of {images}; give "
+            "both for the same images"
         )
     difference = found.position[..., :, None, :] - truth.position[..., None, :, :]
     return jnp.sqrt(jnp.sum(difference**2, axis=-1))
 
 
 def match(found: Targets, truth: Targets, radii: Float[Array, " R"]) -> Bool[Array, "*batch K R"]:
-    """True positives among the detections, for every radius at once.
+    """Finds the true positives among the detections, for all radii at once.
 
-    Detections take their turn in falling score; each may claim its nearest true target only, and
-    is a true positive if that lies within the radius and is still free. So a target's claimant is
-    the best-scored of the detections that have it as their nearest and within the radius, and
-    all images and radii are matched without a loop. Equal scores: the first slot goes first.
+    The protocol takes detections in order of falling score. A detection may claim only the true
+    target nearest to it. It is a true positive if that target lies within the radius and is not
+    claimed yet. This is equivalent: each true target goes to the detection with the highest score
+    among those that have it as their nearest target and within the radius. The second form needs no
+    loop over detections. Of equal scores the first slot goes first.
 
     Args:
       found: detections `[..., K]`.
@@ -38,10 +39,10 @@ def match(found: Targets, truth: Targets, radii: Float[Array, " R"]) -> Bool[Arr
       radii: matching radii in pixels.
 
     Returns:
-      `[..., K, R]`; False for padding.
+      `[..., K, R]`, True for true positives; False for padding.
 
     Raises:
-      DistaxError: found and truth are not of equally many images.
+      DistaxError: found and truth have different numbers of images.
     """
     distance = jnp.where(truth.mask[..., None, :], pair_distances(found, truth), jnp.inf)
     nearest = jnp.argmin(distance, axis=-1)
@@ -59,11 +60,11 @@ def match(found: Targets, truth: Targets, radii: Float[Array, " R"]) -> Bool[Arr
 
 
 def best_partners(benefit: Float[Array, "K M"]) -> Int[Array, " K"]:
-    """The one-to-one pairing of rows and columns with the largest sum of benefits.
+    """Pairs rows and columns one to one with the largest sum of benefits (Hungarian algorithm).
 
     Returns:
-      Each row's column; −1 for a row that is left over. A pair whose benefit is not positive is
-      never made.
+      `[K]`, each row's column; −1 for a row that is left over. A pair whose benefit is not positive
+      is never made.
     """
     row, column = optax.assignment.hungarian_algorithm(-jnp.maximum(benefit, 0.0))
     made = benefit[row, column] > 0

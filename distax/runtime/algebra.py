@@ -1,8 +1,8 @@
-"""Small positive-definite systems, one a lane: Cholesky factor and substitutions, unrolled.
+"""Small positive-definite systems, one per lane: unrolled Cholesky factor and substitutions.
 
-A factor is kept as its columns from the diagonal down, and the diagonal's inverse. For the sizes
-met here (3 to 15) this is several times faster than a batched library call, which handles one
-small matrix after the other.
+A factor is stored as its columns from the diagonal down, together with the diagonal's inverse. For
+the sizes used here (3 to 15) the unrolled loops are several times faster than a batched library
+call, which handles one small matrix after the other.
 """
 
 import jax
@@ -17,8 +17,8 @@ class Factor:
     """Lower Cholesky factor L of A = L Lᵀ.
 
     Attributes:
-      columns: column j from its diagonal entry down, `[D - j, lanes]`.
-      inverse_diagonal: `[D, lanes]`.
+      columns: for each j column j of L from its diagonal entry down, `[D - j, lanes]`.
+      inverse_diagonal: `[D, lanes]`, inverse of the diagonal entries of L.
     """
 
     columns: tuple[Array, ...]
@@ -31,7 +31,7 @@ class Factor:
 
 
 def cholesky(matrix: Float[Array, "D D lanes"]) -> Factor:
-    """Factors positive-definite matrices; a pivot that rounding made negative is raised."""
+    """Factors positive-definite matrices; raises pivots that rounding made negative to 1e-20."""
     columns: list[Array] = []
     inverses = []
     for j in range(len(matrix)):
@@ -41,7 +41,7 @@ def cholesky(matrix: Float[Array, "D D lanes"]) -> Factor:
         inverse = jax.lax.rsqrt(jnp.maximum(column[0], 1e-20))
         columns.append(column * inverse)
         inverses.append(inverse)
-    # The barrier keeps XLA from computing the factor anew inside each of its consumers.
+    # Without the barrier XLA would compute the factor anew wherever it is used.
     return jax.lax.optimization_barrier(
         Factor(columns=tuple(columns), inverse_diagonal=jnp.stack(inverses))
     )

@@ -1,4 +1,4 @@
-"""Batches of one size from long arrays, so that each function compiles once."""
+"""Batches of equal size, cut from long arrays so that each function compiles once."""
 
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -14,18 +14,18 @@ Result = TypeVar("Result")
 
 
 SMALLEST = 16
-"""Rows of the smallest batch. Fewer rows save little time, and each size is compiled anew."""
+"""Rows of the smallest batch. Smaller ones save little time, and each size is compiled anew."""
 
 
 def inference_batch() -> int:
-    """Chooses the number of images a call: as many as fit a CPU's cache or fill an accelerator."""
+    """Returns the number of images per call: it fits a CPU's cache, or fills an accelerator."""
     return 16 if jax.default_backend() == "cpu" else 1024
 
 
 def one_at_a_time() -> int:
-    """Returns 1 on a CPU, which would take images one after the other anyway: nothing is padded.
+    """Returns the number of images per call for functions that a CPU computes image by image.
 
-    An accelerator takes as many as it computes together.
+    It is 1 on a CPU, so that nothing is padded, and `inference_batch` on an accelerator.
     """
     return 1 if jax.default_backend() == "cpu" else inference_batch()
 
@@ -34,8 +34,8 @@ def padded_batches(data: Tree, size: int) -> Iterator[tuple[Tree, Bool[Array, " 
     """Splits arrays into batches along their first axis and pads the last one with zeros.
 
     Args:
-      data: a tree of arrays of one length.
-      size: rows a batch.
+      data: a tree of arrays of equal length.
+      size: rows of a batch.
 
     Yields:
       A batch, and a mask of its `size` rows that is False for padding.
@@ -52,7 +52,7 @@ def padded_batches(data: Tree, size: int) -> Iterator[tuple[Tree, Bool[Array, " 
 
 
 def pad_rows(tree: Tree, multiple: int) -> Tree:
-    """Pads arrays with zeros along their first axis, to one or more times a number of rows."""
+    """Pads arrays with zeros along their first axis to a positive multiple of a number of rows."""
     length = len(jax.tree.leaves(tree)[0])
     missing = max(-(-length // multiple), 1) * multiple - length
     return jax.tree.map(
@@ -68,7 +68,7 @@ def in_batches(
     On a CPU a batch's results are fetched before the next batch is dispatched, because executions
     that run at the same time can wait for each other's threads for ever. An accelerator computes a
     batch while the results of the previous one are fetched. Arrays that fit in one batch are padded
-    to a power of two, so that arrays of all lengths compile a function only a few times.
+    to a power of two. A function is then compiled only a few times for arrays of all lengths.
 
     Args:
       function: a compiled function that treats every row independently.
@@ -93,17 +93,20 @@ def in_batches(
 
 
 LANES = 128
-"""Scenes handled at a time on a CPU: their matrices just fit its second-level cache."""
+"""Scenes that a CPU handles at a time. Their matrices just fit its second-level cache. More would
+leave the cache, fewer would use its vector units less."""
 
 
 def map_lanes(function: Callable[..., Array], *arrays: Float[Array, "... N"]) -> Array:
-    """Applies a function along the last axis: on a CPU some lanes at a time, elsewhere all.
+    """Applies a function to all lanes of arrays: on a CPU `LANES` at a time, elsewhere at once.
 
-    The platform that the program is lowered for decides, not the host that traces it.
+    The choice depends on the platform that the program is lowered for, not on the host that traces
+    it.
 
     Args:
-      function: treats every lane on its own.
-      arrays: with the same number of lanes, at most `LANES` or a multiple of it.
+      function: a function that treats every lane on its own.
+      arrays: arrays with lanes on their last axis. Their number is the same for all, and at most
+        `LANES` or a multiple of it.
     """
     lanes = arrays[0].shape[-1]
     if lanes <= LANES:

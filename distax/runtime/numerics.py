@@ -30,7 +30,7 @@ def exact_products(function: Callable[Arguments, Result]) -> Callable[Arguments,
 def threefry(key: PRNGKeyArray) -> PRNGKeyArray:
     """Derives a threefry key from a key of any kind.
 
-    Other generators, popular on TPUs, draw other numbers under `vmap` and have no Poisson sampler.
-    With them a rejection loop over scenes would never end.
+    Other generators, popular on TPUs, draw other numbers under `vmap` than without it, and have no
+    Poisson sampler. With them a rejection loop over scenes would never end.
     """
     return jax.random.wrap_key_data(jax.random.bits(key, (2,), "uint32"), impl="threefry2x32")

@@ -18,22 +18,25 @@ def pytree(cls: Class) -> Class:
 
 
 def traced_numbers(*static: str) -> Callable[[Class], Class]:
-    """Registers a frozen dataclass as a pytree whose numbers JAX traces.
+    """Makes a decorator that registers a frozen dataclass as a pytree whose numbers JAX traces.
 
-    Functions that `jit` compiles serve all values of its numbers, and `vmap` and `grad` work over
-    them. A field that is None is part of the structure, as the static ones are. JAX makes instances
-    without calling `__post_init__`, so that values are checked only where a user gives them.
+    A function that `jit` compiles serves all values of the numbers, and `vmap` and `grad` work over
+    them. Static fields, and fields that are None, are part of the structure: other values of these
+    compile another program. JAX makes instances without calling `__post_init__`, so values are
+    checked only when a user gives them.
 
     Args:
-      static: fields, or properties that are kept, which are part of the structure: sizes, which
-        decide the shapes of arrays.
+      static: names of the static fields: sizes, for example, which set the shapes of arrays. A
+        cached property can be static as well. Its value then stays with the instances that JAX
+        makes.
     """
 
     def register(cls: Any) -> Any:
         fields = cls.__dataclass_fields__
         numbers = tuple(name for name in fields if name not in static)
         for name in numbers:
-            # A number may be an array of JAX; the field's own annotation is what files may hold.
+            # Type checks accept JAX arrays as numbers. The field's own annotation stays, because it
+            # states the values that a configuration file may hold.
             hint = cls.__init__.__annotations__[name]
             cls.__init__.__annotations__[name] = hint | int | jax.Array | np.ndarray
 
@@ -55,9 +58,9 @@ def traced_numbers(*static: str) -> Callable[[Class], Class]:
 
 
 def _number(value: Any) -> Any:
-    """Returns a number as JAX is to trace it: a table as one array, a whole number as a float.
+    """Converts a number for tracing: a table to one array, an integer to a float.
 
-    An integer would compile another program, and has no gradient.
+    An integer would compile another program than a float, and has no gradient.
     """
     if isinstance(value, tuple):
         is_table = any(isinstance(row, tuple) for row in value)
@@ -66,7 +69,7 @@ def _number(value: Any) -> Any:
 
 
 def known_numbers(**fields: Any) -> Iterator[tuple[str, Any]]:
-    """Yields the name and value of every number that is known before tracing.
+    """Yields the name and value of every number that has a value, for checks.
 
     A traced number has no value yet and is left out. An array yields each of its entries, a tuple
     each of its parts, and None nothing.

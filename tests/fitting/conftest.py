@@ -1,4 +1,4 @@
-"""Scenes, and the least-squares answers that several modules' tests look at."""
+"""Scenes and their least-squares answers, shared by several modules' tests."""
 
 import jax
 import pytest

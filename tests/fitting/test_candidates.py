@@ -12,16 +12,16 @@ from distax.fitting.prior import starting_scenes
 from distax.imaging.psf import pixel_response
 from distax.imaging.scenes import ScenePrior
 
-LAW = ScenePrior(max_targets=2)
+PRIOR = ScenePrior(max_targets=2)
 SENSOR = Sensor(saturation=None, bit_depth=None, read_noise=4.0)
-WIDTH = window_width(SENSOR, LAW.cluster)
+WIDTH = window_width(SENSOR, PRIOR.cluster)
 TRUTH = np.array([[5.1, 4.9, 236.0], [3.2, 6.15, 233.0], [7.9, 3.0, 240.0]])
 fit_of = jax.jit(best_fit, static_argnums=3)
 
 
 @pytest.fixture(scope="module")
 def images():
-    """One target each, with noise."""
+    """Images of one target each, with noise."""
     targets = make_targets(jnp.float32(TRUTH[:, None, :2]), jnp.float32(TRUTH[:, None, 2]))
     noise = np.random.default_rng(0).normal(0, SENSOR.read_noise, (3, *SENSOR.shape))
     return render(targets, SENSOR) + jnp.float32(noise)
@@ -32,7 +32,7 @@ def fits(images):
     """The best fits of one and of two targets."""
     patch = jax.jit(cut_patches, static_argnums=2)(images, SENSOR, WIDTH)
     return [
-        fit_of(patch, starting_scenes(LAW, count, Search().pool), LAW, Search(), SENSOR.psf)
+        fit_of(patch, starting_scenes(PRIOR, count, Search().pool), PRIOR, Search(), SENSOR.psf)
         for count in (1, 2)
     ]
 
@@ -67,7 +67,7 @@ def test_the_evidence_and_the_fit_agree_with_a_fine_grid(images, fits):
         np.testing.assert_allclose(fits[0].log_evidence[lane], evidence, atol=0.15)
 
 
-def test_the_fit_is_near_the_truth_by_its_own_account(fits):
+def test_the_fit_is_near_the_truth_within_its_covariance(fits):
     fit = fits[0]
     place = np.asarray(fit.scene[0, :2]).T + np.round(TRUTH[:, :2])
     deviation = np.sqrt(np.diagonal(fit.covariance, axis1=0, axis2=1))
@@ -94,13 +94,13 @@ def test_the_covariance_is_the_inverse_of_information_and_prior(fits):
         np.testing.assert_allclose(fits[0].covariance[..., lane] / unit, expected / unit, atol=2e-3)
 
 
-def test_a_second_target_fits_no_worse_only_if_the_flux_allows_and_loses_the_evidence(fits):
+def test_a_second_target_has_less_evidence(fits):
     # Two targets emit at least 440 counts, and there are 240.
     one, two = fits
     assert (np.asarray(one.log_evidence) > np.asarray(two.log_evidence) + 20).all()
 
 
-def test_the_count_is_right_in_all_of_a_seeded_set(simulated, refined):
+def test_the_number_of_targets_is_right_in_a_seeded_set(simulated, refined):
     np.testing.assert_array_equal(refined.count, simulated[1].count)
     assert np.bincount(np.asarray(refined.count)).tolist()[1:] != [0, 0, 0, 0, 0]
     assert np.min(np.asarray(refined.count_probability)) > 0.5

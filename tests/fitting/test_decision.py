@@ -17,7 +17,7 @@ decided = jax.jit(decide)
 
 
 def draws(places, spread=0.02, seed=0):
-    """Scenes whose targets scatter around `places` `[S, K, 2]`."""
+    """Draws scenes whose targets scatter around `places` `[S, K, 2]`."""
     rng = np.random.default_rng(seed)
     position = np.asarray(places) + rng.normal(0, spread, np.shape(places))
     return jnp.float32(position), jnp.float32(rng.uniform(220, 250, position.shape[:2]))
@@ -44,7 +44,7 @@ def expected_hits(answer, position):
     return total / len(position)
 
 
-def test_a_single_mode_is_answered_by_its_centre():
+def test_the_centre_of_a_single_mode_is_chosen():
     position, intensity = draws(np.broadcast_to([[4.8, 5.1], [5.3, 4.9]], (DRAWS, 2, 2)))
     found = decided(position, intensity)
     order = np.argsort(np.asarray(found.position[:, 0]))
@@ -55,7 +55,7 @@ def test_a_single_mode_is_answered_by_its_centre():
     assert found.mask.all()
 
 
-def test_of_two_modes_the_answer_is_in_one_not_between(two_modes):
+def test_the_answer_lies_in_one_of_two_modes_not_between(two_modes):
     found = decided(*two_modes)
     order = np.argsort(np.asarray(found.position[:, 0]))
     np.testing.assert_allclose(found.position[order], [[4.7, 5.0], [5.3, 5.0]], atol=0.02)
@@ -64,7 +64,7 @@ def test_of_two_modes_the_answer_is_in_one_not_between(two_modes):
     np.testing.assert_allclose(found.hit_probability[:, 2], 0.6, atol=0.03)
 
 
-def test_labels_do_not_matter(two_modes):
+def test_the_order_of_targets_in_a_draw_does_not_matter(two_modes):
     position, intensity = (np.array(leaf) for leaf in two_modes)
     for draw in range(1, DRAWS, 2):
         position[draw], intensity[draw] = position[draw, ::-1], intensity[draw, ::-1]
@@ -75,7 +75,7 @@ def test_labels_do_not_matter(two_modes):
     np.testing.assert_allclose(found.score, expected.score, atol=0.02)
 
 
-def test_the_surest_comes_first():
+def test_the_highest_score_comes_first():
     rng = np.random.default_rng(1)
     centre = np.array([[4.7, 4.7], [5.3, 5.3], [4.7, 5.3]])
     position = centre + rng.normal(0, 1, (DRAWS, 3, 2)) * np.array([0.15, 0.01, 0.05])[:, None]
@@ -85,7 +85,7 @@ def test_the_surest_comes_first():
     assert (np.diff(found.position_std[:, 0]) > 0).all()
 
 
-def test_what_it_states_agrees_with_counting(two_modes):
+def test_stated_uncertainties_agree_with_counts_of_draws(two_modes):
     position, intensity = two_modes
     found = decided(position, intensity)
     answer = np.asarray(found.position, float)
@@ -108,7 +108,7 @@ def test_what_it_states_agrees_with_counting(two_modes):
 
 
 def test_the_score_is_the_expected_share_of_hits():
-    """Over the radii, of the target nearest to each place."""
+    """It is the mean over radii of the hits of the target nearest to each place."""
     position, intensity = draws(
         np.broadcast_to([[4.8, 5.0], [5.3, 5.0]], (DRAWS, 2, 2)), spread=0.1, seed=2
     )
@@ -120,7 +120,7 @@ def test_the_score_is_the_expected_share_of_hits():
 
 
 def test_the_answer_hits_as_many_as_any_choice_of_drawn_places():
-    """Brute force over all sets of places in the draws, of scenes with three explanations."""
+    """Compared with all sets of drawn positions by brute force, for scenes with three modes."""
     modes = np.array(
         [
             [[4.7, 4.7], [5.3, 5.3]],
@@ -141,7 +141,7 @@ def test_the_answer_hits_as_many_as_any_choice_of_drawn_places():
     )
 
 
-def test_it_moves_with_the_draws(two_modes):
+def test_the_answer_follows_shifted_and_transposed_draws(two_modes):
     position, intensity = two_modes
     found = decided(position, intensity)
     same = partial(np.testing.assert_allclose, atol=2e-5, rtol=1e-3)

@@ -25,7 +25,7 @@ _LOWERED = "/jax/core/compile/jaxpr_to_mlir_module_duration"
 
 @pytest.fixture
 def lowered() -> Iterator[list[str]]:
-    """The programs that were lowered so far, one entry each."""
+    """List of the programs that JAX has lowered so far."""
     seen: list[str] = []
 
     def listen(event: str, duration: float, **_: object) -> None:
@@ -75,7 +75,7 @@ def test_another_camera_of_frames_compiles_no_fit_again(lowered):
     assert len(first.blob) == len(second.blob) == 1
 
 
-def test_an_unmixer_is_a_thin_front_of_its_estimator():
+def test_an_unmixer_gives_the_answers_of_its_estimator():
     images = np.asarray(simulate(jax.random.key(3), 5, SENSOR, PRIOR)[0])
     direct = Refine()(images, SENSOR, PRIOR)
     named = Unmixer(method="refine", sensor=SENSOR, prior=PRIOR)(images)

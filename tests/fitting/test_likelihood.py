@@ -49,7 +49,7 @@ def scene():
 
 @pytest.fixture(scope="module")
 def patch(scene):
-    """Around the scenes' images: pixels known, clipped, at zero and left out."""
+    """Pixels around the scenes' images: known, clipped, at zero and left out."""
     rng = np.random.default_rng(1)
     counts = np.round(np.asarray(by_render(scene)) + rng.normal(0, 4, (WIDTH**2, LANES)))
     lower, upper = counts - 0.5, counts + 0.5
@@ -62,7 +62,7 @@ def patch(scene):
 
 @partial(jax.jit, static_argnames="sensor")
 def by_render(scene, sensor=WINDOW):
-    """The same images by `distax.render`, one lane after the other."""
+    """Renders the same images by `distax.render`, one lane after the other."""
 
     def lane(scene):
         return render(make_targets(scene[:, :2] + WIDTH // 2, scene[:, 2]), sensor).ravel()
@@ -72,15 +72,15 @@ def by_render(scene, sensor=WINDOW):
 
 @jax.jit
 def slopes_of(scene):
-    """Derivatives of one lane's image by its parameters, by automatic differentiation."""
+    """Differentiates one lane's image by its parameters, by automatic differentiation."""
     return jax.jacfwd(lambda one: by_render(one[..., None])[:, 0])(scene).reshape(WIDTH**2, -1)
 
 
-def test_the_image_is_the_imaging_models(scene):
+def test_the_image_agrees_with_render(scene):
     np.testing.assert_allclose(image_of(scene, AXES, SIGMA), by_render(scene), atol=1e-4)
 
 
-def test_an_elongated_psf_is_the_imaging_models(scene):
+def test_an_elongated_psf_agrees_with_render(scene):
     sigma = (0.4, 0.9)
     image, jacobian = image_and_jacobian(scene, AXES, sigma)
     expected = by_render(scene, replace(WINDOW, sigma=sigma))
@@ -94,7 +94,7 @@ def test_an_elongated_psf_is_the_imaging_models(scene):
     assert abs(float(moments @ jacobian[0][:, 0]) / float(scene[0, 2, 0]) - 1) < 0.1
 
 
-def test_the_jacobian_is_that_of_the_imaging_model(scene):
+def test_the_jacobian_agrees_with_automatic_differentiation(scene):
     image, jacobian = image_and_jacobian(scene, AXES, SIGMA)
     np.testing.assert_allclose(image, by_render(scene), atol=1e-4)
     for lane in range(LANES):
@@ -103,7 +103,7 @@ def test_the_jacobian_is_that_of_the_imaging_model(scene):
         )
 
 
-def test_it_agrees_with_differences_of_normal_distributions(scene, patch):
+def test_the_likelihood_agrees_with_differences_of_normal_distributions(scene, patch):
     image, blur = by_render(scene), 0.5
     deviation = np.sqrt(np.asarray(patch.variance, float) + blur**2)
     ideal, lower, upper = (np.asarray(a, float) for a in (image, patch.lower, patch.upper))
@@ -127,7 +127,7 @@ def test_one_pixel_agrees_with_its_log_probability_as_far_as_eight_deviations(lo
 
 @pytest.mark.parametrize(("lower", "upper"), [(99.5, 100.5), (254.5, INFINITY), (-INFINITY, 0.5)])
 @pytest.mark.parametrize("deviation", [0.1, 1.0])
-def test_far_away_it_is_finite_and_falls(lower, upper, deviation):
+def test_far_from_the_edges_the_likelihood_is_finite_and_falls(lower, upper, deviation):
     near = lower if np.isfinite(lower) else upper
     away = -1.0 if np.isfinite(lower) else 1.0
     ideal = near + away * np.linspace(0, 300, 400)
@@ -139,7 +139,7 @@ def test_far_away_it_is_finite_and_falls(lower, upper, deviation):
     np.testing.assert_allclose(stated[-1], -0.5 * (300 / deviation) ** 2, rtol=1e-3)
 
 
-def test_blur_is_noise_added_to_the_sensors(scene, patch):
+def test_blur_adds_to_the_noise_of_the_sensor(scene, patch):
     image = by_render(scene)
     noisier = patch_of(patch.counts, patch.lower, patch.upper, patch.variance + 9.0)
     np.testing.assert_allclose(
@@ -156,7 +156,7 @@ def test_one_patch_serves_many_scenes(scene, patch):
     )
 
 
-def test_what_least_squares_sees_of_each_kind_of_pixel():
+def test_residual_and_weight_of_each_kind_of_pixel():
     # Known; clipped, the image short of it and above; zero, the image below and above; left out.
     counts = np.array([[100], [255], [255], [0], [0], [0]])
     lower = np.array([[99.5], [254.5], [254.5], [-np.inf], [-np.inf], [-np.inf]])
@@ -169,7 +169,7 @@ def test_what_least_squares_sees_of_each_kind_of_pixel():
     np.testing.assert_allclose(weight[:, 0], [known, known, 0, 0, known, 0], rtol=1e-6)
 
 
-def test_the_normal_equations_are_gauss_newtons(scene, patch):
+def test_the_normal_equations_agree_with_gauss_newton(scene, patch):
     image, matrix, vector, squares = equations(scene, patch, 0.5, SIGMA)
     np.testing.assert_allclose(image, by_render(scene), atol=1e-4)
     for lane in range(LANES):
@@ -189,7 +189,7 @@ def test_the_normal_equations_are_gauss_newtons(scene, patch):
 
 
 def test_the_vector_points_down_the_sum_of_squares(scene, patch):
-    """Half the negative slope of χ² by finite differences."""
+    """It is half the negative gradient of χ², here by finite differences."""
     vector = equations(scene, patch, 0.5, SIGMA)[2]
     for parameter, step in enumerate([2e-3, 2e-3, 0.5] * 2):
         shift = np.zeros(6)
@@ -212,13 +212,13 @@ def test_each_lane_is_its_own_problem(scene, patch):
 
 
 @pytest.mark.parametrize(("read_noise", "expected"), [(0.0, 1.0), (2.0, 7.0)])
-def test_noise_is_told_in_units_of_the_roundings(read_noise, expected):
+def test_relative_noise_is_in_units_of_the_rounding_noise(read_noise, expected):
     patch = patch_of(np.zeros((WIDTH**2, 1)), -0.5, 0.5, read_noise**2)
     assert float(relative_noise(patch)) == pytest.approx(expected)
 
 
-def test_censored_pixels_pull_as_their_log_probability_does():
-    """Its derivative is residual times weight; pixels with two edges are least squares'."""
+def test_gradients_of_censored_pixels_are_those_of_their_log_probability():
+    """The gradient is residual times weight; pixels with two edges agree with least squares."""
     lower = np.array([99.5, 254.5, -INFINITY, -INFINITY])[:, None]
     upper = np.array([100.5, INFINITY, 0.5, INFINITY])[:, None]
     image = np.array([100.0, 254.5, 0.5, 50.0])[:, None] + np.linspace(-12, 12, 41)

@@ -10,19 +10,19 @@ from distax import Sensor, make_targets, render
 from distax.fitting.patch import cut_patches, window_width
 from distax.imaging.scenes import ScenePrior
 
-LAW = ScenePrior()
+PRIOR = ScenePrior()
 IDEAL = Sensor(saturation=None, bit_depth=None)
-WIDTH = window_width(IDEAL, LAW.cluster)
+WIDTH = window_width(IDEAL, PRIOR.cluster)
 cut_out = jax.jit(cut_patches, static_argnums=2)
 
 
-def test_the_window_is_as_wide_as_the_larger_width_asks():
+def test_the_larger_sigma_sets_the_width_of_the_window():
     widths = {window_width(Sensor(sigma=sigma), 1.0) for sigma in ((0.4, 0.9), (0.9, 0.4), 0.9)}
     assert len(widths) == 1
 
 
 @pytest.mark.parametrize(("sigma", "cluster"), [(0.5, 1.0), (0.5, 2.0), (0.8, 1.0), (0.3, 0.6)])
-def test_the_window_holds_the_flux_of_every_target_and_is_no_wider_than_it_must(sigma, cluster):
+def test_the_window_is_the_smallest_that_holds_the_flux_of_every_target(sigma, cluster):
     width = window_width(Sensor(sigma=sigma), cluster)
     assert width % 2 == 1
     farthest = cluster / 2
@@ -31,7 +31,7 @@ def test_the_window_holds_the_flux_of_every_target_and_is_no_wider_than_it_must(
     assert norm.sf((width / 2 - 1 - farthest) / sigma) > 1.5e-4
 
 
-def test_a_windows_pixels_are_the_images_and_beyond_it_nothing_is_said():
+def test_a_window_holds_the_pixels_of_the_image_and_no_edges_beyond_it():
     rng = np.random.default_rng(0)
     images = rng.integers(1, 100, (9, 11, 11)).astype(np.float32)
     corners = [(0, 0), (0, 5), (0, 10), (5, 0), (5, 5), (5, 10), (10, 0), (10, 5), (10, 10)]
@@ -52,7 +52,7 @@ def test_a_windows_pixels_are_the_images_and_beyond_it_nothing_is_said():
                 assert read == (0.0, -math.inf, math.inf)
 
 
-def test_what_each_kind_of_pixel_says():
+def test_edges_and_variance_of_each_kind_of_pixel():
     image = np.full((1, 11, 11), 12.0, np.float32)
     image[0, 3, 3] = 20
     image[0, 5, 5], image[0, 5, 6], image[0, 4, 5], image[0, 6, 5] = 255, 0, np.nan, 120
@@ -72,7 +72,7 @@ def test_what_each_kind_of_pixel_says():
     np.testing.assert_array_equal(patch.counts.reshape(5, 5)[1, 2], 0.0)
 
 
-def test_a_sensor_that_delivers_reals_is_taken_at_its_word():
+def test_real_readings_have_narrow_intervals():
     image = np.zeros((1, 11, 11), np.float32)
     image[0, 4, 6] = 1234.5
     patch = jax.tree.map(np.asarray, cut_out(image, IDEAL, WIDTH))

@@ -8,7 +8,7 @@ from distax.fitting.population import FIRST_DRAWS, SEARCH, effective_size, first
 from distax.fitting.prior import starting_scenes
 from distax.imaging.scenes import ScenePrior
 
-LAW = ScenePrior()
+PRIOR = ScenePrior()
 
 
 def test_the_effective_size_counts_equal_weights():
@@ -17,7 +17,7 @@ def test_the_effective_size_counts_equal_weights():
     np.testing.assert_allclose(effective_size(jnp.array([0.0, -200.0])), 1)
 
 
-def test_each_draw_is_taken_as_often_as_its_weight_says_to_within_one():
+def test_resampling_takes_each_draw_by_its_weight_to_within_one():
     weights = np.random.default_rng(0).dirichlet(np.full(50, 0.3))
     for offset in (0.0, 0.5, 0.99):
         index = resample(jnp.log(jnp.float32(weights)) + 7, jnp.array(offset), 200)
@@ -26,16 +26,16 @@ def test_each_draw_is_taken_as_often_as_its_weight_says_to_within_one():
         assert np.abs(taken - 200 * weights).max() < 1.001
 
 
-def test_first_draws_that_leave_the_order_of_the_targets_get_no_weight(simulated):
+def test_first_draws_in_another_order_of_targets_get_no_weight(simulated):
     images, truth = simulated
     chosen = np.flatnonzero(np.asarray(truth.count) == 2)[:1]
-    patch = cut_patches(images[chosen], Sensor(), window_width(Sensor(), LAW.cluster))
-    pool = starting_scenes(LAW, 2, SEARCH.pool)
+    patch = cut_patches(images[chosen], Sensor(), window_width(Sensor(), PRIOR.cluster))
+    pool = starting_scenes(PRIOR, 2, SEARCH.pool)
     normal = jax.random.normal(jax.random.key(0), (6, FIRST_DRAWS))
     draw = jax.jit(first_draws)
     scenes, log_density = (
         np.asarray(part, float)
-        for part in draw(patch, normal, jnp.array(1.5), pool, LAW, Sensor().psf)
+        for part in draw(patch, normal, jnp.array(1.5), pool, PRIOR, Sensor().psf)
     )
     ordered = scenes[1, 0] + 0.6 * scenes[1, 1] >= scenes[0, 0] + 0.6 * scenes[0, 1]
     np.testing.assert_array_equal(np.isfinite(log_density), ordered)

@@ -13,12 +13,12 @@ from distax.fitting.sampler import Effort
 from distax.imaging.scenes import ScenePrior
 from distax.metrics import CoverageSums, assign, cso_map
 
-LAW = ScenePrior()
+PRIOR = ScenePrior()
 
 
 @pytest.fixture(scope="module")
 def four(simulated, refined):
-    """24 images of four targets, their targets, and the least-squares answers."""
+    """24 images of four targets each, their targets, and their least-squares answers."""
     images, truth = simulated
     chosen = np.flatnonzero(np.asarray(truth.count) == 4)[:24]
     assert len(chosen) == 24
@@ -27,7 +27,7 @@ def four(simulated, refined):
 
 
 def answers(images, fitted):
-    return sampled(images, fitted, Sensor(), LAW, Effort())
+    return sampled(images, fitted, Sensor(), PRIOR, Effort())
 
 
 def sampled(images, fitted, sensor, prior, effort):
@@ -41,14 +41,14 @@ def found(four):
     return answers(images, fitted)
 
 
-def test_it_scores_above_the_best_fit(four, found):
+def test_the_posterior_scores_above_the_best_fit(four, found):
     _, truth, fitted = four
     best, fit = (float(cso_map(answer, truth).mean) for answer in (found, fitted))
     assert best > 0.9
     assert best > fit + 0.01
 
 
-def test_its_regions_hold_what_they_should(four, found):
+def test_credible_regions_are_calibrated(four, found):
     coverage = CoverageSums.of(found, assign(found, four[1])).coverage
     np.testing.assert_allclose(coverage, [0.5, 0.9, 0.95], atol=0.12)
 
@@ -62,7 +62,7 @@ def test_an_answer_does_not_depend_on_its_batch_or_place(four, found):
     )
 
 
-def test_what_the_sampler_does_not_know_comes_from_the_fit(four, found):
+def test_fields_that_are_not_sampled_come_from_the_fit(four, found):
     _, _, fitted = four
     for name in ("mask", "count_probability", "misfit", "trusted"):
         np.testing.assert_array_equal(getattr(found, name), getattr(fitted, name))
@@ -70,20 +70,20 @@ def test_what_the_sampler_does_not_know_comes_from_the_fit(four, found):
     np.testing.assert_array_equal(found.score[:, 4:], 0)
 
 
-def test_images_without_targets_are_left_alone(four):
+def test_answers_without_targets_stay_unchanged(four):
     images, _, fitted = four
     empty = replace(fitted, mask=np.zeros_like(fitted.mask))
     jax.tree.map(np.testing.assert_array_equal, answers(images, empty), empty)
 
 
-def test_where_the_model_does_not_explain_an_image_its_errors_are_wider(four, found):
+def test_a_large_misfit_widens_the_errors(four, found):
     images, _, fitted = jax.tree.map(lambda leaf: leaf[:8], four)
     doubted = answers(images, replace(fitted, misfit=np.full_like(fitted.misfit, 10.0)))
     spread = [np.median(answer.credible_radius[:8, :4, 1]) for answer in (doubted, found)]
     assert spread[0] > 1.5 * spread[1]
 
 
-def test_where_the_prior_rules_every_scene_out_the_fit_stays_and_is_not_trusted():
+def test_if_the_prior_excludes_every_scene_the_fit_stays_and_is_not_trusted():
     sensor, prior = Sensor(height=21, width=21), ScenePrior(max_targets=1)
     target = make_targets(jnp.array([[[15.2, 14.9]]]), jnp.array([[235.0]]))
     image = jnp.round(render(target, sensor))

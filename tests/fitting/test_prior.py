@@ -18,13 +18,13 @@ from distax.fitting.prior import (
 from distax.imaging.scenes import ScenePrior
 from distax.imaging.sensor import ROUNDING_VARIANCE
 
-LAW = ScenePrior()
+PRIOR = ScenePrior()
 SIZE = 4096
 prior_of = jax.jit(log_prior)
 
 
 def patch_at(origin, lanes, size=(11, 11)):
-    """A patch of which only the place matters, with the noise of rounding."""
+    """Makes a patch at a place in the image; its only noise is rounding."""
     pixels = jnp.zeros((1, lanes))
     at, shape = (jnp.tile(jnp.array(pair)[:, None], lanes) for pair in (origin, size))
     same = dict.fromkeys(("counts", "lower", "upper", "variance"), pixels)
@@ -34,11 +34,11 @@ def patch_at(origin, lanes, size=(11, 11)):
 @pytest.fixture(scope="module")
 def start():
     """Scenes of three targets, targets first."""
-    return np.asarray(starting_scenes(LAW, 3, SIZE))
+    return np.asarray(starting_scenes(PRIOR, 3, SIZE))
 
 
 def naive_hosts(scene, origin, prior, size=(11, 11)):
-    """Pixels whose square holds all targets, by trying each."""
+    """Finds the pixels whose square holds all targets, by trying each."""
     places = scene[:, :2] + np.asarray(origin)
     rows, columns = (range(prior.border, length - prior.border) for length in size)
     return [
@@ -49,7 +49,7 @@ def naive_hosts(scene, origin, prior, size=(11, 11)):
 
 
 def naive_density(scene, origin, prior, size):
-    """Up to a constant: how many hosts could have been drawn, if the scene is allowed."""
+    """Computes the density up to a constant: the number of possible hosts of an allowed scene."""
     distances = [
         np.hypot(*(scene[i, :2] - scene[j, :2])) for i in range(len(scene)) for j in range(i)
     ]
@@ -71,24 +71,24 @@ def test_starting_scenes_keep_the_prior(start):
     np.testing.assert_allclose(intensity.mean(), 235, atol=0.5)
     for k, other in ((0, 1), (0, 2), (1, 2)):
         distance = np.hypot(*(scenes[k, :2] - scenes[other, :2]))
-        assert distance.min() >= LAW.min_distance - 1e-6
-        assert distance.min() < LAW.min_distance + 0.02
+        assert distance.min() >= PRIOR.min_distance - 1e-6
+        assert distance.min() < PRIOR.min_distance + 0.02
     host = np.round(scenes[:, :2].mean(axis=0))
     assert np.abs(host).max() == 1
     assert np.abs(scenes[:, :2] - host).max() <= 0.5 + 1e-6
 
 
-def test_half_of_them_have_a_neighbour_as_host_each_as_often(start):
+def test_half_of_the_starting_scenes_have_a_neighbour_as_host(start):
     host = np.round(start[:, :2].mean(axis=0)).astype(int)
     for at in product((-1, 0, 1), repeat=2):
         share = np.mean((host == np.array(at)[:, None]).all(axis=0))
         np.testing.assert_allclose(share, 1 / 16 if any(at) else 1 / 2, atol=0.03)
 
 
-def test_they_are_the_same_whoever_asks(start):
+def test_starting_scenes_are_the_same_inside_and_outside_jit(start):
     @jax.jit
     def inside():
-        return starting_scenes(LAW, 3, SIZE)
+        return starting_scenes(PRIOR, 3, SIZE)
 
     np.testing.assert_array_equal(inside(), start)
 
@@ -110,7 +110,7 @@ def test_the_log_prior_agrees_with_trying_every_host(cluster):
     assert 20 < allowed < 2 * lanes
 
 
-def test_the_host_range_holds_every_host_and_no_other():
+def test_the_host_range_agrees_with_trying_every_host():
     prior = ScenePrior(cluster=2.0, max_targets=2)
     rng = np.random.default_rng(1)
     place = rng.uniform(-1.5, 1.5, (1, 2, 200)) + rng.uniform(-0.8, 0.8, (2, 2, 200))
@@ -127,32 +127,32 @@ def test_the_host_range_holds_every_host_and_no_other():
 
 def test_one_patch_serves_many_scenes(start):
     scenes = jnp.asarray(start)
-    single = prior_of(scenes, patch_at((5, 5), 1), LAW)
-    np.testing.assert_array_equal(single, prior_of(scenes, patch_at((5, 5), SIZE), LAW))
+    single = prior_of(scenes, patch_at((5, 5), 1), PRIOR)
+    np.testing.assert_array_equal(single, prior_of(scenes, patch_at((5, 5), SIZE), PRIOR))
     assert np.isfinite(single).mean() > 0.95  # but for rounding at the edges
 
 
-def test_precisions_are_in_the_parameters_units():
-    precision = np.asarray(proposal_precision(patch_at((5, 5), 1), LAW, 2)).reshape(2, 3)
+def test_precisions_are_in_the_units_of_the_parameters():
+    precision = np.asarray(proposal_precision(patch_at((5, 5), 1), PRIOR, 2)).reshape(2, 3)
     np.testing.assert_array_equal(precision[0], precision[1])
     np.testing.assert_allclose(precision[0, 2], 12 / 30**2)
     wide = np.asarray(
-        proposal_precision(patch_at((5, 5), 1), replace(LAW, cluster=2.0, max_targets=2), 1)
+        proposal_precision(patch_at((5, 5), 1), replace(PRIOR, cluster=2.0, max_targets=2), 1)
     )
     np.testing.assert_allclose(precision[0, :2] / wide[:2], 4)
     assert (precision[0, :2] >= 12).all()  # no wider than the square
 
 
-def test_noise_leaves_more_freedom():
+def test_noise_lowers_the_precisions_of_proposals():
     exact = patch_at((5, 5), 1)
     noisy = replace(exact, variance=255 * exact.rounding[None])  # sixteen times the deviation
-    quiet, loud = (proposal_precision(patch, LAW, 2) for patch in (exact, noisy))
+    quiet, loud = (proposal_precision(patch, PRIOR, 2) for patch in (exact, noisy))
     np.testing.assert_allclose(loud, quiet / 4, rtol=1e-6)
 
 
-def test_equal_intensities_leave_next_to_no_range():
-    assert intensity_range(LAW) == 30
-    equal = replace(LAW, max_intensity=220.0)
+def test_equal_intensities_leave_a_narrow_range():
+    assert intensity_range(PRIOR) == 30
+    equal = replace(PRIOR, max_intensity=220.0)
     assert 0 < intensity_range(equal) < 1
     scenes = jnp.zeros((1, 3, 3)).at[0, 2].set(jnp.array([220.0, 220.1, 220.2]))
     allowed = np.isfinite(prior_of(scenes, patch_at((5, 5), 3), equal))
@@ -160,4 +160,4 @@ def test_equal_intensities_leave_next_to_no_range():
 
 
 def test_the_bounds_of_intensities_are_the_priors():
-    assert intensity_bounds(LAW) == (220, 250)
+    assert intensity_bounds(PRIOR) == (220, 250)

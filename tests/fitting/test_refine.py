@@ -12,14 +12,14 @@ from distax.imaging.targets import CREDIBLE_LEVELS
 from distax.metrics import RADII, assign, cso_map
 
 IDEAL = Sensor(saturation=None, bit_depth=None)
-LAW = ScenePrior(max_targets=3)
+PRIOR = ScenePrior(max_targets=3)
 SCENES = 24
 refine_all = Refine()
 
 
 @pytest.fixture(scope="module")
 def truth():
-    return sample(jax.random.key(3), SCENES, LAW)
+    return sample(jax.random.key(3), SCENES, PRIOR)
 
 
 @pytest.fixture(scope="module")
@@ -28,8 +28,8 @@ def images(truth):
 
 
 def find(*stacks):
-    """Answers to stacks of `SCENES` ideal images, two at a time."""
-    found = jax.tree.map(np.asarray, refine_all(jnp.concatenate(stacks), IDEAL, LAW))
+    """Refines stacks of `SCENES` ideal images, two at a time."""
+    found = jax.tree.map(np.asarray, refine_all(jnp.concatenate(stacks), IDEAL, PRIOR))
     return [jax.tree.map(lambda leaf, i=i: leaf[SCENES * i :][:SCENES], found) for i in (0, 1)]
 
 
@@ -51,8 +51,8 @@ def assert_same_places(found, expected, tolerance):
     assert np.asarray(pairing.distance)[np.asarray(found.mask)].max() < tolerance
 
 
-def test_ideal_images_give_back_their_targets(truth, upright):
-    """To within what the prior's pull and half a count may move them."""
+def test_the_targets_of_ideal_images_are_found(truth, upright):
+    """The tolerance is the shift that the prior and half a count can cause."""
     found, _ = upright
     assert_same_places(found, truth, 0.04)
     distance = np.asarray(assign(found, truth).distance)
@@ -94,7 +94,7 @@ def test_an_answer_does_not_depend_on_its_batch(images, upright):
 
 
 def test_pixels_that_are_nan_are_left_out(truth, images):
-    """What is left says where the targets are; a wrong value would not be believed."""
+    """The other pixels locate the targets; a wrong value instead of NaN would not be trusted."""
     dead, wrong = np.array(images), np.array(images)
     peak = np.argmax(images.reshape(SCENES, -1), axis=1)
     row, column = np.divmod(peak, 11)
@@ -122,15 +122,15 @@ def test_an_empty_image_has_no_targets():
 
 @pytest.fixture(scope="module")
 def blurred(simulated):
-    """Answers to the simulated scenes as a sensor of 10% more or less blur would see them."""
+    """Answers to the simulated scenes with a sigma that is 10% larger or smaller."""
     targets = simulated[1]
     frames = [np.asarray(render(targets, Sensor(sigma=sigma))) for sigma in (0.55, 0.45)]
     stack = np.where((np.arange(200) % 2 == 0)[:, None, None], *frames)
     return refine_all(jnp.minimum(jnp.round(stack), 255.0), Sensor(), ScenePrior())
 
 
-def test_a_wrong_sigma_is_noticed(blurred, refined, simulated):
-    """Always where a few targets cannot take up the difference; four in a clipped pixel can."""
+def test_a_wrong_sigma_is_not_trusted(blurred, refined, simulated):
+    """Up to three targets cannot take up the difference. Four in a clipped pixel can."""
     few = np.asarray(simulated[1].count) <= 3
     assert np.mean(np.asarray(refined.trusted)) > 0.99
     assert not np.asarray(blurred.trusted)[few].any()
@@ -174,7 +174,7 @@ def test_misfits_are_about_one_where_the_model_holds(refined):
     assert np.max(np.asarray(refined.misfit)) < 2
 
 
-def test_the_stated_errors_are_those_made_where_there_is_one_explanation(simulated, refined):
+def test_stated_errors_agree_with_actual_errors_of_single_modes(simulated, refined):
     truth = simulated[1]
     distance = np.asarray(assign(refined, truth).distance)
     few = np.asarray(refined.mask) & (np.asarray(truth.count) <= 2)[:, None]
@@ -183,7 +183,7 @@ def test_the_stated_errors_are_those_made_where_there_is_one_explanation(simulat
     np.testing.assert_allclose(np.sqrt(np.mean(ratio**2)), 1, atol=0.25)
 
 
-def test_errors_of_real_numbers_are_as_large_as_stated():
+def test_stated_errors_of_real_readings_agree_with_actual_errors():
     sensor = replace(IDEAL, read_noise=0.05)
     prior = ScenePrior(max_targets=1)
     images, truth = simulate(jax.random.key(3), 64, sensor, prior)
@@ -193,7 +193,7 @@ def test_errors_of_real_numbers_are_as_large_as_stated():
     assert abs(np.median(found.misfit) - 1) < 0.1
 
 
-def test_where_no_pixel_is_read_there_is_nothing_to_trust():
+def test_an_image_without_known_pixels_is_not_trusted():
     blind = np.full((2, 11, 11), np.nan, np.float32)
     blind[:, 10, 10] = 0
     target = make_targets(jnp.array([[5.0, 5.0]]), jnp.array([235.0]))

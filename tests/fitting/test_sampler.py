@@ -14,9 +14,9 @@ from distax.fitting.sampler import Effort, draw_noise, sample_posterior
 from distax.imaging.psf import pixel_response
 from distax.imaging.scenes import ScenePrior
 
-LAW = ScenePrior(max_targets=2)
+PRIOR = ScenePrior(max_targets=2)
 SENSOR = Sensor(read_noise=5.0, saturation=90.0)
-WIDTH = window_width(SENSOR, LAW.cluster)
+WIDTH = window_width(SENSOR, PRIOR.cluster)
 EFFORT = Effort(particles=1024, levels=4, moves=12)
 # In the middle of a pixel, and near its corner, where the prior cuts the posterior off.
 TRUTH = np.array([[5.1, 4.9, 236.0], [3.2, 6.35, 233.0], [6.53, 3.47, 240.0], [8.0, 2.0, 221.0]])
@@ -24,7 +24,7 @@ TRUTH = np.array([[5.1, 4.9, 236.0], [3.2, 6.35, 233.0], [6.53, 3.47, 240.0], [8
 
 @pytest.fixture(scope="module")
 def images():
-    """One target each, with noise, the brightest pixel clipped."""
+    """Images of one target each, with noise, whose brightest pixel is clipped."""
     targets = make_targets(jnp.float32(TRUTH[:, None, :2]), jnp.float32(TRUTH[:, None, 2]))
     noise = np.random.default_rng(4).normal(0, SENSOR.read_noise, (len(TRUTH), *SENSOR.shape))
     return jnp.clip(jnp.round(render(targets, SENSOR) + jnp.float32(noise)), 0.0, SENSOR.clip_level)
@@ -32,10 +32,10 @@ def images():
 
 @pytest.fixture(scope="module")
 def draws(images):
-    """`[image, draw, 3]` in the image's coordinates."""
+    """Draws `[image, draw, 3]` in the image's coordinates."""
     noise = draw_noise(jax.random.key(0), 1, EFFORT)
-    pool = starting_scenes(LAW, 1, SEARCH.pool)
-    draw = jax.jit(partial(sample_posterior, noise=noise, pool=pool, prior=LAW, psf=SENSOR.psf))
+    pool = starting_scenes(PRIOR, 1, SEARCH.pool)
+    draw = jax.jit(partial(sample_posterior, noise=noise, pool=pool, prior=PRIOR, psf=SENSOR.psf))
     patch = jax.jit(cut_patches, static_argnums=2)(images, SENSOR, WIDTH)
     scenes = []
     for lane in range(len(TRUTH)):
@@ -77,7 +77,7 @@ def exact(image, truth):
     return mean, std
 
 
-def test_it_agrees_with_exact_integration(images, draws):
+def test_draws_agree_with_numerical_integration(images, draws):
     for image, truth, own in zip(images, TRUTH, draws, strict=True):
         mean, std = exact(image, truth)
         # 1024 draws, some of them of one descent: a twentieth of a standard deviation.
@@ -86,12 +86,12 @@ def test_it_agrees_with_exact_integration(images, draws):
 
 
 def test_draws_keep_the_prior(draws):
-    assert draws[..., 2].min() >= LAW.min_intensity
-    assert draws[..., 2].max() <= LAW.max_intensity
+    assert draws[..., 2].min() >= PRIOR.min_intensity
+    assert draws[..., 2].max() <= PRIOR.max_intensity
     assert len(np.unique(draws[0, :, 0])) > EFFORT.particles / 4
 
 
-def test_equal_intensities_leave_the_places_as_free_as_they_are(images):
+def test_equal_intensities_do_not_narrow_the_positions(images):
     prior = ScenePrior(max_targets=1, min_intensity=236.0, max_intensity=236.0)
     noise = draw_noise(jax.random.key(0), 1, Effort(levels=3, moves=8))
     pool = starting_scenes(prior, 1, SEARCH.pool)
@@ -104,7 +104,7 @@ def test_equal_intensities_leave_the_places_as_free_as_they_are(images):
         assert abs(place.mean() - truth) < 3 * place.std()
 
 
-def test_four_targets_and_more_get_all_the_moves():
+def test_scenes_of_four_targets_and_more_get_all_moves():
     effort = Effort(moves=9)
     assert [effort.moves_for(count) for count in range(1, 7)] == [5, 5, 5, 9, 9, 9]
 

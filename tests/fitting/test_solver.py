@@ -14,9 +14,9 @@ from distax.fitting.solver import Bounds, fit
 from distax.imaging.scenes import ScenePrior, sample
 from distax.metrics import assign
 
-LAW = ScenePrior(max_targets=3)
+PRIOR = ScenePrior(max_targets=3)
 IDEAL = Sensor(saturation=None, bit_depth=None)
-WIDTH = window_width(IDEAL, LAW.cluster)
+WIDTH = window_width(IDEAL, PRIOR.cluster)
 HOST = (4, 6)
 SCENES = np.array(
     [
@@ -29,7 +29,7 @@ SCENES = np.array(
 
 
 def box(side, least, most):
-    """A square around the host, and intensities."""
+    """Returns bounds: a square around the host, and a range of intensities."""
     lower, upper = (
         jnp.broadcast_to(jnp.array([[sign * side / 2], [sign * side / 2], [flux]]), SCENES.shape)
         for sign, flux in ((-1, least), (1, most))
@@ -39,7 +39,7 @@ def box(side, least, most):
 
 BOUNDS = box(1.0, 220.0, 250.0)
 WIDE = box(40.0, 0.0, 10_000.0)
-"""So wide that the prior hardly pulls."""
+"""Bounds so wide that the prior hardly matters."""
 fitted = jax.jit(fit, static_argnums=4)
 equations = jax.jit(scene_equations)
 cut_out = jax.jit(cut_patches, static_argnums=2)
@@ -74,9 +74,9 @@ def test_the_truth_is_found_from_near_it(patch, seed):
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
-def test_ideal_images_of_one_to_three_targets_give_them_back_to_a_thousandth_of_a_pixel(count):
-    """From draws of the prior alone."""
-    prior, lanes = replace(LAW, min_targets=count, max_targets=count), 16
+def test_ideal_images_of_one_to_three_targets_are_fitted_to_a_thousandth_of_a_pixel(count):
+    """The fits start from draws of the prior."""
+    prior, lanes = replace(PRIOR, min_targets=count, max_targets=count), 16
     search = Search(starts=8)
     truth = sample(jax.random.key(count), lanes, prior)
     patch = cut_out(render(truth, IDEAL), IDEAL, WIDTH)
@@ -96,8 +96,8 @@ def test_ideal_images_of_one_to_three_targets_give_them_back_to_a_thousandth_of_
     assert float(jnp.max(assign(found, truth).distance)) < 1e-3
 
 
-def test_it_reports_the_matrix_and_squares_of_the_scene_it_returns(patch):
-    """Also where the last steps were taken back."""
+def test_matrix_and_squares_are_those_of_the_returned_scene(patch):
+    """This includes fits whose last steps were taken back."""
     result = fitted(near(SCENES, 2), patch, BOUNDS, IDEAL.sigma, 4)
     _, matrix, _, squares = equations(result.scene, patch, 0.0, IDEAL.sigma)
     precision = 12 / np.resize([1.0, 1.0, 30.0], 6) ** 2
@@ -118,7 +118,7 @@ def test_more_steps_never_fit_worse(patch):
 
 
 def test_a_fit_stays_within_its_bounds_and_ends_where_the_rest_cannot_improve():
-    """Targets brighter and farther out than allowed."""
+    """The targets are brighter and farther out than the bounds allow."""
     beyond = SCENES.copy()
     beyond[0, 0, 0], beyond[1, 2, 0], beyond[:, 2, 1] = -0.6, 280.0, 200.0
     patch = patch_of(beyond)
@@ -140,7 +140,7 @@ def test_a_fit_stays_within_its_bounds_and_ends_where_the_rest_cannot_improve():
 
 
 def test_a_clipped_pixel_is_a_bound_not_a_value():
-    """The truth fits; what the clipped pixels read would pull the intensities down."""
+    """The fit agrees with the truth. Clipped readings as values would lower the intensities."""
     sensor = Sensor(saturation=150.0, bit_depth=None)
     patch = patch_of(SCENES, sensor)
     assert np.isinf(patch.upper[12]).all()

@@ -16,7 +16,7 @@ from distax.frames.prior import FramePrior
 SHAPE = (40, 50)
 SIDE, WIDTH = 11, 7
 SENSOR = Sensor(height=SIDE, width=SIDE, saturation=None, bit_depth=None)
-LAW = FramePrior().placement(SENSOR)
+PRIOR = FramePrior().placement(SENSOR)
 
 
 def windows_of(counts, pixel, noise=2.0, clipped=None):
@@ -51,7 +51,7 @@ def test_a_pixel_is_left_out_where_another_blob_is_nearer():
     assert not taken[3].any()
 
 
-def test_the_local_level_is_taken_where_it_is_more_than_noise():
+def test_the_local_level_is_shrunk_if_noise_explains_it():
     rng = np.random.default_rng(0)
     pixel = rng.integers(8, 30, (400, 2))
     quiet, shifted = (
@@ -74,17 +74,17 @@ def test_a_blobs_flux_is_about_right_also_when_it_clips(saturation):
     for position in place:
         image = np.asarray(render(make_targets(position, jnp.array([500.0])), frame))
         cutouts = windows_of(np.minimum(image, saturation), [[20, 20]], clipped=image >= saturation)
-        (flux,) = blob_flux(cutouts, SENSOR, LAW)
+        (flux,) = blob_flux(cutouts, SENSOR, PRIOR)
         assert flux == pytest.approx(500.0, rel=0.6)
 
 
-def test_a_patch_says_in_its_unit_what_each_pixel_knows():
+def test_a_patch_holds_edges_and_noise_in_its_own_unit():
     rng = np.random.default_rng(1)
     counts = 100 * rng.random(SHAPE)
     counts[20, 20], counts[20, 21] = np.nan, 255.0
     sensor = Sensor(bit_depth=8, saturation=None, gain=5.0)
     cutouts = windows_of(counts, [[20, 20]], clipped=counts == 255)
-    patch = patches(cutouts, np.array([4.0]), sensor, LAW)
+    patch = patches(cutouts, np.array([4.0]), sensor, PRIOR)
     around = counts[17:24, 17:24].ravel()
     known, clipped = np.isfinite(around), around == 255
     value = np.where(known, around, 0.0)
@@ -99,9 +99,9 @@ def test_a_patch_says_in_its_unit_what_each_pixel_knows():
     assert patch.origin[:, 0].tolist() == [5, 5]
 
 
-def test_no_blobs_are_no_lanes():
+def test_no_blobs_give_no_lanes():
     cutouts, taken = without_neighbours(windows_of(np.zeros(SHAPE), np.zeros((0, 2), int)))
     assert middle(taken, WIDTH).shape == (0, WIDTH, WIDTH)
-    flux = blob_flux(cutouts, SENSOR, LAW)
+    flux = blob_flux(cutouts, SENSOR, PRIOR)
     assert local_level(cutouts, WIDTH).shape == flux.shape == (0,)
-    assert patches(cutouts, flux, SENSOR, LAW).counts.shape == (WIDTH**2, 0)
+    assert patches(cutouts, flux, SENSOR, PRIOR).counts.shape == (WIDTH**2, 0)

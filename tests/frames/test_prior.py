@@ -15,7 +15,7 @@ def test_shares_of_a_blobs_flux_become_counts(sigma):
     assert placed.min_distance == pytest.approx(0.52 * 1.22 * sigma)
 
 
-def test_known_intensities_hold_whatever_the_flux():
+def test_known_intensities_do_not_depend_on_the_flux():
     prior = FramePrior(min_intensity=220.0, max_intensity=250.0, cluster=1.0)
     placed, unit = prior.placement(Sensor()), prior.unit(np.array([500.0, 8.0]))
     np.testing.assert_allclose(placed.max_intensity * unit, 250.0)
@@ -32,6 +32,6 @@ def test_known_intensities_hold_whatever_the_flux():
         ({"cluster": 0.5}, "do not fit"),
     ],
 )
-def test_what_is_no_law_is_refused(options, message):
+def test_invalid_priors_are_refused(options, message):
     with pytest.raises(DistaxError, match=message):
         FramePrior(**options)

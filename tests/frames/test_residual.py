@@ -1,4 +1,4 @@
-"""Of targets that are given, not found, so that nothing needs to be fitted."""
+"""Residuals of given targets, so that nothing needs to be fitted."""
 
 from dataclasses import replace
 
@@ -57,7 +57,7 @@ def residual(found, noise):
     return Residual(pixels, found, SENSOR)
 
 
-def test_what_is_left_is_the_noise_and_bad_pixels_are_nan(residual, noise):
+def test_the_residual_is_the_noise_and_bad_pixels_are_nan(residual, noise):
     left = residual[:]
     expected = noise.copy()
     expected[25, 25] = np.nan

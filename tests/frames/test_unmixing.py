@@ -1,4 +1,4 @@
-"""With at most two targets a blob, whose fits compile fast, in windows of the smallest size."""
+"""Unmixing of frames with at most two targets per blob and small windows, which compile fast."""
 
 import math
 from dataclasses import replace
@@ -13,8 +13,8 @@ from distax.frames.blobs import detection_threshold
 
 SHAPE = (90, 110)
 CAMERA = Sensor(saturation=900.0, bit_depth=None)
-LAW = FramePrior(max_targets=2, cluster=1.0)
-UNMIXER = FrameUnmixer(sensor=CAMERA, prior=LAW)
+PRIOR = FramePrior(max_targets=2, cluster=1.0)
+UNMIXER = FrameUnmixer(sensor=CAMERA, prior=PRIOR)
 # Row, column, intensity: a star, two close targets, two neighbouring blobs, one at the edge, one
 # that clips.
 TRUTH = np.array(
@@ -49,7 +49,7 @@ def found(pixels):
 
 
 def nearest(found):
-    """The found target next to each true one."""
+    """Returns the slot of the nearest found target to each true one, and its distance."""
     distance = np.linalg.norm(found.targets.position - TRUTH[:, None, :2], axis=-1)
     return distance.argmin(axis=1), distance.min(axis=1)
 
@@ -69,7 +69,7 @@ def test_every_target_is_found_once_within_its_error(found):
     np.testing.assert_allclose(found.local_level, slope, atol=1.0)
 
 
-def test_flags_say_what_is_the_matter(found):
+def test_flags_mark_crowded_border_and_clipped_targets(found):
     slots, _ = nearest(found)
     flags = [Flag(int(flag)) & ~Flag.UNSURE for flag in found.flags[slots]]
     crowded = Flag.CROWDED
@@ -77,7 +77,7 @@ def test_flags_say_what_is_the_matter(found):
     assert (Flag.CLIPPED | Flag.BORDER).names == ("clipped", "border")
 
 
-def test_bands_change_nothing(pixels, found):
+def test_the_height_of_bands_does_not_matter(pixels, found):
     banded = replace(UNMIXER, rows_at_once=13)(pixels)
     assert banded.blob.tolist() == found.blob.tolist()
     assert banded.flags.tolist() == found.flags.tolist()
@@ -86,8 +86,8 @@ def test_bands_change_nothing(pixels, found):
     np.testing.assert_allclose(banded.targets.intensity, found.targets.intensity, rtol=1e-3)
 
 
-def test_units_and_place_do_not_matter(pixels, found):
-    """A frame in other units, in the middle of a larger one, has the same targets in it."""
+def test_the_unit_of_counts_does_not_matter(pixels, found):
+    """A frame in other units has the same targets."""
     scaled = replace(CAMERA, saturation=900e-6)
     other = replace(UNMIXER, sensor=scaled)(1e-6 * pixels)
     # Where two counts explain a blob alike, rounding decides how sure the chosen one is.
@@ -120,20 +120,20 @@ def test_an_empty_frame_has_no_blobs(pixels):
 
 
 def test_the_shot_noise_of_the_background_makes_no_blobs():
-    """A calibrated sensor states its gain beside its read noise."""
+    """A calibrated sensor has a known gain and read noise."""
     noisy = np.random.default_rng(4).normal(1000.0, math.sqrt(2.0**2 + 1000.0), SHAPE)
     camera = Sensor(saturation=None, bit_depth=None, read_noise=2.0, gain=1.0)
     assert len(replace(UNMIXER, sensor=camera)(noisy).blobs.pixel) == 0
 
 
 def test_known_intensities_decide_the_count():
-    """Two targets whose distance is too small to see: only their flux tells that they are two."""
+    """Two targets are too close to resolve, so that only their flux shows that there are two."""
     place = jnp.float32([[45.0, 55.0], [45.05, 55.3]])
     targets = make_targets(place, jnp.float32([235.0, 235.0]))
     ideal = np.asarray(render(targets, Sensor(height=SHAPE[0], width=SHAPE[1])))
     frame = 100 + 12.0 * np.random.default_rng(1).standard_normal(SHAPE) + ideal
-    known = replace(LAW, min_intensity=220.0, max_intensity=250.0)
-    counts = [len(replace(UNMIXER, prior=prior)(frame).blob) for prior in (LAW, known)]
+    known = replace(PRIOR, min_intensity=220.0, max_intensity=250.0)
+    counts = [len(replace(UNMIXER, prior=prior)(frame).blob) for prior in (PRIOR, known)]
     assert counts == [1, 2]
 
 
@@ -148,7 +148,7 @@ def test_known_intensities_decide_the_count():
         (np.full((40, 40), np.nan), "NaN or infinite"),
     ],
 )
-def test_what_is_no_frame_is_refused(frame, message):
+def test_invalid_frames_are_refused(frame, message):
     with pytest.raises(DistaxError, match=message):
         UNMIXER(frame)
 
@@ -161,7 +161,7 @@ def test_what_is_no_frame_is_refused(frame, message):
         ({"false_blobs": 0.0}, "false_blobs must be greater"),
     ],
 )
-def test_what_cannot_be_set_is_refused(options, message):
+def test_invalid_options_are_refused(options, message):
     with pytest.raises(DistaxError, match=message):
         FrameUnmixer(**options)
 
@@ -177,7 +177,7 @@ def test_the_posterior_takes_frames_too(pixels, found):
 
 
 def test_compiled_programs_are_shared_between_frames(pixels, found):
-    """Neither the noise, the saturation nor the number of blobs makes anything compile anew."""
+    """Another noise, saturation or number of blobs compiles no new program."""
     from distax.frames.unmixing import _refined
 
     before = _refined._cache_size()

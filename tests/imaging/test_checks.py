@@ -8,7 +8,7 @@ REAL = Sensor(saturation=None, bit_depth=None)
 
 
 def stack(**values):
-    """Six images of 7 counts everywhere, but for one pixel of those named `image_<number>`."""
+    """Makes six images of 7 counts; `image_<number>` sets one pixel of an image."""
     images = np.full((6, 11, 11), 7.0, np.float32)
     for name, value in values.items():
         images[int(name.removeprefix("image_")), 4, 9] = value
@@ -65,7 +65,7 @@ def test_an_image_of_nan_alone_has_nothing_to_fit():
     assert list(find_problems(images, Sensor(), missing_allowed=False)) == [5]
 
 
-def test_what_counts_as_outside_is_up_to_the_sensor():
+def test_the_allowed_range_of_counts_depends_on_the_sensor():
     images = stack(image_0=-3.0, image_1=300.0, image_2=5000.0)
     assert list(find_problems(images, Sensor(), True)) == [0, 1, 2]
     assert list(find_problems(images, Sensor(saturation=None, bit_depth=12), True)) == [0, 2]

@@ -21,7 +21,7 @@ def covariance(major, minor, angle):
 
 
 def by_integration(major, minor, radius):
-    """P(x² + y² ≤ r²): strips across the major axis."""
+    """Integrates P(x² + y² ≤ r²) over strips across the major axis."""
 
     def strip(x):
         half = math.sqrt(max(radius**2 - x**2, 0.0))
@@ -48,7 +48,7 @@ def test_the_probability_agrees_with_integration(minor, radius, angle):
     np.testing.assert_allclose(stated, expected, atol=1e-4)
 
 
-def test_it_agrees_with_counting_draws():
+def test_the_probability_agrees_with_random_draws():
     rng = np.random.default_rng(0)
     matrix = covariance(0.11, 0.04, 1.1)
     draws = rng.multivariate_normal(np.zeros(2), np.asarray(matrix, float), 200_000)
@@ -63,7 +63,7 @@ def test_it_agrees_with_counting_draws():
     angle=st.floats(0.0, math.pi),
     probability=st.sampled_from([0.5, 0.9]),
 )
-def test_the_radius_is_the_inverse(major, ratio, angle, probability):
+def test_the_radius_is_the_inverse_of_the_probability(major, ratio, angle, probability):
     matrix = covariance(major, ratio * major, angle)
     radius = radius_of(matrix, probability)
     np.testing.assert_allclose(probability_of(matrix, radius), probability, atol=1e-4)
@@ -86,6 +86,6 @@ def test_batches_are_taken_one_by_one():
     np.testing.assert_allclose(radius_of(matrices, 0.9), alone, rtol=1e-5)
 
 
-def test_no_spread_is_certain_to_be_inside_and_infinite_spread_is_not():
+def test_zero_covariance_is_inside_and_infinite_covariance_is_not():
     assert probability_of(covariance(1e-6, 1e-6, 0.0), 0.05) == 1.0
     assert probability_of(covariance(1e3, 1e3, 0.0), 0.05) < 1e-6

@@ -15,7 +15,7 @@ FACTORS = [3, 5, 7]
 
 
 def naive_rasterize(targets, sensor, factor):
-    """Target by target from the definition: node round(c·u + (c − 1)/2), outside dropped."""
+    """Rasterizes target by target from the definition: node round(c·u + (c − 1)/2)."""
     targets = jax.tree.map(np.asarray, targets)
     grids = np.zeros((len(targets.mask), factor * sensor.height, factor * sensor.width))
     for image, slot in np.argwhere(targets.mask):
@@ -57,7 +57,7 @@ def test_rasterize_needs_an_odd_factor(factor):
         rasterize(make_targets(jnp.zeros((1, 2)), jnp.ones(1)), Sensor(), factor)
 
 
-def test_a_blur_shares_targets_out_among_the_cells():
+def test_a_blur_divides_the_flux_of_targets_among_the_cells():
     rng = np.random.default_rng(0)
     position, intensity = rng.uniform([-1, -1], [6.5, 9.5], (30, 2)), rng.uniform(1, 250, 30)
     grid = rasterize(make_targets(jnp.float32(position), jnp.float32(intensity)), OBLONG, 3, 0.07)
@@ -73,7 +73,7 @@ def test_a_blur_shares_targets_out_among_the_cells():
     np.testing.assert_allclose(grid, expected, rtol=0, atol=2e-3)
 
 
-def test_next_to_no_blur_is_none():
+def test_a_tiny_blur_agrees_with_no_blur():
     targets = sample(jax.random.key(0), 50)
     blurred = rasterize(targets, Sensor(), 5, blur=1e-5)
     # But for targets on the very border between two cells.
@@ -97,7 +97,7 @@ def test_a_blur_cannot_be_negative():
 
 
 @pytest.mark.parametrize("factor", FACTORS)
-def test_what_is_written_onto_the_grid_is_read_off_it(factor):
+def test_decode_inverts_rasterize(factor):
     # Targets further apart than a node's diagonal never share one.
     prior = ScenePrior(min_targets=2, max_targets=2, separation=0.8)
     truth = sample(jax.random.key(factor), 200, prior, OBLONG.shape)

@@ -4,8 +4,8 @@ import numpy as np
 from distax.imaging.least_squares import damped, next_damping
 
 
-def test_held_parameters_stay_and_the_others_step_as_if_they_were_constants():
-    """Against the normal equations without them, of two problems at once."""
+def test_held_parameters_stay_and_act_as_constants_for_the_others():
+    """Compared with the normal equations of the free parameters alone, for two problems at once."""
     rng = np.random.default_rng(0)
     slopes = rng.standard_normal((2, 9, 4))
     matrix, vector = slopes.swapaxes(1, 2) @ slopes, rng.standard_normal((2, 4))
@@ -22,12 +22,12 @@ def test_held_parameters_stay_and_the_others_step_as_if_they_were_constants():
         np.testing.assert_allclose(step, wanted, atol=1e-5)
 
 
-def test_what_nothing_is_known_of_stays_where_it_has_a_floor():
+def test_the_floor_is_the_diagonal_of_unconstrained_parameters():
     blind = damped(jnp.zeros((2, 2, 1)), jnp.ones((2, 1)), jnp.ones(1), floor=1e-6)
     np.testing.assert_allclose(blind[:, :, 0], 1e-6 * np.eye(2), rtol=1e-6)
 
 
-def test_damping_follows_success_and_keeps_a_least_value():
+def test_damping_falls_after_better_steps_to_a_smallest_value():
     better = jnp.array([True, False, True])
     found = next_damping(jnp.array([1e-2, 1e-2, 1e-7]), better)
     np.testing.assert_allclose(found, [2e-3, 5e-2, 1e-7], rtol=1e-5)

@@ -19,7 +19,7 @@ def truth():
 
 
 def masked(values, mask):
-    """Values of targets, NaN for padding."""
+    """Returns values of targets, NaN for padding."""
     return np.where(mask[..., None], values, np.nan)
 
 

@@ -22,7 +22,7 @@ HEADINGS = ["image", "row / px", "column / px", "intensity / counts", "score", "
 
 
 def cells(html):
-    """The text of every cell of the one table, row by row."""
+    """Returns the text of every cell of the only table, row by row."""
     table = ElementTree.fromstring(f"<div>{html}</div>").find("table")
     return [["".join(cell.itertext()) for cell in row] for row in table]
 
@@ -81,7 +81,7 @@ def test_targets_without_numbers_have_no_table():
     assert shapes._repr_html_() is None
 
 
-def test_an_unmixer_shows_what_its_method_uses():
+def test_an_unmixer_shows_the_settings_that_its_method_uses():
     prior, sensor = ScenePrior(max_targets=3), Sensor(read_noise=2.0)
     facts = dict(cells(Unmixer(sensor=sensor, prior=prior, effort=QUICK, seed=7)._repr_html_()))
     assert list(facts) == ["method", "sensor", "prior", "effort", "seed"]
@@ -106,5 +106,5 @@ def test_shown_names_are_escaped(name):
     assert dict(cells(html))["model"] == name
 
 
-def test_numbers_of_numpy_are_shown_as_those_of_jax():
+def test_numpy_arrays_are_shown_like_jax_arrays():
     assert jax.tree.map(np.asarray, FOUND)._repr_html_() == FOUND._repr_html_()

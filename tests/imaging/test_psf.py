@@ -12,12 +12,12 @@ OFFSET = (np.arange(SIDE) - SIDE // 2) / OVERSAMPLING
 
 
 def gaussian(offset, sigma=0.5):
-    """Share of the flux along one axis in pixels whose centres lie at offsets from the target."""
+    """Returns the share of the flux along one axis in pixels at offsets from the target."""
     return np.array([pixel_response(jnp.float32(-u), 1, sigma)[0] for u in np.ravel(offset)])
 
 
 def coma(row, column):
-    """A PSF with a fainter, wider companion to one side: no product of rows and columns."""
+    """A PSF with a fainter, wider companion to one side, which is no product of two profiles."""
     core = np.outer(gaussian(row), gaussian(column))
     return 0.8 * core + 0.2 * np.outer(gaussian(row + 0.3, 1.0), gaussian(column - 0.1, 0.7))
 
@@ -50,7 +50,7 @@ def test_the_sampling_matrix_holds_the_images_of_the_nodes(psf):
     np.testing.assert_allclose(matrix.T[jnp.array(numbers)], images.reshape(2, -1), atol=1e-6)
 
 
-def test_a_gaussian_measured_is_the_gaussian():
+def test_a_measured_gaussian_agrees_with_the_gaussian():
     measured = MeasuredPsf.from_samples(np.outer(gaussian(OFFSET), gaussian(OFFSET)), OVERSAMPLING)
     assert len(measured.rows) == 1
     position = jnp.array([[2.2, 3.9], [-0.4, 5.0]])
@@ -74,7 +74,7 @@ def test_slopes_are_the_derivatives(psf):
             np.testing.assert_allclose(slope, change[axis], atol=1e-5)
 
 
-def test_nothing_lies_beyond_the_samples(psf):
+def test_the_psf_is_zero_beyond_the_samples(psf):
     rows, columns = responses(jnp.array([2.0, 30.0]), (40, 40), psf)
     reach = np.abs(np.arange(40) - 2.0) > psf.reach
     assert np.all(np.asarray(rows)[:, reach] == 0.0)
@@ -91,13 +91,13 @@ def test_profiles_take_the_pixels_on_any_axis(psf):
             assert np.array_equal(along(coordinate, pixels, axis=0), jnp.moveaxis(last, -1, 1))
 
 
-def test_samples_are_scaled_to_all_flux():
+def test_samples_are_scaled_to_unit_flux():
     psf = MeasuredPsf.from_samples(3.0 * coma(OFFSET, OFFSET), OVERSAMPLING)
     assert psf.samples.sum() == pytest.approx(OVERSAMPLING**2)
 
 
 @pytest.mark.parametrize(
-    ("rows", "columns", "said"),
+    ("rows", "columns", "message"),
     [
         (((0.1, 1.0, 0.1),), (), "1 and 0 profiles of 3 samples"),
         (((0.1, 1.0),), ((0.1, 1.0),), "of 2 samples"),
@@ -106,12 +106,12 @@ def test_samples_are_scaled_to_all_flux():
         (((0.1, float("nan"), 0.1),), ((0.1, 1.0, 0.1),), "not finite"),
     ],
 )
-def test_what_is_no_psf_is_refused(rows, columns, said):
-    with pytest.raises(DistaxError, match=said):
+def test_invalid_profiles_are_refused(rows, columns, message):
+    with pytest.raises(DistaxError, match=message):
         MeasuredPsf(2, rows, columns)
 
 
-def test_an_oversampling_of_none_is_refused():
+def test_an_oversampling_of_zero_is_refused():
     with pytest.raises(DistaxError, match="oversampling"):
         MeasuredPsf(0, ((1.0,),), ((1.0,),))
 

@@ -10,7 +10,7 @@ from distax import DistaxError, Sensor, render
 from distax.imaging.scenes import ScenePrior, sample, simulate
 from distax.runtime.numerics import threefry
 
-LAW = ScenePrior()
+PRIOR = ScenePrior()
 SCENES = 20_000
 # Far below any p-value seen by chance; a wrong prior gives p-values hundreds of orders lower.
 UNLIKELY = 1e-4
@@ -22,7 +22,7 @@ def scenes():
 
 
 def pair_distances(position, mask):
-    """Distances of all pairs of real targets of all scenes, in float64."""
+    """Computes the distances of all pairs of real targets of all scenes, in float64."""
     distances = []
     for i, j in combinations(range(mask.shape[1]), 2):
         both = mask[:, i] & mask[:, j]
@@ -32,16 +32,16 @@ def pair_distances(position, mask):
 
 
 def hosts(position):
-    """The pixel that each position lies in."""
+    """Returns the pixel that each position lies in."""
     return np.floor(position + 0.5).astype(int)
 
 
 def test_no_two_targets_are_closer_than_the_minimum_distance(scenes):
     distances = pair_distances(scenes.position, scenes.mask)
     assert len(distances) > SCENES
-    assert pytest.approx(0.3172) == LAW.min_distance
-    assert distances.min() >= LAW.min_distance - 1e-6
-    assert distances.min() < LAW.min_distance + 1e-3  # the bound is reached, not overdone
+    assert pytest.approx(0.3172) == PRIOR.min_distance
+    assert distances.min() >= PRIOR.min_distance - 1e-6
+    assert distances.min() < PRIOR.min_distance + 1e-3  # the bound is reached, not overdone
 
 
 def test_a_scene_lies_in_one_host_pixel(scenes):
@@ -87,13 +87,13 @@ def test_padding_is_zero_and_follows_the_targets(scenes):
 
 
 def naive_offsets(rng, count, scenes):
-    """Offsets from the host of scenes of `count` targets: draw all, keep all or none."""
+    """Draws offsets from the host by naive rejection: keeps all targets of a scene or none."""
     kept = np.zeros((0, count, 2))
     while len(kept) < scenes:
         offset = rng.uniform(-0.5, 0.5, (20_000, count, 2))
         i, j = np.triu_indices(count, 1)
         distance = np.linalg.norm(offset[:, i] - offset[:, j], axis=-1)
-        kept = np.concatenate([kept, offset[distance.min(axis=1) >= LAW.min_distance]])
+        kept = np.concatenate([kept, offset[distance.min(axis=1) >= PRIOR.min_distance]])
     return kept[:scenes]
 
 
@@ -169,17 +169,17 @@ def test_every_field_of_the_prior_is_respected():
 )
 def test_priors_that_cannot_be_drawn_are_refused(fields):
     with pytest.raises(DistaxError):
-        replace(LAW, **fields)
+        replace(PRIOR, **fields)
 
 
-def test_a_prior_that_does_not_fit_says_so():
+def test_a_prior_whose_targets_do_not_fit_is_refused():
     with pytest.raises(DistaxError, match=r"5 targets at least 0\.915 px apart do not fit"):
-        replace(LAW, separation=1.5)
+        replace(PRIOR, separation=1.5)
 
 
 def test_a_crowded_prior_of_equal_intensities_can_be_drawn():
     # 0.5% of the proposals are accepted.
-    prior = replace(LAW, separation=0.65, min_targets=5, max_intensity=220.0)
+    prior = replace(PRIOR, separation=0.65, min_targets=5, max_intensity=220.0)
     scenes = jax.tree.map(np.asarray, sample(jax.random.key(3), 8, prior))
     np.testing.assert_array_equal(scenes.mask, True)
     np.testing.assert_array_equal(scenes.intensity, 220.0)
@@ -204,13 +204,13 @@ def test_keys_of_other_kinds_give_scenes_that_keep_the_prior(kind):
     assert len({tuple(np.asarray(row).ravel()) for row in targets.intensity}) == 200
 
 
-def test_every_scene_is_the_first_of_its_own_draws_that_keeps_the_distance():
+def test_every_scene_is_the_first_of_its_draws_that_keeps_the_distance():
     scenes = sample(jax.random.key(5), 37)
     for index, key in enumerate(jax.random.split(threefry(jax.random.key(5)), 37)):
         mask, (_, host_key, place_key, _) = scenes.mask[index], jax.random.split(key, 4)
         host = jax.random.randint(host_key, (2,), 1, 10)
         closest = 0.0
-        while closest < LAW.min_distance:
+        while closest < PRIOR.min_distance:
             place_key, draw_key = jax.random.split(place_key)
             places = host + jax.random.uniform(draw_key, (5, 2), minval=-0.5, maxval=0.5)
             closest = min(
@@ -219,7 +219,7 @@ def test_every_scene_is_the_first_of_its_own_draws_that_keeps_the_distance():
         np.testing.assert_allclose(scenes.place[index], places * mask[:, None], atol=1e-6)
 
 
-def test_no_scenes_are_none():
+def test_zero_scenes_give_empty_arrays():
     images, targets = simulate(jax.random.key(0), 0)
     assert images.shape == (0, 11, 11)
     assert targets.position.shape == (0, 5, 2)

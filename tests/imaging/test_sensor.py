@@ -185,7 +185,7 @@ def test_expose_rounds_and_clips(options, delivered):
 
 
 @pytest.mark.parametrize("saturation", [200.25, 200.75])
-def test_a_digitised_count_is_whole_even_at_a_fractional_full_well(saturation):
+def test_a_digitised_count_is_whole_even_at_a_fractional_saturation(saturation):
     frame = expose(jax.random.key(0), jnp.full((1, 1), 400.0), Sensor(saturation=saturation))
     assert float(frame[0, 0]) in (200, 201)
 
@@ -205,7 +205,7 @@ def test_the_clip_level_is_the_lower_of_saturation_and_bit_depth(options, level)
 
 
 FLAT = jnp.full((200, 200), 100.0)
-"""40,000 pixels: a standard deviation is known to 0.35%, a variance to 0.7%."""
+"""40,000 pixels, which give a standard deviation to 0.35% and a variance to 0.7%."""
 
 
 def test_read_noise_has_the_given_deviation():
@@ -249,7 +249,7 @@ def test_invalid_fields_are_named(field, values):
             Sensor(**{field: value})
 
 
-def test_a_digitiser_rounds_to_whole_counts_and_reals_are_known_far_below_their_noise():
+def test_rounding_variance_of_whole_counts_and_of_real_readings():
     assert Sensor().half_step == 0.5
     assert Sensor().rounding_variance == pytest.approx(1 / 12)
     for read_noise in (0.01, 0.3, 30.0):
@@ -263,7 +263,7 @@ def test_a_digitiser_rounds_to_whole_counts_and_reals_are_known_far_below_their_
     assert ideal.rounding_variance == pytest.approx((2 * ideal.half_step) ** 2 / 12)
 
 
-def test_noise_is_read_noise_and_shot_noise_of_what_is_there():
+def test_noise_variance_is_read_noise_plus_shot_noise():
     level = jnp.array([-3.0, 0.0, 40.0])
     np.testing.assert_allclose(Sensor(read_noise=3.0).noise_variance(level), 9)
     shot = Sensor(read_noise=3.0, gain=2.0)
@@ -283,7 +283,7 @@ def test_noise_is_read_noise_and_shot_noise_of_what_is_there():
         ({"background": 255.0}, "a background of 255.0 counts leaves no room"),
     ],
 )
-def test_what_is_no_sensor_is_refused(options, message):
+def test_invalid_sensors_are_refused(options, message):
     # Set afterwards, as the tests' type checker would let few of them through to the class.
     sensor = Sensor()
     vars(sensor).update(options)

@@ -67,7 +67,7 @@ def test_other_numbers_of_a_prior_run_the_same_program():
         assert intensity.max() <= prior.max_intensity
 
 
-def test_the_gradient_by_a_sensor_is_that_of_finite_differences():
+def test_gradients_by_sensor_numbers_agree_with_finite_differences():
     def brightest(sensor):
         return jnp.sum((render(TARGETS, sensor) + sensor.background) ** 2) / 1e4
 
@@ -85,7 +85,7 @@ def test_the_gradient_by_a_sensor_is_that_of_finite_differences():
         np.testing.assert_allclose(by, difference, rtol=2e-2)
 
 
-def test_sensors_are_mapped_over_one_by_one_or_stacked():
+def test_vmap_works_over_stacked_sensors():
     sigmas = jnp.array([0.4, 0.5, 0.65])
     apart = np.stack([render(TARGETS, Sensor(sigma=float(sigma))) for sigma in sigmas])
     by_number = jax.vmap(lambda sigma: render(TARGETS, replace(Sensor(), sigma=sigma)))(sigmas)
@@ -110,7 +110,7 @@ def test_a_measured_psf_is_traced_too():
     assert hash(rebuilt.measured_psf) == hash(narrow)
 
 
-def test_numbers_are_checked_where_they_are_known():
+def test_known_numbers_are_checked():
     with pytest.raises(DistaxError, match="sigma must be greater than 0, got -1"):
         Sensor(sigma=jnp.array([0.5, -1.0]))
     with pytest.raises(DistaxError, match="upper bound"):

@@ -11,12 +11,12 @@ from distax import DistaxError, Sensor, expose, make_targets, render
 from distax.imaging.scenes import ScenePrior, sample
 from distax.metrics import cramer_rao, is_ideal
 
-LAW = ScenePrior()
+PRIOR = ScenePrior()
 bound = jax.jit(cramer_rao, static_argnames=("sensor", "prior"))
 
 
 def naive_image(parameters, sensor):
-    """Expected counts for rows of (row, column, intensity), in float64 and in loops."""
+    """Computes expected counts for rows of (row, column, intensity), in float64 by loops."""
 
     def share(pixel, place, sigma):
         low, high = ((pixel + side - place) / (np.sqrt(2) * sigma) for side in (-0.5, 0.5))
@@ -31,7 +31,7 @@ def naive_image(parameters, sensor):
 
 
 def naive_bound(parameters, sensor, prior=None):
-    """Inverse of the information, with derivatives by differences."""
+    """Inverts the information, with derivatives by finite differences."""
     flat = parameters.ravel()
     expected = naive_image(parameters, sensor)
     variance = sensor.read_noise**2 + (1 / 12 if sensor.bit_depth else 0)
@@ -76,19 +76,19 @@ def scene(count, slots=4):
         Sensor(sigma=(0.4, 0.7), saturation=None, read_noise=1.0, bit_depth=None),
     ],
 )
-def test_it_is_the_inverse_of_the_information_by_differences(count, sensor):
+def test_bound_is_the_inverse_of_the_information_by_finite_differences(count, sensor):
     expected = naive_bound(PARAMETERS[:count], sensor)
     np.testing.assert_allclose(bound(scene(count), sensor)[:count], expected, rtol=5e-3, atol=1e-8)
 
 
 @pytest.mark.parametrize("count", [1, 4])
-def test_with_the_law_its_information_is_added(count):
-    expected = naive_bound(PARAMETERS[:count], Sensor(), LAW)
-    result = bound(scene(count), Sensor(), LAW)[:count]
+def test_the_information_of_the_prior_is_added(count):
+    expected = naive_bound(PARAMETERS[:count], Sensor(), PRIOR)
+    result = bound(scene(count), Sensor(), PRIOR)[:count]
     np.testing.assert_allclose(result, expected, rtol=5e-3, atol=1e-6)
 
 
-def test_the_best_fit_to_noisy_images_spreads_as_the_bound_says():
+def test_best_fits_to_noisy_images_have_the_covariance_of_the_bound():
     sensor = Sensor(saturation=None, bit_depth=None, read_noise=4.0)
     truth = jnp.float32(PARAMETERS[0])
     ideal = jnp.broadcast_to(render(scene(1, slots=1), sensor), (4000, *sensor.shape))
@@ -100,7 +100,7 @@ def test_the_best_fit_to_noisy_images_spreads_as_the_bound_says():
     @jax.jit
     @jax.vmap
     def fit(frame):
-        """Gauss-Newton steps from the truth."""
+        """Fits by Gauss–Newton steps from the truth."""
         parameters = truth
         for _ in range(2):
             slopes = jax.jacfwd(model)(parameters)
@@ -114,7 +114,7 @@ def test_the_best_fit_to_noisy_images_spreads_as_the_bound_says():
 
 
 def assert_no_smaller(first, second):
-    """The difference of the covariances is positive semidefinite, but for rounding."""
+    """Asserts that the difference of covariances is positive semidefinite within rounding."""
     eigenvalues = np.linalg.eigvalsh(np.asarray(first - second, float))
     scale = np.trace(np.asarray(first), axis1=-2, axis2=-1)
     assert np.isfinite(scale).all()
@@ -126,9 +126,9 @@ def scenes():
     return sample(jax.random.key(0), 300, ScenePrior(min_targets=3, max_targets=3))
 
 
-def test_clipping_raises_it(scenes):
-    clipped, whole = (bound(scenes, Sensor(saturation=top), LAW) for top in (255.0, None))
-    wide = bound(scenes, Sensor(saturation=None, bit_depth=16), LAW)
+def test_clipping_raises_the_bound(scenes):
+    clipped, whole = (bound(scenes, Sensor(saturation=top), PRIOR) for top in (255.0, None))
+    wide = bound(scenes, Sensor(saturation=None, bit_depth=16), PRIOR)
     np.testing.assert_array_equal(clipped, whole)  # 8 bits clip as the saturation does
     assert_no_smaller(clipped, wide)
     total = [np.einsum("...kaa->...", covariance) for covariance in (clipped, wide)]
@@ -137,46 +137,46 @@ def test_clipping_raises_it(scenes):
     np.testing.assert_array_equal(total[0] > 1.01 * total[1], clips)
 
 
-def test_noise_and_company_raise_it_and_the_law_lowers_it(scenes):
-    known = bound(scenes, Sensor(), LAW)
-    assert_no_smaller(bound(scenes, Sensor(read_noise=0.5), LAW), known)
+def test_noise_and_more_targets_raise_the_bound_and_the_prior_lowers_it(scenes):
+    known = bound(scenes, Sensor(), PRIOR)
+    assert_no_smaller(bound(scenes, Sensor(read_noise=0.5), PRIOR), known)
     assert_no_smaller(bound(scenes, Sensor()), known)
     fewer = jax.tree.map(lambda leaf: leaf[:, :2], scenes)
     unclipped = Sensor(bit_depth=16, saturation=None)
-    assert_no_smaller(bound(scenes, unclipped, LAW)[:, :2], bound(fewer, unclipped, LAW))
+    assert_no_smaller(bound(scenes, unclipped, PRIOR)[:, :2], bound(fewer, unclipped, PRIOR))
 
 
-def test_it_moves_with_the_scene(scenes):
-    expected = bound(scenes, Sensor(), LAW)
+def test_bound_follows_transposed_flipped_and_reordered_scenes(scenes):
+    expected = bound(scenes, Sensor(), PRIOR)
     same = partial(np.testing.assert_allclose, rtol=5e-3, atol=1e-5)
     transposed = replace(scenes, position=scenes.position[..., ::-1])
-    same(bound(transposed, Sensor(), LAW), expected[..., ::-1, ::-1])
+    same(bound(transposed, Sensor(), PRIOR), expected[..., ::-1, ::-1])
     flipped = replace(scenes, position=10.0 - scenes.position)
-    same(bound(flipped, Sensor(), LAW), expected)
+    same(bound(flipped, Sensor(), PRIOR), expected)
     reordered = jax.tree.map(lambda leaf: leaf[:, ::-1], scenes)
-    same(bound(reordered, Sensor(), LAW), expected[:, ::-1])
+    same(bound(reordered, Sensor(), PRIOR), expected[:, ::-1])
 
 
 def test_padding_changes_nothing_and_is_zero():
     wild = replace(scene(2), position=scene(2).position.at[2:].set(jnp.nan))
-    for prior in (None, LAW):
+    for prior in (None, PRIOR):
         result = bound(wild, Sensor(), prior)
         np.testing.assert_allclose(result[:2], bound(scene(2, 2), Sensor(), prior), rtol=1e-3)
         np.testing.assert_array_equal(result[2:], 0.0)
 
 
-def test_it_is_the_same_batched_and_vmapped(scenes):
-    each = jax.jit(jax.vmap(lambda targets: cramer_rao(targets, Sensor(), LAW)))(scenes)
-    np.testing.assert_allclose(each, bound(scenes, Sensor(), LAW), rtol=1e-3, atol=1e-7)
+def test_bound_is_the_same_batched_and_vmapped(scenes):
+    each = jax.jit(jax.vmap(lambda targets: cramer_rao(targets, Sensor(), PRIOR)))(scenes)
+    np.testing.assert_allclose(each, bound(scenes, Sensor(), PRIOR), rtol=1e-3, atol=1e-7)
 
 
-def test_what_no_pixel_shows_has_no_finite_bound_unless_the_law_gives_one():
+def test_a_target_outside_the_image_has_a_finite_bound_only_with_a_prior():
     hidden = make_targets(jnp.array([[100.0, 100.0]]), jnp.array([240.0]))
     assert not np.isfinite(np.diag(bound(hidden, Sensor())[0])).any()
-    np.testing.assert_allclose(bound(hidden, Sensor(), LAW)[0], np.eye(2) / 12, rtol=1e-4)
+    np.testing.assert_allclose(bound(hidden, Sensor(), PRIOR)[0], np.eye(2) / 12, rtol=1e-4)
 
 
-def test_a_sensor_that_hides_nothing_has_no_bound():
+def test_a_sensor_without_noise_and_rounding_has_no_bound():
     ideal = Sensor(bit_depth=None)
     assert is_ideal(ideal)
     assert not is_ideal(Sensor())

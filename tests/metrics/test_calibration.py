@@ -18,7 +18,7 @@ def sums_of(found, truth, valid=True):
 
 
 def random_pair(seed, images=60, found=4, true=3):
-    """Answers that state regions and probabilities which have nothing to do with their errors."""
+    """Returns answers whose regions and probabilities are independent of their errors."""
     rng = np.random.default_rng(seed)
     truth = rng.uniform(0, 3, (images, true, 2))
     near = truth[:, rng.integers(0, true, found)] + rng.normal(0, 0.1, (images, found, 2))
@@ -64,8 +64,8 @@ def test_agrees_with_one_target_at_a_time():
     assert hits.sum() > 0
 
 
-def test_regions_and_probabilities_of_known_errors_come_true():
-    """Gaussian errors of known spread, stated as they are."""
+def test_gaussian_errors_of_known_spread_are_calibrated():
+    """Gaussian errors whose regions and probabilities are computed from their known spread."""
     rng = np.random.default_rng(1)
     images, spread = 4000, rng.uniform(0.02, 0.2, (4000, 1))
     places = np.full((images, 1, 2), 5.0)
@@ -85,7 +85,7 @@ def test_regions_and_probabilities_of_known_errors_come_true():
     assert np.abs(deviation).max() < 2
 
 
-def test_sums_over_batches_add_and_images_that_are_not_valid_are_left_out():
+def test_sums_over_batches_add_and_invalid_images_are_left_out():
     pair = random_pair(2)
     parts = [jax.tree.map(lambda a, s=s: a[s], pair) for s in (slice(0, 25), slice(25, 60))]
     merged = jax.tree.map(jnp.add, *(sums_of(*part) for part in parts))
@@ -94,7 +94,7 @@ def test_sums_over_batches_add_and_images_that_are_not_valid_are_left_out():
     jax.tree.map(same, sums_of(*pair, jnp.arange(60) < 25), sums_of(*parts[0]))
 
 
-def test_estimators_that_state_nothing_are_refused():
+def test_estimators_without_uncertainties_are_refused():
     _, truth = random_pair(3)
     pairing = assign(truth, truth)
     with pytest.raises(DistaxError, match="coverage needs an estimator that reports credible"):

@@ -22,7 +22,7 @@ lattice_sums = partial(sums_of, radii=LATTICE_RADII)
 
 
 def naive_ap(found, truth, radius):
-    """Average precision by the published protocol, in plain Python and float64."""
+    """Computes average precision by the published protocol, in plain Python and float64."""
     found, truth = (jax.tree.map(np.asarray, targets) for targets in (found, truth))
     detections = []  # (score, true positive) of all images
     for image in range(len(found.mask)):
@@ -51,7 +51,7 @@ def naive_cso(found, truth, radii=LATTICE_RADII):
 
 
 def target_sets(slots):
-    """Random targets, many of them at equal places, of equal scores, or padding."""
+    """Draws random targets, many of which share positions or scores, or are padding."""
     return st.builds(
         lambda position, score, mask: make_targets(
             jnp.float32(position / 8), jnp.float32(score), jnp.asarray(mask)
@@ -63,7 +63,7 @@ def target_sets(slots):
 
 
 def random_pair(seed, images=IMAGES, found=FOUND, true=TRUE):
-    """Detections near true targets, with distinct scores; every image differs in its counts."""
+    """Draws detections near true targets with distinct scores; counts differ between images."""
     rng = np.random.default_rng(seed)
     score = 1 + rng.permutation(images * found).reshape(images, found)
     truth = rng.integers(0, 16, (images, true, 2)) / 8
@@ -113,7 +113,7 @@ def nothing(targets):
     return make_targets(targets.position, targets.intensity, jnp.zeros_like(targets.mask))
 
 
-def test_extremes():
+def test_perfect_empty_and_wrong_answers():
     _, truth = random_pair(0)
     apart = make_targets(
         jnp.broadcast_to(jnp.arange(TRUE)[:, None] * jnp.ones(2), truth.position.shape),
@@ -132,7 +132,7 @@ def test_extremes():
         np.testing.assert_allclose(value(sums_of(found, true)).ap, expected, atol=1e-6)
 
 
-def test_precision_is_the_envelope_of_what_lower_scores_still_reach():
+def test_precision_is_the_monotone_envelope_over_lower_scores():
     # Ranked: hit, miss, hit. Recall ½ at precision 1, recall 1 at precision ⅔.
     found = make_targets(
         jnp.array([[[0.0, 0.0], [5.0, 5.0], [1.0, 0.0]]]), jnp.array([[3.0, 2.0, 1.0]])
@@ -143,7 +143,7 @@ def test_precision_is_the_envelope_of_what_lower_scores_still_reach():
 
 
 def take(targets: Targets, order) -> Targets:
-    """The slots of each image in another order."""
+    """Puts the slots of each image into another order."""
     return jax.tree.map(
         lambda a: jnp.take_along_axis(a, order.reshape(order.shape + (1,) * (a.ndim - 2)), axis=1),
         targets,
@@ -151,7 +151,7 @@ def take(targets: Targets, order) -> Targets:
 
 
 def assert_same_value(pair, other):
-    """Equal by both forms; the sums are integers, so exactly."""
+    """Asserts equal results of both forms; sums are integers and agree exactly."""
     np.testing.assert_allclose(lattice_map(*other).ap, lattice_map(*pair).ap, rtol=1e-6)
     jax.tree.map(np.testing.assert_array_equal, lattice_sums(*other), lattice_sums(*pair))
 
@@ -183,7 +183,7 @@ def test_padding_does_not_matter(seed):
     found, truth = random_pair(seed)
 
     def padded(targets):
-        """With slots in front that would be perfect, were they not padding."""
+        """Puts padding in front whose positions and scores would be perfect detections."""
         grown = jax.tree.map(lambda a, b: jnp.concatenate([b, a], axis=1), targets, truth)
         mask = grown.mask.at[:, :TRUE].set(False)
         return make_targets(grown.position, grown.intensity, mask, grown.score)
@@ -234,7 +234,7 @@ def test_sums_are_the_same_eager_and_vmapped():
 
 @pytest.mark.parametrize("scale", [2.0**-12, 1 / 250, 1.0, 8.0])
 def test_bins_resolve_scores_of_any_scale(scale):
-    """Probabilities rank as well as counts: scores 0.05% apart are never tied."""
+    """Scores 0.05% apart are never tied, for probabilities as well as for counts."""
     found, truth = random_pair(7)
     distinct = scale * 200 * 1.0005**found.score
     found = make_targets(found.position, found.intensity, found.mask, jnp.float32(distinct))

@@ -34,17 +34,17 @@ def test_sharp_targets_are_found_between_the_nodes():
     pairs_up(position, places, 0.005)
 
 
-def test_five_targets_at_the_least_distance_are_told_apart():
+def test_five_targets_at_the_smallest_distance_are_resolved():
     places = [(-0.3, -0.3), (-0.3, 0.02), (0.02, -0.3), (0.02, 0.02), (0.34, 0.34)]
     pairs_up(choose(density(*places), NODES, mask_of(5)), places, 0.01)
 
 
-def test_of_two_explanations_the_likelier_is_reported_not_their_mean():
+def test_the_likelier_of_two_modes_is_chosen_not_their_mean():
     mass = density((0.0, -0.4), (0.0, 0.4), weights=[0.6, 0.4])
     np.testing.assert_allclose(choose(mass, NODES, mask_of(1))[0], [0.0, -0.4], atol=0.01)
 
 
-def test_a_lone_position_hits_as_much_as_any_node_could():
+def test_a_single_position_has_nearly_the_most_expected_hits_of_all_nodes():
     noise = jax.random.uniform(jax.random.key(3), NODES.place.shape[:1]) ** 8
     mass = density((0.2, 0.1)) / 2 + noise / noise.sum() / 2
 
@@ -57,7 +57,7 @@ def test_a_lone_position_hits_as_much_as_any_node_could():
     assert hits(position) >= 0.98 * max(hits(place) for place in NODES.place)
 
 
-def test_a_position_answers_for_one_target_only():
+def test_a_position_removes_the_mass_of_one_target_only():
     # Once a target is answered for, its mass no longer counts: the second position is the other.
     mass = density((0.0, -0.17), (0.0, 0.17), (0.4, 0.4), weights=[1.0, 1.0, 0.2])
     pairs_up(choose(mass, NODES, mask_of(2))[:2], [(0.0, -0.17), (0.0, 0.17)], 0.06)

@@ -32,7 +32,7 @@ def test_any_order_and_any_grouping_give_the_same_digits(numbers, order):
 
 
 @given(values)
-def test_the_sum_is_right_to_float32_and_the_last_digit(numbers):
+def test_the_sum_is_right_within_float32_and_the_last_digit(numbers):
     exact = math.fsum(np.float64(np.float32(numbers)))
     size = math.fsum(np.abs(np.float64(np.float32(numbers))))
     assert float(total(numbers).total) == pytest.approx(
@@ -48,14 +48,14 @@ def test_small_values_are_not_lost_beside_large_ones():
     assert float(np.sum(numbers, dtype=np.float32)) != 2.0**20 + 2.0**-8
 
 
-def test_only_what_is_wanted_is_counted_along_the_axes_wanted():
+def test_only_masked_values_are_summed_along_the_given_axes():
     numbers = jnp.arange(12.0).reshape(3, 4)
     sums = ExactSum.of(numbers, numbers % 2 == 0, axis=0)
     np.testing.assert_array_equal(sums.total, [12.0, 0.0, 18.0, 0.0])
 
 
 @pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan, 2.0**24])
-def test_what_cannot_be_counted_makes_the_sum_infinite(value):
+def test_values_that_cannot_be_summed_make_the_sum_infinite(value):
     assert float(total([1.0, value]).total) == np.inf
     left_out = ExactSum.of(jnp.array([1.0, value]), jnp.array([True, False]))
     assert float(left_out.total) == 1.0

@@ -16,7 +16,7 @@ def naive_psnr(grid, truth):
 
 
 def naive_ssim(grid, truth):
-    """Mean over all 7×7 windows inside, Wang et al. 2004, equation 13, unbiased variances."""
+    """Averages equation 13 of Wang et al. 2004 over all 7×7 windows inside; unbiased variances."""
     x, y = to_8bit(grid), to_8bit(truth)
     c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
     values = []
@@ -31,7 +31,7 @@ def naive_ssim(grid, truth):
 
 @pytest.fixture(scope="module")
 def pairs():
-    """Grids and truths: noise, alike, bright and nearly flat, opposite, far outside 0..255."""
+    """Grids and truths: noise, equal, bright and nearly flat, opposite, far outside 0..255."""
     rng = np.random.default_rng(0)
     truth = rng.uniform(0, 256, (5, 9, 11))
     truth[2] = 250 + rng.uniform(0, 2, (9, 11))

@@ -18,7 +18,7 @@ def sums_of(found, truth, *valid):
 
 
 def random_pair(seed, images, found, true):
-    """Sets within one pixel, as closely spaced as the benchmark's, with padding anywhere."""
+    """Draws targets within one pixel, spaced like the benchmark's, with padding in any slot."""
     rng = np.random.default_rng(seed)
 
     def make(slots):
@@ -68,7 +68,7 @@ def test_partners_are_real_targets_at_the_stated_distance_and_none_is_shared(fou
         assert np.count_nonzero(pairing.partner[image] == partner) == 1
 
 
-def test_what_was_found_nowhere_is_left_over():
+def test_found_targets_without_a_finite_position_are_left_over():
     found = make_targets(jnp.array([[[jnp.nan, 0.0], [1.0, 0.0]]]), jnp.ones((1, 2)))
     truth = make_targets(jnp.array([[[0.0, 0.0], [1.0, 0.0]]]), jnp.ones((1, 2)))
     pairing = jitted(found, truth)
@@ -83,7 +83,7 @@ def test_assign_is_the_same_batched_and_vmapped():
     )
 
 
-def test_the_whole_sum_is_minimal_not_each_distance():
+def test_assign_minimises_the_sum_of_distances_not_each_distance():
     # Nearest first would pair 0.0 with 0.1 and leave 1.0 for −0.2: 1.3 in all, against 1.1.
     found = make_targets(jnp.array([[[0.0, 0.0], [1.0, 0.0]]]), jnp.ones((1, 2)))
     truth = make_targets(jnp.array([[[-0.2, 0.0], [0.1, 0.0]]]), jnp.ones((1, 2)))
@@ -131,7 +131,7 @@ def test_merged_sums_equal_those_of_the_whole():
     np.testing.assert_allclose(merged.count_accuracy, whole.count_accuracy)
 
 
-def test_images_that_are_not_valid_are_left_out():
+def test_invalid_images_are_left_out():
     pair = random_pair(2, 20, 4, 4)
     valid = np.random.default_rng(0).random(20) < 0.6
     kept = sums_of(*jax.tree.map(lambda a: a[valid], pair))

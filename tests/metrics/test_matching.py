@@ -20,7 +20,7 @@ partners = jax.jit(best_partners)
 
 
 def target_sets(slots, images=IMAGES):
-    """Random targets, many of them at equal places, of equal scores, or padding."""
+    """Draws random targets, many of which share positions or scores, or are padding."""
     lattice = st.integers(0, 6)
     return st.builds(
         lambda position, score, mask: make_targets(
@@ -33,7 +33,7 @@ def target_sets(slots, images=IMAGES):
 
 
 def naive_match(found, truth, radius):
-    """The protocol, one detection at a time."""
+    """Matches by the protocol, one detection at a time."""
     found, truth = (jax.tree.map(np.asarray, targets) for targets in (found, truth))
     hit = np.zeros(found.mask.shape, bool)
     for image in range(len(hit)):
@@ -73,12 +73,12 @@ def hits(found, truth, radius=0.25):
     return match(found, truth, jnp.array([radius]))[:, 0].tolist()
 
 
-def test_of_several_detections_of_a_target_the_best_scored_counts():
+def test_the_highest_score_of_several_detections_of_a_target_counts():
     found = one_image([[5.0, 5.0], [5.1, 5.0], [5.0, 5.2]], score=[1.0, 3.0, 2.0])
     assert hits(found, one_image([[5.0, 5.0]])) == [False, True, False]
 
 
-def test_of_equal_scores_the_first_slot_counts():
+def test_the_first_slot_of_equal_scores_counts():
     found = one_image([[5.2, 5.0], [5.0, 5.0]], score=[2.0, 2.0])
     assert hits(found, one_image([[5.0, 5.0]])) == [True, False]
 
@@ -96,7 +96,7 @@ def test_padding_is_neither_nearest_nor_a_hit():
     assert hits(found, truth) == [False, True]
 
 
-def test_answers_and_truth_of_other_numbers_of_images_are_refused():
+def test_different_numbers_of_images_are_refused():
     found, truth = (make_targets(jnp.zeros((n, 2, 2)), jnp.ones((n, 2))) for n in (3, 1))
     with pytest.raises(DistaxError, match=r"of \(3,\) images .* truth of \(1,\); give both for"):
         match(found, truth, jnp.array(RADII))
@@ -127,7 +127,7 @@ def test_match_is_the_same_batched_vmapped_and_eager():
 
 
 @hypothesis.given(hnp.arrays(np.float32, (3, 4), elements=st.integers(-4, 8)))
-def test_best_partners_are_worth_the_most(benefit):
+def test_best_partners_have_the_largest_sum_of_benefits(benefit):
     partner = np.asarray(partners(benefit))
     pairs = [(row, column) for row, column in enumerate(partner) if column >= 0]
     assert len({column for _, column in pairs}) == len(pairs)

@@ -1,4 +1,4 @@
-"""The density network: from the window around a blob to where its targets are likely to be."""
+"""Density network: posterior density of target positions from the window around a blob."""
 
 import math
 from dataclasses import replace
@@ -28,11 +28,13 @@ from distax.runtime.errors import DistaxError, check_positive
 from distax.runtime.numerics import exact_products
 
 _COUNT_WEIGHT = 0.1
-"""Weight of the number of targets in the loss. It is learned long before the positions."""
+"""Weight of the number of targets in the loss. The number is learned long before the positions, so
+a small weight is enough, and leaves most of the loss to the positions."""
 _TRUSTED_MISFIT = 1.6
 _TRUSTED_STRAIN = 2.5
-"""Misfit and strain above which an answer is not trusted: five in a thousand of the training's
-images have larger ones."""
+"""Misfit and strain above which an answer is not trusted. Five in a thousand of the training's
+images have larger ones. Lower limits reject more sound answers, higher ones trust more wrong
+ones."""
 
 
 class Block(nnx.Module):
@@ -54,29 +56,30 @@ def _linear(inputs: int, outputs: int, gain: float, rngs: nnx.Rngs) -> nnx.Linea
 
 @register("density")
 class Density(Model):
-    """Posterior density of target positions on fine nodes around the blob, read off between them.
+    """A network that gives the posterior density of target positions on fine nodes around the blob.
 
-    The network gives the expected number of targets at each node of a grid much finer than the
-    radii of CSO-mAP, and the probability of each number of targets. Trained by cross-entropy, it
-    tends to the marginal posterior of the scenes it is trained on: where the image leaves several
-    explanations it keeps all of them. `detect` then reports the positions that can be expected to
-    hit most targets.
+    Its outputs are the expected number of targets at each node, and the probability of each number
+    of targets. The nodes are much closer than the radii of CSO-mAP. The network is trained by
+    cross-entropy, so its density tends to the marginal posterior under the training's scenes. If an
+    image has several explanations, the density keeps all of them. `detect` then reports the
+    positions with the largest expected number of hits, also between nodes.
 
     Args:
-      max_targets: largest number of targets it tells apart.
-      width: features of an image.
-      blocks: residual blocks.
-      window: side in pixels of the window it sees, odd.
-      reach: largest offset in pixels from the window's middle pixel it can report, along each axis.
-      spacing: distance of the nodes in pixels.
-      mean_intensity: mean in counts of the intensities of the scenes it is trained on; CSIST-100K's
-        by default.
-      intensity_spread: their standard deviation in counts; CSIST-100K's by default.
-      sensor: whose images it takes.
+      max_targets: largest number of targets in an image.
+      width: number of features of an image.
+      blocks: number of residual blocks.
+      window: side in pixels of the network's input window, odd.
+      reach: largest offset in pixels along each axis of a reported position from the window's
+        middle pixel.
+      spacing: distance between neighbouring nodes in pixels.
+      mean_intensity: mean in counts of the intensities in the training's scenes. Default:
+        CSIST-100K's.
+      intensity_spread: standard deviation in counts of these intensities. Default: CSIST-100K's.
+      sensor: the camera.
       rngs: keys for the initial parameters.
 
     Raises:
-      DistaxError: a size that is not positive, or an even window.
+      DistaxError: a size is not positive; the window is even.
     """
 
     def __init__(
@@ -117,7 +120,7 @@ class Density(Model):
     def __call__(
         self, windows: Float[Array, "B side side"]
     ) -> tuple[Float[Array, "B nodes"], Float[Array, "B numbers"]]:
-        """Logits of a target's position and of the number of targets, from windows of counts."""
+        """Computes logits of a target's position and of the number of targets, from windows."""
         x = self.embed(_features(windows, self.sensor.clip_level - self.sensor.background))
         for block in self.blocks:
             x = block(x)
@@ -125,10 +128,10 @@ class Density(Model):
         return self.place(x), self.number(x)
 
     def loss(self, images: Float[Array, "B height width"], targets: Targets) -> Float[Array, ""]:
-        """Cross-entropy of the positions, per target, and of the number of targets.
+        """Computes the cross-entropy of the positions, per target, plus that of their number.
 
-        A target between nodes counts at the four around it, so that the mean of a sharp density is
-        where the target is.
+        A target between nodes is spread over the four nodes around it. The mean of a sharp density
+        is then at the target.
         """
         view = self._look(images)
         place, number = (jax.nn.log_softmax(logits) for logits in self(view.window))
@@ -140,7 +143,7 @@ class Density(Model):
         return -jnp.mean(of_place) - _COUNT_WEIGHT * jnp.mean(of_number)
 
     def check_prior(self, prior: ScenePrior) -> None:
-        """Raise DistaxError for more targets than it counts, or farther out than its nodes are."""
+        """Raises DistaxError if a prior has too many targets, or targets beyond the nodes."""
         if prior.max_targets > self.max_targets:
             raise DistaxError(
                 f"the prior places up to {prior.max_targets} targets, the model counts up to "
@@ -154,11 +157,11 @@ class Density(Model):
 
     @exact_products
     def detect(self, images: Float[Array, "B height width"]) -> Targets:
-        """The positions that can be expected to hit most targets, with all that is known of them.
+        """Reports the positions with the largest expected number of hits, and their uncertainties.
 
-        `score` is the expected share of the five radii of CSO-mAP within which a target lies. An
-        image with less flux than half a target has none. `trusted` is False where no targets near
-        the reported ones, and of intensities like those it was trained on, explain the image.
+        `score` is the expected share of CSO-mAP's five radii within which a target lies. An image
+        with less flux than half a target has no targets. `trusted` is False if the image cannot be
+        explained by targets near the reported ones with intensities like the training's.
         """
         view = self._look(images)
         place, number = (jax.nn.softmax(logits) for logits in self(view.window))
@@ -200,7 +203,7 @@ class Density(Model):
     def _describe(
         self, share: Float[Array, "K nodes"], mask: Bool[Array, " K"], adjusted: Adjusted
     ) -> Targets:
-        """Returns the targets of one window, as offsets from its middle, the surest first."""
+        """Returns the targets of one window as offsets from its middle, highest score first."""
         distances = distance_grid(self.nodes)
         within = jnp.where(
             adjusted.sharp,
@@ -237,7 +240,10 @@ class Density(Model):
 
 
 def _features(windows: Float[Array, "B side side"], clipped: float) -> Float[Array, "B features"]:
-    """Counts on three scales, so that one count matters in dim pixels too, and which clipped."""
+    """Computes the network's inputs: counts on three scales, and which pixels clip.
+
+    Single counts matter in dim pixels as well. A linear scale alone would hide them there.
+    """
     counts = jnp.maximum(windows.reshape(len(windows), -1), 0.0)
     scales = [counts / 128 - 0.5, jnp.sqrt(counts) / 8 - 0.5, jnp.log1p(counts) / 3 - 0.5]
     return jnp.concatenate([*scales, (counts >= clipped).astype(float)], axis=-1)

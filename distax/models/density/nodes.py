@@ -1,4 +1,4 @@
-"""Square grid of nodes around the window's middle pixel, on which the density is defined."""
+"""Nodes of the density: a square grid around the window's middle pixel."""
 
 from dataclasses import dataclass
 
@@ -35,7 +35,7 @@ class Nodes:
 
     @property
     def candidates(self) -> Float[Array, "candidates 2"]:
-        """Row and column of every other node along each axis."""
+        """Positions of every other node along each axis: `metrics.decision` starts from these."""
         return self.place.reshape(self.side, self.side, 2)[::2, ::2].reshape(-1, 2)
 
     def spread(self, position: Float[Array, "*K 2"]) -> Float[Array, "*K side side"]:

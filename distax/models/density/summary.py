@@ -12,13 +12,17 @@ from distax.metrics import RADII
 from distax.metrics.decision import distances_to, share_inside
 from distax.models.density.nodes import Nodes
 
-# Smallest standard deviation that a density on nodes resolves, in node spacings. A smaller floor
-# gives overconfident covariances, a larger one hides sharp positions.
 _SHARPEST = 0.1
+"""Smallest standard deviation that a density on nodes resolves, in node spacings. A smaller floor
+gives overconfident covariances, a larger one hides sharp positions."""
 
 
 def distance_grid(nodes: Nodes) -> Float[Array, " distances"]:
-    """Returns the matching radii, then distances in pixels for a radial table, finer near zero."""
+    """Returns the distances in pixels at which probabilities are computed.
+
+    The matching radii come first. Then follows a table of distances, finer near zero, from which
+    credible radii are interpolated.
+    """
     return jnp.concatenate([jnp.array(RADII), 3 * nodes.reach * jnp.linspace(0.0, 1.0, 49) ** 3])
 
 
@@ -37,7 +41,7 @@ def density_within(
     position: Float[Array, "K 2"],
     distances: Float[Array, " distances"],
 ) -> Float[Array, "K distances"]:
-    """Returns the probability of each target within distances, with its share as its density."""
+    """Computes the probability that each target lies within distances, by its share of the mass."""
     inside = share_inside(distances_to(nodes.place, position)[..., None], distances, nodes.spacing)
     return jnp.einsum("kn,knr->kr", _normalise(share), inside)
 
@@ -45,22 +49,24 @@ def density_within(
 def gaussian_within(
     covariance: Float[Array, "K 2 2"], distances: Float[Array, " distances"]
 ) -> Float[Array, "K distances"]:
-    """Returns the probability of each target within distances, with a Gaussian as its density."""
+    """Computes the probability that each target lies within distances, for Gaussian errors."""
     return jax.vmap(partial(disc_probability, covariance), out_axes=1)(distances)
 
 
 def covariances(
     share: Float[Array, "K nodes"], nodes: Nodes, position: Float[Array, "K 2"]
 ) -> Float[Array, "K 2 2"]:
-    """Returns the second moments in px² of each position's share of the mass about the position.
+    """Computes the covariance in px² of each position's share of the mass, about the position.
 
-    The variance that the mass has only because neighbouring nodes share it is subtracted.
+    `Nodes.spread` divides each training target among neighbouring nodes, which adds variance. This
+    variance is subtracted.
     """
     offset = nodes.place - position[:, None]
     raw = jnp.einsum("kn,kni,knj->kij", _normalise(share), offset, offset)
     variance = jnp.diagonal(raw, axis1=-2, axis2=-1) + 1e-12
     floor = (_SHARPEST * nodes.spacing) ** 2
     scale = jnp.sqrt(jnp.maximum(variance - nodes.spread_variance(position), floor) / variance)
+    # The last term keeps the matrix positive definite for a density at a single node.
     return raw * scale[:, :, None] * scale[:, None, :] + 1e-3 * floor * jnp.eye(2)
 
 

@@ -1,9 +1,9 @@
 """Window around the blob of an image, mirrored and transposed into a canonical pose.
 
-All targets of a scene lie around one host pixel, and rotating or mirroring a scene rotates or
-mirrors its image. A network that sees windows in one of the eight equivalent poses only has an
-eighth as much to learn. Under an elongated PSF rows and columns differ, which leaves four
-equivalent poses. Under a measured PSF, which may have no symmetry, no two poses are equivalent.
+All targets of a scene lie around one host pixel. A rotated or mirrored scene has a rotated or
+mirrored image. So there are eight equivalent poses, and a network whose windows are all in one of
+them has an eighth as much to learn. An elongated PSF differs between rows and columns, which leaves
+four equivalent poses. A measured PSF may have no symmetry, so that no two poses are equivalent.
 """
 
 import jax
@@ -20,8 +20,8 @@ class View:
     """Windows in the canonical pose, with the transform back to the image.
 
     Attributes:
-      window: `[B, side, side]`, counts above the background, negative where noise is; zero outside
-        the image.
+      window: `[B, side, side]`, counts above the background, which noise can make negative; zero
+        outside the image.
       real: `[B, side, side]`, True inside the image.
       beyond: `[B]`, sum of squares in counts² of the pixels outside the window.
       centre: `[B, 2]`, the image pixel (row, column) in the middle of the window.
