@@ -5,9 +5,9 @@
 The models are listed in `leaderboard.toml`. Each has a JSON file in
 `experiments/results/leaderboard`. The table in docs/leaderboard.md and the figure are made from
 these files. Models with a JSON file are skipped and interrupted runs are resumed, so the command
-can be stopped and restarted at any time. `--models edsr focus` selects models. `--no-train` only makes the table
-and the figure. `--cost` measures the cost of inference again; measure all models on one machine
-without other load.
+can be stopped and restarted at any time. `--models edsr focus` selects models. `--no-train` only
+makes the table and the figure. `--cost` measures the cost of inference again; measure all models on
+one machine without other load.
 """
 
 import json

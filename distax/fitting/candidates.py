@@ -49,13 +49,14 @@ class Search:
     def over(self, cluster: float) -> "Search":
         """Returns the search for a whole square of `cluster` pixels a side.
 
-        The sizes set shapes of arrays, so `cluster` must be known and not traced.
+        The sizes set shapes of arrays, so `cluster` must be known and not traced. The square's area
+        in px² is rounded to a power of two, so that squares of nearly one size share a program.
         """
-        area = math.ceil(float(cluster) ** 2)
+        area = 2 ** max(round(2 * math.log2(float(cluster))), 0)
         return replace(self, pool=area * self.pool, starts=area * self.starts)
 
 
-Pool = Float[Array, "K 3 pool"]
+Pool = Float[Array, "_ 3 pool"]
 """Scenes of one number of targets that fits start from; see `prior.starting_scenes`."""
 
 

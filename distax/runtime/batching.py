@@ -45,8 +45,12 @@ def padded_batches(data: Tree, size: int) -> Iterator[tuple[Tree, Bool[Array, " 
         real = min(size, length - start)
 
         def batch(leaf: Array | np.ndarray, start: int = start, real: int = real) -> Array:
-            rows = jnp.asarray(leaf[start : start + real])
-            return jnp.pad(rows, [(0, size - real)] + [(0, 0)] * (rows.ndim - 1))
+            rows = leaf[start : start + real]
+            if real < size:
+                # On the host where the rows are: JAX would compile a program for every length.
+                pad = np.pad if isinstance(rows, np.ndarray) else jnp.pad
+                rows = pad(rows, [(0, size - real)] + [(0, 0)] * (rows.ndim - 1))
+            return jnp.asarray(rows)
 
         yield jax.tree.map(batch, data), jnp.arange(size) < real
 

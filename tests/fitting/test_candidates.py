@@ -116,4 +116,5 @@ def test_a_search_needs_a_positive_size(name):
 def test_a_wider_square_is_searched_as_densely():
     search = Search(pool=10, starts=2, steps=5)
     assert search.over(1.0) == search
-    assert search.over(1.5) == Search(pool=30, starts=6, steps=5)
+    assert search.over(1.4) == Search(pool=20, starts=4, steps=5)
+    assert search.over(2.1) == Search(pool=40, starts=8, steps=5)
