@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from distax.runtime.errors import DistaxError
+from distax.runtime.optional import require
 
 if TYPE_CHECKING:
     import numpy as np
@@ -61,11 +62,13 @@ class Samples:
     """Replace files of the same names in the folder. Other files in it are left alone."""
 
     def run(self) -> None:
-        """Simulate, write, and print what each file holds.
+        """Simulates and writes the files, and prints the content of each.
 
         Raises:
           DistaxError: the folder holds files already, or a file cannot be written.
         """
+        for package in ("PIL", "astropy", "tomlkit"):
+            require(package, "sample files")
         if not self.overwrite and self.out.is_dir() and any(self.out.iterdir()):
             raise DistaxError(
                 f"{self.out}: already holds files; name another folder by --out, or add "
@@ -102,12 +105,9 @@ def write_png(path: Path, image: "Float[np.ndarray, 'height width']", sensor: "S
       DistaxError: the file cannot be written.
     """
     import numpy as np
+    from PIL import Image
 
     from distax.runtime.files import atomic_write
-    from distax.runtime.optional import require
-
-    require("PIL", "PNG files")
-    from PIL import Image
 
     counts = np.uint8 if sensor.clip_level <= np.iinfo(np.uint8).max else np.uint16
     held = np.clip(np.round(image), 0, np.iinfo(counts).max).astype(counts)

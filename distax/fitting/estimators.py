@@ -196,7 +196,7 @@ def _detect(
     return nnx.merge(graphdef, state).detect(images)
 
 
-@partial(jax.jit, static_argnames="graphdef")
+@partial(jax.jit, static_argnames=("graphdef", "threshold"))
 def _read_off(
     graphdef: nnx.GraphDef[GridModel],
     state: nnx.State,

@@ -76,7 +76,7 @@ def test_every_grid_model_can_be_exported_for_every_platform(name, tmp_path):
 def test_an_exported_grid_is_the_models(name, tmp_path):
     """Compares one model of each family on 2 images; it was traced for a symbolic number."""
     model, _ = export_grid(name, tmp_path / "a.distax")
-    images, _ = simulate(jax.random.key(1), 2, SENSOR, ScenePrior(height=9, width=9))
+    images, _ = simulate(jax.random.key(1), 2, SENSOR)
     graph, state = nnx.split(model)
     expected = jax.jit(lambda state, images: nnx.merge(graph, state)(images))(state, images)
     found = load(tmp_path / "a.distax")(images)["grid"]

@@ -11,7 +11,7 @@ import pytest
 from flax import nnx
 
 from distax import Sensor, weights
-from distax.imaging.scenes import ScenePrior, simulate
+from distax.imaging.scenes import simulate
 from distax.models import Density, GridModel, create, names, registry
 from distax.models.base import Constant
 from distax.models.layers.basic import parameter_count
@@ -31,8 +31,7 @@ def build(name):
 
 @cache
 def scenes():
-    prior = ScenePrior(height=9, width=9)
-    return simulate(jax.random.key(1), 3, SENSOR, prior)
+    return simulate(jax.random.key(1), 3, SENSOR)
 
 
 @cache
@@ -114,8 +113,7 @@ def test_bfloat16_comes_near(name):
 
 @pytest.mark.parametrize("name", GRID_MODELS)
 def test_written_and_read_it_answers_the_same(name, tmp_path):
-    prior = ScenePrior(height=9, width=9)
-    config = TrainConfig(model=ModelConfig(name, 3, SMALL[name]), sensor=SENSOR, prior=prior)
+    config = TrainConfig(model=ModelConfig(name, 3, SMALL[name]), sensor=SENSOR)
     weights.write(build(name), config, tmp_path / "model.safetensors")
     model, read = weights.read(tmp_path / "model.safetensors")
     assert read == config

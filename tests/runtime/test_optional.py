@@ -74,7 +74,7 @@ USES = {
     "photutils: a frame": lambda path: FrameUnmixer()(np.ones((32, 32), np.float32)),
     "PIL: an image file": lambda path: read_images(path / "a.png"),
     "PIL: an image of the dataset": lambda path: read_png(path / "a.png", (11, 11)),
-    "PIL: the quickstart": lambda path: main(["quickstart", "--run-dir", str(path)]),
+    "PIL: samples": lambda path: main(["samples", "--out", str(path / "samples")]),
     "defusedxml: an annotation": lambda path: read_annotation(path / "a.xml"),
     "array_record: building": lambda path: csist100k.build("simulated", path),
     "array_record: reading": lambda path: csist100k.open_split("simulated", "train", path),

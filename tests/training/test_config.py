@@ -41,7 +41,7 @@ def test_grid_experiments_have_the_factor_of_their_name(factor):
         ({"sensor": {"sigma": -1.0}}, "sensor: sigma must be greater than 0"),
         ({"sensor": {"height": -1}}, "sensor: height must be greater than 0, got -1"),
         ({"sensor": {"height": 9}, "prior": 3}, "prior: Input should be an object"),
-        ({"prior": {"height": 12}}, "the prior is for images of 12×11 px"),
+        ({"prior": {"border": 6}}, "a border of 6 px leaves no host pixel in an image of 11×11 px"),
         ({"data": {"dataset": "x"}, "sensor": {"sigma": 0.6}}, "dataset x was taken by CSIST"),
     ],
 )
