@@ -61,7 +61,7 @@ class Csist100k(ArrayRecordBuilder):
         config = self.builder_config
         if isinstance(config, ReleasedConfig):
             root = Path(os.fspath(dl_manager.manual_dir))
-            # Checks the files of all splits before the first is written.
+            # The files of all splits are checked before any record is written.
             pairs = {split: released.find_pairs(root, split) for split in released.FOLDERS}
             return {split: released.read_records(found) for split, found in pairs.items()}
         return {split: self._generate_examples(config, split) for split in config.sizes}

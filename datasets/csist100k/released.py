@@ -1,6 +1,6 @@
 """Reads the published files: `<split>/cso_img/image_<id>.png`, `<split>/Annotations/CSO<id>.xml`.
 
-The files come from the internet, so that both formats are read strictly.
+The files come from the internet, so both formats are read strictly.
 """
 
 import io

@@ -2,8 +2,8 @@
 
 import os
 
-# JAX reads this when it is imported. XLA otherwise logs at length, with every program it loads from
-# its cache, that the program does not suit the very CPU it was compiled for.
+# JAX reads this when it is imported. Without it, XLA logs a long warning for every program that it
+# loads from its cache: that the program was compiled for another CPU, also if it was not.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # JAX reads this when it looks for devices; `distax.runtime.sharding` says why virtual CPU devices
 # need two threads each.

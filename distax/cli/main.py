@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
       arguments: words after `distax`. Default: those of the process.
     """
-    # Orbax and TFDS log internals there, and repeat every error that they also raise.
+    # Orbax and TFDS log internals through absl, and repeat every error that they also raise.
     logging.getLogger("absl").setLevel(logging.CRITICAL)
     try:
         with warnings.catch_warnings():

@@ -62,7 +62,7 @@ class Samples:
     """Replace files of the same names in the folder. Other files in it are left alone."""
 
     def run(self) -> None:
-        """Simulates and writes the files, and prints the content of each.
+        """Simulates and writes the files, and prints what each file holds.
 
         Raises:
           DistaxError: the folder holds files already, or a file cannot be written.
@@ -242,7 +242,7 @@ def _chosen(truth: "Targets", indices: "Sequence[int] | np.ndarray") -> "Targets
 
 
 def _no_file(path: Path) -> None:
-    """Writes nothing: the folder appears with its first file."""
+    """Writes nothing, because the folder is made with its first file."""
 
 
 def _rows(file: str, truth: "Targets") -> list[Row]:

@@ -21,8 +21,8 @@ from distax.runtime.sharding import ordered_devices
 Sums = TypeVar("Sums")
 
 _AXIS = "devices"
-# Images that a device sums in one call. The sums are tens of megabytes, and adding two of them
-# takes as long as making those of a thousand images. More images a call need more memory.
+# Images that a device sums in one call. The sums are tens of megabytes. Adding two of them takes as
+# long as computing the sums of a thousand images. More images per call need more memory.
 _IMAGES_A_CALL = 2048
 
 
@@ -31,7 +31,7 @@ class Scorer(ABC, Generic[Sums]):
 
     @abstractmethod
     def __call__(self, arrays: Any, rows: Any, valid: Bool[Array, " rows"]) -> Sums:
-        """Sums over the valid rows.
+        """Computes the sums over the valid rows.
 
         Args:
           arrays: arrays that are replicated on all devices, such as a model's.
@@ -43,7 +43,7 @@ class Scorer(ABC, Generic[Sums]):
 def sum_over_devices(
     scorer: Scorer[Sums], arrays: Any, rows: Any, batch: int, devices: Sequence[jax.Device] | None
 ) -> Sums:
-    """Sums over all rows of a tree of arrays, each row once.
+    """Computes the sums over all rows of a tree of arrays, each row once.
 
     The devices take equal shares, a few thousand rows at a time, and the last shares are padded.
     The result is the same to the last bit on any number of devices and processes: row i always

@@ -184,7 +184,7 @@ class EvaluationSums:
 def _position_variance(
     truth: Targets, sensor: Sensor, prior: ScenePrior | None
 ) -> Float[Array, "*batch"]:
-    """Sums over each image's targets the Cramér–Rao bound on the squared distance in px²."""
+    """Returns the Cramér–Rao bound on the squared distance in px², summed over each image."""
     return jnp.einsum("...kaa->...", cramer_rao(truth, sensor, prior))
 
 

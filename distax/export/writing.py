@@ -150,7 +150,7 @@ def _refusals(lower: Callable[[Sequence[str]], Any], platforms: Sequence[str]) -
 def _serialised(program: jax.export.Exported) -> bytes:
     try:
         return bytes(program.serialize())
-    # Calls back to Python, for example, and library functions that may change.
+    # JAX refuses callbacks to Python, for example, and library functions that may change.
     except (NotImplementedError, ValueError) as error:
         raise DistaxError(f"the model cannot be exported: {first_line(error)}") from error
 

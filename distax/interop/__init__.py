@@ -1,4 +1,4 @@
-"""Conversion of weights and files of other toolkits."""
+"""Conversion of weights of other toolkits."""
 
 from distax.interop import grokcso
 

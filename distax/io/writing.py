@@ -1,4 +1,4 @@
-"""Writes images row by row, so that they need not fit in memory."""
+"""Writes images in blocks of rows, so that they need not fit in memory."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path

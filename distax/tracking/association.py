@@ -38,8 +38,9 @@ class Tracker:
         frame.
       max_missed_detections: missed detections in a row that a track survives; one more ends it.
       min_detections: detections that confirm a track; tracks with fewer are false tracks.
-      max_tracks: tracks at a time, false ones included; while all are taken, no track starts.
-      association_rounds: times that all detections are associated again with the smoothed tracks.
+      max_tracks: largest number of tracks at a time, false ones included.
+      association_rounds: number of times that all detections are associated again, with the
+        smoothed tracks.
 
     Raises:
       DistaxError: a value that must be positive is not, or the gate probability lies outside 0

@@ -147,7 +147,7 @@ def _identity_switches(tracks: Targets, truth: Targets) -> Int[Array, " N"]:
         distance = pair_distances(truth, tracks)
         near = truth.mask[:, None] & tracks.mask & (distance <= TRACKED_RADIUS)
         kept = near & (last[:, None] == jnp.arange(near.shape[1]))
-        # Keeping a pair outweighs everything that a change of all other pairs could gain.
+        # Keeping one pair outweighs any gain from changing all other pairs.
         now = best_partners(_pair_benefit(distance, near) + kept * 2.0 * near.shape[0])
         switched = (now >= 0) & (last >= 0) & (now != last)
         return jnp.where(now >= 0, now, last), jnp.sum(switched)
@@ -162,5 +162,5 @@ def _identity_switches(tracks: Targets, truth: Targets) -> Int[Array, " N"]:
 def _pair_benefit(
     distance: Float[Array, "L M"], near: Bool[Array | np.ndarray, "L M"]
 ) -> Float[Array, "L M"]:
-    """Returns a pair's benefit: first the most pairs are made, then the nearest ones."""
+    """Returns each pair's benefit: its sum is largest for the most pairs, then the nearest."""
     return jnp.where(near, 1.0 + (TRACKED_RADIUS - distance), 0.0)

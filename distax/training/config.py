@@ -71,7 +71,7 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """A training run's configuration. The same configuration gives the same parameters.
+    """A training run's configuration, which determines the trained parameters.
 
     Attributes:
       model: the model to train.
@@ -79,11 +79,11 @@ class TrainConfig:
       data: the training data.
       sensor: the sensor that takes the images.
       prior: the prior of simulated scenes.
-      steps: optimiser steps in all.
-      batch_size: images a step, of all devices together.
+      steps: total number of optimiser steps.
+      batch_size: images per step, of all devices together.
       seed: seed of the initial parameters, the scenes and their order.
-      steps_per_dispatch: steps the devices do in one call from the host; None for 1 on CPUs, where
-        XLA's loops are slow, and 50 on other devices.
+      steps_per_dispatch: steps that the devices take in one call from the host. Default: 1 on CPUs,
+        where XLA's loops are slow, and 50 on other devices.
       shard_state: shard parameters and the optimiser's state over the devices instead of
         replicating them, which saves memory if a model is large.
       threshold: counts a node of a grid model needs to be reported, in evaluations and as the

@@ -173,7 +173,7 @@ class StreamFeed:
       source: the dataset's records by index.
       to_example: turns a record into an image and its targets.
       key: determines the orders.
-      batch_size: images a step, of all processes together.
+      batch_size: images per step, of all processes together.
       mesh: the devices.
     """
 
@@ -206,7 +206,7 @@ class StreamFeed:
 
 
 class _ShuffledRows:
-    """One long sequence of the rows of each batch that `rows` selects, epoch after epoch."""
+    """This process's rows of all batches, as one long sequence, epoch after epoch."""
 
     def __init__(self, source: Sequence[Any], key: PRNGKeyArray, batch_size: int, rows: slice):
         self.source, self.batch_size = source, batch_size
@@ -217,7 +217,7 @@ class _ShuffledRows:
         )
 
     def __len__(self) -> int:
-        # Practically endless, and a multiple of the rows a batch.
+        # Practically endless, and a multiple of the rows per batch.
         return 2**40 // self.rows * self.rows
 
     def __getitem__(self, index: SupportsIndex) -> Any:

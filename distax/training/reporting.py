@@ -113,7 +113,7 @@ def _drop_lines_after(step: int, log: Path) -> None:
 
 
 def _is_up_to(step: int, line: str) -> bool:
-    """Checks that a line is complete and of no later step; a crash may have cut the last one."""
+    """Returns True if a line is complete and not about a later step; a crash may cut a line."""
     try:
         return bool(json.loads(line)["step"] <= step)
     except (ValueError, KeyError, TypeError):

@@ -1,1 +1,1 @@
-"""Figures, notebook tables and the HTML report."""
+"""Figures and the HTML report."""

@@ -33,7 +33,7 @@ def draw_comparison(
     """Draws a row of panels for each method and a column for each image.
 
     A panel shows the pixels around the true targets, the targets, the answer, and the 95% error
-    ellipses where the method gives a covariance. Panels of methods without one show the nodes of
+    ellipses where the method gives a covariance. Without a covariance, the panel shows the nodes of
     the sub-pixel grid.
 
     Args:
@@ -70,7 +70,7 @@ def draw_comparison(
 
 
 def _image(targets: Targets, index: int) -> Targets:
-    """The targets of one image."""
+    """Returns the targets of one image."""
     return jax.tree.map(lambda leaf: np.asarray(leaf[index]), targets)
 
 

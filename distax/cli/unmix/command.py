@@ -220,5 +220,5 @@ def _check_name(path: Path) -> None:
         str(path).encode()
     except UnicodeEncodeError:
         raise DistaxError(
-            f"{path}: the name is not UTF-8, as outputs are; rename the file"
+            f"{path}: the name is not UTF-8, so no output can contain it; rename the file"
         ) from None

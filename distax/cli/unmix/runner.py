@@ -229,7 +229,7 @@ class Runner:
         return problems
 
     def _is_drawn(self, known: Answer | FrameAnswer) -> bool:
-        """True if an image that has its answer must be unmixed again for a picture of it."""
+        """Returns True if an image with an answer must be unmixed again, to draw it."""
         if isinstance(known, FrameAnswer):
             return self.residual is not None or self.pictures.has_room_for_frame()
         return self.pictures.has_room_for_image()

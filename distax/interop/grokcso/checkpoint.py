@@ -60,7 +60,7 @@ def _describe_refusal(path: Path, reason: str) -> str:
         return f"{path}: not a whole PyTorch checkpoint"
     code = words[words.index("GLOBAL") + 1]
     return (
-        f"{path}: refused, it holds pickled code ({code}), which would be run on loading; if "
+        f"{path}: refused: it holds pickled code ({code}), which would run while loading; if "
         "you trust it, save its weights alone: "
         'torch.save({"state_dict": checkpoint["state_dict"]}, path)'
     )

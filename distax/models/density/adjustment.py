@@ -1,6 +1,6 @@
 """Adjusts the network's answer to the image by damped Gauss–Newton steps.
 
-The network's knowledge of a position is taken as a Gaussian, and so is the prior of the
+The network's density of a position is approximated by a Gaussian, and so is the prior of the
 intensities. Gauss–Newton steps find the most probable scene given the pixels that are not clipped.
 """
 
@@ -23,8 +23,8 @@ steps leave the region in which the image is nearly linear in the positions."""
 _EXPLAINED = 2.0
 """Misfit below which the first step has found an explanation of the image."""
 _WEAKER = 9.0
-"""Factor on the network's covariance after the first step. The network has seen this image, so that
-its answer is no independent evidence: it only keeps the steps near."""
+"""Factor on the network's covariance after the first step. The network has seen this image, so
+its answer is not independent of the image. It only keeps the steps near it."""
 _SHARP = 0.05
 """Largest standard deviation in pixels of a position that one Gaussian can describe."""
 
@@ -34,11 +34,11 @@ class Adjusted:
     """Adjusted targets of a batch of images.
 
     Attributes:
-      position: in pixels of the window.
-      intensity, intensity_std: in counts.
-      covariance: of the position in px².
-      sharp: True where every position is known so well that its covariance describes it.
-      misfit: of the most probable scene; see `Targets`.
+      position: row and column in pixels of the window.
+      intensity, intensity_std: intensity and its standard deviation in counts.
+      covariance: covariance of the position in px².
+      sharp: True if every position is known so well that one Gaussian describes it.
+      misfit: misfit of the most probable scene; see `Targets`.
       strain: largest deviation of an intensity from the prior's mean, in standard deviations.
     """
 
@@ -56,8 +56,8 @@ class Pixels:
     """The pixels of a batch of images and their weights, images on the last axis.
 
     Attributes:
-      counts: above the background, in a window whose first pixel is at (0, 0), row-major.
-      weight: inverse variances in 1/counts²; zero for pixels that clip or lie beyond the image.
+      counts: counts above the background in a window, row-major; its first pixel is at (0, 0).
+      weight: inverse variances in 1/counts²; zero for pixels that clip or lie outside the image.
       beyond: weighted sum of squares of the counts outside the window, where there is no target.
       informative: number of an image's pixels that are not clipped.
     """
@@ -99,11 +99,11 @@ def adjust(
 ) -> Adjusted:
     """Finds the most probable positions and intensities given the image and the network's answer.
 
-    Only where every position is nearly known does a Gaussian describe the rest. Elsewhere positions
-    move if one step explains the image, and everything else stays.
+    A Gaussian describes the uncertainty only if every position is nearly known. Otherwise the
+    positions move if one step explains the image, and everything else stays.
 
     Args:
-      pixels: of the images.
+      pixels: the images' pixels and weights.
       position, covariance, mask: the network's answer, in pixels of the window.
       sensor: the camera.
       mean, spread: mean and standard deviation of the intensities in counts.
@@ -150,7 +150,7 @@ def _step(
     used: Bool[Array, "K B"],
     sensor: Sensor,
 ) -> tuple[Float[Array, "K 3 B"], Float[Array, "D D B"]]:
-    """Takes a Gauss–Newton step with a Gaussian prior about `start`; returns its precision, too."""
+    """Takes a Gauss–Newton step with a Gaussian prior at `start`; returns scene and precision."""
     image, jacobian = _predict(scene, used, len(pixels.counts), sensor)
     matrix, vector, _ = normal_equations(jacobian, pixels.counts - image, pixels.weight)
     away = (scene - start).reshape(vector.shape)

@@ -1,8 +1,8 @@
 """Window around the blob of an image, mirrored and transposed into a canonical pose.
 
 All targets of a scene lie around one host pixel. A rotated or mirrored scene has a rotated or
-mirrored image. So there are eight equivalent poses, and a network whose windows are all in one of
-them has an eighth as much to learn. An elongated PSF differs between rows and columns, which leaves
+mirrored image. So there are eight equivalent poses. A network that sees all windows in one of them
+has an eighth as much to learn. An elongated PSF differs between rows and columns, which leaves
 four equivalent poses. A measured PSF may have no symmetry, so that no two poses are equivalent.
 """
 

@@ -28,7 +28,7 @@ class Projection(nnx.Module):
     def _on_coarse_grid(self, maps: Maps) -> Float[Array, "size f size f inputs outputs"]:
         """Returns the taps by coarse pixel, counted from the middle one, and by node in it."""
         factor = self.factor
-        reach = math.ceil(2 / factor)  # pixels that two nodes span
+        reach = math.ceil(2 / factor)  # coarse pixels that two nodes span
         size, missing = 2 * reach + 1, reach * factor - 2
         kernel = jnp.pad(cast_like(self.kernel, maps), 2 * ((missing, missing),) + 2 * ((0, 0),))
         return kernel.reshape(size, factor, size, factor, *kernel.shape[2:])
@@ -47,13 +47,13 @@ class ProjectDown(Projection):
 
 
 class ProjectUp(Projection):
-    """Transposed convolution from the coarse to the fine grid, the transpose of a padding of 2."""
+    """Transposed convolution from the coarse to the fine grid, for a padding of 2."""
 
     def __init__(self, inputs: int, outputs: int, factor: int, *, rngs: nnx.Rngs):
         super().__init__(inputs, outputs, factor, (factor + 4) ** 2 * outputs, rngs)
 
     def __call__(self, maps: Maps) -> Float[Array, "B fine_height fine_width outputs"]:
-        # A fine sample meets the coarse sample after its own pixel in the taps before the middle.
+        # The taps are reversed: the next coarse pixel reaches a node by the taps before the middle.
         taps = self._on_coarse_grid(maps)[::-1, :, ::-1].transpose(0, 2, 4, 5, 1, 3)
         kernel = taps.reshape(*taps.shape[:3], -1)
         return pixel_shuffle(convolve(maps, kernel), self.factor) + cast_like(self.bias, maps)
