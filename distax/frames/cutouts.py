@@ -100,7 +100,7 @@ def without_neighbours(cutouts: Cutouts) -> tuple[Cutouts, Bool[np.ndarray, "B S
 
     side = cutouts.counts.shape[-1]
     taken = np.zeros(cutouts.counts.shape, bool)
-    # A blob farther away than twice the window's half diagonal is nearest to none of its pixels.
+    # No pixel of a window is nearer to a blob farther away than the window's diagonal.
     pairs = cKDTree(cutouts.pixel).query_pairs(math.sqrt(2) * side, output_type="ndarray")
     steps = np.moveaxis(np.indices((side, side)), 0, -1) - side // 2
     for own, other in np.concatenate([pairs, pairs[:, ::-1]]):
