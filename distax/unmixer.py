@@ -165,12 +165,14 @@ class Unmixer:
         no targets and is not trusted. A warning names the first images of this kind. They have no
         effect on the answers to the other images.
 
-        Another warning is given if the imaging model does not explain most images. In an image of
-        few targets `trusted` shows this as well. Many targets can hide it there.
+        Another warning is given if the imaging model does not explain most images. `trusted` also
+        shows this in an image of few targets. In an image of many targets the fit may absorb the
+        error.
 
         Args:
           images: raw images in counts.
-          advance: called after every portion with the number of images done, to show progress.
+          advance: called with the number of images done after every portion, if there are several
+            portions, to show progress.
 
         Returns:
           Targets `[N, K]`, those with the highest score first.

@@ -2,7 +2,7 @@
 
 The PSF, as the share of the flux in a pixel whose centre lies at some offset from the source, is a
 sum of products of a cosine or sine over rows and one over columns. Optics pass no frequency beyond
-a limit, so a few of them represent any PSF in a window without an error from interpolation.
+a limit. So a finite number of products represents any PSF in a window, without interpolation.
 """
 
 import math

@@ -1,11 +1,11 @@
 """Joint fit of a Gaussian PSF to isolated sources, by maximum likelihood.
 
 A source has four parameters of its own: row and column in pixels from the centre of its window,
-flux and background in counts, the latter beyond the sensor's own. The two widths of the PSF are
-shared by all sources. Given the widths the sources are independent. So each Gauss–Newton step
-eliminates the sources' parameters from the normal equations, and solves the remaining equations for
-the widths (the Schur complement; Triggs et al., "Bundle adjustment: a modern synthesis", 2000,
-section 6.1). The cost grows linearly with the number of sources, and no matrix is larger than 6×6.
+flux in counts, and background in counts above the sensor's. All sources share the two widths of the
+PSF. Given the widths the sources are independent. So each Gauss–Newton step eliminates the sources'
+parameters from the normal equations, and solves the remaining equations for the widths (the Schur
+complement; Triggs et al., "Bundle adjustment: a modern synthesis", 2000, section 6.1). The cost
+grows linearly with the number of sources, and no matrix is larger than 6×6.
 
 As every source adds four parameters, a bias of order 1/SNR² remains for any number of sources
 (Neyman & Scott, Econometrica 16, 1948). At an SNR of 20 it is about half of the error stated for
@@ -27,7 +27,7 @@ from distax.runtime.algebra import cholesky, solve, solve_lower
 from distax.runtime.pytree import pytree
 
 SOURCE, WIDTHS = slice(0, 4), slice(4, 6)
-"""The parameters of a source itself, and the two widths, in the vector of all six."""
+"""Slices of the six parameters: the source's own four, and the two widths."""
 _STEPS = 20
 """Gauss–Newton steps of a fit. Most fits converge in fewer, but the number is fixed so that one
 compiled program serves all of them."""

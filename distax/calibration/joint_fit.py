@@ -102,8 +102,8 @@ class Residuals:
         """Selects sources whose χ² is compatible with the noise.
 
         The limit is the quantile of χ² by the cube-root approximation (Wilson & Hilferty, PNAS 17,
-        1931). It is raised by the noise scale of the sources in use, so that an error which all
-        sources share, as of the PSF's shape, does not reject them all.
+        1931). It is multiplied by the noise scale of the sources in use. So an error that all
+        sources share, such as a wrong shape of the PSF, does not reject them all.
         """
         squares, dof = self.chi_square()
         spread = 2 / (9 * dof)
@@ -113,16 +113,16 @@ class Residuals:
     def select_single_sources(self, used: Bool[np.ndarray, " lanes"]) -> Bool[np.ndarray, " lanes"]:
         """Selects sources that one Gaussian of the common width explains.
 
-        Besides χ² a score test is made (Rao 1948): gᵀ M⁻¹ g, with the source's reduced normal
-        equations M w = g about the widths, is χ² of as many degrees of freedom as there are widths.
-        It measures how strongly the source by itself would change the width. Two close sources fail
-        this test before that of χ².
+        A score test is made besides that of χ² (Rao 1948). Let M w = g be the source's reduced
+        normal equations for the widths. Then gᵀ M⁻¹ g follows χ² with as many degrees of freedom as
+        there are widths. It measures how strongly the source alone would change the widths. Two
+        close sources fail this test before that of χ².
         """
         matrix, vector = self._width_equations()
         step = np.linalg.solve(matrix, vector[..., None])[..., 0]
         score = np.sum(step * vector, axis=-1)
-        # With two degrees of freedom the same probability lies about 3 beyond the limit of one,
-        # which is the square of the Gaussian's.
+        # With one degree of freedom the limit is the square of the Gaussian's. With two, the limit
+        # of the same probability is about 3 higher.
         limit = _OUTLIER_SIGMAS**2 + (0 if self.round_psf else 3)
         return self.select_within_noise(used) & (score < self._noise_scale(used) * limit)
 
@@ -134,8 +134,8 @@ class Residuals:
     def width_covariance(self, used: Bool[np.ndarray, " lanes"]) -> Float[np.ndarray, "axes axes"]:
         """Returns the covariance in pixels² of the shared widths.
 
-        It is scaled by the squared misfit where that exceeds 1, as the noise alone then understates
-        the errors.
+        If the misfit exceeds 1, the noise alone understates the errors. The covariance is then
+        multiplied by the squared misfit.
         """
         matrix, _ = self._width_equations()
         return np.linalg.inv(matrix[used].sum(axis=0)) * max(1.0, self.misfit(used)) ** 2
@@ -177,7 +177,7 @@ _eliminate_sources = jax.jit(eliminate_sources)
 
 @dataclass(frozen=True)
 class JointFit:
-    """Common PSF and noise model of isolated sources.
+    """PSF and noise model that isolated sources share.
 
     Attributes:
       residuals: residuals of the fit; `residuals.fit` is the fit itself.

@@ -8,8 +8,8 @@ same function (the effective PSF). The Gaussian of the joint fit is the start an
 prior, which the PSF stays near where sources are too few or too faint to constrain it.
 
 Two properties of the PSF are not constrained by images of sources: a shift of the PSF moves all
-positions by the same, and a factor divides all fluxes. The mean position is kept at that of the
-Gaussian fit, and the PSF is normalised to unit flux.
+positions by the same amount, and a factor on the PSF divides all fluxes. The mean position is kept
+at that of the Gaussian fit, and the PSF is normalised to unit flux.
 """
 
 import math
@@ -45,9 +45,11 @@ _MODEL_ERRORS = (0.05, 0.01, 0.0, 0.0)
 it keeps the brightest pixels from dominating, and good sources from being rejected. In the last
 rounds only the noise is left."""
 _ALTERNATIONS = 8
-"""Alternations between PSF and sources in a round. Each costs a solution for all amplitudes."""
+"""Alternations between PSF and sources in a round. Each costs a solution for all amplitudes. Fewer
+leave PSF and sources that do not yet agree."""
 _SOURCE_STEPS = 3
-"""Gauss–Newton steps of the sources in an alternation; they start close to the solution."""
+"""Gauss–Newton steps of the sources in an alternation. Few suffice, because they start close to the
+solution."""
 _SETTLED_MOVE = 1e-3
 """Largest move in pixels of a source in an alternation below which the normal matrix is kept. The
 matrix costs most of the time; a larger value saves more of it, at the cost of slower convergence.
@@ -200,7 +202,7 @@ def _update_joint_fit(
 ) -> JointFit:
     """Replaces the PSF and the sources of a joint fit, and selects the sources again.
 
-    While the PSF is rough the test is for a typical χ², afterwards for one within the noise.
+    While the PSF is rough, sources of typical χ² are selected, and later those within the noise.
     """
     patch, width, expected = _cut_windows(joint, crops, SOURCE_WINDOW, parameters, psf, model_error)
     all_parameters = joint.residuals.fit.parameters.at[SOURCE].set(parameters)
@@ -264,8 +266,8 @@ def gauss_newton_step(
 ) -> Float[np.ndarray, "4 lanes"]:
     """Returns a Gauss–Newton step of every source's parameters, given the PSF.
 
-    In float64 and in the basis itself: `imaging.forward` takes a PSF as few products of profiles,
-    which this one is only when it has been measured.
+    The step is computed in float64 and in the Fourier basis. `imaging.forward` needs a PSF as a few
+    products of profiles, and this form exists only after the measurement.
     """
     offsets = sources.offsets()
     rows, columns = basis.values(offsets)

@@ -23,8 +23,8 @@ _CLIPPED_RATIO = 5
 clipping is assumed. A smaller ratio takes a chance coincidence of bright pixels for saturation; a
 larger one misses saturation where few sources clip."""
 _COUNTS_BELOW = 10
-"""Counts below the largest that this mean is taken over. More of them smooth the mean, but reach
-into counts that are more frequent for other reasons."""
+"""Number of counts just below the largest that the mean is taken over. More of them smooth the
+mean, but reach into counts that are more frequent for other reasons."""
 _UPPER_QUANTILE = 0.8
 """Quantile whose distance from the median gives the background's noise. A lower one fails where
 half the pixels read zero, a higher one where sources fill part of the image."""
@@ -81,8 +81,9 @@ def find_limits(images: Float[np.ndarray, "N height width"]) -> Limits:
     """Recognises rounding and clipping from the counts.
 
     Counts are rounded if all are whole and none is negative. They clip if many pixels share the
-    largest count. The bit depth is the digitiser's whose largest count is the saturation. Default:
-    8 or 16, or as many as the largest count needs.
+    largest count. If that count is the largest of a common digitiser, its bit depth is taken.
+    Otherwise the bit depth is 8 if that suffices, or else 16, or as many as the largest count
+    needs.
     """
     counts = images[np.isfinite(images)]
     top = float(counts.max())
@@ -251,8 +252,9 @@ def measure_dark_noise(
 ) -> tuple[NoiseModel, str]:
     """Measures level and variance of frames without light.
 
-    Three methods are used, in this order: expectation–maximisation if many pixels read zero, the
-    spread over the pixels of a single frame, or differences of successive frames.
+    If many pixels read zero, the method is expectation–maximisation, and the dark level is taken as
+    zero. Otherwise the method is the spread over the pixels of a single frame, or differences of
+    successive frames.
 
     Args:
       frames: dark frames; NaN marks pixels to leave out.

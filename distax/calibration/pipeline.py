@@ -47,9 +47,9 @@ _MAX_IMAGE_SIDE = 32
 """Side in pixels up to which images are assumed to be of the size that will be unmixed. Larger ones
 are taken for whole frames."""
 _OFFSET_SHARE = 0.2
-"""Variance that shot noise of the dark level would add, relative to the variance without light,
-above which the dark level is reported as an electronic offset. A fifth of the variance is a tenth
-of the noise; smaller offsets change no weights noticeably."""
+"""Limit of the variance that shot noise of the dark level would add, relative to the variance
+without light. Above it the dark level is reported as an electronic offset. A fifth of the variance
+is a tenth of the noise; smaller offsets change no weights noticeably."""
 
 
 def calibrate(
@@ -140,7 +140,7 @@ def calibrate(
 
 
 def _check_frames(name: str, frames: np.ndarray) -> Float[np.ndarray, "N height width"]:
-    """Returns frames as real numbers with NaN for infinite pixels, without wholly unknown ones."""
+    """Replaces infinite pixels by NaN, and drops frames without a known pixel."""
     if np.ndim(frames) != 3 or not np.size(frames):
         raise DistaxError(
             f"{name} must have three axes, [number, height, width], and hold pixels; got an array "
@@ -236,8 +236,8 @@ def _noise_quantities(
     rounding = ROUNDING_VARIANCE if limits.digital else 0.0
     read_noise = math.sqrt(max(noise.intercept - rounding, 0.0))
     fit_source = "photon transfer" if transfer else "residuals of the fit"
-    # The error of a root is that of the square over twice the root. For a read noise near zero this
-    # diverges, so the root is taken to be at least that of the square's error.
+    # The standard deviation of √v is that of v over 2√v. This diverges for a read noise near zero,
+    # so √v is taken to be at least the root of the standard deviation of v.
     root = max(read_noise, math.sqrt(noise.intercept_std))
     gain = 1 / noise.slope if noise.slope > 0 else None
     return {

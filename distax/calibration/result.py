@@ -87,7 +87,7 @@ class Calibration:
 
     @property
     def elongation(self) -> tuple[float, float]:
-        """Relative excess of the width over rows, row / column − 1, and its standard deviation."""
+        """Width over rows divided by that over columns, minus 1; and its standard deviation."""
         row, column = self.widths
         relative = math.hypot(
             *(std / w for std, w in zip(self.widths_std, self.widths, strict=True))

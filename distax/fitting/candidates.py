@@ -19,20 +19,21 @@ from distax.runtime.errors import check_positive
 from distax.runtime.pytree import pytree
 
 _CROWDING_SCALE = 0.03
-"""Distance in pixels by which two fitted targets may be too close at the cost of one unit of χ². A
-smaller scale chooses worse fits to keep the distance. A larger one lets two targets share one
-position."""
+"""Unit in pixels of the penalty for crowding. The penalty in χ² is the square of the distance, in
+this unit, by which two fitted targets are closer than the prior allows. It only chooses among fits
+of one number of targets to one image. A smaller unit chooses worse fits to keep the distance. A
+larger one lets two targets share one position."""
 
 
 @dataclass(frozen=True)
 class Search:
-    """Sizes of the search for the best fit. Larger searches miss fewer best fits and take longer.
+    """Sizes of the search for the best fit. Larger ones find it more often and take longer.
 
     Attributes:
       pool: number of scenes sampled from the prior, for each number of targets and each px² of the
         cluster's square.
-      starts: number of fits, which start from the best scenes of the pool; for each number of
-        targets and each px² as well.
+      starts: number of fits, for each number of targets and each px² of the square. They start from
+        the best scenes of the pool.
       steps: number of damped Gauss–Newton steps of each fit.
 
     Raises:
@@ -77,9 +78,9 @@ class BestFit:
 
     Attributes:
       scene: `[K, 3, images]`, the fitted scenes.
-      covariance: `[3K, 3K, images]`, covariance of a scene's parameters to second order, with the
-        prior's information.
-      squares: weighted sum of squares of the fit, with the prior's.
+      covariance: `[3K, 3K, images]`, covariance of a scene's parameters: the inverse of the fit's
+        Gauss–Newton matrix, which includes the prior's precision.
+      squares: weighted sum of squares of the residuals, plus that of the prior.
       log_evidence: logarithm of the image's probability under this number of targets, to second
         order and up to a constant that all numbers of targets share.
     """
@@ -93,7 +94,7 @@ class BestFit:
 def best_fit(patch: Patch, pool: Pool, prior: ScenePrior, search: Search, psf: Psf) -> BestFit:
     """Fits scenes of one number of targets to each image from many starts, and keeps the best.
 
-    The sum of squares may have several minima, so that a fit from one start may miss the best.
+    The sum of squares may have several minima, and a fit from one start may end in a poor one.
 
     Args:
       patch: the pixels.
@@ -111,7 +112,7 @@ def best_fit(patch: Patch, pool: Pool, prior: ScenePrior, search: Search, psf: P
     winner = jnp.argmin(squares.reshape(images, -1), axis=-1)
     lane = jnp.arange(images) * search.starts + winner
     chosen = jax.tree.map(lambda leaf: leaf[..., lane], (fits, bounds))
-    return _weigh(*chosen)
+    return _compute_evidence(*chosen)
 
 
 def _crowding(scene: Float[Array, "K 3 lanes"], prior: ScenePrior) -> Float[Array, " lanes"]:
@@ -147,7 +148,7 @@ def bounds_around(start: Float[Array, "K 3 lanes"], patch: Patch, prior: ScenePr
     return Bounds(lower=box(host - reach, dimmest), upper=box(host + reach, brightest))
 
 
-def _weigh(fit: Fit, bounds: Bounds) -> BestFit:
+def _compute_evidence(fit: Fit, bounds: Bounds) -> BestFit:
     """Computes the evidence of fits by Laplace's method: likelihood times Occam factor.
 
     The Occam factor is the share of the prior that the fit's Gaussian covers. It falls with every

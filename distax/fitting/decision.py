@@ -14,8 +14,8 @@ from distax.metrics.localization import assign
 _CANDIDATES = 192
 """Drawn positions that the choice starts from. More find better starts and take longer."""
 _DRAWS = 256
-"""Number of draws that expectations are taken over. More draws have less sampling error and take
-longer."""
+"""Number of draws that expectations are taken over; up to twice as many are not thinned. More draws
+have less sampling error and take longer."""
 _CELL = 0.01
 """Width in pixels over which a disc's edge is smoothed, much less than the smallest radius. A wider
 edge blurs the hits, a narrower one makes the expectation jump from draw to draw."""
@@ -37,8 +37,8 @@ def decide(position: Float[Array, "S K 2"], intensity: Float[Array, "S K"]) -> T
     draws, count = thinned.shape[:2]
     place = thinned.reshape(-1, 2)
     spread = jnp.linspace(0, len(place) - 1, _CANDIDATES).astype(int)
-    mass, all_of_them = jnp.full(len(place), 1 / draws), jnp.ones(count, bool)
-    chosen = choose_positions(place, mass, place[spread], _CELL, all_of_them)
+    mass, mask = jnp.full(len(place), 1 / draws), jnp.ones(count, bool)
+    chosen = choose_positions(place, mass, place[spread], _CELL, mask)
     score = _expected_hits(chosen, thinned)
     order = jnp.argsort(-score)
     return _describe(chosen[order], score[order], position, intensity)

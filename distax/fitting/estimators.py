@@ -1,7 +1,8 @@
 """Estimators: objects that find the targets in images of a sensor, under a prior of the scenes.
 
 All follow one protocol, so that scripts, the evaluation and the command line take any of them,
-including one of your own. An estimator is immutable and holds nothing but its settings.
+including one of your own. An estimator is immutable. It holds only its settings and, for a network,
+the model.
 """
 
 from dataclasses import dataclass
@@ -26,8 +27,8 @@ from distax.models import GridModel, Model
 from distax.runtime.batching import in_batches, inference_batch
 
 _BATCHES_AT_ONCE = 8
-"""Batches in a portion of a fast estimator. More hide more of the cost of each call. Fewer show
-progress more often."""
+"""Batches in a portion, for every estimator but `Posterior`. More hide more of the cost of each
+call. Fewer show progress more often."""
 
 
 @runtime_checkable
@@ -74,7 +75,7 @@ class Fast:
     def __call__(
         self, images: Float[np.ndarray, "N height width"], sensor: Sensor, prior: ScenePrior
     ) -> Targets:
-        """Returns targets `[N, K]`; the model knows its sensor and prior."""
+        """Finds targets `[N, K]`; ignores `sensor` and `prior`, because the model has its own."""
         return in_batches(partial(_detect, *nnx.split(self.model)), images, inference_batch())
 
 
@@ -100,7 +101,7 @@ class Grid:
     def __call__(
         self, images: Float[np.ndarray, "N height width"], sensor: Sensor, prior: ScenePrior
     ) -> Targets:
-        """Returns targets `[N, K]`; the model knows its sensor and prior."""
+        """Finds targets `[N, K]`; ignores `sensor` and `prior`, because the model has its own."""
         read_off = partial(_read_off, *nnx.split(self.model), threshold=self.threshold)
         return in_batches(read_off, images, inference_batch())
 

@@ -15,8 +15,8 @@ from distax.imaging.sensor import ROUNDING_VARIANCE
 
 _EDGE_VARIANCE = 0.01
 """Variance in counts² added at the edge of a clipped pixel. Without noise the probability would
-jump at the edge, where Gauss–Newton steps would end. A larger variance weakens the constraint of
-clipped pixels."""
+jump at the edge, and Gauss–Newton steps would stop there. A larger variance weakens the constraint
+of clipped pixels."""
 _FAR = 8.0
 """Standard deviations from an edge beyond which a probability is computed from its asymptote.
 There float32 loses the difference of two error functions. Nearer to the edge the asymptote is less
@@ -24,7 +24,7 @@ exact."""
 
 
 def relative_noise(patch: Patch) -> Float[Array, ""]:
-    """Returns the root-mean-square noise, relative to the noise of rounding to whole counts."""
+    """Returns the root-mean-square noise of all pixels, relative to that of rounding to counts."""
     return jnp.sqrt(jnp.mean(patch.variance + patch.rounding) / ROUNDING_VARIANCE)
 
 
@@ -38,7 +38,7 @@ def log_likelihood(
 
     Args:
       image: ideal images in counts.
-      patch: the pixels, with as many lanes or with one.
+      patch: the pixels, with as many lanes as `image` or with one.
       blur: standard deviation in counts of noise in addition to the sensor's, which a sampler
         lowers in steps. It may be zero only if every pixel has noise of its own.
     """
@@ -93,8 +93,8 @@ def censored(
     Source: Tobin, Econometrica 26 (1958).
 
     Returns:
-      Residuals in counts, weights in 1/counts², and −2 log probability up to a constant. For pixels
-      with two edges the last are the weighted squares of the residuals.
+      Residuals in counts, weights in 1/counts², and −2 log probability up to a constant. For a
+      pixel with two edges the last is the weighted square of its residual.
     """
     no_lower, no_upper = jnp.isinf(patch.lower), jnp.isinf(patch.upper)
     one_sided, unknown = no_lower != no_upper, no_lower & no_upper
@@ -106,7 +106,7 @@ def censored(
     log_probability = log_ndtr(beyond)
     near = jnp.exp(-0.5 * beyond**2 - log_probability) / math.sqrt(2 * math.pi)
     hazard = jnp.where(beyond < -_FAR, -beyond, near)
-    # Far from the edge rounding loses the sum; it is then replaced by a lower bound.
+    # Far beyond the edge the sum is smaller than float32 resolves. A lower bound replaces it.
     slope = jnp.maximum(hazard + beyond, 1 / (2 + jnp.abs(beyond)))
     residual = jnp.where(one_sided, sign * spread / slope, patch.counts - image)
     weight = jnp.where(one_sided, hazard * slope, 1.0) / spread**2

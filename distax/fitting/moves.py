@@ -1,7 +1,7 @@
 """Metropolis–Hastings moves of scenes by stochastic Newton steps.
 
 The posterior of four or five targets is concentrated in narrow curved valleys. A move draws from
-the Gauss–Newton approximation at the scene itself, so that it follows them.
+the Gauss–Newton approximation at the scene itself, so it follows its valley.
 
 Sources: Girolami & Calderhead, J. R. Stat. Soc. B 73 (2011), for metrics that depend on the
 position; Cotter et al., Statist. Sci. 28 (2013), for the autoregressive form of the step.
@@ -23,8 +23,8 @@ from distax.runtime.batching import map_lanes
 from distax.runtime.pytree import pytree
 
 _STEP_SIZES = (0.2, 0.5, 0.9)
-"""Sizes of successive steps in standard deviations of the proposal. Large steps cross a valley.
-Small steps are accepted more often if it is curved."""
+"""Sizes of successive steps in standard deviations of the proposal, repeated for further steps.
+Large steps cross a valley. Small steps are accepted more often if it is curved."""
 
 
 def move_all(
@@ -102,7 +102,7 @@ def _approximate(
 
 
 def _drift(here: _Surroundings, size: Float[Array, ""]) -> Float[Array, "D lanes"]:
-    """Returns the mean step, with which a Gaussian posterior would stay unchanged at any size."""
+    """Returns the mean step. With it a step of any size leaves a Gaussian posterior unchanged."""
     return (1 - jnp.sqrt(1 - size**2)) * here.newton_step
 
 

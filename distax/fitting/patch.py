@@ -18,7 +18,7 @@ REACH = 3.6
 its flux. A wider window costs time in every fit. A narrower one loses pixels that constrain the
 target."""
 _DIMMEST = 1.0
-"""Smallest counts from which the variance of shot noise is computed. Pixels that read zero would
+"""Lower limit in counts of the level that sets a pixel's shot noise. Pixels that read zero would
 otherwise have no shot noise, and too large a weight. A larger value gives dim pixels too small a
 weight."""
 
@@ -28,8 +28,8 @@ class Patch:
     """Windows cut from images around their blobs, pixels row-major, images on the last axis.
 
     A reading means that the ideal image plus noise lies between two edges. Rounding puts them half
-    a count below and above it. A clipped pixel has no upper edge, a pixel that reads zero has no
-    lower edge, and a pixel that is masked, NaN or beyond the image has neither.
+    a count below and above it. A clipped pixel has no upper edge. A pixel that reads zero has no
+    lower edge if the sensor rounds. A pixel that is NaN or beyond the image has no edges.
 
     Attributes:
       counts: readings in counts above the background; 0 for unknown pixels.

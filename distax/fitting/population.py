@@ -14,11 +14,12 @@ from distax.imaging.scenes import ScenePrior
 from distax.runtime.batching import map_lanes
 
 FIRST_DRAWS = 2048
-"""Draws among which the first population is chosen. Fewer may miss a mode of small weight, more
-take longer."""
+"""Draws among which the first population is chosen, a multiple of `SEARCH.starts`. Fewer may miss a
+mode of small weight, more take longer."""
 SEARCH = Search(pool=512, starts=128, steps=12)
-"""Search for the modes. It is wider than the search for the best fit, because every mode counts. A
-wider one misses fewer modes and takes longer."""
+"""Sizes of the search for the modes, for a cluster's whole square whatever its side. They are
+larger than those of the search for the best fit, because every mode counts. A larger search misses
+fewer modes and takes longer."""
 
 
 def first_draws(
@@ -55,7 +56,9 @@ def first_draws(
         return solver.fit(starts, patch, bounds, psf, SEARCH.steps).scene
 
     fitted = map_lanes(fit_scenes, starts)
-    fits = jnp.take_along_axis(fitted, jnp.argsort(_order(fitted), axis=0)[:, None], axis=0)
+    fits = jnp.take_along_axis(
+        fitted, jnp.argsort(_sort_coordinate(fitted), axis=0)[:, None], axis=0
+    )
     _, matrix, _, _ = scene_equations(fits, patch, blur, psf)
     precision = jnp.moveaxis(matrix, -1, 0) + jnp.diag(proposal_precision(patch, prior, count))
     factor = jnp.linalg.cholesky(precision)
@@ -68,11 +71,11 @@ def first_draws(
     log_height = jnp.sum(jnp.log(jnp.diagonal(factor, axis1=1, axis2=2)), axis=1)
     log_density = jax.nn.logsumexp(log_height[:, None] - 0.5 * squared, axis=0)
     scenes = drawn.reshape(count, 3, draws)
-    ordered = jnp.all(jnp.diff(_order(scenes), axis=0) >= 0, axis=0)
+    ordered = jnp.all(jnp.diff(_sort_coordinate(scenes), axis=0) >= 0, axis=0)
     return scenes, jnp.where(ordered, log_density, jnp.inf)
 
 
-def _order(scenes: Float[Array, "K 3 lanes"]) -> Float[Array, "K lanes"]:
+def _sort_coordinate(scenes: Float[Array, "K 3 lanes"]) -> Float[Array, "K lanes"]:
     """Returns the coordinate that targets are sorted by, along a direction oblique to both axes.
 
     Two targets may share a row or a column. Sorted along that axis they would have no order.
@@ -81,15 +84,15 @@ def _order(scenes: Float[Array, "K 3 lanes"]) -> Float[Array, "K lanes"]:
 
 
 def effective_size(log_weight: Float[Array, " N"]) -> Float[Array, ""]:
-    """Computes the effective sample size: the number of equal weights of the same variance."""
+    """Computes the effective sample size: (Σ w)² / Σ w², at most the number of draws."""
     return 1.0 / jnp.sum(jax.nn.softmax(log_weight) ** 2)
 
 
 def resample(log_weight: Float[Array, " M"], offset: Float[Array, ""], size: int) -> Array:
     """Resamples systematically: returns the indices of `size` draws.
 
-    The draws are equally spaced in the cumulative weight and start from one offset in 0..1. So each
-    index is drawn as often as its weight says, to within one.
+    The draws are equally spaced in the cumulative weight and start from one offset in 0..1. So the
+    number of draws of an index differs from its expectation by less than one.
     """
     edges = jnp.cumsum(jax.nn.softmax(log_weight))
     draws = (offset + jnp.arange(size)) / size

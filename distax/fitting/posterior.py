@@ -49,8 +49,7 @@ def posterior_rows(
     Args:
       rows: the windows, with images along the first axis; see `patch.cut_rows`.
       fitted: the windows' targets by `refine`, which give the number of targets and the misfit. If
-        the imaging model does not explain an image, its noise is taken to be as large as the
-        misfit.
+        the imaging model does not explain an image, its noise is multiplied by the misfit.
       psf: the sensor's PSF.
       prior: the scenes' prior.
       effort: sizes of the sampler.

@@ -38,13 +38,13 @@ def starting_scenes(prior: ScenePrior, count: int, size: int) -> Float[Array, "c
     """
     if any(not isinstance(leaf, float) for leaf in jax.tree.leaves(prior)):
         return _starting_scenes(prior, count, size)
-    return _kept_starting_scenes(prior, count, size)
+    return _cached_starting_scenes(prior, count, size)
 
 
 @lru_cache(maxsize=64)
-def _kept_starting_scenes(prior: ScenePrior, count: int, size: int) -> Float[Array, "_ 3 size"]:
-    # The scenes are computed at once, also while another function is traced. They are then
-    # constants and no part of its program.
+def _cached_starting_scenes(prior: ScenePrior, count: int, size: int) -> Float[Array, "_ 3 size"]:
+    # Even while another function is traced, the scenes are computed here and now. They enter its
+    # program as constants.
     with jax.ensure_compile_time_eval():
         return _starting_scenes(prior, count, size)
 

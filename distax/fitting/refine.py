@@ -19,8 +19,9 @@ from distax.metrics import RADII
 from distax.runtime.pytree import pytree
 
 TRUSTED_MISFIT = 1.4
-"""Misfit above which an answer is not trusted. One in a thousand images that the imaging model made
-has a larger one. A lower limit rejects more sound answers, a higher one trusts more wrong ones."""
+"""Misfit above which an answer is not trusted. One in a thousand images that the imaging model
+simulates has a larger misfit. A lower limit rejects more sound answers, a higher one trusts more
+wrong ones."""
 TRUSTED_COUNT = 0.9
 """Probability of the number of targets below which an answer is not trusted. A higher limit rejects
 more right answers, a lower one trusts more wrong numbers."""
@@ -69,8 +70,9 @@ def refine_patch(
     the share of the prior that its Gaussian covers; see `candidates`. An image whose pixels are all
     unknown has no targets, and its answer is not trusted.
 
-    The errors of positions and intensities are the Gaussian's. They are multiplied by the misfit if
-    it is above 1, because the imaging model then does not explain the image.
+    The errors of positions and intensities come from the Gaussian approximation at the fit. If the
+    misfit is above 1, the imaging model does not explain the image, and the errors are multiplied
+    by it.
 
     Args:
       patch: the windows.
@@ -84,20 +86,21 @@ def refine_patch(
     """
     fits = [best_fit(patch, pool, prior, search, psf) for pool in pools]
     residual, weight = residual_and_weight(jnp.zeros_like(patch.counts), patch, 0.0)
-    nothing = -0.5 * jnp.sum(weight * residual**2, axis=0)
+    log_evidence_empty = -0.5 * jnp.sum(weight * residual**2, axis=0)
     # If no pixel is known, the prior alone would choose the number, and would choose the largest.
     known = jnp.any(jnp.isfinite(patch.lower) | jnp.isfinite(patch.upper), axis=0)
-    weighed = (jnp.where(known, fit.log_evidence, -jnp.inf) for fit in fits)
-    evidence = jnp.stack([nothing, *weighed])
+    of_counts = (jnp.where(known, fit.log_evidence, -jnp.inf) for fit in fits)
+    evidence = jnp.stack([log_evidence_empty, *of_counts])
     winner = jnp.argmax(evidence, axis=0)
     padded = jax.tree.map(
-        lambda *leaves: jnp.stack(leaves), *(_answer(fit, patch, prior.max_targets) for fit in fits)
+        lambda *leaves: jnp.stack(leaves),
+        *(_pad_answer(fit, patch, prior.max_targets) for fit in fits),
     )
     best = jnp.maximum(winner - 1, 0)
     answer = jax.tree.map(lambda leaf: leaf[best, jnp.arange(len(best))], padded)
     count = jnp.where(winner == 0, 0, prior.min_targets + best)
     probability = jnp.where(known, jnp.max(jax.nn.softmax(evidence, axis=0), axis=0), 0.0)
-    misfit = jnp.where(winner == 0, _misfit(-2 * nothing, patch), answer.misfit)
+    misfit = jnp.where(winner == 0, _misfit(-2 * log_evidence_empty, patch), answer.misfit)
     return _with_errors(answer, count, misfit, probability)
 
 
@@ -109,7 +112,7 @@ class _Answer:
     misfit: Float[Array, " N"]
 
 
-def _answer(fit: BestFit, patch: Patch, slots: int) -> _Answer:
+def _pad_answer(fit: BestFit, patch: Patch, slots: int) -> _Answer:
     """Converts the fits of one number of targets to image coordinates, padded to equal slots."""
     count = len(fit.scene)
     scene = jnp.moveaxis(fit.scene, -1, 0)
@@ -127,8 +130,9 @@ def _answer(fit: BestFit, patch: Patch, slots: int) -> _Answer:
 def _misfit(squares: Float[Array, " N"], patch: Patch) -> Float[Array, " N"]:
     """Returns the root-mean-square residual, relative to the noise.
 
-    The sum is divided by the number of pixels, without a correction for the fitted parameters. They
-    lower the squares of the residuals, but the prior's squares add about as much.
+    The sum of squares is divided by the number of pixels that are not clipped. It is not corrected
+    for the fitted parameters: they lower the squares of the residuals, but the prior's squares add
+    about as much.
     """
     informative = jnp.sum(jnp.isfinite(patch.upper), axis=0)
     return jnp.sqrt(squares / jnp.maximum(informative, 1))

@@ -32,9 +32,9 @@ from distax.runtime.pytree import pytree
 
 _FIRST_BLUR, _LAST_BLUR = 1.5, 0.1
 """Standard deviation in counts of the extra noise at the first level and at the last, for a sensor
-whose only noise is rounding. Both grow with other noise. A larger first blur keeps more modes and
-needs more levels. At the last level the blur no longer matters: a smaller one needs more levels, a
-larger one would widen the posterior."""
+whose only noise is rounding. For others both are multiplied by `likelihood.relative_noise`. A
+larger first blur keeps more modes and needs more levels. The last blur is too small to widen the
+posterior. A smaller one would need more levels."""
 _EVEN = 0.5
 """Effective share of the population below which it is resampled. A higher share resamples more
 often and loses more lineages. A lower one wastes particles of small weight."""
@@ -69,8 +69,8 @@ class Effort:
 
 
 QUICK = Effort(moves=10)
-"""Fewer moves, four times as fast as the default. The credible regions are too small: 90% regions
-hold 80% of the targets."""
+"""An effort with fewer moves, four times as fast as the default. The credible regions are too
+small: 90% regions hold 80% of the targets."""
 
 
 @pytree
@@ -125,7 +125,7 @@ def sample_posterior(
     blurs = relative_noise(patch) * jnp.geomspace(_FIRST_BLUR, _LAST_BLUR, len(noise.resampling))
     move = partial(move_all, patch=patch, prior=prior, psf=psf)
 
-    def explain(scenes: Array, blur: Array) -> Float[Array, " N"]:
+    def likelihood_under(scenes: Array, blur: Array) -> Float[Array, " N"]:
         return log_likelihood(image_of(scenes, patch.axes, psf), patch, blur)
 
     def level(
@@ -134,7 +134,7 @@ def sample_posterior(
         scenes, log_weight = carry
         blur, next_blur, offset, proposals, acceptance = step
         scenes = move(scenes, proposals, acceptance, blur)
-        log_weight += explain(scenes, next_blur) - explain(scenes, blur)
+        log_weight += likelihood_under(scenes, next_blur) - likelihood_under(scenes, blur)
         # Resampling loses lineages, so it waits until the weights are uneven.
         uneven = effective_size(log_weight) < _EVEN * particles
         drawn = resample(log_weight, offset, particles)
@@ -142,7 +142,7 @@ def sample_posterior(
         return (scenes, jnp.where(uneven, 0.0, log_weight)), None
 
     drawn, log_density = first_draws(patch, noise.first, blurs[0], pool, prior, psf)
-    first_weight = log_prior(drawn, patch, prior) + explain(drawn, blurs[0]) - log_density
+    first_weight = log_prior(drawn, patch, prior) + likelihood_under(drawn, blurs[0]) - log_density
     chosen = resample(first_weight, jnp.array(0.5), particles)
     start = (drawn[:, :, chosen], jnp.zeros(particles))
     next_blurs = jnp.append(blurs[1:], blurs[-1])

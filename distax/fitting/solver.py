@@ -69,7 +69,7 @@ def fit(
     The uniform prior is replaced by the Gaussian of the same mean and variance. A parameter that
     the image does not determine then ends in the middle of its box. A parameter at a bound is held
     there if the step would leave the box. The damping falls after a step that lowered the sum of
-    squares. Any other step is taken back, and the damping rises.
+    squares. Any other step is undone, and the damping rises.
 
     The number of steps is fixed, so that all lanes run the same program.
 

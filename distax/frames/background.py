@@ -15,8 +15,9 @@ _CLIP = 3.0
 """Standard deviations beyond which a box's pixels are clipped. A smaller limit removes more of
 the targets' light, but leaves fewer pixels."""
 _CLIPPED_STD = 0.985
-"""Standard deviation of Gaussian noise after repeated clipping at `_CLIP` of itself, relative to
-that before: the solution s of s = √(1 − 2tφ(t) / (2Φ(t) − 1)) with t = `_CLIP` s."""
+"""Standard deviation of Gaussian noise after repeated clipping, relative to that before. The limit
+of each clipping is `_CLIP` times the remaining standard deviation. So the value is the solution s
+of s = √(1 − 2tφ(t) / (2Φ(t) − 1)) with t = `_CLIP` s."""
 _MIN_KNOWN_SHARE = 0.25
 """Share of a box's pixels that must be known; below it the nearest box is used instead. A smaller
 share makes the statistics noisy, a larger one gives up too many boxes."""
@@ -97,7 +98,7 @@ def measure_background(pixels: Pixels, box: int) -> Background:
 
 
 def _equal_box(length: int, box: int) -> int:
-    """Returns the box side closest to `box` that divides a length into nearly equal parts."""
+    """Returns the side of the boxes, about `box`, that divide a length; the last may be smaller."""
     return math.ceil(length / max(1, round(length / box)))
 
 

@@ -12,11 +12,12 @@ from distax.imaging.psf import Sigma, per_axis, pixel_response
 from distax.runtime.errors import DistaxError
 
 _LOWEST = 1.2
-"""Lowest threshold as a signal-to-noise ratio. The number of false blobs, t² Q(t), falls with the
-threshold t only from 1.19 on, so a lower threshold is not unique."""
+"""Lowest threshold as a signal-to-noise ratio. The number of false blobs is proportional to
+t² Q(t), which falls with the threshold t only from 1.19 on. Below, two thresholds give the same
+number."""
 _LEAST_WEIGHT = 0.25
 """Share of the PSF's power that known pixels must hold for a pixel to be a peak. A smaller share
-finds targets beside bad pixels; a larger one avoids peaks that hang on a single pixel."""
+finds targets beside bad pixels; a larger one avoids peaks that depend on a single pixel."""
 
 
 @dataclass(frozen=True)

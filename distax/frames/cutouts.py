@@ -100,7 +100,7 @@ def without_neighbours(cutouts: Cutouts) -> tuple[Cutouts, Bool[np.ndarray, "B S
 
     side = cutouts.counts.shape[-1]
     taken = np.zeros(cutouts.counts.shape, bool)
-    # A blob farther away than twice the window's half diagonal is nearest to none of its pixels.
+    # No pixel of a window is nearer to a blob farther away than the window's diagonal.
     pairs = cKDTree(cutouts.pixel).query_pairs(math.sqrt(2) * side, output_type="ndarray")
     steps = np.moveaxis(np.indices((side, side)), 0, -1) - side // 2
     for own, other in np.concatenate([pairs, pairs[:, ::-1]]):
@@ -142,7 +142,7 @@ def blob_flux(cutouts: Cutouts, sensor: Sensor, prior: ScenePrior) -> Float[np.n
     """
     wide = (math.sqrt(sigma**2 + prior.cluster**2 / 12) for sigma in sensor.sigmas)
     side = cutouts.counts.shape[-1]
-    shape = np.outer(*(_middle(psf_line(sigma), side) for sigma in wide))
+    shape = np.outer(*(_crop_or_pad(psf_line(sigma), side) for sigma in wide))
     known = np.isfinite(cutouts.counts) & ~cutouts.clipped
     weight = np.where(known, 1.0 / cutouts.noise**2, 0.0)
     power = np.sum(weight * shape**2, axis=(1, 2))
@@ -151,7 +151,7 @@ def blob_flux(cutouts: Cutouts, sensor: Sensor, prior: ScenePrior) -> Float[np.n
     return np.maximum(signal / power, 1.0 / np.sqrt(power))
 
 
-def _middle(line: np.ndarray, width: int) -> np.ndarray:
+def _crop_or_pad(line: np.ndarray, width: int) -> np.ndarray:
     """Cuts a line around its middle to a width, or extends it with zeros on both sides."""
     filled = np.pad(line, width)
     start = (len(filled) - width) // 2
@@ -161,8 +161,8 @@ def _middle(line: np.ndarray, width: int) -> np.ndarray:
 def patches(cutouts: Cutouts, unit: Float[np.ndarray, " B"], sensor: Sensor, width: int) -> Patch:
     """Makes patches of the windows' middles, one per lane, each in counts of its own unit.
 
-    The background's noise was measured in the frame. If the sensor rounds, it includes the rounding
-    error, whose variance is subtracted because a patch has it apart.
+    The background's noise is taken to include the rounding error of a sensor that rounds. The
+    variance of this error is subtracted, because a patch holds it separately.
 
     Args:
       cutouts: the windows, after the subtraction of their local level.

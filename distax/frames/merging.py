@@ -107,14 +107,16 @@ def flags_of_windows(
     Args:
       middle: the fitted pixels of each window.
       taken: True for pixels left out because they are nearer to another blob.
-      trusted: True for windows that the method trusts. Default: no flag for this.
+      trusted: True for windows that the method trusts; None for no flag `UNSURE`.
     """
 
-    def holds(flag: Flag, where: np.ndarray) -> np.ndarray:
+    def flag_where(flag: Flag, where: np.ndarray) -> np.ndarray:
         return np.where(where, int(flag), 0)
 
     pixels = (1, 2)
-    flags = holds(Flag.CLIPPED, np.any(middle.clipped & np.isfinite(middle.counts), axis=pixels))
-    flags |= holds(Flag.BORDER, ~np.all(middle.inside, axis=pixels))
-    flags |= holds(Flag.CROWDED, np.any(taken, axis=pixels))
-    return flags if trusted is None else flags | holds(Flag.UNSURE, ~np.asarray(trusted))
+    flags = flag_where(
+        Flag.CLIPPED, np.any(middle.clipped & np.isfinite(middle.counts), axis=pixels)
+    )
+    flags |= flag_where(Flag.BORDER, ~np.all(middle.inside, axis=pixels))
+    flags |= flag_where(Flag.CROWDED, np.any(taken, axis=pixels))
+    return flags if trusted is None else flags | flag_where(Flag.UNSURE, ~np.asarray(trusted))

@@ -14,8 +14,8 @@ from distax.metrics import RADII, cso_map
 from distax.runtime.errors import DistaxError
 
 _NEAR = 3.0
-"""Largest distance in pixels from a blob to a true target for the blob to be true. It exceeds the
-extent of a cluster; a larger one would match blobs to unrelated targets."""
+"""Distance in pixels from a true target up to which a blob counts as true. It exceeds the extent of
+the default clusters; a larger one would match blobs to unrelated targets."""
 _SLOTS = 256
 """Multiple to which a frame's targets are padded, so that few programs are compiled. A larger one
 wastes time on padding."""
@@ -32,8 +32,8 @@ class FrameEvaluation:
         Targets are matched frame by frame, as in images.
       ap: average precision by matching radius in pixels.
       blob_recall: share of the true clusters and stars with a blob within three pixels.
-      recall: share of the true targets with a found target nearby, by matching radius in pixels.
-      false_blobs: mean number of blobs in a frame without a true target within three pixels.
+      recall: share of the true targets with a found target within each matching radius in pixels.
+      false_blobs: mean number, per frame, of blobs without a true target within three pixels.
       right_count: share of the found clusters and stars whose nearest blob has the true number of
         targets; None if none was found.
     """

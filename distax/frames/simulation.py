@@ -19,7 +19,8 @@ _SPACING = 16
 """Side in pixels of the squares that each hold at most one cluster or star. Smaller squares leave
 room for more, but let blobs overlap."""
 _HOT = 100.0
-"""Largest excess of a hot pixel in standard deviations of the read noise."""
+"""Largest excess of a hot pixel in standard deviations of the read noise, or in counts if that is
+below one."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,8 @@ class FrameScene:
 
     Attributes:
       height, width: size of the frame in pixels.
-      clusters: number of clusters of close targets, at least eight pixels apart.
+      clusters: number of clusters of close targets. The host pixels of clusters and stars are at
+        least eight pixels apart.
       prior: prior of a cluster: number, distances and intensities of its targets.
       stars: number of single targets.
       star_intensity: bounds in counts of a star's intensity, which is log-uniform.

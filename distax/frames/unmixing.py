@@ -45,7 +45,8 @@ _PIXELS_AT_ONCE = 2**21
 """Approximate number of pixels in a band. Larger bands take more memory. Smaller ones read and
 filter the rows of their margins more often."""
 _SMALLEST = 16
-"""Pixels along an edge of the smallest frame whose background can be measured."""
+"""Smallest side in pixels of a frame, and of a box in which the background is measured. Fewer
+pixels give no reliable background."""
 _NOISIER = 1.3
 """Ratio of measured to stated noise above which a warning is given. A lower limit warns of errors
 of the measurement, a higher one lets noise pass for blobs."""
@@ -113,7 +114,7 @@ class FrameUnmixer:
           DistaxError: the frame is not a two-dimensional image, is too small or has too few known
             pixels; its background does not vary or is saturated.
         """
-        shape = _checked_shape(pixels)
+        shape = _check_shape(pixels)
         background = measure_background(pixels, self.box)
         self._check(background)
         threshold = detection_threshold(self.false_blobs, math.prod(shape), self.sensor.sigma)
@@ -173,9 +174,9 @@ class FrameUnmixer:
                 "distinguished from noise: state the read noise or the bit depth"
             )
         if self._noise_known:
-            self._doubt(background)
+            self._warn_of_noise(background)
 
-    def _doubt(self, background: Background) -> None:
+    def _warn_of_noise(self, background: Background) -> None:
         """Warns if a frame is noisier than its sensor, so that noise would pass for blobs."""
         stated = float(np.median(self._stated_noise(background.level)))
         measured = float(np.median(background.noise))
@@ -249,7 +250,7 @@ class FrameUnmixer:
         return jax.tree.map(lambda leaf: leaf[:blobs], found)
 
 
-def _checked_shape(pixels: Pixels) -> tuple[int, int]:
+def _check_shape(pixels: Pixels) -> tuple[int, int]:
     if len(pixels.shape) != 2:
         raise DistaxError(
             f"an array of shape {tuple(pixels.shape)} is no frame, which has two axes: height and "
@@ -259,6 +260,6 @@ def _checked_shape(pixels: Pixels) -> tuple[int, int]:
     if min(height, width) < _SMALLEST:
         raise DistaxError(
             f"{height}×{width} px are too few to measure a background in: a frame has at least "
-            f"{_SMALLEST} along each edge, and is no sensor's image of another size"
+            f"{_SMALLEST} along each edge; a smaller image needs a sensor of its size"
         )
     return height, width

@@ -17,7 +17,7 @@ from distax.imaging.sensor import Sensor
 from distax.imaging.targets import Targets
 
 Axes = tuple[np.ndarray, np.ndarray]
-"""Coordinates of the pixels' centres along rows, and along columns."""
+"""Row coordinates and column coordinates of the pixels' centres."""
 
 
 def image_axes(shape: tuple[int, int]) -> Axes:

@@ -6,8 +6,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 _DIRECTIONS = 32
-"""Angles that the probability is averaged over. More are right for thinner ellipses and take
-longer."""
+"""Angles that the probability is averaged over. More angles are accurate for thinner ellipses and
+take longer."""
 _BISECTIONS = 20
 """Halvings of the interval that holds a radius. 20 leave a millionth of its width."""
 
@@ -18,9 +18,9 @@ def disc_probability(
     """Computes the probability that a Gaussian vector of mean zero lies within a radius.
 
     The vector is a point of the one-sigma ellipse, at a uniformly distributed angle φ, times a
-    length that is Rayleigh distributed. The integral over the length has a closed form. The
-    probability is the mean over φ of 1 − exp(−r² / 2ℓ(φ)²). There ℓ is the distance of the point of
-    the ellipse from the centre.
+    length that is Rayleigh distributed. Let ℓ(φ) be the distance of that point from the centre. The
+    integral over the length has a closed form, and the probability is the mean over φ of
+    1 − exp(−r² / 2ℓ(φ)²).
 
     The error is below 1e-4 for ellipses up to ten times as long as wide. In thinner ones too few
     angles meet the disc: the error is up to 0.002 at twenty times and 0.01 at a hundred.

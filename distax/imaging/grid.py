@@ -10,7 +10,7 @@ from distax.imaging.targets import Targets, make_targets
 from distax.runtime.errors import DistaxError, check_not_negative
 
 THRESHOLD = 50.0
-"""Default of the counts that a node needs to be reported, as in the published protocol."""
+"""Counts that a node needs to be reported, by default and in the published protocol."""
 
 
 def rasterize(
@@ -53,12 +53,12 @@ def decode(
     sensor: Sensor | None = None,
     max_targets: int = 16,
 ) -> Targets:
-    """Reads targets off a grid: every node whose intensity reaches the threshold is one.
+    """Reads targets off a grid: one at every node whose intensity reaches the threshold.
 
     Args:
       grid: intensity in counts on the sub-pixel grid.
       threshold: counts a node needs to be reported.
-      sensor: the sensor whose pixels the grid refines. Its size and the grid's give the factor.
+      sensor: the sensor whose pixels the grid refines. The factor follows from the two sizes.
         Default: CSIST-100K's.
       max_targets: slots in the result, filled from the brightest node down. Nodes beyond this
         number are left out. A trained model reports a handful.

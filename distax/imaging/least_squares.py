@@ -10,9 +10,9 @@ from jaxtyping import Array, Bool, Float
 from distax.runtime.algebra import cholesky, solve
 
 FIRST_DAMPING = 1e-2
-"""Damping of the first step, relative to the matrix's diagonal. The step is nearly a Gauss–Newton
-step, because starting points are good. More damping would need more steps from there, less would
-overshoot from poor ones."""
+"""Damping of the first step, relative to the matrix's diagonal. Starting points are good, so the
+step is nearly a Gauss–Newton step. More damping needs more steps. Less damping overshoots from poor
+starting points."""
 _LEAST_DAMPING = 1e-7
 """Smallest damping. float32 does not resolve a smaller one beside the diagonal."""
 _EASE, _TIGHTEN = 0.2, 5.0

@@ -23,10 +23,10 @@ class MotionPrior:
     """A prior of the targets' motion in a sequence.
 
     The group has a velocity and an acceleration. Each target has a velocity of its own relative to
-    the group's. All are constant in time and uniform over discs. Targets lie within one host pixel
-    in the first frame only, and may pass each other: the scene prior's separation holds in the
-    first frame alone. Motions are drawn by rejection until no target comes nearer to the image's
-    edge than `margin` in any frame. Intensities are constant.
+    the group's. All are constant in time and uniform over discs. The scene prior holds in the first
+    frame alone: later the group may leave its square, and targets may pass each other. Motions are
+    drawn by rejection until no target comes nearer to the image's edge than `margin` in any frame.
+    Intensities are constant.
 
     SeqCSIST (arXiv:2507.09556) has 5,000 trajectories of 20 frames of 11×11 px, with annotations
     like CSIST-100K's. Its speeds and its treatment of the edge are not published, so all motion
@@ -66,7 +66,7 @@ class MotionPrior:
                 )
 
     def check_room(self, shape: tuple[int, int]) -> None:
-        """Raises DistaxError if a group might have nowhere to go in images of a shape."""
+        """Raises DistaxError if the motion may need more than half of the room in an image."""
         room = min(shape) - 2 * self.margin - self.placement.cluster
         for _, excess in known_numbers(excess=2 * self.reach - room):
             if excess > 0:
@@ -83,7 +83,7 @@ class MotionPrior:
 
     @property
     def frame_prior(self) -> ScenePrior:
-        """A scene prior that holds in every single frame of a sequence.
+        """Scene prior that holds in each frame of a sequence.
 
         Its square is large enough for the group in the last frame, and half a pixel wider on each
         side because the group need not be centred on a pixel. It has no smallest separation.
@@ -157,11 +157,11 @@ def simulate(
     """
     sequence_key, noise_key = jax.random.split(key)
     targets = sample(sequence_key, count, prior, sensor.shape)
-    return _take(noise_key, targets, sensor), targets
+    return _expose_frames(noise_key, targets, sensor), targets
 
 
 @jax.jit
-def _take(
+def _expose_frames(
     key: PRNGKeyArray, targets: Targets, sensor: Sensor
 ) -> Float[Array, "N T {sensor.height} {sensor.width}"]:
     return expose(key, render(targets, sensor), sensor)

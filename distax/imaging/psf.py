@@ -97,8 +97,8 @@ class MeasuredPsf:
           samples: share of a target's flux in a pixel whose centre lies at each sample. The target
             is at the middle sample. The samples are scaled so that they hold all of the flux.
           oversampling: samples per pixel.
-          error: standard deviation of the samples. Terms below it are left out. Terms below a
-            thousandth of the samples' root-mean-square are left out in any case.
+          error: standard deviation of the samples. The weakest terms are left out while their sum
+            has a root-mean-square below it, or below a thousandth of the samples'.
 
         Raises:
           DistaxError: the same as the class; or the samples hold no flux.
@@ -107,9 +107,10 @@ class MeasuredPsf:
         if not 0 < flux < math.inf:
             raise DistaxError("the samples of a PSF hold no flux; give those of a point source")
         rows, power, columns = np.linalg.svd(samples / flux)
-        left = np.sqrt(np.cumsum(power[::-1] ** 2)[::-1])
-        unknown = max(_DISCARDED * left[0], error / flux * len(samples))
-        terms = max(1, int(np.sum(left > unknown)))
+        # The root of the summed squares of each term and all weaker ones.
+        remainder = np.sqrt(np.cumsum(power[::-1] ** 2)[::-1])
+        limit = max(_DISCARDED * remainder[0], error / flux * len(samples))
+        terms = max(1, int(np.sum(remainder > limit)))
         scale = np.sqrt(power[:terms, None])
         return cls(
             oversampling=oversampling,
@@ -124,7 +125,10 @@ class MeasuredPsf:
 
     @cached_property
     def harmonics(self) -> int:
-        """Number of harmonics to sum, from the constant to the last one that is not negligible."""
+        """Number of harmonics to sum, from the constant to the last one that is not negligible.
+
+        Traced samples have no values to compare, so all harmonics are summed.
+        """
         if any(isinstance(leaf, jax.core.Tracer) for leaf in (self.rows, self.columns)):
             return len(self.rows[0]) // 2 + 1
         size = np.abs(np.fft.rfft(np.concatenate([self.rows, self.columns]))).max(axis=0)
@@ -216,7 +220,9 @@ class MeasuredProfile:
         return len(self.samples[0]) / self.oversampling
 
     def _amplitudes(self) -> tuple[Any, Any]:
-        """Returns amplitudes a, b of Σ a cos(ωo·offset) − b sin(ωo·offset), `[terms, orders]`.
+        """Returns the amplitudes a, b of Σₖ aₖ cos(kωx) − bₖ sin(kωx), each `[terms, harmonics]`.
+
+        Here x is the offset from the middle sample, and ω = 2π / period.
 
         They are a discrete Fourier transform, computed as a matrix product. Samples that are known
         before tracing are transformed in float64.
@@ -258,7 +264,7 @@ class MeasuredProfile:
 
 
 def _along(values: np.ndarray, axis: int, others: int) -> Float[Array, "..."]:
-    """Returns values along one axis of an array that has a number of other axes, of length one."""
+    """Moves values to one axis of an array, and adds a number of other axes of length one."""
     apart = [d for d in range(others + 1) if d != axis % (others + 1)]
     return jnp.asarray(np.expand_dims(values, apart), dtype=float)
 

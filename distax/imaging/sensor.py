@@ -27,7 +27,7 @@ from distax.runtime.pytree import known_numbers, traced_numbers
 HALF_STEP = 0.5
 """Half the digitiser's step in counts."""
 ROUNDING_VARIANCE = (2 * HALF_STEP) ** 2 / 12
-"""Variance in counts² of a digitiser's rounding error, taken as uniform."""
+"""Variance in counts² of a digitiser's rounding error, which is taken as uniformly distributed."""
 _REAL_SHARE, _IDEAL_HALF_STEP = 0.1, 0.05
 """Half-width of the interval that a real-valued reading stands for: as a share of its noise, and in
 counts if there is no noise. Likelihoods are probabilities of intervals. A tenth of the noise is
@@ -73,8 +73,9 @@ class Sensor:
         Gaussian.
 
     Raises:
-      DistaxError: a size, sigma, saturation, bit depth or gain is not positive; the noise or the
-        background is negative; every pixel clips at the background.
+      DistaxError: a size is not whole; a size, sigma, saturation, bit depth or gain is not
+        positive; the noise or the background is negative; sigma, the noise or the background is not
+        finite; sigma is neither one number nor two; every pixel clips at the background.
     """
 
     height: int = 11

@@ -20,9 +20,10 @@ from distax.imaging.targets import Targets
 from distax.runtime.errors import DistaxError
 
 _DARK_VARIANCE = 1e-6
-"""Variance in counts² of a pixel without light where there is shot noise alone: not zero."""
+"""Lower limit in counts² of a pixel's variance. A pixel without light has no shot noise. Without
+other noise its variance would be zero."""
 _NARROWEST = 1e-3
-"""Range of intensities in counts, at least: a known intensity would have infinite information."""
+"""Smallest range of intensities in counts. A known intensity would have infinite information."""
 
 
 def is_ideal(sensor: Sensor) -> bool:
@@ -36,19 +37,21 @@ def cramer_rao(
     """Computes the smallest covariance in px² that an unbiased estimate of each position can have.
 
     All targets of an image are unknown together, and their number is known. Only pixels whose
-    expected counts do not clip are used. A pixel's variance is `Sensor.total_variance`: rounding is
-    taken as uniform and independent of the signal, as for signals that vary by many counts.
+    expected counts do not clip are used. A pixel's variance is `Sensor.total_variance`. The
+    rounding error is taken as uniform and independent of the signal, which holds for signals that
+    vary by many counts. Derivatives are taken by the logarithm of the intensity; the bound on
+    positions does not depend on this choice.
 
     Args:
       targets: the true targets `[..., K]`.
       sensor: the camera.
-      prior: known before the image. Its information, 12/range² for intensities over its range and
-        for positions over its cluster, is added (van Trees' bound, at the true parameters instead
-        of on average). Four targets under a clipped pixel have no useful bound otherwise. Default:
-        none.
+      prior: prior of the scenes, whose information is added: 12/range² for each intensity, and
+        12/cluster² for each coordinate of a position. This is van Trees' bound at the true
+        parameters instead of on average. Four targets under a clipped pixel have no useful bound
+        otherwise. Default: no prior.
 
     Returns:
-      Covariances of (row, column); zero for padding, infinite where the image says nothing.
+      Covariances of (row, column); zero for padding, infinite if the image does not constrain it.
 
     Raises:
       DistaxError: a sensor without noise and rounding.
@@ -58,7 +61,7 @@ def cramer_rao(
             "there is no bound for a sensor without noise and rounding; give it a read noise, a "
             "bit depth or a gain"
         )
-    rows = jnp.concatenate([_whitened(targets, sensor), _known_before(targets, prior)], axis=-2)
+    rows = jnp.concatenate([_whitened(targets, sensor), _prior_rows(targets, prior)], axis=-2)
     # J = AᵀA for these rows A. Their QR decomposition spares float32 the squared condition number.
     triangle = jnp.linalg.qr(rows, mode="r")
     identity = jnp.broadcast_to(jnp.eye(triangle.shape[-1]), triangle.shape)
@@ -89,10 +92,10 @@ def _lowest_clipped(sensor: Sensor) -> Any:
     return sensor.clip_level - (HALF_STEP if sensor.digital else 0.0)
 
 
-def _known_before(
+def _prior_rows(
     targets: Targets, prior: ScenePrior | None
 ) -> Float[Array, "*batch parameters parameters"]:
-    """Returns the prior's rows. Padding has rows of its own, or the matrix would be singular."""
+    """Returns the prior's rows. Rows of 1 for padding keep the matrix from being singular."""
     position: Any = 0.0
     intensity: Any = 0.0
     if prior is not None:

@@ -48,13 +48,16 @@ class CoverageSums:
         """
         if found.credible_radius is None:
             raise DistaxError("coverage needs an estimator that reports credible radii")
-        real = _real(found, valid)
+        real = _counted_slots(found, valid)
         covered = real[..., None] & (pairing.distance[..., None] <= found.credible_radius)
         return cls(regions=jnp.sum(real), covered=jnp.sum(covered, axis=tuple(range(real.ndim))))
 
     @property
     def coverage(self) -> Float[Array, " L"]:
-        """Share of true targets inside each region: `CREDIBLE_LEVELS` if calibrated, `[L]`."""
+        """Share of found targets whose true target is inside each region, `[L]`.
+
+        It equals `CREDIBLE_LEVELS` if the regions are calibrated.
+        """
         return self.covered / self.regions
 
 
@@ -93,7 +96,7 @@ class ReliabilitySums:
         hit = pairing.distance[..., None] <= jnp.asarray(RADII)
         number = jnp.clip(jnp.floor(probability * BINS).astype(jnp.int32), 0, BINS - 1)
         # Padding is in no bin.
-        number = jnp.where(_real(found, valid)[..., None], number, -1)
+        number = jnp.where(_counted_slots(found, valid)[..., None], number, -1)
         member = number[..., None] == jnp.arange(BINS)
         images_and_slots = tuple(range(hit.ndim - 1))
         return cls(
@@ -105,5 +108,5 @@ class ReliabilitySums:
         )
 
 
-def _real(found: Targets, valid: Bool[Array, "*batch"] | bool) -> Bool[Array, "*batch K"]:
+def _counted_slots(found: Targets, valid: Bool[Array, "*batch"] | bool) -> Bool[Array, "*batch K"]:
     return jnp.logical_and(found.mask, jnp.broadcast_to(valid, found.count.shape)[..., None])

@@ -1,6 +1,6 @@
 """CSO-mAP: mean average precision over sub-pixel matching radii (DISTA-Net, arXiv 2505.19148).
 
-There are two ways to the same number. They share the matching and the area under the curve.
+Two implementations share the matching and the area under the curve.
 `cso_map` sorts all detections. It is exact, for sets that fit in memory. `CsoSums` counts
 detections in fine bins of their score. Its memory is constant for any number of images, and its
 sums add across batches and devices in any order with the same result. Two scores that share a bin

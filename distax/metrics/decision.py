@@ -3,8 +3,8 @@
 CSO-mAP counts how many of five discs around each reported position hold a target. Where the
 posterior has several modes a mean would lie between them, where there is nothing. The density of
 targets is given as points with masses: draws of a posterior, or the nodes of a network. The
-positions maximise the expected number of hits: greedily, one disc after the other, and then each
-among the mass that is nearest to it.
+positions are first chosen greedily, one after the other. Then each moves to the median of the mass
+that is nearest to it.
 """
 
 import jax
@@ -14,13 +14,17 @@ from jaxtyping import Array, Bool, Float
 from distax.metrics.cso import RADII
 
 _REACH = max(RADII)
+"""Distance in pixels within which mass counts for a median: no hit is farther away."""
 _MEDIAN_ITERATIONS = 4
 _ROUNDS = 2
-"""Iterations of a median and rounds over all positions: more move them by less than 0.01 px."""
+"""Iterations of each median, and rounds over all positions. More take longer and move positions by
+less than 0.01 px."""
 _FARTHEST = 0.3
-"""Distance in pixels beyond which mass is never that of a chosen position's target."""
+"""Largest distance in pixels of mass that a chosen position removes, a little beyond the largest
+radius. A larger one removes mass of other targets. A smaller one leaves mass for a second choice of
+the same target."""
 _LEAST = 1e-9
-"""Mass that keeps a median without any mass around it where it is."""
+"""Weight that every point has in a median, so that a median without mass around it is defined."""
 
 
 def choose_positions(
@@ -30,14 +34,14 @@ def choose_positions(
     cell: float,
     mask: Bool[Array, " K"],
 ) -> Float[Array, "K 2"]:
-    """Chooses the positions that can be expected to hit most targets.
+    """Chooses the positions with the largest expected number of hits.
 
     Args:
       place: row and column of the points in pixels.
       mass: expected number of targets at each point; the sum is the number of targets.
       candidates: positions to start from, about a radius apart or nearer.
-      cell: width in pixels of what a point stands for, over which a disc's edge is smoothed.
-      mask: True for as many positions as are wanted, True ones first.
+      cell: side in pixels of the cell that a point stands for. A disc's edge is smoothed over it.
+      mask: True for each position that is wanted; these come first.
 
     Returns:
       `[K, 2]` in pixels.
@@ -79,7 +83,7 @@ def _greedy(
     cell: float,
     slots: int,
 ) -> Float[Array, "{slots} 2"]:
-    """Chooses one position after the other, each where most of what is left can be hit."""
+    """Chooses one position after the other, each for the most hits of the remaining mass."""
     within = share_inside(distances_to(place, candidates)[..., None], jnp.array(RADII), cell)
     hits = jnp.mean(within, axis=-1)
 
@@ -98,8 +102,8 @@ def _median(
 ) -> Float[Array, "2"]:
     """Finds the point with the least mean distance to the mass within reach.
 
-    Expected hits fall nearly linearly with the distance, up to the largest radius. By Weiszfeld's
-    iteration (Tohoku Math. J. 43, 1937).
+    Expected hits fall nearly linearly with the distance, up to the largest radius. So the median is
+    close to the best position. The method is Weiszfeld's iteration (Tohoku Math. J. 43, 1937).
     """
     for _ in range(_MEDIAN_ITERATIONS):
         distance = distances_to(place, position)
@@ -115,7 +119,7 @@ def _without_one(
     cell: float,
     position: Float[Array, "2"],
 ) -> Float[Array, " points"]:
-    """Removes the nearest mass of one target around a position, unless it is too far."""
+    """Removes the mass of one target around a position, the nearest first, up to `_FARTHEST`."""
     radii = jnp.linspace(0.0, _FARTHEST, 13)
     distance = distances_to(place, position)
     within = mass @ share_inside(distance[:, None], radii, cell)

@@ -47,7 +47,7 @@ def padded_batches(data: Tree, size: int) -> Iterator[tuple[Tree, Bool[Array, " 
         def batch(leaf: Array | np.ndarray, start: int = start, real: int = real) -> Array:
             rows = leaf[start : start + real]
             if real < size:
-                # On the host where the rows are: JAX would compile a program for every length.
+                # Rows on the host are padded there. JAX would compile a program for every length.
                 pad = np.pad if isinstance(rows, np.ndarray) else jnp.pad
                 rows = pad(rows, [(0, size - real)] + [(0, 0)] * (rows.ndim - 1))
             return jnp.asarray(rows)

@@ -11,11 +11,11 @@ class DistaxError(ValueError):
 
 
 class DistaxWarning(UserWarning):
-    """A reason not to rely on a result that is returned all the same."""
+    """Warning that a result may be wrong, although it is returned."""
 
 
 class Terminated(Exception):  # noqa: N818 - an event, not an error
-    """The end of a command by SIGTERM, after its results so far were saved."""
+    """Exception that ends a command on SIGTERM, after its results so far were saved."""
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> DistaxError:

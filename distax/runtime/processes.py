@@ -133,7 +133,7 @@ def _timeout_message(cluster: Cluster) -> str:
 
 @contextmanager
 def _time_limit(seconds: float, message: str) -> Iterator[None]:
-    """Ends the process with a message if the block takes longer."""
+    """Ends the process with a message if the block takes longer than a number of seconds."""
 
     timer = Timer(seconds, _exit_now, [message])
     timer.daemon = True

@@ -10,10 +10,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 _DELAY = 2.0
 """Seconds before a bar appears, so that short commands print none."""
 _WHOLE_RATE = 100.0
-"""Rate a second above which it is shown without tenths."""
+"""Rate per second from which the bar shows no tenths."""
 _SPEED_WINDOW = 300.0
-"""Seconds over which the speed is averaged for the time left. More makes the time left steadier,
-less lets it follow a change of speed."""
+"""Seconds over which the speed is averaged to estimate the time left. A longer window makes the
+estimate steadier. A shorter one lets it follow a change of speed."""
 
 
 def progress_bar(what: str, console: Console, shown: bool, transient: bool = False) -> Progress:

@@ -15,7 +15,7 @@ Settings = TypeVar("Settings")
 STRICT = {"extra": "forbid", "strict": True}
 """Value of `__pydantic_config__` that forbids undeclared fields and values of another type."""
 NO_VALUE = "none"
-"""Stands for None in a sensor's table, because TOML has no null."""
+"""Value that means None in a sensor's table, because TOML has no null."""
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -17,9 +17,9 @@ that the shardings ask for. The mean of a loss over a sharded batch, for example
 devices, and its gradient an all-reduce.
 
 Several processes run the same program in step (see `distax.runtime.processes`). Each process drives
-its own devices and holds their parts of a sharded array only. NumPy cannot read such an array, so
-it is gathered first. Each function that communicates must be called by all processes in the same
-order; a process that skips one leaves the others waiting.
+its own devices and holds only their parts of a sharded array. NumPy cannot read an array of which
+parts are missing, so the array is gathered first. Each function that communicates must be called by
+all processes in the same order; a process that skips one leaves the others waiting.
 """
 
 import os
@@ -92,7 +92,7 @@ def data_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
 def platform(mesh: Mesh) -> str:
     """Names the platform of the mesh's devices: "cpu", "gpu" or "tpu".
 
-    It can differ from `jax.default_backend()`, which a mesh of other devices does not follow.
+    It differs from `jax.default_backend()` if the mesh has devices of another platform.
     """
     name: str = mesh.devices.flat[0].platform
     return name

@@ -1,4 +1,4 @@
-"""Adjusts the network's answer to the image by damped Gauss–Newton steps.
+"""Adjusts the network's answer to the image by Gauss–Newton steps of limited length.
 
 The network's density of a position is approximated by a Gaussian, and so is the prior of the
 intensities. Gauss–Newton steps find the most probable scene given the pixels that are not clipped.
@@ -16,17 +16,22 @@ from distax.runtime.algebra import cholesky, solve
 from distax.runtime.pytree import pytree
 
 _STEPS = 6
-"""Number of steps. The first one decides whether the image is explained."""
+"""Number of steps. The first one decides whether the image is explained. More steps take longer,
+and fewer may end before the most probable scene."""
 _LARGEST_MOVE = 0.1
 """Largest change in a step: of a position in pixels, of an intensity as a share of its mean. Larger
 steps leave the region in which the image is nearly linear in the positions."""
 _EXPLAINED = 2.0
-"""Misfit below which the first step has found an explanation of the image."""
+"""Misfit after the first step below which the image counts as explained. A higher limit moves
+positions to poor explanations; a lower one leaves good explanations unused."""
 _WEAKER = 9.0
-"""Factor on the network's covariance after the first step. The network has seen this image, so
-its answer is not independent of the image. It only keeps the steps near it."""
+"""Factor on the network's covariance after the first step. The network has seen the same pixels, so
+its answer is not independent evidence. Its only use is to keep the steps near it. A larger factor
+lets them go farther, a smaller one counts the pixels twice."""
 _SHARP = 0.05
-"""Largest standard deviation in pixels of a position that one Gaussian can describe."""
+"""Largest standard deviation in pixels of a position that is described by one Gaussian. A larger
+one also describes densities with several modes by a Gaussian; a smaller one adjusts fewer targets.
+"""
 
 
 @pytree
@@ -37,7 +42,7 @@ class Adjusted:
       position: row and column in pixels of the window.
       intensity, intensity_std: intensity and its standard deviation in counts.
       covariance: covariance of the position in px².
-      sharp: True if every position is known so well that one Gaussian describes it.
+      sharp: True for images in which one Gaussian describes every position.
       misfit: misfit of the most probable scene; see `Targets`.
       strain: largest deviation of an intensity from the prior's mean, in standard deviations.
     """
@@ -56,10 +61,11 @@ class Pixels:
     """The pixels of a batch of images and their weights, images on the last axis.
 
     Attributes:
-      counts: counts above the background in a window, row-major; its first pixel is at (0, 0).
-      weight: inverse variances in 1/counts²; zero for pixels that clip or lie outside the image.
-      beyond: weighted sum of squares of the counts outside the window, where there is no target.
-      informative: number of an image's pixels that are not clipped.
+      counts: counts above the background, in a window whose first pixel is at (0, 0), row-major.
+      weight: inverse variances in 1/counts²; zero for pixels that clip or lie beyond the image.
+      beyond: weighted sum of squares of the counts outside the window, where no target is assumed.
+      informative: number of an image's pixels that do not clip and, if the sensor rounds, do not
+        read zero.
     """
 
     counts: Float[Array, "pixels B"]
@@ -99,11 +105,12 @@ def adjust(
 ) -> Adjusted:
     """Finds the most probable positions and intensities given the image and the network's answer.
 
-    A Gaussian describes the uncertainty only if every position is nearly known. Otherwise the
-    positions move if one step explains the image, and everything else stays.
+    A Gaussian describes the posterior only if the network knows every position well. All results
+    then come from the last step. In other images only the positions change, by the first step, and
+    only if that step explains the image.
 
     Args:
-      pixels: the images' pixels and weights.
+      pixels: pixels of the images.
       position, covariance, mask: the network's answer, in pixels of the window.
       sensor: the camera.
       mean, spread: mean and standard deviation of the intensities in counts.
@@ -150,7 +157,11 @@ def _step(
     used: Bool[Array, "K B"],
     sensor: Sensor,
 ) -> tuple[Float[Array, "K 3 B"], Float[Array, "D D B"]]:
-    """Takes a Gauss–Newton step with a Gaussian prior at `start`; returns scene and precision."""
+    """Takes a Gauss–Newton step under a Gaussian prior about `start`.
+
+    Returns:
+      The next scene, and the precision of the posterior at the scene before the step.
+    """
     image, jacobian = _predict(scene, used, len(pixels.counts), sensor)
     matrix, vector, _ = normal_equations(jacobian, pixels.counts - image, pixels.weight)
     away = (scene - start).reshape(vector.shape)

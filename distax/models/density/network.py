@@ -49,8 +49,13 @@ class Block(nnx.Module):
         return x + self.contract(jax.nn.gelu(self.expand(self.norm(x))))
 
 
-def _linear(inputs: int, outputs: int, gain: float, rngs: nnx.Rngs) -> nnx.Linear:
-    initial = nnx.initializers.variance_scaling(gain, "fan_in", "normal")
+def _linear(inputs: int, outputs: int, scale: float, rngs: nnx.Rngs) -> nnx.Linear:
+    """Makes a linear layer whose initial weights have the variance `scale` / `inputs`.
+
+    A scale of 2 keeps the variance through a GELU. A small one makes a block start near the
+    identity, and an output near zero.
+    """
+    initial = nnx.initializers.variance_scaling(scale, "fan_in", "normal")
     return nnx.Linear(inputs, outputs, kernel_init=initial, rngs=rngs)
 
 
@@ -58,9 +63,10 @@ def _linear(inputs: int, outputs: int, gain: float, rngs: nnx.Rngs) -> nnx.Linea
 class Density(Model):
     """A network that gives the posterior density of target positions on fine nodes around the blob.
 
-    Its outputs are the expected number of targets at each node, and the probability of each number
-    of targets. The nodes are much closer than the radii of CSO-mAP. The network is trained by
-    cross-entropy, so its density tends to the marginal posterior under the training's scenes. If an
+    Its outputs are logits of two distributions: a target's position over the nodes, and the number
+    of targets. Position times number is the expected number of targets at each node. The nodes are
+    much closer than the radii of CSO-mAP. The network is trained by cross-entropy, so its density
+    tends to the marginal posterior under the training's scenes. If an
     image has several explanations, the density keeps all of them. `detect` then reports the
     positions with the largest expected number of hits, also between nodes.
 
@@ -131,7 +137,8 @@ class Density(Model):
         """Computes the cross-entropy of the positions, per target, plus that of their number.
 
         A target between nodes is spread over the four nodes around it. The mean of a sharp density
-        is then at the target.
+        is then at the target. The network has no output for zero targets: an image without targets
+        is trained as one of a single target, but its positions do not count.
         """
         view = self._look(images)
         place, number = (jax.nn.log_softmax(logits) for logits in self(view.window))
@@ -160,8 +167,9 @@ class Density(Model):
         """Reports the positions with the largest expected number of hits, and their uncertainties.
 
         `score` is the expected share of CSO-mAP's five radii within which a target lies. An image
-        with less flux than half a target has no targets. `trusted` is False if the image cannot be
-        explained by targets near the reported ones with intensities like the training's.
+        with less flux than half a target has no targets, and a `count_probability` of 1. `trusted`
+        is False if targets near the reported ones, with intensities like the training's, do not
+        explain the image.
         """
         view = self._look(images)
         place, number = (jax.nn.softmax(logits) for logits in self(view.window))
@@ -244,6 +252,7 @@ def _features(windows: Float[Array, "B side side"], clipped: float) -> Float[Arr
 
     Single counts matter in dim pixels as well. A linear scale alone would hide them there.
     """
+    # The divisors map 0..255 counts to about −0.5..1.5 on each scale.
     counts = jnp.maximum(windows.reshape(len(windows), -1), 0.0)
     scales = [counts / 128 - 0.5, jnp.sqrt(counts) / 8 - 0.5, jnp.log1p(counts) / 3 - 0.5]
     return jnp.concatenate([*scales, (counts >= clipped).astype(float)], axis=-1)
