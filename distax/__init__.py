@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         metrics,
         models,
         scenes,
+        tracking,
         weights,
     )
     from distax.imaging.forward import render

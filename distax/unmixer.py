@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict, fields, is_dataclass, replace
+from dataclasses import fields, is_dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -83,8 +83,11 @@ class Unmixer:
             method = _suitable_method(model, sensor, prior)
         if isinstance(method, str):
             method = _estimator(method, model, sensor, threshold, effort, seed)
-        elif model is not None:
-            raise DistaxError("give a model or an estimator, not both: the estimator has its own")
+        elif model is not None or (threshold, effort, seed) != (THRESHOLD, Effort(), 0):
+            raise DistaxError(
+                "an estimator has its own model and settings: leave model, threshold, effort and "
+                "seed out"
+            )
         trained_for = None if method.fits else getattr(_model_of(method), "sensor", None)
         self.estimator = method
         self.sensor: Sensor = sensor or trained_for or Sensor()
@@ -242,8 +245,10 @@ class Unmixer:
         """Writes a table of the method, its settings, the sensor and the prior, for notebooks."""
         settings: dict[str, object] = {
             name: type(value).__name__ if isinstance(value, Model) else _text(value)
-            for name, value in _settings_of(self.estimator).items()
+            for name, value in _fields_of(self.estimator).items()
         }
+        if "threshold" in settings:
+            settings["threshold"] = f"{self.threshold:g} counts"
         camera: dict[str, object] = {"sensor": _text(self.sensor)}
         known = camera | {"prior": _text(self.prior)} | settings
         return fact_table(
@@ -309,7 +314,7 @@ def warn_of_misfits(misfit: np.ndarray) -> None:
         warnings.warn(
             f"the median misfit of {len(misfit)} images is {median:.2f}; where the imaging model "
             "holds it stays below 1, so positions and their uncertainties are in doubt, those "
-            "marked as trusted too: check sigma, background, read noise and saturation",
+            "marked as trusted too: check the sensor: sigma, background, read noise, saturation",
             DistaxWarning,
             stacklevel=3,
         )
@@ -323,13 +328,14 @@ def _without(found: Targets, bad: np.ndarray) -> Targets:
     return replace(found, mask=found.mask & ~bad[:, None], trusted=trusted & ~bad)
 
 
-def _settings_of(estimator: Estimator) -> dict[str, Any]:
-    if not is_dataclass(estimator):
+def _fields_of(value: Any) -> dict[str, Any]:
+    """Returns the fields of a dataclass by name; of another object nothing."""
+    if not is_dataclass(value):
         return {}
-    return {field.name: getattr(estimator, field.name) for field in fields(estimator)}
+    return {field.name: getattr(value, field.name) for field in fields(value)}
 
 
 def _text(value: Any) -> str:
-    if not is_dataclass(value) or isinstance(value, type):
-        return f"{value:g} counts" if isinstance(value, float) else str(value)
-    return ", ".join(f"{name} {part}" for name, part in asdict(value).items())
+    """Writes settings as one line: the fields of a dataclass, or the value itself."""
+    parts = _fields_of(value)
+    return ", ".join(f"{name} {part}" for name, part in parts.items()) if parts else str(value)

@@ -141,7 +141,6 @@ def draw_trajectories(
       DistaxError: a suffix that names no format of pictures, or the file cannot be written.
     """
     require("matplotlib", "figures")
-    require("matplotlib", "figures")
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6.4, 5.6), layout="constrained")

@@ -4,8 +4,21 @@ A program takes any number of images and runs on several platforms. `load` needs
 nor Flax, and JAX alone can read the files too (see `archive`).
 """
 
+from typing import TYPE_CHECKING, Any
+
 from distax.export.archive import PLATFORMS
 from distax.export.loading import Loaded, load
-from distax.export.writing import export
+
+if TYPE_CHECKING:
+    from distax.export.writing import export
 
 __all__ = ["PLATFORMS", "Loaded", "export", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports `export` at its first use: it needs the models, which `load` does without."""
+    if name != "export":
+        raise AttributeError(f"module 'distax.export' has no attribute {name!r}")
+    from distax.export.writing import export
+
+    return export

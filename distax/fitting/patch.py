@@ -76,8 +76,7 @@ def window_width(sensor: Sensor, cluster: float, reach: float = REACH) -> int:
       cluster: side in pixels of the square that holds the targets.
       reach: standard deviations of the PSF that the window holds around the farthest target.
     """
-    widest = max(float(sigma) for sigma in sensor.sigmas)
-    return 2 * math.ceil(cluster / 2 + reach * widest - 0.5) + 1
+    return 2 * math.ceil(cluster / 2 + reach * sensor.widest_sigma - 0.5) + 1
 
 
 @partial(jax.jit, static_argnames="width")

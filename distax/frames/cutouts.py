@@ -174,8 +174,7 @@ def patches(cutouts: Cutouts, unit: Float[np.ndarray, " B"], sensor: Sensor, wid
     known = np.isfinite(core.counts)
     counts = np.where(known, core.counts, 0.0)
     rounding = ROUNDING_VARIANCE if sensor.digital else 0.0
-    shot = 0.0 if sensor.gain is None else np.maximum(counts, 0.0) / sensor.gain
-    variance = core.noise**2 + shot
+    variance = core.noise**2 + np.asarray(sensor.shot_variance(counts))
     edge = np.asarray(half_step(sensor.digital, core.noise))
 
     def lanes(pixels: np.ndarray) -> jnp.ndarray:

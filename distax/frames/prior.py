@@ -58,7 +58,7 @@ class FramePrior:
     def placement(self, sensor: Sensor) -> ScenePrior:
         """Returns the prior of a blob's scene in scaled counts (see `unit`), for a sensor's PSF."""
         least, most = self._bounds
-        widest = max(float(sigma) for sigma in sensor.sigmas)
+        widest = sensor.widest_sigma
         return ScenePrior(
             max_targets=self.max_targets,
             min_intensity=_TOP * least / most,

@@ -11,6 +11,7 @@ from distax.frames.simulation import FrameTruth
 from distax.frames.targets import FrameTargets
 from distax.imaging.targets import Targets
 from distax.metrics import RADII, cso_map
+from distax.runtime.batching import pad_rows
 from distax.runtime.errors import DistaxError
 
 _NEAR = 3.0
@@ -134,9 +135,6 @@ def _stack_padded(frames: Sequence[Targets]) -> Targets:
             mask=np.asarray(targets.mask),
             score=np.asarray(targets.score, np.float32),
         )
-        return jax.tree.map(
-            lambda leaf: np.pad(leaf, [(0, slots - len(leaf))] + [(0, 0)] * (leaf.ndim - 1)),
-            known,
-        )
+        return pad_rows(known, slots)
 
     return jax.tree.map(lambda *leaves: np.stack(leaves), *map(padded, frames))

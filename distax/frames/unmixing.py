@@ -100,6 +100,8 @@ class FrameUnmixer:
         if self.method not in METHODS:
             raise unknown("method for frames", self.method, METHODS)
         check_positive(false_blobs=self.false_blobs)
+        if self.rows_at_once is not None:
+            check_positive(rows_at_once=self.rows_at_once)
         if self.box < _SMALLEST:
             raise DistaxError(f"box must be at least {_SMALLEST} pixels, got {self.box}")
 
@@ -143,18 +145,12 @@ class FrameUnmixer:
     def _noise_in(self, background: Background, band: Band) -> Float[np.ndarray, "rows width"]:
         if self._noise_known:
             return self._stated_noise(background.level_in(band))
-        noise = background.noise_in(band)
-        return np.maximum(noise, self._least_noise)
+        least = ROUNDING_VARIANCE**0.5 if self.sensor.digital else 0.0
+        return np.maximum(background.noise_in(band), least)
 
     def _stated_noise(self, level: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
         """Returns the sensor's standard deviation of noise in counts at a background level."""
-        variance = np.asarray(self.sensor.noise_variance(jnp.asarray(level)))
-        return np.maximum(np.sqrt(variance), self._least_noise)
-
-    @property
-    def _least_noise(self) -> float:
-        """Standard deviation of the rounding error in counts; 0 if the sensor does not round."""
-        return ROUNDING_VARIANCE**0.5 if self.sensor.digital else 0.0
+        return np.sqrt(np.asarray(self.sensor.total_variance(jnp.asarray(level))))
 
     @property
     def _noise_known(self) -> bool:
@@ -199,7 +195,7 @@ class FrameUnmixer:
         """
         window, prior = self.window, self.prior.placement(self.window)
         reach = max(1, round(prior.cluster))
-        margin = len(psf_line(max(map(float, window.sigmas)))) // 2 + max(reach, window.height // 2)
+        margin = len(psf_line(window.widest_sigma)) // 2 + max(reach, window.height // 2)
         rows = self.rows_at_once or max(1, _PIXELS_AT_ONCE // background.shape[1])
         for band in bands(background.shape, rows, margin):
             values = read_rows(pixels, band)
@@ -241,8 +237,8 @@ class FrameUnmixer:
 
     def _fit(self, patch: Patch, window: Sensor, prior: ScenePrior) -> Targets:
         """Finds the targets of windows by the method, in window coordinates and scaled counts."""
-        posterior = Posterior(self.effort, self.seed)
-        estimator = Refine() if self.method == "refine" else posterior
+        sampled = self.method == "posterior"
+        estimator = Posterior(self.effort, self.seed) if sampled else Refine()
         # The number of rows is a multiple of the batch, also without blobs. One program then serves
         # all frames.
         rows, blobs = pad_rows(rows_first(patch), inference_batch()), patch.origin.shape[-1]

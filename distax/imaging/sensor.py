@@ -101,6 +101,10 @@ class Sensor:
         )
         for name, value in optional:
             check_positive(**{name: value})
+        if self.bit_depth is not None:
+            check_whole(bit_depth=self.bit_depth)
+        for name, value in known_numbers(gain=self.gain):
+            check_finite(**{name: value})
         for name, value in known_numbers(read_noise=self.read_noise, background=self.background):
             check_finite(**{name: value})
             check_not_negative(**{name: value})
@@ -119,6 +123,11 @@ class Sensor:
     def sigmas(self) -> tuple[Width, Width]:
         """Standard deviations of the PSF in pixels over rows and over columns."""
         return per_axis(self.sigma)
+
+    @property
+    def widest_sigma(self) -> float:
+        """Largest standard deviation of the PSF in pixels. It sets sizes, so it must be known."""
+        return max(float(sigma) for sigma in self.sigmas)
 
     @property
     def psf(self) -> Psf:
@@ -167,8 +176,17 @@ class Sensor:
         Args:
           level: expected counts in each pixel, the background included.
         """
-        shot = 0.0 if self.gain is None else jnp.maximum(level, 0.0) / self.gain
-        return jnp.zeros_like(level) + self.read_noise**2 + shot
+        return self.shot_variance(level) + self.read_noise**2
+
+    def shot_variance(self, level: Float[Array | np.ndarray, "*pixels"]) -> Float[Array, "*pixels"]:
+        """Returns the variance of shot noise in counts²; zero for a sensor without a gain.
+
+        Args:
+          level: expected counts in each pixel.
+        """
+        if self.gain is None:
+            return jnp.zeros_like(level)
+        return jnp.maximum(level, 0.0) / self.gain
 
     def total_variance(self, level: Float[Array, "*pixels"]) -> Float[Array, "*pixels"]:
         """Returns the variance in counts² of each pixel's reading, the rounding error included.

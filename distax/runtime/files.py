@@ -38,14 +38,14 @@ def atomic_write(path: Path) -> Iterator[Path]:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=path.suffix)
         os.close(handle)
     except OSError as error:
-        raise DistaxError(f"{path}: cannot be written ({error.strerror})") from error
+        raise DistaxError(f"{path}: cannot be written ({error.strerror or error})") from error
     temporary = Path(name)
     try:
         yield temporary
         temporary.chmod(0o644)
         temporary.replace(path)
     except OSError as error:
-        raise DistaxError(f"{path}: cannot be written ({error.strerror})") from error
+        raise DistaxError(f"{path}: cannot be written ({error.strerror or error})") from error
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -18,7 +18,7 @@ from typing import NoReturn
 
 import jax
 
-from distax.runtime.errors import DistaxError, Terminated
+from distax.runtime.errors import DistaxError, Terminated, first_line
 
 # Seconds that JAX waits longer than distax for the processes to meet, so that the process ends with
 # distax's message and not with JAX's.
@@ -78,7 +78,7 @@ def join(cluster: Cluster) -> None:
                 heartbeat_timeout_seconds=cluster.heartbeat,
             )
         except (ValueError, RuntimeError) as error:
-            problem = str(error).strip().splitlines()[0]
+            problem = first_line(error)
             if cluster.coordinator is None:
                 problem = f"the environment describes no cluster ({problem})"
             raise DistaxError(
@@ -100,7 +100,7 @@ def member(cluster: Cluster) -> Iterator[None]:
     except DistaxError as error:
         _exit_now(str(error))
     except jax.errors.JaxRuntimeError as error:
-        reason = str(error).strip().splitlines()[0][:200]
+        reason = first_line(error)
         _exit_now(f"another process of the cluster has probably ended ({reason}); start all again")
     except Terminated:
         raise  # all processes end after the same step

@@ -10,7 +10,9 @@ from jax.extend.core import ClosedJaxpr, Jaxpr
 
 from distax import Sensor
 from distax.fitting import posterior
-from distax.fitting.patch import cut, rows_first
+from distax.fitting.patch import cut_rows
+from distax.fitting.population import SEARCH
+from distax.fitting.prior import starting_scenes
 from distax.fitting.sampler import Effort, draw_noise
 from distax.imaging.scenes import ScenePrior
 from distax.models import create
@@ -30,8 +32,13 @@ def detect(name, **options):
 def sample():
     prior, sensor = ScenePrior(), Sensor()
     noise = draw_noise(jax.random.key(0), 2, Effort(levels=1, moves=1))
-    windows = jax.eval_shape(lambda images: rows_first(cut(images, sensor, prior)), IMAGES)
-    return lambda rows: posterior._sample(rows, noise, sensor, prior), ((windows, jnp.ones(2)),)
+    pool = starting_scenes(prior, 2, SEARCH.pool)
+    windows = jax.eval_shape(lambda images: cut_rows(images, sensor, 5), IMAGES)
+
+    def sampled(rows):
+        return posterior._sample(rows, noise, pool, sensor.psf, prior)
+
+    return sampled, ((windows, jnp.ones(2)),)
 
 
 def descend():
