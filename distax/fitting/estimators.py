@@ -47,12 +47,22 @@ class Estimator(Protocol):
 
     @property
     def portion_size(self) -> int:
-        """Best number of images for one call."""
+        """Number of images to give in one call where there are many."""
 
     def __call__(
         self, images: Float[np.ndarray, "N height width"], sensor: Sensor, prior: ScenePrior
     ) -> Targets:
         """Finds the targets `[N, K]` in images in counts, highest score first."""
+
+
+def _batches_at_once(_: object) -> int:
+    """Returns the portion size of an estimator that takes much less than a second a batch."""
+    return _BATCHES_AT_ONCE * inference_batch()
+
+
+def _one_batch(_: object) -> int:
+    """Returns the portion size of an estimator that takes seconds a batch."""
+    return inference_batch()
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,11 +76,7 @@ class Fast:
     model: Model
     name: ClassVar[str] = "fast"
     fits: ClassVar[bool] = False
-
-    @property
-    def portion_size(self) -> int:
-        """Best number of images for one call."""
-        return _BATCHES_AT_ONCE * inference_batch()
+    portion_size = property(_batches_at_once)
 
     def __call__(
         self, images: Float[np.ndarray, "N height width"], sensor: Sensor, prior: ScenePrior
@@ -92,11 +98,7 @@ class Grid:
     threshold: float = THRESHOLD
     name: ClassVar[str] = "grid"
     fits: ClassVar[bool] = False
-
-    @property
-    def portion_size(self) -> int:
-        """Best number of images for one call."""
-        return _BATCHES_AT_ONCE * inference_batch()
+    portion_size = property(_batches_at_once)
 
     def __call__(
         self, images: Float[np.ndarray, "N height width"], sensor: Sensor, prior: ScenePrior
@@ -119,11 +121,7 @@ class Refine:
     search: Search = Search()
     name: ClassVar[str] = "refine"
     fits: ClassVar[bool] = True
-
-    @property
-    def portion_size(self) -> int:
-        """Best number of images for one call."""
-        return _BATCHES_AT_ONCE * inference_batch()
+    portion_size = property(_batches_at_once)
 
     def __call__(
         self,
@@ -157,11 +155,7 @@ class Posterior:
     seed: int = 0
     name: ClassVar[str] = "posterior"
     fits: ClassVar[bool] = True
-
-    @property
-    def portion_size(self) -> int:
-        """Best number of images for one call."""
-        return inference_batch()
+    portion_size = property(_one_batch)
 
     def __call__(
         self,
