@@ -74,5 +74,6 @@ def sources(basis: FourierBasis) -> SourceWindows:
         variance=1.0 + counts / 4,
         rounding=jnp.full(6, 1 / 12),
         origin=jnp.zeros((2, 6), int),
+        size=jnp.full((2, 6), 9),
     )
     return SourceWindows(np.stack([*place, flux, level]), patch, 9, np.arange(6) < 5)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from distax import DistaxError, DistaxWarning, Sensor, make_targets, render
+from distax.fitting.refine import refine_rows
 from distax.frames import Flag, FramePrior, FrameUnmixer
 from distax.frames.blobs import detection_threshold
 
@@ -178,8 +179,6 @@ def test_the_posterior_takes_frames_too(pixels, found):
 
 def test_compiled_programs_are_shared_between_frames(pixels, found):
     """Another noise, saturation or number of blobs compiles no new program."""
-    from distax.frames.unmixing import _refined
-
-    before = _refined._cache_size()
+    before = refine_rows._cache_size()
     replace(UNMIXER, sensor=replace(CAMERA, saturation=800.0, read_noise=2.0))(pixels[:64, :64])
-    assert _refined._cache_size() == before
+    assert refine_rows._cache_size() == before
