@@ -64,6 +64,7 @@ class Track:
         method = self.method or (None if self.checkpoint else "refine")
         unmixer = make_unmixer(method, self.checkpoint, self.threshold, self.sensor)
         prior = self._prior()
+        prior.check_room(unmixer.sensor.shape)
         if unmixer.model is None:
             unmixer = Unmixer(
                 method=unmixer.estimator, sensor=unmixer.sensor, prior=prior.frame_prior

@@ -57,7 +57,7 @@ def test_a_method_that_comes_with_distax_needs_no_checkpoint(tmp_path, monkeypat
 
         sensor, prior, model, threshold = Sensor(), PRIOR, None, 50.0
 
-        def __init__(self, method, sensor, prior):
+        def __init__(self, method, sensor):
             self.method = method
 
         def __call__(self, images, advance):

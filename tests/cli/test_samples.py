@@ -64,11 +64,11 @@ def test_the_camera_is_that_of_its_images(folder):
 
 
 def test_the_small_tree_is_read_as_the_released_dataset(folder):
-    from distax.datasets.csist100k.released import find_pairs, records
+    from distax.datasets.csist100k.released import find_pairs, read_records
 
     sizes = {}
     for split in ("train", "validation", "test"):
-        sizes[split] = len(list(records(find_pairs(folder / "CSIST-100K", split))))
+        sizes[split] = len(list(read_records(find_pairs(folder / "CSIST-100K", split))))
     assert sizes == {"train": 8, "validation": 4, "test": 4}
 
 
@@ -87,7 +87,7 @@ def test_files_are_replaced_only_where_asked_and_others_stay(folder):
 @pytest.mark.parametrize("bits", [8, 12, 16])
 def test_a_png_reads_back_as_the_sensor_delivers_it(tmp_path, bits):
     sensor = distax.Sensor(bit_depth=bits, saturation=None)
-    image = np.linspace(0, sensor.white, 121, dtype=np.float32).round().reshape(11, 11)
+    image = np.linspace(0, sensor.clip_level, 121, dtype=np.float32).round().reshape(11, 11)
     write_png(tmp_path / "a.png", image, sensor)
     np.testing.assert_array_equal(read_images(tmp_path / "a.png"), image[None])
 

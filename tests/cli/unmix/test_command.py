@@ -133,7 +133,7 @@ def test_a_report_escapes_a_files_name_and_shows_its_images(files, tmp_path):
     np.save(path, files[0][1:])
     main(["unmix", str(path), "--method", "refine", "--report", str(tmp_path / "a.html")])
     text = (tmp_path / "a.html").read_text()
-    assert "&lt;script&gt;alert(1)&lt;/script&gt;&amp;&quot;.npy</h2>" in text
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;&amp;&#34;.npy</h2>" in text
     assert text.count("<script>") == 1
     assert text.count('<img src="data:image/png;base64,') == 2
     assert text.count("<td data-value") > 2 * 8

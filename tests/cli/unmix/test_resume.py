@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from distax import unmixer
 from distax.cli.main import main
 from distax.cli.unmix import pictures, runner
+from distax.fitting import estimators
 from distax.imaging.scenes import simulate
 from distax.io.frames import open_frames
 
@@ -32,7 +32,7 @@ def terminate():
 def few_at_once():
     """Limits portions to sixteen images, and the figure and the report to two pictures."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(unmixer, "_BATCHES_AT_ONCE", 1)
+        patch.setattr(estimators, "_BATCHES_AT_ONCE", 1)
         patch.setattr(pictures, "MAX_ROWS", 2)
         patch.setattr(pictures, "MAX_PICTURES", 2)
         yield
