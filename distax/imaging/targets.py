@@ -84,10 +84,10 @@ class Targets:
 
 
 def make_targets(
-    position: Float[Array, "*batch K 2"],
-    intensity: Float[Array, "*batch K"],
-    mask: Bool[Array, "*batch K"] | None = None,
-    score: Float[Array, "*batch K"] | None = None,
+    position: Float[Array | np.ndarray, "*batch K 2"],
+    intensity: Float[Array | np.ndarray, "*batch K"],
+    mask: Bool[Array | np.ndarray, "*batch K"] | None = None,
+    score: Float[Array | np.ndarray, "*batch K"] | None = None,
 ) -> Targets:
     """Makes targets from arrays.
 

@@ -84,6 +84,9 @@ def in_batches(
       The results as NumPy arrays, with rows along their first axis.
     """
     length = len(jax.tree.leaves(data)[0])
+    if length == 0:
+        # One row of padding gives the shapes and types of no results.
+        data = pad_rows(data, 1)
     size = min(size, max(smallest, 1 << (length - 1).bit_length()))
     in_flight = 0 if jax.default_backend() == "cpu" else 1
     parts: list[Result] = []

@@ -84,7 +84,7 @@ def test_a_large_misfit_widens_the_errors(four, found):
 
 
 def test_if_the_prior_excludes_every_scene_the_fit_stays_and_is_not_trusted():
-    sensor, prior = Sensor(height=21, width=21), ScenePrior(max_targets=1)
+    sensor, prior = Sensor(height=21, width=21), ScenePrior(max_targets=1, border=8)
     target = make_targets(jnp.array([[[15.2, 14.9]]]), jnp.array([[235.0]]))
     image = jnp.round(render(target, sensor))
     fitted = Refine()(image, sensor, prior)
