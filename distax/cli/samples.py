@@ -67,8 +67,9 @@ class Samples:
         Raises:
           DistaxError: the folder holds files already, or a file cannot be written.
         """
-        for package in ("PIL", "astropy", "tomlkit"):
-            require(package, "sample files")
+        require("PIL", "sample files")
+        require("astropy", "sample files")
+        require("tomlkit", "sample files")
         if not self.overwrite and self.out.is_dir() and any(self.out.iterdir()):
             raise DistaxError(
                 f"{self.out}: already holds files; name another folder by --out, or add "

@@ -84,7 +84,7 @@ def test_a_patch_holds_edges_and_noise_in_its_own_unit():
     counts[20, 20], counts[20, 21] = np.nan, 255.0
     sensor = Sensor(bit_depth=8, saturation=None, gain=5.0)
     cutouts = windows_of(counts, [[20, 20]], clipped=counts == 255)
-    patch = patches(cutouts, np.array([4.0]), sensor, PRIOR)
+    patch = patches(cutouts, np.array([4.0]), sensor, WIDTH)
     around = counts[17:24, 17:24].ravel()
     known, clipped = np.isfinite(around), around == 255
     value = np.where(known, around, 0.0)
@@ -104,4 +104,4 @@ def test_no_blobs_give_no_lanes():
     assert middle(taken, WIDTH).shape == (0, WIDTH, WIDTH)
     flux = blob_flux(cutouts, SENSOR, PRIOR)
     assert local_level(cutouts, WIDTH).shape == flux.shape == (0,)
-    assert patches(cutouts, flux, SENSOR, PRIOR).counts.shape == (WIDTH**2, 0)
+    assert patches(cutouts, flux, SENSOR, WIDTH).counts.shape == (WIDTH**2, 0)

@@ -64,8 +64,12 @@ def test_trees_that_fit_in_one_batch_have_few_shapes():
         shapes.add(rows.shape)
         return rows
 
+    for length in range(1, 41):
+        np.testing.assert_array_equal(in_batches(note, np.arange(length), 40), np.arange(length))
+    assert shapes == {(16,), (32,), (40,)}
+    shapes.clear()
     for length in range(1, 13):
-        np.testing.assert_array_equal(in_batches(note, np.arange(length), 12), np.arange(length))
+        in_batches(note, np.arange(length), 12, smallest=1)
     assert shapes == {(1,), (2,), (4,), (8,), (12,)}
 
 
