@@ -26,6 +26,11 @@ if TYPE_CHECKING:
     from distax.imaging.targets import Targets
     from distax.unmixer import Unmixer
 
+_IMAGES = 10_000
+"""Default number of images. It is the size of CSIST-100K's test split."""
+_ONLY_IMAGES = ("dataset", "figure", "images", "sensor", "threshold")
+"""Options that the evaluation of frames does not use."""
+
 
 @dataclass(frozen=True)
 class Evaluate:
@@ -61,7 +66,7 @@ class Evaluate:
     dataset: Annotated[str | None, default("newly simulated scenes")] = None
     data_dir: Path = Path("data")
     split: Literal["train", "validation", "test"] = "test"
-    images: int = 10_000
+    images: Annotated[int | None, default("10,000")] = None
     frames: Annotated[int | None, default("score on images")] = None
     seed: int = 1
     threshold: Threshold = None
@@ -76,7 +81,8 @@ class Evaluate:
 
         if self.frames is not None:
             return self._score_frames(self.frames)
-        check_positive(images=self.images)
+        if self.images is not None:
+            check_positive(images=self.images)
         if self.figure:
             check_figure_path(self.figure)
         if self.dataset and self.sensor:
@@ -113,11 +119,12 @@ class Evaluate:
         from distax.runtime.progress import PatientBar
 
         check_positive(frames=frames)
-        if self.dataset or self.figure or self.sensor:
-            raise DistaxError(
-                "frames are simulated with one camera and not drawn; leave out --dataset, --sensor "
-                "and --figure"
-            )
+        for option in _ONLY_IMAGES:
+            if getattr(self, option) is not None:
+                raise DistaxError(
+                    f"--{option} is for images and has no effect on --frames; leave one of the two "
+                    "out"
+                )
         unmixer = FrameOptions().make_unmixer(self.method, self.checkpoint)
         found, truth = [], []
         with PatientBar("frame", frames) as progress:
@@ -127,9 +134,9 @@ class Evaluate:
                 truth.append(true)
                 progress.update(len(found))
         result = assess_frames(found, truth)
-        print_frame_evaluation(result, unmixer.method)
+        print_frame_evaluation(result, unmixer.estimator.name)
         if self.json:
-            about = {"method": unmixer.method, "seed": self.seed}
+            about = {"method": unmixer.estimator.name, "seed": self.seed}
             write_text(self.json, json.dumps(about | result.to_dict(), indent=2) + "\n")
 
     def _load_images(
@@ -141,8 +148,9 @@ class Evaluate:
         from distax.imaging.scenes import simulate
         from distax.imaging.sensor import Sensor
 
+        count = _IMAGES if self.images is None else self.images
         if self.dataset is None:
-            return simulate(jax.random.key(self.seed), self.images, sensor, prior)
+            return simulate(jax.random.key(self.seed), count, sensor, prior)
         if sensor != Sensor():
             raise DistaxError(
                 f"dataset {self.dataset} was taken by CSIST-100K's sensor, {self.checkpoint} was "
@@ -153,7 +161,7 @@ class Evaluate:
 
         source = csist100k.open_split(self.dataset, self.split, self.data_dir)
         data: tuple[np.ndarray, Targets] = csist100k.read_split(source)
-        return jax.tree.map(lambda leaf: leaf[: self.images], data)
+        return jax.tree.map(lambda leaf: leaf[:count], data)
 
 
 def _score(unmixer: "Unmixer", images: "np.ndarray | Array", truth: "Targets") -> "Evaluation":

@@ -4,7 +4,8 @@ import logging
 import signal
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Annotated, Any, Union
 
 from distax.runtime.errors import DistaxError, DistaxWarning, Terminated, first_line
@@ -26,8 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # Orbax and TFDS log internals through absl, and repeat every error that they also raise.
     logging.getLogger("absl").setLevel(logging.CRITICAL)
     try:
-        with warnings.catch_warnings():
-            warnings.formatwarning = _format_warning
+        with _warnings_in_one_line():
             with plain_sigint():
                 command = _parse(sys.argv[1:] if arguments is None else arguments)
             command.run()
@@ -42,6 +42,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt as error:
         print(f"distax: {str(error) or 'interrupted'}", file=sys.stderr)
         sys.exit(128 + signal.SIGINT)
+
+
+@contextmanager
+def _warnings_in_one_line() -> Iterator[None]:
+    """Prints distax's warnings as one line each, as long as the context lasts."""
+    usual = warnings.formatwarning
+    warnings.formatwarning = _format_warning
+    try:
+        yield
+    finally:
+        warnings.formatwarning = usual
 
 
 def _format_warning(

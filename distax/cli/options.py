@@ -52,6 +52,7 @@ def make_unmixer(
     checkpoint: str | None,
     threshold: float | None,
     sensor_file: Path | None = None,
+    prior: "ScenePrior | None" = None,
 ) -> "Unmixer":
     """Makes the unmixer that `--method`, `--checkpoint`, `--threshold` and `--sensor` describe.
 
@@ -62,6 +63,7 @@ def make_unmixer(
         with distax.
       threshold: counts a grid node needs to be reported; None for the checkpoint's own.
       sensor_file: TOML file of the sensor; None for the checkpoint's, or CSIST-100K's.
+      prior: the scenes' prior, for methods without a model. Default: CSIST-100K's.
 
     Raises:
       DistaxError: the options contradict each other, or the checkpoint or the sensor file cannot
@@ -74,7 +76,9 @@ def make_unmixer(
     if checkpoint is None:
         if method == "grid":
             raise DistaxError("the method grid needs a trained model: name one by --checkpoint")
-        return Unmixer(method=method, sensor=sensor)
+        unmixer = Unmixer(method=method, sensor=sensor, prior=prior)
+        _check_threshold(threshold, unmixer.method)
+        return unmixer
     if method in ("refine", "posterior"):
         raise DistaxError(f"{method} has no model; give --method or --checkpoint, not both")
     unmixer = Unmixer.load(checkpoint, threshold, sensor)
@@ -83,7 +87,16 @@ def make_unmixer(
             f"the model of {checkpoint} is for the method {unmixer.method}, not {method}; leave "
             "--method out"
         )
+    _check_threshold(threshold, unmixer.method)
     return unmixer
+
+
+def _check_threshold(threshold: float | None, method: str) -> None:
+    if threshold is not None and method != "grid":
+        raise DistaxError(
+            f"the method {method} has no threshold; leave --threshold out, or name a grid model by "
+            "--checkpoint"
+        )
 
 
 @dataclass(frozen=True)

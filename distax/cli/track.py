@@ -56,19 +56,16 @@ class Track:
         from distax.io.images import read_images
         from distax.runtime.files import write_text
         from distax.tracking import Tracker, track, unmix_sequences
-        from distax.unmixer import Unmixer
         from distax.viz.figures import check_figure_path
 
         if self.figure:
             check_figure_path(self.figure)
         method = self.method or (None if self.checkpoint else "refine")
-        unmixer = make_unmixer(method, self.checkpoint, self.threshold, self.sensor)
         prior = self._prior()
+        unmixer = make_unmixer(
+            method, self.checkpoint, self.threshold, self.sensor, prior.frame_prior
+        )
         prior.check_room(unmixer.sensor.shape)
-        if unmixer.model is None:
-            unmixer = Unmixer(
-                method=unmixer.estimator, sensor=unmixer.sensor, prior=prior.frame_prior
-            )
         frames = read_images(self.file)
         unmixer.check(frames, str(self.file))
         found = unmix_sequences(unmixer, frames[None])

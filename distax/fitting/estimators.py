@@ -108,8 +108,39 @@ class Grid:
         return in_batches(read_off, images, inference_batch())
 
 
+class WindowEstimator(Estimator, Protocol):
+    """The protocol of estimators that also take windows which are cut already, as frames need."""
+
+    def of_windows(self, windows: Patch, sensor: Sensor, prior: ScenePrior) -> Targets:
+        """Finds the targets `[N, K]` in windows with images along the first axis.
+
+        Args:
+          windows: the windows; see `patch.cut_rows`.
+          sensor: the camera, for its PSF.
+          prior: the scenes' prior.
+        """
+
+
+class _Fitting(WindowEstimator, Protocol):
+    """Estimators that fit the imaging model to the window around each image's blob."""
+
+    fits: ClassVar[bool] = True
+
+    def __call__(
+        self,
+        images: Float[Array | np.ndarray, "N height width"],
+        sensor: Sensor,
+        prior: ScenePrior,
+    ) -> Targets:
+        """Finds targets `[N, prior.max_targets]` in images in counts, highest score first."""
+        # The window is cut once for all steps that use it.
+        cut = partial(cut_rows, sensor=sensor, width=window_width(sensor, prior.cluster))
+        windows = in_batches(cut, np.asarray(images), inference_batch())
+        return self.of_windows(windows, sensor, prior)
+
+
 @dataclass(frozen=True)
-class Refine:
+class Refine(_Fitting):
     """The estimator of the best least-squares fit, with the number of targets by evidence.
 
     See `refine.refine`.
@@ -120,28 +151,18 @@ class Refine:
 
     search: Search = Search()
     name: ClassVar[str] = "refine"
-    fits: ClassVar[bool] = True
     portion_size = property(_batches_at_once)
 
-    def __call__(
-        self,
-        images: Float[Array | np.ndarray, "N height width"],
-        sensor: Sensor,
-        prior: ScenePrior,
-    ) -> Targets:
-        """Finds targets `[N, prior.max_targets]` with Gaussian errors, highest score first."""
-        return self.of_rows(_cut(images, sensor, prior), sensor, prior)
-
-    def of_rows(self, rows: Patch, sensor: Sensor, prior: ScenePrior) -> Targets:
-        """Finds the targets in windows that are cut already, with images along the first axis."""
+    def of_windows(self, windows: Patch, sensor: Sensor, prior: ScenePrior) -> Targets:
+        """Finds the targets `[N, K]` in windows, with Gaussian errors."""
         search = self.search.over(prior.cluster)
         pools = sample_pools(prior, search)
         fit = partial(refine_rows, pools=pools, psf=sensor.psf, prior=prior, search=search)
-        return in_batches(fit, rows, inference_batch())
+        return in_batches(fit, windows, inference_batch())
 
 
 @dataclass(frozen=True)
-class Posterior:
+class Posterior(_Fitting):
     """The estimator of the positions with the largest expected number of hits.
 
     See `posterior.posterior_rows`.
@@ -149,39 +170,20 @@ class Posterior:
     Attributes:
       effort: sizes of the sampler.
       seed: seed of the sampler's random numbers.
+      refine: the estimator that gives the number of targets in each image. Its answer stays if the
+        prior excludes every scene of the sampler.
     """
 
     effort: Effort = Effort()
     seed: int = 0
+    refine: Refine = Refine()
     name: ClassVar[str] = "posterior"
-    fits: ClassVar[bool] = True
     portion_size = property(_one_batch)
 
-    def __call__(
-        self,
-        images: Float[Array | np.ndarray, "N height width"],
-        sensor: Sensor,
-        prior: ScenePrior,
-    ) -> Targets:
-        """Finds targets `[N, prior.max_targets]` with credible regions, highest score first."""
-        return self.of_rows(_cut(images, sensor, prior), sensor, prior)
-
-    def of_rows(self, rows: Patch, sensor: Sensor, prior: ScenePrior) -> Targets:
-        """Finds the targets in windows that are cut already, with images along the first axis.
-
-        `Refine` gives the number of targets in each image. Its answer stays if the prior excludes
-        every scene of the sampler.
-        """
-        fitted = Refine().of_rows(rows, sensor, prior)
-        return posterior_rows(rows, fitted, sensor.psf, prior, self.effort, self.seed)
-
-
-def _cut(
-    images: Float[Array | np.ndarray, "N height width"], sensor: Sensor, prior: ScenePrior
-) -> Patch:
-    """Cuts the window out of each image, once for all steps that use it."""
-    cut = partial(cut_rows, sensor=sensor, width=window_width(sensor, prior.cluster))
-    return in_batches(cut, np.asarray(images), inference_batch())
+    def of_windows(self, windows: Patch, sensor: Sensor, prior: ScenePrior) -> Targets:
+        """Finds the targets `[N, K]` in windows, with credible regions."""
+        fitted = self.refine.of_windows(windows, sensor, prior)
+        return posterior_rows(windows, fitted, sensor.psf, prior, self.effort, self.seed)
 
 
 @partial(jax.jit, static_argnames="graphdef")

@@ -155,6 +155,8 @@ def peaks(
     """
     from scipy.ndimage import center_of_mass, label, maximum_filter
 
+    # photutils' `find_peaks` would report every pixel of a plateau, and so many blobs per clipped
+    # star.
     highest = maximum_filter(significance, 2 * reach + 1, mode="constant")
     top: Bool[np.ndarray, "height width"] = (significance == highest) & (significance > threshold)
     plateaus, number = label(top, np.ones((3, 3)))

@@ -10,9 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from distax.fitting.estimators import Posterior, Refine
+from distax.fitting.estimators import Posterior, Refine, WindowEstimator
 from distax.fitting.patch import Patch, rows_first, window_width
-from distax.fitting.sampler import Effort
 from distax.frames.background import Background, measure_background
 from distax.frames.bands import Band, bands, read_rows
 from distax.frames.blobs import Blobs, detection_threshold, peaks, psf_line, signal_to_noise
@@ -35,8 +34,8 @@ from distax.io.pixels import Pixels
 from distax.runtime.batching import inference_batch, pad_rows
 from distax.runtime.errors import DistaxError, DistaxWarning, check_positive, unknown
 
-METHODS = ("refine", "posterior")
-"""Names of the methods for a frame's blobs."""
+_ESTIMATORS: dict[str, WindowEstimator] = {"refine": Refine(), "posterior": Posterior()}
+"""Estimators of a frame's blobs by the names of the methods."""
 
 _RING = 2
 """Width in pixels of the ring around the fitted window, in which the local background is measured.
@@ -74,12 +73,11 @@ class FrameUnmixer:
         frame. Otherwise the noise of the background is the read noise, together with the shot noise
         of the background's level if the gain is known.
       prior: the prior of a blob's targets.
-      method: "refine", the best least-squares fit, or "posterior", samples of the posterior. See
-        `Unmixer`.
+      method: "refine", the best least-squares fit, or "posterior", samples of the posterior. Or an
+        estimator object: `Posterior(effort=QUICK)`, for example.
       false_blobs: mean number of blobs in a frame of pure noise, which sets the threshold; see
         `blobs.false_blobs`.
       box: side in pixels of the boxes in which the background is measured.
-      effort, seed: for "posterior"; see `Unmixer`.
       rows_at_once: rows in a band. Every value gives the same answer. Default: rows that hold about
         two million pixels.
 
@@ -89,16 +87,14 @@ class FrameUnmixer:
 
     sensor: Sensor = Sensor(saturation=None, bit_depth=None)
     prior: FramePrior = FramePrior()
-    method: str = "refine"
+    method: str | WindowEstimator = "refine"
     false_blobs: float = 0.01
     box: int = 64
-    effort: Effort = Effort()
-    seed: int = 0
     rows_at_once: int | None = None
 
     def __post_init__(self) -> None:
-        if self.method not in METHODS:
-            raise unknown("method for frames", self.method, METHODS)
+        if isinstance(self.method, str) and self.method not in _ESTIMATORS:
+            raise unknown("method for frames", self.method, _ESTIMATORS)
         check_positive(false_blobs=self.false_blobs)
         if self.rows_at_once is not None:
             check_positive(rows_at_once=self.rows_at_once)
@@ -126,6 +122,11 @@ class FrameUnmixer:
         order = np.lexsort((*cutouts.pixel.T[::-1], -cutouts.signal_to_noise))
         cutouts = jax.tree.map(lambda leaf: leaf[order], cutouts)
         return self._unmix(cutouts, background, threshold)
+
+    @property
+    def estimator(self) -> WindowEstimator:
+        """The estimator of the targets in each window."""
+        return _ESTIMATORS[self.method] if isinstance(self.method, str) else self.method
 
     @property
     def window(self) -> Sensor:
@@ -237,12 +238,10 @@ class FrameUnmixer:
 
     def _fit(self, patch: Patch, window: Sensor, prior: ScenePrior) -> Targets:
         """Finds the targets of windows by the method, in window coordinates and scaled counts."""
-        sampled = self.method == "posterior"
-        estimator = Posterior(self.effort, self.seed) if sampled else Refine()
         # The number of rows is a multiple of the batch, also without blobs. One program then serves
         # all frames.
         rows, blobs = pad_rows(rows_first(patch), inference_batch()), patch.origin.shape[-1]
-        found = estimator.of_rows(rows, window, prior)
+        found = self.estimator.of_windows(rows, window, prior)
         return jax.tree.map(lambda leaf: leaf[:blobs], found)
 
 

@@ -57,7 +57,7 @@ def test_a_method_that_comes_with_distax_needs_no_checkpoint(tmp_path, monkeypat
 
         sensor, prior, model, threshold = Sensor(), PRIOR, None, 50.0
 
-        def __init__(self, method, sensor):
+        def __init__(self, method, sensor, prior):
             self.method = method
 
         def __call__(self, images, advance):
@@ -95,6 +95,12 @@ def test_a_dataset_and_a_checkpoint_for_another_sensor_contradict_each_other(tin
     write(model, replace(config, sensor=Sensor(sigma=0.6)), path)
     with pytest.raises(SystemExit, match=r"other.safetensors was trained for Sensor\(.*sigma=0.6"):
         main(["evaluate", "--checkpoint", str(path), "--dataset", "simulated"])
+
+
+@pytest.mark.parametrize("option", ["--images", "--threshold", "--sensor", "--dataset"])
+def test_frames_refuse_options_of_images(option):
+    with pytest.raises(SystemExit, match=f"distax: {option} is for images and has no effect on"):
+        main(["evaluate", "--frames", "1", option, "5"])
 
 
 def test_a_figure_that_cannot_be_drawn_is_refused_before_anything_is_scored():

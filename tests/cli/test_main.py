@@ -1,5 +1,6 @@
 import subprocess
 import sys
+import warnings
 
 import pytest
 
@@ -96,6 +97,13 @@ def test_warnings_are_one_line_on_standard_error():
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "distax: mind this\n")
+
+
+def test_the_format_of_warnings_is_restored(capsys, monkeypatch):
+    usual = warnings.formatwarning
+    monkeypatch.setattr("distax.cli.evaluate.Evaluate.run", lambda self: None)
+    main(["evaluate"])
+    assert warnings.formatwarning is usual
 
 
 def test_the_installed_command_starts_without_the_heavy_packages():

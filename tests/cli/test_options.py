@@ -8,13 +8,13 @@ from distax.io.sensor_file import write_sensor
 
 
 def test_without_options_it_is_the_network_of_distax():
-    unmixer = make_unmixer(None, None, 50.0)
+    unmixer = make_unmixer(None, None, None)
     assert (unmixer.method, type(unmixer.model).__name__) == ("fast", "Density")
 
 
 @pytest.mark.parametrize("method", ["refine", "posterior"])
 def test_methods_that_need_no_model(method):
-    unmixer = make_unmixer(method, None, 50.0)
+    unmixer = make_unmixer(method, None, None)
     assert (unmixer.method, unmixer.model) == (method, None)
 
 
@@ -35,7 +35,23 @@ def test_the_model_of_a_run(method, tiny_run):
 )
 def test_options_that_contradict_each_other(method, has_checkpoint, message, tiny_run):
     with pytest.raises(DistaxError, match=message):
-        make_unmixer(method, str(tiny_run) if has_checkpoint else None, 50.0)
+        make_unmixer(method, str(tiny_run) if has_checkpoint else None, None)
+
+
+@pytest.mark.parametrize(
+    ("method", "checkpoint", "used"),
+    [("refine", None, "refine"), (None, None, "fast"), (None, "density", "fast")],
+)
+def test_a_threshold_without_a_grid_is_refused(method, checkpoint, used):
+    with pytest.raises(DistaxError, match=f"the method {used} has no threshold; leave --threshold"):
+        make_unmixer(method, checkpoint, 50.0)
+
+
+def test_a_prior_is_for_methods_without_a_model(tiny_run):
+    prior = ScenePrior(max_targets=2)
+    assert make_unmixer(None, None, None, prior=prior).prior == prior
+    assert make_unmixer(None, None, None, prior=prior).method == "posterior"
+    assert make_unmixer(None, str(tiny_run), None, prior=prior).prior == ScenePrior()
 
 
 @pytest.fixture
@@ -45,15 +61,15 @@ def narrow(tmp_path):
 
 
 def test_another_sensor_is_unmixed_by_its_posterior(narrow):
-    unmixer = make_unmixer(None, None, 50.0, narrow)
+    unmixer = make_unmixer(None, None, None, narrow)
     assert (unmixer.method, unmixer.sensor) == ("posterior", Sensor(height=9, sigma=0.4))
     assert unmixer.prior == ScenePrior()
-    assert make_unmixer("refine", None, 50.0, narrow).method == "refine"
+    assert make_unmixer("refine", None, None, narrow).method == "refine"
 
 
 def test_the_networks_own_sensor_is_unmixed_by_the_network(tmp_path):
     write_sensor(tmp_path / "own.toml", Sensor())
-    assert make_unmixer(None, None, 50.0, tmp_path / "own.toml").method == "fast"
+    assert make_unmixer(None, None, None, tmp_path / "own.toml").method == "fast"
 
 
 def test_a_solver_takes_any_sensor(narrow):
@@ -66,5 +82,5 @@ def test_a_solver_takes_any_sensor(narrow):
 def test_weights_for_another_sensor_are_refused_in_one_line(method, narrow, tiny_run):
     checkpoint = str(tiny_run) if method == "run" else None
     with pytest.raises(DistaxError, match=r"trained for Sensor.*, not for Sensor") as error:
-        make_unmixer("fast" if method == "fast" else None, checkpoint, 50.0, narrow)
+        make_unmixer("fast" if method == "fast" else None, checkpoint, None, narrow)
     assert "\n" not in str(error.value)

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from distax import DistaxError, DistaxWarning, Sensor, make_targets, render
+from distax.fitting.estimators import Posterior
 from distax.fitting.refine import refine_rows
+from distax.fitting.sampler import QUICK
 from distax.frames import Flag, FramePrior, FrameUnmixer
 from distax.frames.blobs import detection_threshold
 
@@ -168,9 +170,7 @@ def test_invalid_options_are_refused(options, message):
 
 
 def test_the_posterior_takes_frames_too(pixels, found):
-    from distax.fitting.sampler import QUICK
-
-    sampled = replace(UNMIXER, method="posterior", effort=replace(QUICK, levels=2))(pixels)
+    sampled = replace(UNMIXER, method=Posterior(replace(QUICK, levels=2)))(pixels)
     assert len(sampled.blob) == len(found.blob)
     slots, distance = nearest(sampled)
     assert len(set(slots)) == len(TRUTH)

@@ -72,12 +72,8 @@ class Estimators:
     @cached_property
     def for_images(self) -> "Unmixer":
         """Unmixer of images of the sensor's size."""
-        from distax.unmixer import Unmixer
-
-        if not self.prior.given:
-            return make_unmixer(self.method, self.checkpoint, self.threshold, self.sensor_file)
-        prior = self.prior.for_images()
-        return Unmixer(method=self.method, sensor=self.sensor, prior=prior)
+        prior = self.prior.for_images() if self.prior.given else None
+        return make_unmixer(self.method, self.checkpoint, self.threshold, self.sensor_file, prior)
 
     @cached_property
     def _for_frames(self) -> "FrameUnmixer":
@@ -99,10 +95,10 @@ class Estimators:
         """Returns the method and settings that gave an answer."""
         if isinstance(answer, FrameAnswer):
             frames = self.for_frame(answer.saturation)
-            return Provenance(frames.method, frames.sensor, answer.threshold)
+            return Provenance(frames.estimator.name, frames.sensor, answer.threshold)
         unmixer = self.for_images
         threshold = unmixer.threshold if unmixer.method == "grid" else None
-        return Provenance(str(unmixer.method), unmixer.sensor, threshold)
+        return Provenance(unmixer.method, unmixer.sensor, threshold)
 
     def options(self) -> dict[str, Any]:
         """Returns all options that the answers depend on, as plain JSON values."""
