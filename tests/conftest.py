@@ -2,6 +2,8 @@
 
 import os
 
+from tests.xla_flags import QUICK_TO_COMPILE
+
 # Also for the processes that tests start. Most of a test's time is spent compiling, so that what
 # one has compiled is kept for the others.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", os.path.expanduser("~/.cache/distax/tests"))
@@ -9,7 +11,7 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["NPROC"] = "16"
-os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0 " + os.environ.get("XLA_FLAGS", "")
+os.environ["XLA_FLAGS"] = f"{QUICK_TO_COMPILE} {os.environ.get('XLA_FLAGS', '')}"
 
 from collections.abc import Callable, Iterator
 from functools import cache
