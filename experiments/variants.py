@@ -1,4 +1,4 @@
-"""Variants: scores of the quickstart's model with a window and with bfloat16 feature maps.
+"""Variants: scores of the quickstart's model on whole images, and with bfloat16 feature maps.
 
     python experiments/variants.py --json experiments/results/variants.json
 
@@ -31,9 +31,13 @@ VARIANTS: dict[str, dict[str, int | float | str | bool]] = {
 }
 
 
+_WHOLE = {name: value for name, value in CONFIG.model.options.items() if name != "window"}
+"""Options of the quickstart's model on whole images."""
+
+
 def make_model_config(options: dict[str, int | float | str | bool]) -> ModelConfig:
-    """Makes the quickstart's model configuration with other options."""
-    return replace(CONFIG.model, options=CONFIG.model.options | options)
+    """Makes the quickstart's model configuration on whole images, with other options."""
+    return replace(CONFIG.model, options=_WHOLE | options)
 
 
 def train_variant(name: str, folder: Path, steps: int) -> tuple[Model, float | None]:

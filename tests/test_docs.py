@@ -142,8 +142,9 @@ def test_the_scores_of_variants_are_those_of_the_results():
     score = {row["name"]: f"{100 * row['cso_map']:.1f}" for row in results["figures"]}
     command = f"`python experiments/variants.py --steps {results['steps']}`"
     assert (
-        f"the quickstart's model after {results['steps']} steps on {results['images']:,} held-out "
-        f"images ({command}, figures in `experiments/results/variants.json`) has CSO-mAP "
+        f"the quickstart's model on whole images after {results['steps']} steps, on "
+        f"{results['images']:,} held-out images ({command}, figures in "
+        f"`experiments/results/variants.json`) has CSO-mAP "
         f"{score['float32, whole image']}; its weights with bfloat16 maps "
         f"{score['… the same weights, bfloat16 maps']}; trained with bfloat16 maps "
         f"{score['bfloat16 maps']}; with the window {score['window of 7 pixels']}, in half the time"

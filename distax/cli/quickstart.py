@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from distax.unmixer import Unmixer
 
 CONFIG = TrainConfig(
-    model=ModelConfig(name="dista", factor=3, options={"stages": 3, "channels": 16}),
+    model=ModelConfig(name="dista", factor=3, options={"stages": 3, "channels": 16, "window": 7}),
     optimizer=OptimizerConfig(learning_rate=3e-3, warmup_steps=100, decay="cosine"),
     steps=560,
     log_every=40,
