@@ -2,8 +2,6 @@
 
 import os
 
-from tests.xla_flags import QUICK_TO_COMPILE
-
 # Also for the processes that tests start. Most of a test's time is spent compiling, so that what
 # one has compiled is kept for the others.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", os.path.expanduser("~/.cache/distax/tests"))
@@ -11,7 +9,11 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["NPROC"] = "16"
-os.environ["XLA_FLAGS"] = f"{QUICK_TO_COMPILE} {os.environ.get('XLA_FLAGS', '')}"
+# Code that is neither optimised nor split compiles faster, which matters more than how it runs.
+os.environ["XLA_FLAGS"] = (
+    "--xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1 "
+    + os.environ.get("XLA_FLAGS", "")
+)
 
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -65,8 +67,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _compiled_functions_are_dropped() -> Iterator[None]:
     """Each compiled function maps memory, and Linux lets a process have only 65,530 mappings.
 
-    Beyond them the compiler crashes, which the whole suite in one process would reach. Tracing the
-    functions again takes a second or more in every module, so they are dropped only at half of it.
+    Beyond them the compiler crashes, which the whole suite in one process would reach. Dropping
+    them costs every module the time to trace shared ones again, so it waits until half of the
+    mappings are in use.
     """
     yield
     if MAPPINGS.is_file() and MAPPINGS.read_bytes().count(b"\n") > 30_000:

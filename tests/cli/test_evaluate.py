@@ -97,7 +97,7 @@ def test_a_dataset_and_a_checkpoint_for_another_sensor_contradict_each_other(tin
         main(["evaluate", "--checkpoint", str(path), "--dataset", "simulated"])
 
 
-@pytest.mark.parametrize("option", ["--images", "--threshold", "--sensor", "--dataset"])
+@pytest.mark.parametrize("option", ["--dataset", "--figure", "--images", "--sensor", "--threshold"])
 def test_frames_refuse_options_of_images(option):
     with pytest.raises(SystemExit, match=f"distax: {option} is for images and has no effect on"):
         main(["evaluate", "--frames", "1", option, "5"])

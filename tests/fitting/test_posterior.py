@@ -18,10 +18,10 @@ PRIOR = ScenePrior()
 
 @pytest.fixture(scope="module")
 def four(simulated, refined):
-    """16 images of four targets each, their targets, and their least-squares answers."""
+    """24 images of four targets each, their targets, and their least-squares answers."""
     images, truth = simulated
-    chosen = np.flatnonzero(np.asarray(truth.count) == 4)[:16]
-    assert len(chosen) == 16
+    chosen = np.flatnonzero(np.asarray(truth.count) == 4)[:24]
+    assert len(chosen) == 24
     assert (np.asarray(refined.count)[chosen] == 4).all()
     return jax.tree.map(lambda leaf: np.asarray(leaf)[chosen], (images, truth, refined))
 
@@ -54,9 +54,9 @@ def test_credible_regions_are_calibrated(four, found):
 
 
 def test_an_answer_does_not_depend_on_its_batch_or_place(four, found):
-    images, _, fitted = jax.tree.map(lambda leaf: leaf[2::-1], four)
+    images, _, fitted = jax.tree.map(lambda leaf: leaf[4::-1], four)
     jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a[::-1], b[:3], rtol=1e-4, atol=1e-5),
+        lambda a, b: np.testing.assert_allclose(a[::-1], b[:5], rtol=1e-4, atol=1e-5),
         answers(images, fitted),
         found,
     )
@@ -77,9 +77,9 @@ def test_answers_without_targets_stay_unchanged(four):
 
 
 def test_a_large_misfit_widens_the_errors(four, found):
-    images, _, fitted = jax.tree.map(lambda leaf: leaf[:4], four)
+    images, _, fitted = jax.tree.map(lambda leaf: leaf[:8], four)
     doubted = answers(images, replace(fitted, misfit=np.full_like(fitted.misfit, 10.0)))
-    spread = [np.median(answer.credible_radius[:4, :4, 1]) for answer in (doubted, found)]
+    spread = [np.median(answer.credible_radius[:8, :4, 1]) for answer in (doubted, found)]
     assert spread[0] > 1.5 * spread[1]
 
 

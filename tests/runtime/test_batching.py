@@ -69,7 +69,8 @@ def test_trees_that_fit_in_one_batch_have_few_shapes():
     assert shapes == {(16,), (32,), (40,)}
     shapes.clear()
     for length in range(1, 13):
-        in_batches(note, np.arange(length), 12, smallest=1)
+        found = in_batches(note, np.arange(length), 12, smallest=1)
+        np.testing.assert_array_equal(found, np.arange(length))
     assert shapes == {(1,), (2,), (4,), (8,), (12,)}
 
 

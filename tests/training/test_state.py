@@ -118,8 +118,7 @@ def test_eight_devices_take_the_steps_of_one(tiny_config, shard_state):
         (batches,) = setup.feed.batches([range(3)])
         assert len(batches[0].sharding.device_set) == count
         results[count] = setup.train_steps(setup.initial_state(), batches)
-    # Adam divides by the size of each gradient, which magnifies rounding in the smallest ones.
-    assert_close(results[8][0].params, results[1][0].params, 3e-5)
+    assert_close(results[8][0].params, results[1][0].params)
     # Moments of the hypernetwork's gradients, in which most of what is summed cancels.
     assert_close(results[8][0].opt_state, results[1][0].opt_state, 3e-4)
     np.testing.assert_allclose(results[8][1], results[1][1], rtol=1e-5)
