@@ -1,6 +1,7 @@
 """Eight virtual CPU devices, small deterministic hypothesis runs, and the reference values."""
 
 import os
+from importlib.metadata import version
 
 # Also for the processes that tests start. Most of a test's time is spent compiling, so that what
 # one has compiled is kept for the others.
@@ -9,9 +10,11 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["NPROC"] = "16"
-# Code that is neither optimised nor split compiles faster, which matters more than how it runs.
+# Code that is neither optimised nor split nor fused by XLA's emitters compiles faster, which
+# matters more than how it runs. JAX 0.12 does not know the last option, and aborts.
 os.environ["XLA_FLAGS"] = (
     "--xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1 "
+    + ("--xla_cpu_use_fusion_emitters=false " if version("jaxlib") < "0.12" else "")
     + os.environ.get("XLA_FLAGS", "")
 )
 
