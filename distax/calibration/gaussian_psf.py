@@ -45,35 +45,35 @@ class PsfFit:
 
     Attributes:
       parameters: row, column, flux, background, and the PSF's standard deviations over rows and
-        over columns. The last two are equal in all lanes of a shared fit.
+        over columns. The last two are equal for all sources of a shared fit.
       image: expected counts above the sensor's background.
       residual, weight: residuals in counts and weights in 1/counts²; see `likelihood.censored`.
       matrix, vector: JᵀWJ and JᵀWr of each source, with the Jacobian J, weights W and residuals r.
       deviance: −2 log likelihood of each source, up to a constant.
     """
 
-    parameters: Float[Array, "6 lanes"]
-    image: Float[Array, "pixels lanes"]
-    residual: Float[Array, "pixels lanes"]
-    weight: Float[Array, "pixels lanes"]
-    matrix: Float[Array, "6 6 lanes"]
-    vector: Float[Array, "6 lanes"]
-    deviance: Float[Array, " lanes"]
+    parameters: Float[Array, "6 sources"]
+    image: Float[Array, "pixels sources"]
+    residual: Float[Array, "pixels sources"]
+    weight: Float[Array, "pixels sources"]
+    matrix: Float[Array, "6 6 sources"]
+    vector: Float[Array, "6 sources"]
+    deviance: Float[Array, " sources"]
 
 
 @pytree
 class _State:
     fit: PsfFit
-    damping: Float[Array, " lanes"]
+    damping: Float[Array, " sources"]
 
 
-@partial(jax.jit, static_argnames="width")
+@partial(jax.jit, static_argnames="side")
 def fit_psf(
-    start: Float[Array, "6 lanes"],
+    start: Float[Array, "6 sources"],
     patch: Patch,
-    min_background: Float[Array, " lanes"],
-    used: Bool[Array, " lanes"],
-    width: int,
+    min_background: Float[Array, " sources"],
+    used: Bool[Array, " sources"],
+    side: int,
     shared: bool | Bool[Array, ""],
     round_psf: bool | Bool[Array, ""],
 ) -> PsfFit:
@@ -88,7 +88,7 @@ def fit_psf(
       patch: windows around the sources; `variance` is the noise variance that weights the pixels.
       min_background: lower bounds of the backgrounds in counts.
       used: True for sources that constrain a shared width; the others only follow it.
-      width: width of the windows in pixels.
+      side: side of the windows in pixels.
       shared: True if all sources have the same PSF; False fits a PSF to each source.
       round_psf: True if both widths change by the same step, and so stay equal.
     """
@@ -105,26 +105,26 @@ def fit_psf(
 
     def step(state: _State, _: None) -> tuple[_State, None]:
         proposal = state.fit.parameters + _step(state, min_background, solve_for_widths)
-        trial = _evaluate_gaussian(_clip_to_bounds(proposal, min_background), patch, width)
+        trial = _evaluate_gaussian(_clip_to_bounds(proposal, min_background), patch, side)
         # A shared width makes all sources accept or reject a step together.
         better = pool(trial.deviance - state.fit.deviance) < 0
         damping = next_damping(state.damping, better)
         fit = jax.tree.map(lambda new, old: jnp.where(better, new, old), trial, state.fit)
         return _State(fit=fit, damping=damping), None
 
-    first = _evaluate_gaussian(_clip_to_bounds(start, min_background), patch, width)
+    first = _evaluate_gaussian(_clip_to_bounds(start, min_background), patch, side)
     state = _State(fit=first, damping=jnp.full(start.shape[-1], FIRST_DAMPING))
     return jax.lax.scan(step, state, length=_STEPS)[0].fit
 
 
-def _evaluate_gaussian(parameters: Float[Array, "6 lanes"], patch: Patch, width: int) -> PsfFit:
-    return evaluate_fit(parameters, *image_and_jacobian(parameters, width), patch)
+def _evaluate_gaussian(parameters: Float[Array, "6 sources"], patch: Patch, side: int) -> PsfFit:
+    return evaluate_fit(parameters, *image_and_jacobian(parameters, side), patch)
 
 
 def evaluate_fit(
-    parameters: Float[Array, "6 lanes"],
-    image: Float[Array, "pixels lanes"],
-    jacobian: Float[Array, "6 pixels lanes"],
+    parameters: Float[Array, "6 sources"],
+    image: Float[Array, "pixels sources"],
+    jacobian: Float[Array, "6 pixels sources"],
     patch: Patch,
 ) -> PsfFit:
     """Compares expected images with the pixels, and builds each source's normal equations.
@@ -149,14 +149,14 @@ def evaluate_fit(
 
 
 def image_and_jacobian(
-    parameters: Float[Array, "6 lanes"], width: int
-) -> tuple[Float[Array, "pixels lanes"], Float[Array, "6 pixels lanes"]]:
+    parameters: Float[Array, "6 sources"], side: int
+) -> tuple[Float[Array, "pixels sources"], Float[Array, "6 pixels sources"]]:
     """Returns the expected counts of each source's window, and their derivatives."""
 
     def image(parameters: Array) -> Array:
         row_sigma, column_sigma = parameters[WIDTHS]
         return (
-            image_of(parameters[None, :3], window_axes(width), (row_sigma, column_sigma))
+            image_of(parameters[None, :3], window_axes(side), (row_sigma, column_sigma))
             + parameters[3]
         )
 
@@ -172,9 +172,9 @@ def image_and_jacobian(
 
 def _step(
     state: _State,
-    min_background: Float[Array, " lanes"],
+    min_background: Float[Array, " sources"],
     solve_for_widths: Callable[[Array, Array], Array],
-) -> Float[Array, "6 lanes"]:
+) -> Float[Array, "6 sources"]:
     """Returns a damped Gauss–Newton step; a parameter that would leave its bounds stays fixed."""
     fit = state.fit
     low, high = _bounds(fit.parameters, min_background)
@@ -189,12 +189,12 @@ def _step(
 
 
 def eliminate_sources(
-    matrix: Float[Array, "6 6 lanes"], vector: Float[Array, "6 lanes"]
+    matrix: Float[Array, "6 6 sources"], vector: Float[Array, "6 sources"]
 ) -> tuple[
-    Float[Array, "2 2 lanes"],
-    Float[Array, "2 lanes"],
-    Float[Array, "4 lanes"],
-    Float[Array, "4 2 lanes"],
+    Float[Array, "2 2 sources"],
+    Float[Array, "2 sources"],
+    Float[Array, "4 sources"],
+    Float[Array, "4 2 sources"],
 ]:
     """Eliminates each source's own parameters from its normal equations (Schur complement).
 
@@ -217,22 +217,22 @@ def eliminate_sources(
     return reduced_matrix, reduced_vector, step, response
 
 
-@partial(jax.jit, static_argnames="width")
-def residual_dof(fit: PsfFit, width: int) -> Float[Array, "pixels lanes"]:
+@partial(jax.jit, static_argnames="side")
+def residual_dof(fit: PsfFit, side: int) -> Float[Array, "pixels sources"]:
     """Returns the degrees of freedom that each residual keeps, between 0 and 1.
 
     They are 1 minus the leverage, the diagonal of the hat matrix J (JᵀWJ)⁻¹ JᵀW of a source's own
     parameters. The squared residual is expected to be this share of the pixel's variance.
     """
-    _, jacobian = image_and_jacobian(fit.parameters, width)
+    _, jacobian = image_and_jacobian(fit.parameters, side)
     factor = cholesky(fit.matrix[SOURCE, SOURCE])
     whitened = jax.vmap(solve_lower, in_axes=(None, 1), out_axes=1)(factor, jacobian[SOURCE])
     return jnp.clip(1 - fit.weight * jnp.sum(whitened**2, axis=0), 0.0, 1.0)
 
 
 def _bounds(
-    parameters: Float[Array, "6 lanes"], min_background: Float[Array, " lanes"]
-) -> tuple[Float[Array, "6 lanes"], Float[Array, "6 lanes"]]:
+    parameters: Float[Array, "6 sources"], min_background: Float[Array, " sources"]
+) -> tuple[Float[Array, "6 sources"], Float[Array, "6 sources"]]:
     offset = jnp.full_like(parameters[:2], _MAX_OFFSET)
     unbounded = jnp.full_like(min_background, jnp.inf)
     widths = jnp.ones_like(parameters[WIDTHS])
@@ -244,6 +244,6 @@ def _bounds(
 
 
 def _clip_to_bounds(
-    parameters: Float[Array, "6 lanes"], min_background: Float[Array, " lanes"]
-) -> Float[Array, "6 lanes"]:
+    parameters: Float[Array, "6 sources"], min_background: Float[Array, " sources"]
+) -> Float[Array, "6 sources"]:
     return jnp.clip(parameters, *_bounds(parameters, min_background))

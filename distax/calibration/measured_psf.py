@@ -24,7 +24,7 @@ from distax.calibration.fourier_basis import FourierBasis, PsfPrior
 from distax.calibration.gaussian_psf import SOURCE, evaluate_fit, image_and_jacobian
 from distax.calibration.joint_fit import (
     SOURCE_REACH,
-    SOURCE_WINDOW,
+    SOURCE_SQUARE,
     JointFit,
     Residuals,
     assign_noise,
@@ -37,9 +37,9 @@ from distax.fitting.patch import Patch, cut_patches, window_width
 from distax.imaging.forward import image_of, window_axes
 from distax.imaging.psf import MeasuredPsf, Psf
 
-WING_WINDOW = 6.0
-"""Side in pixels of the square that sets the size of windows with the wings of the PSF. Larger
-windows show more of the wings, but need more amplitudes and admit more neighbours."""
+WING_SQUARE = 6.0
+"""Side in pixels of the square, as `SOURCE_SQUARE`, for windows that hold the wings of the PSF. A
+larger square shows more of the wings, but needs more amplitudes and admits more neighbours."""
 _MODEL_ERRORS = (0.05, 0.01, 0.0, 0.0)
 """Relative error of the expected light in each round, added to the noise. While the PSF is rough,
 it keeps the brightest pixels from dominating, and good sources from being rejected. In the last
@@ -78,17 +78,17 @@ class SourceWindows:
     Attributes:
       parameters: row, column, flux and background of each source, as in `PsfFit`.
       patch: windows around the sources, with the noise variance that weights the pixels.
-      width: width of the windows in pixels.
+      side: side of the windows in pixels.
       defines_psf: True for sources that the PSF is measured from.
     """
 
-    parameters: Float[np.ndarray, "4 lanes"]
+    parameters: Float[np.ndarray, "4 sources"]
     patch: Patch
-    width: int
-    defines_psf: Bool[np.ndarray, " lanes"]
+    side: int
+    defines_psf: Bool[np.ndarray, " sources"]
 
     @property
-    def flux(self) -> Float[np.ndarray, "lanes 1 1"]:
+    def flux(self) -> Float[np.ndarray, "sources 1 1"]:
         """Flux of each source in counts."""
         return self.parameters[2, :, None, None]
 
@@ -101,28 +101,28 @@ class SourceWindows:
         """Moves all sources by the same offset in pixels."""
         return self.add(np.concatenate([offset, np.zeros(2)])[:, None])
 
-    def add(self, step: Float[np.ndarray, "4 #lanes"]) -> "SourceWindows":
+    def add(self, step: Float[np.ndarray, "4 #sources"]) -> "SourceWindows":
         """Adds a step to the parameters."""
         return replace(self, parameters=self.parameters + step)
 
-    def offsets(self) -> Float[np.ndarray, "2 lanes width"]:
+    def offsets(self) -> Float[np.ndarray, "2 sources side"]:
         """Returns the offsets in pixels of the windows' rows and columns from each source."""
-        return np.arange(self.width) - self.width // 2 - self.parameters[:2, :, None]
+        return np.arange(self.side) - self.side // 2 - self.parameters[:2, :, None]
 
     def residuals_and_weights(
-        self, unit_images: Float[np.ndarray, "lanes width width"]
-    ) -> tuple[Float[np.ndarray, "lanes width width"], Float[np.ndarray, "lanes width width"]]:
+        self, unit_images: Float[np.ndarray, "sources side side"]
+    ) -> tuple[Float[np.ndarray, "sources side side"], Float[np.ndarray, "sources side side"]]:
         """Returns residuals in counts and weights in 1/counts², given images of unit flux."""
         expected = self.flux * unit_images + self.parameters[3, :, None, None]
-        lanes_last = jnp.asarray(expected.reshape(len(unit_images), -1).T, jnp.float32)
-        residual, weight, _ = censored(lanes_last, self.patch)
+        sources_last = jnp.asarray(expected.reshape(len(unit_images), -1).T, jnp.float32)
+        residual, weight, _ = censored(sources_last, self.patch)
         residuals, weights = (np.asarray(part, float).T for part in (residual, weight))
         return residuals.reshape(unit_images.shape), weights.reshape(unit_images.shape)
 
 
 def measure_psf(
     joint: JointFit,
-    crops: Float[np.ndarray, "N side side"],
+    windows: Float[np.ndarray, "sources side side"],
     noise: NoiseModel,
     noise_known: bool,
     dark_noise: NoiseModel | None,
@@ -131,7 +131,7 @@ def measure_psf(
 
     Args:
       joint: the joint fit of a Gaussian.
-      crops: windows around the sources of that fit.
+      windows: windows around the sources of that fit.
       noise, noise_known, dark_noise: as for `joint_fit.fit_joint`.
 
     Returns:
@@ -141,20 +141,20 @@ def measure_psf(
       DistaxError: too few sources share one PSF.
     """
     row_sigma, column_sigma = joint.sigmas.tolist()
-    width = window_width(joint.sensor, WING_WINDOW, SOURCE_REACH)
-    basis = FourierBasis.for_window(width, min(row_sigma, column_sigma))
+    side = window_width(joint.sensor, WING_SQUARE, SOURCE_REACH)
+    basis = FourierBasis.for_window(side, min(row_sigma, column_sigma))
     prior = basis.prior(row_sigma, column_sigma)
     amplitudes = prior.mean
     psf: Psf = (row_sigma, column_sigma)
     parameters = np.asarray(joint.residuals.fit.parameters, float)[SOURCE]
     joint = replace(joint, noise=noise)
-    joint = _update_joint_fit(joint, crops, parameters, psf, _MODEL_ERRORS[0])
+    joint = _update_joint_fit(joint, windows, parameters, psf, _MODEL_ERRORS[0])
     for model_error in _MODEL_ERRORS:
-        sources = cut_source_windows(joint, crops, psf, model_error)
+        sources = cut_source_windows(joint, windows, psf, model_error)
         amplitudes, sources, error = _alternate(sources, amplitudes, prior, basis)
         measured = MeasuredPsf.from_samples(basis.sample(amplitudes), basis.oversampling, error)
         psf = measured
-        joint = _update_joint_fit(joint, crops, sources.parameters, psf, model_error)
+        joint = _update_joint_fit(joint, windows, sources.parameters, psf, model_error)
         check_enough_sources(joint.used)
         if not (model_error or noise_known):
             joint = replace(joint, noise=fit_residual_noise_robustly(joint, dark_noise))
@@ -195,8 +195,8 @@ def _alternate(
 
 def _update_joint_fit(
     joint: JointFit,
-    crops: Float[np.ndarray, "N side side"],
-    parameters: Float[np.ndarray, "4 N"],
+    windows: Float[np.ndarray, "sources side side"],
+    parameters: Float[np.ndarray, "4 sources"],
     psf: Psf,
     model_error: float,
 ) -> JointFit:
@@ -204,53 +204,55 @@ def _update_joint_fit(
 
     While the PSF is rough, sources of typical χ² are selected, and later those within the noise.
     """
-    patch, width, expected = _cut_windows(joint, crops, SOURCE_WINDOW, parameters, psf, model_error)
+    patch, side, expected = _cut_windows(
+        joint, windows, SOURCE_SQUARE, parameters, psf, model_error
+    )
     all_parameters = joint.residuals.fit.parameters.at[SOURCE].set(parameters)
     # The Jacobian of the Gaussian is close enough for the errors and the degrees of freedom.
-    _, jacobian = image_and_jacobian(all_parameters, width)
+    _, jacobian = image_and_jacobian(all_parameters, side)
     fit = evaluate_fit(all_parameters, jnp.asarray(expected, jnp.float32), jacobian, patch)
-    residuals = Residuals(fit, patch, width, joint.sensor, joint.residuals.round_psf)
+    residuals = Residuals(fit, patch, side, joint.sensor, joint.residuals.round_psf)
     within_noise = residuals.select_within_noise(joint.used)
     used = residuals.select_typical() if model_error else within_noise
     return replace(joint, residuals=residuals, used=used)
 
 
 def cut_source_windows(
-    joint: JointFit, crops: Float[np.ndarray, "N side side"], psf: Psf, model_error: float
+    joint: JointFit, windows: Float[np.ndarray, "sources side side"], psf: Psf, model_error: float
 ) -> SourceWindows:
     """Cuts windows that hold the PSF's wings, and selects the sources that define the PSF."""
     parameters = np.asarray(joint.residuals.fit.parameters, float)[SOURCE]
-    patch, width, _ = _cut_windows(joint, crops, WING_WINDOW, parameters, psf, model_error)
+    patch, side, _ = _cut_windows(joint, windows, WING_SQUARE, parameters, psf, model_error)
     flux = np.where(joint.used, parameters[2], 0.0)
     min_flux = np.sort(flux)[-_MAX_PSF_SOURCES:][0]
-    return SourceWindows(parameters, patch, width, joint.used & (flux >= min_flux))
+    return SourceWindows(parameters, patch, side, joint.used & (flux >= min_flux))
 
 
 def _cut_windows(
     joint: JointFit,
-    crops: Float[np.ndarray, "N side side"],
+    windows: Float[np.ndarray, "sources side side"],
     cluster: float,
-    parameters: Float[np.ndarray, "4 N"],
+    parameters: Float[np.ndarray, "4 sources"],
     psf: Psf,
     model_error: float,
-) -> tuple[Patch, int, Float[np.ndarray, "pixels N"]]:
+) -> tuple[Patch, int, Float[np.ndarray, "pixels sources"]]:
     """Cuts windows around a square of `cluster` pixels a side, with noise from the expected counts.
 
     Returns:
-      The windows, their width in pixels, and the expected counts above the sensor's background.
+      The windows, their side in pixels, and the expected counts above the sensor's background.
     """
-    width = window_width(joint.sensor, cluster, SOURCE_REACH)
+    side = window_width(joint.sensor, cluster, SOURCE_REACH)
     scene = jnp.asarray(parameters[None, :3], jnp.float32)
-    light = np.asarray(image_of(scene, window_axes(width), psf), float)
-    patch = cut_patches(crops, joint.sensor, width)
+    light = np.asarray(image_of(scene, window_axes(side), psf), float)
+    patch = cut_patches(windows, joint.sensor, side)
     patch = assign_noise(patch, joint.noise, light + parameters[3] + joint.sensor.background)
     model_variance = jnp.asarray((model_error * light) ** 2, jnp.float32)
-    return replace(patch, variance=patch.variance + model_variance), width, light + parameters[3]
+    return replace(patch, variance=patch.variance + model_variance), side, light + parameters[3]
 
 
 def images_of_unit_flux(
-    values: Iterable[Float[np.ndarray, "lanes width B"]], amplitudes: Float[np.ndarray, "B B"]
-) -> Float[np.ndarray, "lanes width width"]:
+    values: Iterable[Float[np.ndarray, "sources side B"]], amplitudes: Float[np.ndarray, "B B"]
+) -> Float[np.ndarray, "sources side side"]:
     """Returns the images of sources of unit flux.
 
     Args:
@@ -263,7 +265,7 @@ def images_of_unit_flux(
 
 def gauss_newton_step(
     sources: SourceWindows, amplitudes: Float[np.ndarray, "B B"], basis: FourierBasis
-) -> Float[np.ndarray, "4 lanes"]:
+) -> Float[np.ndarray, "4 sources"]:
     """Returns a Gauss–Newton step of every source's parameters, given the PSF.
 
     The step is computed in float64 and in the Fourier basis. `imaging.forward` needs a PSF as a few
@@ -295,8 +297,8 @@ def gauss_newton_step(
 
 def normal_matrix(
     sources: SourceWindows,
-    values: Float[np.ndarray, "2 lanes width B"],
-    weight: Float[np.ndarray, "lanes width width"],
+    values: Float[np.ndarray, "2 sources side B"],
+    weight: Float[np.ndarray, "sources side side"],
     basis: FourierBasis,
 ) -> Float[np.ndarray, "resolved resolved"]:
     """Returns the normal matrix JᵀWJ of the resolved amplitudes, given the sources.
@@ -318,8 +320,8 @@ def normal_matrix(
 
 def right_hand_side(
     sources: SourceWindows,
-    values: Float[np.ndarray, "2 lanes width B"],
-    weighted_residual: Float[np.ndarray, "lanes width width"],
+    values: Float[np.ndarray, "2 sources side B"],
+    weighted_residual: Float[np.ndarray, "sources side side"],
     basis: FourierBasis,
 ) -> Float[np.ndarray, " resolved"]:
     """Returns the right-hand side JᵀWr of the normal equations of the resolved amplitudes."""

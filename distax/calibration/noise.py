@@ -191,18 +191,19 @@ def _invert_or_inf(matrix: np.ndarray) -> np.ndarray:
 
 
 def fit_photon_transfer(
-    scenes: Sequence[Float[np.ndarray, "N height width"]],
+    flats: Sequence[Float[np.ndarray, "N height width"]],
     clip_level: float,
     digital: bool,
     dark_noise: NoiseModel | None = None,
 ) -> NoiseModel:
-    """Fits the noise model to repeated frames of unchanged scenes (photon transfer).
+    """Fits the noise model to flat frames (photon transfer).
 
     The variance of a pixel comes from differences of successive frames, so that a slow drift of
     the light does not add to it.
 
     Args:
-      scenes: frames of an evenly lit surface at one level, or of any other unchanged scene.
+      flats: arrays of repeated frames, each of an evenly lit surface at one level or of any other
+        unchanged scene.
       clip_level: counts at which pixels clip; pixels that clip in any frame are left out.
       digital: True if pixels clip at zero, too.
       dark_noise: model from dark frames. Default: fit the intercept, too.
@@ -210,7 +211,7 @@ def fit_photon_transfer(
     Raises:
       DistaxError: fewer than two frames of a scene, or every pixel clips in some frame.
     """
-    parts = [_pixel_variances(frames, clip_level, digital) for frames in scenes]
+    parts = [_pixel_variances(frames, clip_level, digital) for frames in flats]
     level, squares, dof = (np.concatenate(part) for part in zip(*parts, strict=True))
     if not len(level):
         raise DistaxError("every pixel of the repeated frames clips at times; give darker ones")

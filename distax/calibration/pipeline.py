@@ -16,7 +16,7 @@ from jaxtyping import Float
 
 from distax.calibration.joint_fit import (
     SOURCE_REACH,
-    SOURCE_WINDOW,
+    SOURCE_SQUARE,
     JointFit,
     fit_each_source,
     fit_joint,
@@ -55,7 +55,7 @@ is a tenth of the noise; smaller offsets change no weights noticeably."""
 def calibrate(
     images: Float[np.ndarray, "N height width"],
     dark: Float[np.ndarray, "M rows columns"] | None = None,
-    scenes: Sequence[np.ndarray] = (),
+    flats: Sequence[np.ndarray] = (),
     elongated: bool = False,
     measured_psf: bool = False,
     size: tuple[int, int] | None = None,
@@ -64,10 +64,10 @@ def calibrate(
 
     Args:
       images: raw counts, one source in each image or whole frames; NaN marks pixels to leave out.
-      dark: frames without light, for the read noise. Default: from the scenes, or else from the
+      dark: frames without light, for the read noise. Default: from `flats`, or else from the
         residuals of the PSF's fit.
-      scenes: arrays `[n, rows, columns]` of at least two frames of an unchanged scene, for the gain
-        by photon transfer. Default: from the residuals of the PSF's fit.
+      flats: flat frames, for the gain by photon transfer: arrays `[n, rows, columns]`, each of at
+        least two frames of one unchanged scene. Default: from the residuals of the PSF's fit.
       elongated: True gives the sensor a PSF with one width over rows and one over columns.
       measured_psf: True also gives the sensor a measured PSF of any shape, besides the Gaussian
         closest to it. Positions under it are accurate to about 0.01 px from a hundred bright
@@ -81,14 +81,14 @@ def calibrate(
     """
     images = _check_frames("images", images)
     dark = None if dark is None else _check_frames("dark", dark)
-    scenes = [_check_frames("scenes", frames) for frames in scenes]
+    flats = [_check_frames("flats", frames) for frames in flats]
     limits = find_limits(images)
     dark_noise, dark_source = (
         (None, "") if dark is None else measure_dark_noise(dark, limits.digital)
     )
     transfer = None
-    if scenes:
-        transfer = fit_photon_transfer(scenes, limits.clip_level, limits.digital, dark_noise)
+    if flats:
+        transfer = fit_photon_transfer(flats, limits.clip_level, limits.digital, dark_noise)
     background_noise = estimate_background_noise(images, limits.digital)
     noise = transfer or dark_noise or NoiseModel(background_noise**2, math.inf)
     start = replace(
@@ -104,14 +104,14 @@ def calibrate(
     # The residuals of a Gaussian fit to another PSF are not only noise, so a measured PSF estimates
     # the noise later, from its own residuals.
     keep_noise = noise_known or measured_psf
-    fit = partial(fit_joint, sources.crops, start, noise, keep_noise, dark_noise)
+    fit = partial(fit_joint, sources.windows, start, noise, keep_noise, dark_noise)
     two_widths = fit(round_psf=False)
     # A pair of close sources is elongated along one axis, so the fit with two widths detects it
     # best. The round fit inherits its rejections.
     final = two_widths if elongated else fit(round_psf=True, usable=two_widths.used)
     psf = None
     if measured_psf:
-        psf, final = measure_psf(final, sources.crops, noise, noise_known, dark_noise)
+        psf, final = measure_psf(final, sources.windows, noise, noise_known, dark_noise)
     quantities = _optics_quantities(final, limits)
     quantities |= _noise_quantities(final, limits, transfer, dark_noise, dark_source)
     number = int(final.used.sum())
@@ -166,7 +166,7 @@ def _size_windows(
       The sensor with this width, and the windows.
     """
     sources = _cut_sources(images, start, background_noise)
-    fit, _, _ = fit_each_source(sources.crops, start, noise)
+    fit, _, _ = fit_each_source(sources.windows, start, noise)
     # A wider PSF than an eighth of the image would need windows larger than the image.
     start = replace(start, sigma=min(median_sigma(fit), min(images.shape[1:]) / 8))
     return start, _cut_sources(images, start, background_noise)
@@ -176,11 +176,11 @@ def _cut_sources(
     images: Float[np.ndarray, "N height width"], sensor: Sensor, background_noise: float
 ) -> IsolatedSources:
     """Finds isolated sources in windows a little larger than those of the fit."""
-    side = window_width(sensor, SOURCE_WINDOW, SOURCE_REACH) + _WINDOW_MARGIN
+    side = window_width(sensor, SOURCE_SQUARE, SOURCE_REACH) + _WINDOW_MARGIN
     sources = find_isolated_sources(images, background_noise, isolation=side // 2 + 1, side=side)
-    if len(sources.crops) < MIN_SOURCES:
+    if len(sources.windows) < MIN_SOURCES:
         raise DistaxError(
-            f"{len(sources.crops)} isolated sources ({sources.crowded} more have neighbours) are "
+            f"{len(sources.windows)} isolated sources ({sources.crowded} more have neighbours) are "
             f"too few to calibrate from; give at least {MIN_SOURCES}, better a hundred"
         )
     return sources

@@ -11,7 +11,7 @@ MIN_SOURCES = 5
 """Fewest isolated sources for a calibration. With fewer, the median and the tests that reject
 outliers mean little."""
 _SOURCE_SNR = 8.0
-"""Signal-to-noise ratio of a sum over 3×3 pixels from which a peak counts as a source. A lower
+"""Least signal-to-noise ratio, summed over 3×3 pixels, of a peak that is used as a source. A lower
 ratio adds sources that constrain the PSF little and may be noise."""
 _NEIGHBOUR_SNR = 5.0
 """The same ratio for a neighbour that disturbs a source. A lower ratio rejects good sources because
@@ -25,11 +25,11 @@ class IsolatedSources:
     """Windows around isolated sources.
 
     Attributes:
-      crops: counts; NaN where a window reaches beyond the image.
+      windows: counts; NaN where a window reaches beyond the image.
       crowded: number of further sources that have a neighbour.
     """
 
-    crops: Float[np.ndarray, "N side side"]
+    windows: Float[np.ndarray, "sources side side"]
     crowded: int
 
 
@@ -41,26 +41,26 @@ def find_isolated_sources(
     Args:
       images: raw counts; NaN where a pixel is not known.
       noise: standard deviation of the background in counts.
-      isolation: distance in pixels within which, along both axes, a source must have no neighbour.
+      isolation: half-width in pixels of the square around a source that must hold no other source.
       side: height and width of the windows in pixels, odd.
 
     Raises:
       DistaxError: no isolated source is found.
     """
-    crops, found = [], 0
+    windows, found = [], 0
     margin = side // 2
     for image in images:
         peaks, snr = _find_peaks(image, noise)
         found += int(np.sum(snr >= _SOURCE_SNR))
         padded = np.pad(image, margin, constant_values=np.nan)
         for row, column in peaks[_has_no_neighbour(peaks, isolation) & (snr >= _SOURCE_SNR)]:
-            crops.append(padded[row : row + side, column : column + side])
-    if not crops:
+            windows.append(padded[row : row + side, column : column + side])
+    if not windows:
         raise DistaxError(
             f"no isolated source stands out of the noise ({found} with neighbours); give images "
             f"with sources at least {isolation + 1} pixels apart"
         )
-    return IsolatedSources(crops=np.stack(crops), crowded=found - len(crops))
+    return IsolatedSources(windows=np.stack(windows), crowded=found - len(windows))
 
 
 def _find_peaks(

@@ -15,7 +15,7 @@ from distax.calibration.gaussian_psf import (
     fit_psf,
     image_and_jacobian,
 )
-from distax.calibration.joint_fit import SOURCE_REACH, SOURCE_WINDOW
+from distax.calibration.joint_fit import SOURCE_REACH, SOURCE_SQUARE
 from distax.fitting.patch import cut_patches, window_width
 from distax.imaging.psf import pixel_response
 
@@ -48,7 +48,7 @@ def fit_trials(starts, patches, min_background, used, round_psf):
 
 def patches_of(images, targets, sensor):
     """Cuts the windows of the trials, with the noise of the true images."""
-    assert window_width(replace(sensor, sigma=0.8), SOURCE_WINDOW, SOURCE_REACH) == WIDTH
+    assert window_width(replace(sensor, sigma=0.8), SOURCE_SQUARE, SOURCE_REACH) == WIDTH
     wide = replace(sensor, sigma=0.8)
     patch = cut_patches(images, wide, WIDTH)
     variance = noise_variance(render(targets, sensor) + sensor.background, sensor)

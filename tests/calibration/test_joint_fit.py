@@ -15,8 +15,8 @@ SENSOR = Sensor(sigma=0.6, read_noise=1.0, background=12.0, saturation=None, bit
 NOISE = NoiseModel(1.0 + 1 / 12, 0.01)
 
 
-def fit(crops, round_psf=True):
-    return fit_joint(np.asarray(crops), SENSOR, NOISE, True, None, round_psf)
+def fit(windows, round_psf=True):
+    return fit_joint(np.asarray(windows), SENSOR, NOISE, True, None, round_psf)
 
 
 def images(singles, seed, count, sigma, flux=5000.0):
@@ -25,9 +25,9 @@ def images(singles, seed, count, sigma, flux=5000.0):
 
 
 def test_sources_of_several_widths_raise(singles):
-    crops = [images(singles, 0, 4, sigma) for sigma in (0.4, 0.6, 0.85)]
+    windows = [images(singles, 0, 4, sigma) for sigma in (0.4, 0.6, 0.85)]
     with pytest.raises(DistaxError, match=r"only [0-4] of 12 sources share one PSF; give images"):
-        fit(np.concatenate(crops))
+        fit(np.concatenate(windows))
 
 
 def test_a_width_at_a_bound_of_the_fit_raises(singles):

@@ -29,8 +29,8 @@ def read_noise(model):
 @pytest.mark.parametrize(("noise", "gain"), [(0.5, 2.0), (1.5, 0.8), (3.0, 6.0)])
 def test_photon_transfer_finds_gain_and_read_noise(noise, gain):
     sensor = Sensor(read_noise=noise, gain=gain, bit_depth=12, saturation=None)
-    scenes = [frames(level, 6, sensor, level) for level in (30, 80, 200)]
-    model = fit_photon_transfer(scenes, sensor.clip_level, digital=True)
+    flats = [frames(level, 6, sensor, level) for level in (30, 80, 200)]
+    model = fit_photon_transfer(flats, sensor.clip_level, digital=True)
     assert abs(model.slope - 1 / gain) < 3 * model.slope_std
     assert model.slope_std < 0.05 / gain
     assert abs(model.intercept - (noise**2 + 1 / 12)) < 3 * model.intercept_std

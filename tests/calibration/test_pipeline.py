@@ -157,7 +157,7 @@ def test_arrays_without_images_raise(images):
         ({"images": unknown}, "no pixel of images is known"),
         ({"images": images[:0]}, r"images must have three axes.* shape \(0, 11, 11\)"),
         ({"images": images, "dark": unknown}, "no pixel of dark is known"),
-        ({"images": images, "scenes": [images[0]]}, r"scenes must have three axes.* \(11, 11\)"),
+        ({"images": images, "flats": [images[0]]}, r"flats must have three axes.* \(11, 11\)"),
     ):
         with pytest.raises(DistaxError, match=message):
             calibrate(**wrong)

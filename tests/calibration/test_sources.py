@@ -11,7 +11,7 @@ SIDE, ISOLATION = 7, 6
 def test_sources_without_noise_are_found(blob_frame):
     bare = blob_frame((10, 10), (30, 40), noise=0.0)[None]
     noise = estimate_background_noise(bare, digital=False)
-    assert len(find_isolated_sources(bare, noise, ISOLATION, SIDE).crops) == 2
+    assert len(find_isolated_sources(bare, noise, ISOLATION, SIDE).windows) == 2
     nothing = np.full((1, 20, 20), 3.0, np.float32)
     noise = estimate_background_noise(nothing, digital=False)
     with pytest.raises(DistaxError, match="no isolated source stands out"):
@@ -20,9 +20,9 @@ def test_sources_without_noise_are_found(blob_frame):
 
 def test_windows_are_centred_on_isolated_sources(blob_frame):
     found = find_isolated_sources(blob_frame((10, 10), (30, 40))[None], 1.0, ISOLATION, SIDE)
-    assert found.crops.shape == (2, SIDE, SIDE)
+    assert found.windows.shape == (2, SIDE, SIDE)
     assert found.crowded == 0
-    peaks = found.crops.reshape(2, -1).argmax(axis=1)
+    peaks = found.windows.reshape(2, -1).argmax(axis=1)
     np.testing.assert_array_equal(peaks, SIDE**2 // 2)
 
 
@@ -30,13 +30,13 @@ def test_windows_are_centred_on_isolated_sources(blob_frame):
 def test_sources_with_a_neighbour_are_counted_and_left_out(step, kept, blob_frame):
     image = blob_frame((10, 10), (10, 10 + step), (30, 40))
     found = find_isolated_sources(image[None], 1.0, ISOLATION, SIDE)
-    assert (len(found.crops), found.crowded) == (kept, 3 - kept)
+    assert (len(found.windows), found.crowded) == (kept, 3 - kept)
 
 
 def test_a_clipped_plateau_is_one_source(blob_frame):
     image = blob_frame((10, 10), flux=1000.0)
     image[9:12, 9:13] = 255.0
-    assert len(find_isolated_sources(image[None], 1.0, ISOLATION, SIDE).crops) == 1
+    assert len(find_isolated_sources(image[None], 1.0, ISOLATION, SIDE).windows) == 1
 
 
 def test_neighbours_lie_within_a_distance_along_both_axes():
@@ -48,8 +48,8 @@ def test_neighbours_lie_within_a_distance_along_both_axes():
 
 
 def test_pixels_beyond_the_image_are_nan(blob_frame):
-    crop = find_isolated_sources(blob_frame((1, 25))[None], 1.0, ISOLATION, SIDE).crops[0]
-    np.testing.assert_array_equal(np.isnan(crop).all(axis=1), [True, True] + [False] * 5)
+    window = find_isolated_sources(blob_frame((1, 25))[None], 1.0, ISOLATION, SIDE).windows[0]
+    np.testing.assert_array_equal(np.isnan(window).all(axis=1), [True, True] + [False] * 5)
 
 
 def test_faint_light_raises(blob_frame):
