@@ -158,7 +158,7 @@ def test_what_a_measured_psf_is_worth_is_that_of_the_results():
     error = {name: row["median_error"] for name, row in results["figures"].items()}
     measured, true = error["measured, 50 sources"], error["the true PSF"]
     assert (
-        f"pairs of targets are located to {measured:.4f} px (median) with the PSF measured from "
-        f"50 sources, to {true:.4f} px with the true one, and to "
-        f"{error['a Gaussian, 50 sources']:.3f} px with the Gaussian most like it"
+        f"with a median error of {true:.4f} px under the true PSF, {measured:.4f} px under the PSF "
+        f"measured from 50 sources, and {error['a Gaussian, 50 sources']:.3f} px under the best "
+        "Gaussian"
     ) in _page("how-to/calibrate")

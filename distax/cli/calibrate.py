@@ -25,14 +25,13 @@ class Calibrate:
 
     Attributes:
       files: PNG, TIFF or NPY files of raw counts: small images of one source each, or whole frames.
-        At least a hundred isolated sources are needed, spread over all positions between pixel
-        centres.
+        Give a hundred bright sources or more, spread over all positions between pixel centres;
+        fewer than five is an error.
       dark: File of dark frames, from which the read noise is measured.
       flat: Files from which the gain is measured. Each holds repeated frames of one unchanged
         scene; an evenly lit surface at several levels serves best.
       elongated: Fit two widths of the PSF, one over rows and one over columns.
-      measured_psf: Measure the PSF as samples, for PSFs that are not Gaussian. Needs at least a
-        hundred bright sources.
+      measured_psf: Measure the PSF as samples, for PSFs that are not Gaussian.
       size: Height and width in pixels of the images that will be unmixed.
       out: Write the sensor to this TOML file.
       json: Write the sensor, the source of each value and the quality of the fit to this JSON file.
