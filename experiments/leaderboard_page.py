@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from distax.evaluation.results import SCORE_HEADINGS
+from distax.evaluation.results import SCORE_HEADINGS, format_percent
 from distax.runtime.files import atomic_write, write_text
 
 TOLERANCE = 1.0
@@ -68,7 +68,7 @@ def row(result: dict[str, Any]) -> str:
     published = result["published"]
     cells = [
         result["title"] + (f", c = {result['factor']}" if result["factor"] != 3 else ""),
-        *(f"{100 * score:.2f}" for score in scores),
+        *(format_percent(score, 2) for score in scores),
         f"{evaluation['psnr']:.2f}",
         f"{evaluation['ssim']:.4f}",
         _format_amount(result["parameters"]) if result["parameters"] else "–",

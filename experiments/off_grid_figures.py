@@ -17,7 +17,7 @@ import tyro
 from jaxtyping import Array, Float
 
 import distax
-from distax.evaluation.results import SCORE_HEADINGS
+from distax.evaluation.results import SCORE_HEADINGS, format_percent
 from distax.fitting.patch import cut_patches, window_width
 from distax.fitting.population import SEARCH
 from distax.fitting.prior import starting_scenes
@@ -72,7 +72,7 @@ def score_table(results: list[dict[str, Any]]) -> str:
     lines = [f"| | {' | '.join(SCORE_HEADINGS[1:])} |", "|---" + "|--:" * 6 + "|"]
     for row in results:
         values = [row["cso_map"], *row["ap"].values()]
-        lines.append(f"| {row['name']} | " + " | ".join(f"{100 * v:.1f}" for v in values) + " |")
+        lines.append(f"| {row['name']} | " + " | ".join(map(format_percent, values)) + " |")
     return "\n".join(lines) + "\n"
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from robustness_settings import SETTINGS, SWEEPS, Sweep
 
-from distax.evaluation.results import percent, pixels
+from distax.evaluation.results import format_percent, format_pixels
 from distax.runtime.files import atomic_write
 
 METHODS = ("refine", "fast", "posterior")
@@ -37,16 +37,16 @@ def row(record: Record) -> str:
         record["setting"],
         record["method"],
         str(record["images"]),
-        percent(record["cso_map_by_score"]),
-        percent(record["cso_map"]),
-        percent((record["within"] or {}).get("0.05")),
-        pixels(record["rmse"]),
-        pixels(record["bound"]),
-        percent(record["count_accuracy"]),
-        percent((record["coverage"] or {}).get(level)),
-        percent(record["trusted"]),
-        percent(record.get("trusted_count_accuracy")),
-        percent((record.get("trusted_coverage") or {}).get(level)),
+        format_percent(record["cso_map_by_score"]),
+        format_percent(record["cso_map"]),
+        format_percent((record["within"] or {}).get("0.05")),
+        format_pixels(record["rmse"]),
+        format_pixels(record["bound"]),
+        format_percent(record["count_accuracy"]),
+        format_percent((record["coverage"] or {}).get(level)),
+        format_percent(record["trusted"]),
+        format_percent(record.get("trusted_count_accuracy")),
+        format_percent((record.get("trusted_coverage") or {}).get(level)),
         f"{record['median_misfit']:.2f}",
     )
     return "| " + " | ".join(cells) + " |"
@@ -65,7 +65,7 @@ def short_table(results: Sequence[Record]) -> str:
         if bounds := [record["bound"] for record in own if record]:
             cells = [
                 name,
-                pixels(bounds[0]),
+                format_pixels(bounds[0]),
                 *(cell for record in own for cell in _method_cells(record)),
             ]
             lines.append("| " + " | ".join(cells) + " |")
@@ -77,8 +77,8 @@ def _method_cells(record: Record | None) -> tuple[str, str]:
         return "–", "–"
     inside = (record.get("trusted_coverage") or {}).get(f"{LEVEL:.2f}")
     return (
-        f"{percent(record['cso_map_by_score'])}; {pixels(record['rmse'])}",
-        f"{percent(record['trusted'])}; {percent(inside)}",
+        f"{format_percent(record['cso_map_by_score'])}; {format_pixels(record['rmse'])}",
+        f"{format_percent(record['trusted'])}; {format_percent(inside)}",
     )
 
 

@@ -7,7 +7,13 @@ from rich.console import Console
 from rich.table import Table
 
 from distax.evaluation import Evaluation
-from distax.evaluation.results import SCORE_HEADINGS, by_count_rows, percent, pixels, score_rows
+from distax.evaluation.results import (
+    SCORE_HEADINGS,
+    by_count_rows,
+    format_percent,
+    format_pixels,
+    score_rows,
+)
 from distax.frames.scoring import FrameEvaluation
 
 PUBLISHED = {
@@ -41,8 +47,8 @@ def print_evaluation(
     wide_console().print(table)
     quality = "" if result.psnr is None else f"PSNR {result.psnr:.2f} dB, SSIM {result.ssim:.4f}, "
     print(
-        f"{quality}right number of targets in {percent(result.count_accuracy)}%, "
-        f"position RMSE {pixels(result.rmse)} px"
+        f"{quality}count accuracy {format_percent(result.count_accuracy)}%, "
+        f"position RMSE {format_pixels(result.rmse)} px"
     )
 
 
@@ -64,11 +70,12 @@ def print_frame_evaluation(result: FrameEvaluation, name: str) -> None:
     }
     for label, by_radius in rows.items():
         shares = list(by_radius.values())
-        table.add_row(label, *map(percent, [sum(shares) / len(shares), *shares]))
+        table.add_row(label, *map(format_percent, [sum(shares) / len(shares), *shares]))
     wide_console().print(table)
     print(
-        f"{percent(result.blob_recall)}% of clusters and stars found, right number of targets in "
-        f"{percent(result.right_count)}% of them, {result.false_blobs:.2f} false blobs a frame"
+        f"{format_percent(result.blob_recall)}% of clusters and stars found, right number of "
+        f"targets in {format_percent(result.right_count)}% of them, {result.false_blobs:.2f} false "
+        "blobs a frame"
     )
 
 
@@ -87,7 +94,7 @@ def print_reliability(result: Evaluation) -> None:
             np.average(side, weights=curve["detections"]) if side else None
             for side, curve in zip(sides, curves, strict=True)
         )
-        table.add_row(label, *map(percent, means))
+        table.add_row(label, *map(format_percent, means))
     wide_console().print(table)
 
 

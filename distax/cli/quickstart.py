@@ -143,12 +143,12 @@ class _Comparison:
         from rich.table import Table
 
         from distax.cli.console import PUBLISHED, wide_console
-        from distax.evaluation.results import SCORE_HEADINGS
+        from distax.evaluation.results import SCORE_HEADINGS, format_percent
 
         print(f"{len(self.images):,} held-out simulated images:")
-        table = Table(*SCORE_HEADINGS, "right number of targets")
+        table = Table(*SCORE_HEADINGS, "count accuracy")
         for name, found in self.answers.items():
-            right = f"{100 * float((found.count == self.truth.count).mean()):.1f}"
+            right = format_percent((found.count == self.truth.count).mean())
             for label, scores in _scores(name, found, self.truth).items():
                 table.add_row(label, *(f"{score:.2f}" for score in scores), right)
         rows: dict[str, Iterable[float]] = {**(others or {}), **PUBLISHED}
@@ -162,13 +162,13 @@ def _scores(name: str, found: "Targets", truth: "Targets") -> dict[str, tuple[fl
 
     `distax.evaluation` gives more, but compiles longer than the first answers may take.
     """
-    from distax.evaluation.results import percentages
+    from distax.evaluation.results import to_percent
     from distax.metrics import cso_map
 
     by_intensity = cso_map(replace(found, score=found.intensity), truth)
     by_score = cso_map(found, truth)
-    rows = {name: percentages(by_intensity.mean, by_intensity.ap)}
-    own = percentages(by_score.mean, by_score.ap)
+    rows = {name: to_percent(by_intensity.mean, by_intensity.ap)}
+    own = to_percent(by_score.mean, by_score.ap)
     if own not in rows.values():
         rows["… ranked by its own score instead of intensity"] = own
     return rows
@@ -176,7 +176,7 @@ def _scores(name: str, found: "Targets", truth: "Targets") -> dict[str, tuple[fl
 
 def _ceiling(unmixer: "Unmixer", truth: "Targets") -> "dict[str, Iterable[float]]":
     """Scores the perfect answer on a grid model's grid, in percent; empty for other models."""
-    from distax.evaluation.results import percentages
+    from distax.evaluation.results import to_percent
     from distax.imaging.grid import decode, rasterize
     from distax.metrics import cso_map
     from distax.models import GridModel
@@ -186,4 +186,4 @@ def _ceiling(unmixer: "Unmixer", truth: "Targets") -> "dict[str, Iterable[float]
     sensor = unmixer.model.sensor
     perfect = decode(rasterize(truth, sensor, unmixer.model.factor), sensor=sensor)
     ceiling = cso_map(perfect, truth)
-    return {"the perfect answer on that grid, sharp labels": percentages(ceiling.mean, ceiling.ap)}
+    return {"the perfect answer on that grid, sharp labels": to_percent(ceiling.mean, ceiling.ap)}

@@ -29,9 +29,13 @@ class GroupResult(TypedDict):
 class Reliability(TypedDict):
     """Reliability diagram of the reported hit probabilities.
 
-    Each entry is a list over bins of equal width, in rising order, without the empty bins:
-    `detections` is their number, `reported` the mean of their hit probabilities, and `realised` the
-    share of them that were hits.
+    Each list has one entry per non-empty bin of the hit probability, in rising order. The bins have
+    equal width.
+
+    Attributes:
+      detections: number of detections in the bin.
+      reported: their mean hit probability.
+      realised: the share of them that are hits.
     """
 
     detections: list[int]
@@ -82,7 +86,7 @@ class Evaluation:
 
     @property
     def headline(self) -> dict[str, float]:
-        """The scores that the log of a training run shows."""
+        """The scores that a training log shows: fractions, and PSNR in dB."""
         figures = {
             "cso_map": self.cso_map,
             "cso_map_by_score": self.cso_map_by_score,
@@ -97,7 +101,9 @@ class Evaluation:
 
     def _repr_html_(self) -> str:
         """Shows tables of the scores and of the results by number of targets, for notebooks."""
-        return evaluation_html(self)
+        scores = [[name, *row] for name, row in score_rows(self, "ranked by intensity").items()]
+        headings, *by_count = by_count_rows(self)
+        return plain_table(SCORE_HEADINGS, scores) + plain_table(headings, by_count)
 
 
 def score_rows(result: Evaluation, name: str) -> dict[str, list[str]]:
@@ -107,8 +113,8 @@ def score_rows(result: Evaluation, name: str) -> dict[str, list[str]]:
       result: the evaluation.
       name: label of the row with detections ranked by intensity.
     """
-    rows = {name: percentages(result.cso_map, result.ap.values())}
-    by_score = percentages(result.cso_map_by_score, result.ap_by_score.values())
+    rows = {name: to_percent(result.cso_map, result.ap.values())}
+    by_score = to_percent(result.cso_map_by_score, result.ap_by_score.values())
     if by_score not in rows.values():
         rows["… ranked by its own score instead of intensity"] = by_score
     return {label: [f"{value:.2f}" for value in row] for label, row in rows.items()}
@@ -124,46 +130,39 @@ def by_count_rows(result: Evaluation) -> list[list[str]]:
     headings = [
         "targets",
         "images",
-        "right number / %",
+        "count accuracy / %",
         "CSO-mAP",
         f"within {nearest} px / %",
         "RMSE / px",
-        "its bound / px",
+        "Cramér–Rao bound / px",
         *(f"in {float(level):.0%} region / %" for level in levels),
     ]
     rows = [
         [
             count,
             str(group["images"]),
-            percent(group["count_accuracy"]),
-            percent(group["cso_map_by_score"]),
-            percent((group["within"] or {}).get(nearest)),
-            pixels(group["rmse"]),
-            pixels(group["bound"]),
-            *(percent((group["coverage"] or {}).get(level)) for level in levels),
+            format_percent(group["count_accuracy"]),
+            format_percent(group["cso_map_by_score"]),
+            format_percent((group["within"] or {}).get(nearest)),
+            format_pixels(group["rmse"]),
+            format_pixels(group["bound"]),
+            *(format_percent((group["coverage"] or {}).get(level)) for level in levels),
         ]
         for count, group in [*result.by_count.items(), ("all", result.to_dict())]
     ]
     return [headings, *rows]
 
 
-def evaluation_html(result: Evaluation) -> str:
-    """Writes both tables as HTML, for notebooks."""
-    scores = [[name, *row] for name, row in score_rows(result, "ranked by intensity").items()]
-    headings, *by_count = by_count_rows(result)
-    return plain_table(SCORE_HEADINGS, scores) + plain_table(headings, by_count)
-
-
-def percentages(mean: SupportsFloat, aps: Iterable[SupportsFloat]) -> tuple[float, ...]:
+def to_percent(mean: SupportsFloat, aps: Iterable[SupportsFloat]) -> tuple[float, ...]:
     """Converts CSO-mAP and the APs to percent."""
     return tuple(100 * float(value) for value in (mean, *aps))
 
 
-def percent(share: SupportsFloat | None) -> str:
-    """Formats a share in percent, or a dash if it is None."""
-    return "–" if share is None else f"{100 * float(share):.1f}"
+def format_percent(share: SupportsFloat | None, digits: int = 1) -> str:
+    """Formats a share in percent with `digits` decimals, or a dash if it is None."""
+    return "–" if share is None else f"{100 * float(share):.{digits}f}"
 
 
-def pixels(distance: float | None) -> str:
+def format_pixels(distance: float | None) -> str:
     """Formats a distance in pixels, or a dash if it is None."""
     return "–" if distance is None else f"{distance:.4f}"

@@ -19,6 +19,7 @@ from measuring import describe_machine, time_fastest
 
 import distax
 from distax.evaluation import assess
+from distax.evaluation.results import format_percent
 from distax.fitting.sampler import QUICK
 from distax.imaging.scenes import simulate
 from distax.imaging.targets import Targets
@@ -80,7 +81,7 @@ def print_table(figures: list[Figure]) -> None:
     print("| " + " | ".join(header) + " |\n|" + "---|" * len(header))
     for figure in figures:
         scores = (figure.by_score, figure.ap05, figure.by_intensity, figure.count_accuracy)
-        cells = " | ".join(f"{100 * score:.1f}" for score in scores)
+        cells = " | ".join(map(format_percent, scores))
         print(f"| {figure.name} | {figure.images_per_second:,.0f} | {cells} |")
     for figure in figures:
         times = ", ".join(f"{count}: {time:.3g}" for count, time in figure.milliseconds.items())

@@ -22,6 +22,7 @@ from measuring import describe_machine
 
 import distax
 from distax.calibration import calibrate
+from distax.evaluation.results import format_percent
 from distax.imaging.psf import MeasuredPsf
 from distax.imaging.scenes import ScenePrior, simulate
 from distax.imaging.targets import Targets
@@ -112,8 +113,8 @@ def main(
     print("|---|--:|--:|--:|--:|--:|")
     for name, row in figures.items():
         print(
-            f"| {name} | {100 * row['right_count']:.1f} | {row['median_error']:.4f} | "
-            f"{row['rmse']:.4f} | {row['misfit']:.2f} | {100 * row['trusted']:.1f} |"
+            f"| {name} | {format_percent(row['right_count'])} | {row['median_error']:.4f} | "
+            f"{row['rmse']:.4f} | {row['misfit']:.2f} | {format_percent(row['trusted'])} |"
         )
     if json_file:
         about = describe_machine() | {"seed": seed, "images": images}

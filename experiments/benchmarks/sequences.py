@@ -18,7 +18,7 @@ import tyro
 from measuring import describe_machine
 
 import distax
-from distax.evaluation.results import SCORE_HEADINGS, percent, pixels
+from distax.evaluation.results import SCORE_HEADINGS, format_percent, format_pixels
 from distax.imaging.targets import Targets
 from distax.runtime.files import write_text
 from distax.tracking import (
@@ -60,7 +60,7 @@ def score_table(method: str, figures: dict[str, Any]) -> str:
     for name, key in {"frames by themselves": "single", "with tracks": "tracked"}.items():
         score = figures[key]
         values = (score["cso_map"], *score["ap"].values(), score["count_accuracy"])
-        lines.append(f"| {name} | {' | '.join(map(percent, values))} |")
+        lines.append(f"| {name} | {' | '.join(map(format_percent, values))} |")
     return "\n".join(lines) + "\n"
 
 
@@ -69,10 +69,10 @@ def track_table(figures: dict[str, Any]) -> str:
     headings = ("targets", "tracked / %", "RMSE / px", "median / px", "false tracks / %")
     lines = [f"| {' | '.join(headings)} | identity switches |", "|---" + "|--:" * 5 + "|"]
     for count, part in [*figures["by_count"].items(), ("all", figures)]:
-        errors = f"{pixels(part['rmse'])} | {pixels(part['median_rmse'])}"
+        errors = f"{format_pixels(part['rmse'])} | {format_pixels(part['median_rmse'])}"
         lines.append(
-            f"| {count} | {percent(part['share_tracked'])} | {errors} | "
-            f"{percent(part['false_tracks'])} | {part['identity_switches']:.3f} |"
+            f"| {count} | {format_percent(part['share_tracked'])} | {errors} | "
+            f"{format_percent(part['false_tracks'])} | {part['identity_switches']:.3f} |"
         )
     return "\n".join(lines) + "\n"
 

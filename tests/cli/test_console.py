@@ -46,7 +46,7 @@ def test_both_rankings_and_other_results(result, capsys):
     by_score = "… ranked by its own score instead of intensity"
     assert [by_score, "45.67", "15.00", "25.00", "35.00", "45.00", "55.00"] in rows
     assert ["another", "1.00", "2.00", "3.00", "4.00", "5.00", "6.00"] in rows
-    assert "\nright number of targets in 97.5%, position RMSE 0.0123 px" in out
+    assert "\ncount accuracy 97.5%, position RMSE 0.0123 px" in out
 
 
 def test_one_ranking_where_they_coincide_and_the_quality_of_grids(result, capsys):
@@ -54,7 +54,7 @@ def test_one_ranking_where_they_coincide_and_the_quality_of_grids(result, capsys
     print_evaluation(same)
     out = capsys.readouterr().out
     assert "own score" not in out
-    assert "PSNR 38.12 dB, SSIM 0.9877, right number" in out
+    assert "PSNR 38.12 dB, SSIM 0.9877, count accuracy" in out
 
 
 def test_a_row_for_each_number_of_targets(result, capsys):

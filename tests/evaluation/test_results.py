@@ -18,7 +18,7 @@ def test_a_notebook_shows_scores_and_a_row_for_each_number_of_targets():
     scores, by_count = tables(assess(truth, truth, Sensor())._repr_html_())
     assert scores[0][:3] == ["percent", "CSO-mAP", "AP-05"]
     assert scores[1:] == [["ranked by intensity", *["100.00"] * 6]]
-    assert by_count[0][:3] == ["targets", "images", "right number / %"]
+    assert by_count[0][:3] == ["targets", "images", "count accuracy / %"]
     assert [row[0] for row in by_count[1:]] == ["1", "2", "all"]
     assert int(by_count[1][1]) + int(by_count[2][1]) == int(by_count[3][1]) == 60
     assert by_count[3][2:6] == ["100.0", "100.0", "100.0", "0.0000"]
