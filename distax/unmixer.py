@@ -19,7 +19,7 @@ from distax.imaging.scenes import ScenePrior, check_host
 from distax.imaging.sensor import Sensor
 from distax.imaging.targets import Targets
 from distax.models import GridModel, Model, create
-from distax.models.registry import parameter_rngs, solvers
+from distax.models.registry import classical, parameter_rngs
 from distax.runtime.errors import DistaxError, DistaxWarning, unknown
 from distax.runtime.html import fact_table
 
@@ -122,16 +122,17 @@ class Unmixer:
         threshold: float | None = None,
         sensor: Sensor | None = None,
     ) -> "Unmixer":
-        """Returns an unmixer with trained weights, or with a solver that needs none.
+        """Returns an unmixer with trained weights, or with a classical model that needs none.
 
         Args:
           name: a name that `distax.weights.names` lists; a safetensors file of distax; the folder
             of a training run, local or in a bucket, whose best model is loaded; or the name of a
-            registered solver, which has nothing to train.
+            classical model, which has nothing to train.
           threshold: counts that a grid node needs to be reported. Default: the threshold of the
-            training run; 50 for solvers and for the weights that come with distax.
-          sensor: the camera. A solver takes any sensor. Trained weights take only the sensor that
-            they were trained for. Default: that sensor; CSIST-100K's for a solver.
+            training run; 50 for classical models and for the weights that come with distax.
+          sensor: the sensor. A classical model takes any sensor. Trained weights take only the
+            sensor that they were trained for. Default: that sensor; CSIST-100K's for a classical
+            model.
 
         Raises:
           DistaxError: nothing of that name exists; it cannot be read; it is for another sensor.
@@ -140,7 +141,7 @@ class Unmixer:
         from distax.training.checkpoints import load_model
 
         prior, usual = ScenePrior(), THRESHOLD
-        if str(name) in solvers():
+        if str(name) in classical():
             trained_for = sensor or Sensor()
             model = create(str(name), sensor=trained_for, rngs=parameter_rngs(0))
         elif str(name) in weights.names():

@@ -77,7 +77,7 @@ def test_grid_decodes_what_the_model_of_the_run_answers(unmixer, images, tiny_ru
 
 
 @pytest.mark.parametrize("name", ["fista", "nnls"])
-def test_solvers_need_no_training(name, images):
+def test_classical_models_need_no_training(name, images):
     unmixer = Unmixer.load(name)
     assert unmixer.method == "grid"
     assert unmixer(images[:4]).mask.any(axis=1).all()

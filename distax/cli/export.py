@@ -17,7 +17,8 @@ class Export:
       target: File to write, such as fast.distax.
       method: Method to write: fast (the network that comes with distax), refine (least squares) or
         grid (the model of --checkpoint). The method posterior cannot be exported.
-      sensor: TOML file of the sensor that takes the images. For refine and for solvers.
+      sensor: TOML file of the sensor that takes the images. For refine and for classical
+        models.
       grid: Write the output of a grid model instead of the targets that are read off it.
       platforms: Platforms that the file runs on.
     """

@@ -26,8 +26,8 @@ Checkpoint = Annotated[
     str | None,
     tyro.conf.arg(
         help="Use this model: the folder of a run of `train` or `quickstart`, a .safetensors file, "
-        "the name of weights that come with distax (density, dista, cfgn), or a solver that needs "
-        "no training, such as fista.",
+        "the name of weights that come with distax (density, dista, cfgn), or a classical model "
+        "that needs no training, such as fista.",
         help_behavior_hint="(default: no model, see --method)",
     ),
 ]
@@ -36,8 +36,8 @@ Threshold = Annotated[
     float | None,
     tyro.conf.arg(
         help="Report the grid nodes that hold at least this many counts. For grid models.",
-        help_behavior_hint="(default: the threshold of the model's training; 50 for solvers and "
-        "for weights that come with distax)",
+        help_behavior_hint="(default: the threshold of the model's training; 50 for classical "
+        "models and for weights that come with distax)",
     ),
 ]
 

@@ -26,7 +26,7 @@ class Model(nnx.Module):
     (`model.train()`).
 
     Attributes:
-      trained: True for a network; False for a solver, which has no parameters.
+      trained: True for a network; False for a classical model, which has no parameters.
     """
 
     trained: ClassVar[bool] = True

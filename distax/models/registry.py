@@ -1,4 +1,4 @@
-"""Registry of models by name. A class and a decorator add a model."""
+"""Registry of models by name. `@register("name")` on a model class adds it."""
 
 import importlib.util
 import inspect
@@ -31,6 +31,9 @@ def register(name: str) -> Callable[[Class], Class]:
     The name is then known to `create` and the command line. A class that is defined again, for
     example by a notebook cell that runs twice, replaces its earlier definition.
 
+    Args:
+      name: name of the model in `create`, in configurations and on the command line.
+
     Raises:
       DistaxError: another class already has the name.
     """
@@ -54,8 +57,8 @@ def names() -> list[str]:
     return sorted(_MODELS)
 
 
-def solvers() -> list[str]:
-    """Returns the names of the registered models that have no parameters to train."""
+def classical() -> list[str]:
+    """Returns the names of the classical models, which have no parameters to train."""
     return sorted(name for name, model in _MODELS.items() if not model.trained)
 
 
@@ -66,8 +69,8 @@ def create(name: str, *, rngs: nnx.Rngs, **options: Any) -> Model:
       name: name the model is registered under.
       rngs: keys for the initial parameters.
       **options: arguments of the model's constructor, such as `factor`. Every grid model takes two
-        more. `window` is an odd number of pixels: the model then sees only a window of that side
-        around the blob (see `models.window.Windowed`). `label_blur` is the standard deviation in
+        more. `window` restricts the model to a square around the blob; it is the square's side in
+        pixels, odd (see `models.window.Windowed`). `label_blur` is the standard deviation in
         pixels of a target on the grids of the training objective (see `grid.rasterize`).
 
     Raises:
@@ -78,7 +81,7 @@ def create(name: str, *, rngs: nnx.Rngs, **options: Any) -> Model:
         raise unknown("model", name, _MODELS)
     model = _MODELS[name]
     on_grid = issubclass(model, GridModel)
-    known = [*arguments(name), *(_GRID_MODEL_OPTIONS if on_grid else ())]
+    known = [*constructor_parameters(name), *(_GRID_MODEL_OPTIONS if on_grid else ())]
     for option in options:
         if option not in known:
             raise unknown(f"option of model {name!r}", option, known)
@@ -95,7 +98,7 @@ def create(name: str, *, rngs: nnx.Rngs, **options: Any) -> Model:
 
 def _create_windowed(name: str, side: int, rngs: nnx.Rngs, options: dict[str, Any]) -> GridModel:
     """Creates a grid model that sees a window with a side of `side` pixels."""
-    sensor, known = options.pop("sensor", Sensor()), arguments(name)
+    sensor, known = options.pop("sensor", Sensor()), constructor_parameters(name)
     seen = window_sensor(sensor, side)
     if "q_init" in known and options.get("q_init") is None:
         factor = options.get("factor", known["factor"].default)
@@ -105,8 +108,8 @@ def _create_windowed(name: str, side: int, rngs: nnx.Rngs, options: dict[str, An
     return Windowed(inner, sensor)
 
 
-def arguments(name: str) -> dict[str, inspect.Parameter]:
-    """Returns the arguments of a registered model's constructor, except `rngs`."""
+def constructor_parameters(name: str) -> dict[str, inspect.Parameter]:
+    """Returns the parameters of a registered model's constructor by name, except `rngs`."""
     taken = inspect.signature(_MODELS[name].__init__).parameters
     return {key: taken[key] for key in taken if key not in ("self", "rngs")}
 
@@ -118,17 +121,19 @@ def import_module_file(path: str) -> None:
       path: path of the file, absolute or relative to the working directory.
 
     Raises:
-      DistaxError: the file does not exist, or its import fails.
+      DistaxError: the file does not exist, its name does not end in .py, or its import fails.
     """
     file = Path(path).resolve()
     name = f"distax models in {file}"
     if name in sys.modules:
         return
-    if file.suffix != ".py" or not file.is_file():
+    if not file.is_file():
         elsewhere = "" if Path(path).is_absolute() else ", or start distax in the folder it is in"
         raise DistaxError(
-            f"{path}: no such Python file; put the one that registers the model there{elsewhere}"
+            f"{path}: no such file; put the Python file that registers the model there{elsewhere}"
         )
+    if file.suffix != ".py":
+        raise DistaxError(f"{path}: its name must end in .py; rename it")
     spec = importlib.util.spec_from_file_location(name, file)
     assert spec is not None
     assert spec.loader is not None
@@ -147,8 +152,8 @@ def import_module_file(path: str) -> None:
 def parameter_rngs(seed: int) -> nnx.Rngs:
     """Returns the keys of `nnx.Rngs(seed)`, counted in Python so that tracing stays fast.
 
-    Flax counts keys in an array. Under a trace the count becomes a sum with one more term for every
-    key, and a model of a thousand layers takes most of a minute to trace.
+    Flax counts keys in an array. While JAX traces, each key adds one term to that count, so tracing
+    a model of a thousand layers takes most of a minute.
     """
     rngs = nnx.Rngs(seed)
     rngs.default = _CountingStream(jax.random.key(seed), tag="default")  # type: ignore[attr-defined]

@@ -72,7 +72,7 @@ def test_the_networks_own_sensor_is_unmixed_by_the_network(tmp_path):
     assert make_unmixer(None, None, None, tmp_path / "own.toml").method == "fast"
 
 
-def test_a_solver_takes_any_sensor(narrow):
+def test_a_classical_model_takes_any_sensor(narrow):
     unmixer = make_unmixer(None, "fista", 50.0, narrow)
     assert (unmixer.method, unmixer.sensor) == ("grid", Sensor(height=9, sigma=0.4))
     assert unmixer(np.zeros((1, 9, 11))).mask.shape[0] == 1

@@ -7,7 +7,7 @@ import pytest
 
 from distax import weights
 from distax.models import names
-from distax.models.registry import arguments
+from distax.models.registry import constructor_parameters
 from distax.training.config import read_toml
 
 ROOT = Path(__file__).parents[2]
@@ -31,7 +31,7 @@ def test_every_run_can_be_made(plan, leaderboard):
     protocol, entries = plan
     for entry in entries:
         config = leaderboard.make_config(entry, protocol)
-        known = arguments(entry.model).keys() | {"window", "label_blur"}
+        known = constructor_parameters(entry.model).keys() | {"window", "label_blur"}
         assert config.model.options.keys() <= known
         # Finer grids and shipped weights have smaller windows and blurred labels.
         usual = entry.factor == 3 and not entry.weights

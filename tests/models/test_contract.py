@@ -21,7 +21,7 @@ from tests.models.sizes import SMALL
 
 SENSOR = Sensor(height=9, width=9)
 GRID_MODELS = [name for name in names() if issubclass(registry._MODELS[name], GridModel)]
-TRAINED = [name for name in GRID_MODELS if name not in registry.solvers()]
+TRAINED = [name for name in GRID_MODELS if name not in registry.classical()]
 
 
 @cache
@@ -155,7 +155,7 @@ def test_arrays_are_of_the_kinds_that_training_knows(name):
 
 @pytest.mark.parametrize("name", ["edsr", "ista_net", "lista", "rpcanet"])
 def test_a_table_of_its_layers_counts_its_parameters(name):
-    """Covers one model of each base class; a solver has no layers."""
+    """Covers one model of each base class; a classical model has no layers."""
     console = {"force_terminal": False, "width": 240}
     table = nnx.tabulate(build(name), jnp.zeros((1, 9, 9)), console_kwargs=console)
     (total,) = re.findall(r"Total +│(.*)", table)

@@ -156,10 +156,13 @@ def test_a_file_registers_its_model_once(tmp_path, monkeypatch):
 
 
 def test_what_is_no_python_file_is_named(tmp_path):
-    with pytest.raises(DistaxError, match=r"none\.py: no such Python file; .* model there$"):
+    with pytest.raises(DistaxError, match=r"none\.py: no such file; .* model there$"):
         import_module_file(str(tmp_path / "none.py"))
     with pytest.raises(DistaxError, match=r"none\.py: .* start distax in the folder it is in$"):
         import_module_file("none.py")
+    (tmp_path / "model.txt").write_text(MODEL)
+    with pytest.raises(DistaxError, match=r"model\.txt: its name must end in \.py"):
+        import_module_file(str(tmp_path / "model.txt"))
 
 
 def test_a_file_that_fails_is_named_with_the_reason(tmp_path):

@@ -24,7 +24,7 @@ def test_the_usual_is_trainable(tiny_config):
     check(replace(tiny_config, model=ModelConfig("density")))
 
 
-def test_a_solver_is_not_trained(tiny_config, tmp_path):
+def test_a_classical_model_is_not_trained(tiny_config, tmp_path):
     config = replace(tiny_config, model=ModelConfig("fista"))
     with pytest.raises(DistaxError, match=r"fista has nothing to train; .*--checkpoint fista"):
         train(config, tmp_path / "run")

@@ -27,7 +27,7 @@ from distax.interop.grokcso.unfolding import (
     USRNET,
 )
 from distax.models import GridModel, create
-from distax.models.registry import arguments, parameter_rngs
+from distax.models.registry import constructor_parameters, parameter_rngs
 from distax.runtime.errors import DistaxError, unknown
 
 _ORIGINALS: dict[str, Original] = {
@@ -93,7 +93,7 @@ def load(
     arrays = {key: np.asarray(value) for key, value in weights.items()}
     given = sizes(name, arrays) | options
     for key, matrix in {"phi": phi, "q_init": q_init}.items():
-        if matrix is not None and key in arguments(name):
+        if matrix is not None and key in constructor_parameters(name):
             given[key] = jnp.asarray(matrix, float)
     model = create(name, factor=factor, sensor=sensor, rngs=parameter_rngs(0), **given)
     assert isinstance(model, GridModel)

@@ -65,7 +65,7 @@ class Ista(GridModel):
       iterations: number of iterations of the solver.
       sparsity: λ in counts, the weight of ‖x‖₁ against ½‖Φx − y‖².
       sensor: the imaging model; gives Φ.
-      rngs: not used; a solver has no parameters.
+      rngs: not used; a classical model has no parameters.
 
     Raises:
       DistaxError: the factor is even, or a number is not positive.

@@ -21,7 +21,7 @@ class Nnls(GridModel):
       factor: grid nodes per pixel along each axis, odd.
       iterations: number of iterations of the solver.
       sensor: the imaging model; gives Φ.
-      rngs: not used; a solver has no parameters.
+      rngs: not used; a classical model has no parameters.
 
     Raises:
       DistaxError: the factor is even, or a number is not positive.
