@@ -22,7 +22,7 @@ from distax.imaging.targets import Targets
 FRAMES = MotionPrior().frames
 MAX_TARGETS = MotionPrior().placement.max_targets
 BATCH = 100
-"""Sequences simulated at once. A part of the recipe: another number gives other sequences."""
+"""Sequences simulated at once. Changing it changes the records."""
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)

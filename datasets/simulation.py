@@ -17,6 +17,7 @@ from distax.runtime.errors import DistaxError, check_positive, unknown
 NAME_PATTERN = "simulated_seed<seed>_<train>_<validation>_<test>"
 
 Simulate = Callable[[PRNGKeyArray, int], tuple[Array, Targets]]
+"""Function from a key and a number of records to their pixels in counts and their targets."""
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
@@ -74,14 +75,17 @@ def find_config(
 ) -> Any:
     """Finds a configuration by its name, or returns the given configuration.
 
-    A predefined configuration replaces one of the same name, because TFDS requires its own objects
-    for the names in BUILDER_CONFIGS.
+    If `config` has a predefined name, the predefined object is returned: TFDS accepts only the
+    objects in BUILDER_CONFIGS under their names.
 
     Args:
       config: a configuration or its name.
       predefined: the builder's configurations by name.
       sized: class of the configurations whose name gives seed and sizes.
       title: name of the dataset in error messages.
+
+    Returns:
+      The predefined configuration of that name, or else the one given or parsed.
 
     Raises:
       DistaxError: no configuration has that name.
@@ -104,8 +108,11 @@ def simulate_records(
     Args:
       config: seed and sizes.
       split: name of the split.
-      simulate: function from a key and a number of records to pixels and targets.
-      batch: records simulated at once. A part of the recipe: another number gives other records.
+      simulate: simulator of the pixels `[records, ...]` and the targets.
+      batch: records simulated at once. Changing it changes the records.
+
+    Yields:
+      The pixels of a record in whole counts, without the axis of records, and its targets.
     """
     for index in range(config.sizes[split]):
         if index % batch == 0:

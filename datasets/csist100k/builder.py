@@ -23,7 +23,7 @@ from distax.imaging.scenes import simulate
 from distax.runtime.errors import DistaxError
 
 BATCH = 1000
-"""Images simulated at once. A part of the recipe: another number gives other images."""
+"""Images simulated at once. Changing it changes the records."""
 
 
 class Csist100k(ArrayRecordBuilder):
@@ -62,7 +62,7 @@ class Csist100k(ArrayRecordBuilder):
         if isinstance(config, ReleasedConfig):
             root = Path(os.fspath(dl_manager.manual_dir))
             # The files of all splits are checked before any record is written.
-            pairs = {split: released.find_pairs(root, split) for split in released.FOLDERS}
+            pairs = {split: released.find_pairs(root, split) for split in released.SPLIT_FOLDERS}
             return {split: released.read_records(found) for split, found in pairs.items()}
         return {split: self._generate_examples(config, split) for split in config.sizes}
 
@@ -101,7 +101,7 @@ def _check_manual_dir(manual_dir: Folder | None) -> None:
     if manual_dir is None:
         problem = "no manual directory was given"
     elif not any(
-        (Path(manual_dir).expanduser() / name).is_dir() for name in released.FOLDERS.values()
+        (Path(manual_dir).expanduser() / name).is_dir() for name in released.SPLIT_FOLDERS.values()
     ):
         problem = f"{manual_dir} holds none of them"
     else:

@@ -15,17 +15,17 @@ from jaxtyping import Float, UInt8
 
 from distax.datasets.csist100k.record import IMAGE_SHAPE, MAX_TARGETS, make_record
 from distax.datasets.storage import Record
-from distax.runtime.errors import DistaxError
+from distax.runtime.errors import DistaxError, unknown
 from distax.runtime.optional import require
 
-FOLDERS = {"train": "train", "validation": "val", "test": "test"}
+SPLIT_FOLDERS = {"train": "train", "validation": "val", "test": "test"}
 
 # An id of at most 18 digits fits 64 bits.
 IMAGE_NAME = re.compile(r"image_(\d{1,18})\.png")
 ANNOTATION_NAME = re.compile(r"(?:CSO|COS)(\d{1,18})\.xml")
 
 
-class Pair(NamedTuple):
+class AnnotatedImage(NamedTuple):
     """An image's id and its two files."""
 
     identifier: int
@@ -33,14 +33,20 @@ class Pair(NamedTuple):
     annotation: Path
 
 
-def find_pairs(root: Path, split: str) -> list[Pair]:
+def find_pairs(root: Path, split: str) -> list[AnnotatedImage]:
     """Finds the images of a split and their annotations, in ascending order of their ids.
 
+    Args:
+      root: folder that holds train/, val/ and test/.
+      split: train, validation or test.
+
     Raises:
-      DistaxError: the split's folders are missing or empty, a file's name has another form, two
-        files have the same id, or an image or an annotation lacks its counterpart.
+      DistaxError: the split is unknown, its folders are missing or empty, a file's name has another
+        form, two files have the same id, or an image or an annotation lacks its counterpart.
     """
-    folder = root / FOLDERS[split]
+    if split not in SPLIT_FOLDERS:
+        raise unknown("split", split, SPLIT_FOLDERS)
+    folder = root / SPLIT_FOLDERS[split]
     images = _find_files(folder / "cso_img", ".png", IMAGE_NAME)
     annotations = _find_files(folder / "Annotations", ".xml", ANNOTATION_NAME)
     for identifier in sorted(images.keys() ^ annotations.keys()):
@@ -53,10 +59,10 @@ def find_pairs(root: Path, split: str) -> list[Pair]:
             f"{annotations[identifier]} has no image image_{identifier}.png in "
             f"{folder / 'cso_img'}: unpack the dataset again, or remove the annotation"
         )
-    return [Pair(key, images[key], annotations[key]) for key in sorted(images)]
+    return [AnnotatedImage(key, images[key], annotations[key]) for key in sorted(images)]
 
 
-def read_records(pairs: list[Pair]) -> Iterator[tuple[int, Record]]:
+def read_records(pairs: list[AnnotatedImage]) -> Iterator[tuple[int, Record]]:
     """Reads the keys and records of the pairs, in their order.
 
     Raises:
@@ -73,7 +79,7 @@ def read_png(path: Path, shape: tuple[int, int]) -> UInt8[np.ndarray, "height wi
 
     Raises:
       DistaxError: the file is truncated, damaged, not a PNG or not 8-bit grey, or has another
-        size.
+        size; or the package pillow is not installed.
       OSError: the file cannot be read at all.
     """
     require("PIL", "CSIST-100K's images")
@@ -101,9 +107,13 @@ def read_annotation(
 ) -> tuple[Float[np.ndarray, "targets 2"], Float[np.ndarray, " targets"]]:
     """Reads positions (row, column in pixels) and intensities (counts) of an image's targets.
 
+    The expected layout is `annotation/object/coordinate/{xc, yc, brightness}`, with one object for
+    each target. In these files `xc` is the row.
+
     Raises:
       DistaxError: the file is not XML, declares entities or a document type, has another layout,
-        no targets or too many, a value that is not a finite number, or a target outside the image.
+        no targets or too many, a value that is not a finite number, a brightness that is not
+        positive, or a target outside the image; or the package defusedxml is not installed.
       OSError: the file cannot be read at all.
     """
     require("defusedxml", "CSIST-100K's annotations")

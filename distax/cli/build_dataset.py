@@ -15,11 +15,11 @@ class BuildDataset:
     """Build a dataset on disk: simulated, or read from the published CSIST-100K files.
 
     Attributes:
-      name: Name of the dataset. CSIST-100K: simulated (80,000 images for training, 10,000 for
-        validation, 10,000 for test) or released (the published images). Other seeds and sizes are
-        named simulated_seed1_800_100_100, for example. Sequences of 20 frames as in SeqCSIST:
-        seqcsist/simulated (3,500, 750 and 750 sequences), or seqcsist/simulated_seed1_80_10_10, for
-        example. The prefix csist100k/ may be given or left out.
+      name: Name of the dataset: simulated (80,000 / 10,000 / 10,000 images for training, validation
+        and test), released (the published images), or seqcsist/simulated (3,500 / 750 / 750
+        sequences of 20 frames). Another seed and sizes: simulated_seed1_800_100_100 is seed 1 with
+        800, 100 and 100 records; the same form follows seqcsist/. The prefix csist100k/ may be
+        given or left out.
       data_dir: Folder in which the dataset is built.
       manual_dir: Folder with train/, val/ and test/ of the published dataset. Needed for released.
     """
@@ -29,7 +29,12 @@ class BuildDataset:
     manual_dir: Annotated[Path | None, default("none")] = None
 
     def run(self) -> None:
-        """Builds the dataset and prints the folder and size of each split."""
+        """Builds the dataset and prints the folder and size of each split.
+
+        Raises:
+          DistaxError: the dataset's name is unknown, the published files are missing or unusable,
+            or the dataset cannot be built or read.
+        """
         from distax.datasets import csist100k, seqcsist
 
         dataset, _, config = self.name.rpartition("/")

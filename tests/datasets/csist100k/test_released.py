@@ -10,7 +10,9 @@ import pytest
 from PIL import Image
 
 import distax
+from distax import DistaxError
 from distax.datasets import csist100k
+from distax.datasets.csist100k.released import find_pairs
 
 FOLDERS = {"train": "train", "validation": "val", "test": "test"}
 
@@ -53,6 +55,11 @@ def test_imaging_model_explains_the_images(released_dir, split):
     sensor = distax.Sensor()
     ideal = distax.render(jax.tree.map(jnp.asarray, targets), sensor)
     assert np.abs(np.minimum(ideal, 255) - images).max() <= 0.501  # rounding
+
+
+def test_an_unknown_split_is_named_with_the_known_ones(tree):
+    with pytest.raises(DistaxError, match=r"unknown split 'valid'.* test, train, validation"):
+        find_pairs(tree, "valid")
 
 
 def test_other_spelling_of_the_annotations(tree, tmp_path):
