@@ -52,7 +52,7 @@ class Unmixer:
           "grid": a grid model's output, read off at a threshold.
           An estimator object: `Refine(Search(starts=8))`, for example, or one of your own.
       model: a trained model, for "grid" and "fast". Default for "fast": distax's own network.
-      sensor: the camera. Default: the model's, or CSIST-100K's.
+      sensor: the sensor. Default: the model's, or CSIST-100K's.
       prior: the scenes' prior, for "refine" and "posterior". Default: CSIST-100K's.
       threshold: counts that a grid node needs to be reported, for "grid".
       effort: sizes of the sampler, for "posterior".
@@ -60,7 +60,7 @@ class Unmixer:
 
     Attributes:
       estimator: the estimator.
-      sensor: the camera.
+      sensor: the sensor.
       prior: the scenes' prior.
 
     Raises:

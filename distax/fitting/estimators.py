@@ -52,42 +52,53 @@ class Estimator(Protocol):
     def __call__(
         self, images: Float[np.ndarray, "N height width"], sensor: Sensor, prior: ScenePrior
     ) -> Targets:
-        """Finds the targets `[N, K]` in images in counts, highest score first."""
+        """Finds the targets in images. Checks nothing: `Unmixer` has checked the images.
+
+        Args:
+          images: raw counts as float32. Pixels are NaN where they are to be left out, and only if
+            `fits` is True.
+          sensor: the sensor.
+          prior: the scenes' prior.
+
+        Returns:
+          Targets `[N, K]`, highest score first. K is `prior.max_targets` for `Refine` and
+          `Posterior`, and the number of slots of the model for `Fast` and `Grid`.
+        """
 
 
-def _batches_at_once(_: object) -> int:
+def _large_portion(_: object) -> int:
     """Returns the portion size of an estimator that takes much less than a second a batch."""
     return _BATCHES_AT_ONCE * inference_batch()
 
 
-def _one_batch(_: object) -> int:
+def _small_portion(_: object) -> int:
     """Returns the portion size of an estimator that takes seconds a batch."""
     return inference_batch()
 
 
 @dataclass(frozen=True, eq=False)
 class Fast:
-    """The estimator of one pass through a network that gives positions off the grid.
+    """Estimator that finds targets in one pass through a network whose positions are off the grid.
 
     Attributes:
-      model: the network. It takes the sensor and the scenes that it was trained on.
+      model: the network.
     """
 
     model: Model
     name: ClassVar[str] = "fast"
     fits: ClassVar[bool] = False
-    portion_size = property(_batches_at_once)
+    portion_size = property(_large_portion)
 
     def __call__(
         self, images: Float[np.ndarray, "N height width"], sensor: Sensor, prior: ScenePrior
     ) -> Targets:
-        """Finds targets `[N, K]`; ignores `sensor` and `prior`, because the model has its own."""
+        """Finds targets `[N, K]`. `sensor` and `prior` have no effect: the model has its own."""
         return in_batches(partial(_detect, *nnx.split(self.model)), images, inference_batch())
 
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """The estimator that reads targets off a grid model's output at a threshold.
+    """Estimator that reads targets off a grid model's output at a threshold.
 
     Attributes:
       model: the grid model.
@@ -98,25 +109,25 @@ class Grid:
     threshold: float = THRESHOLD
     name: ClassVar[str] = "grid"
     fits: ClassVar[bool] = False
-    portion_size = property(_batches_at_once)
+    portion_size = property(_large_portion)
 
     def __call__(
         self, images: Float[np.ndarray, "N height width"], sensor: Sensor, prior: ScenePrior
     ) -> Targets:
-        """Finds targets `[N, K]`; ignores `sensor` and `prior`, because the model has its own."""
+        """Finds targets `[N, K]`. `sensor` and `prior` have no effect: the model has its own."""
         read_off = partial(_read_off, *nnx.split(self.model), threshold=self.threshold)
         return in_batches(read_off, images, inference_batch())
 
 
 class WindowEstimator(Estimator, Protocol):
-    """The protocol of estimators that also take windows which are cut already, as frames need."""
+    """The protocol of estimators that also accept windows cut by the caller. Frames need this."""
 
-    def of_windows(self, windows: Patch, sensor: Sensor, prior: ScenePrior) -> Targets:
+    def unmix_windows(self, windows: Patch, sensor: Sensor, prior: ScenePrior) -> Targets:
         """Finds the targets `[N, K]` in windows with images along the first axis.
 
         Args:
           windows: the windows; see `patch.cut_rows`.
-          sensor: the camera, for its PSF.
+          sensor: the sensor, for its PSF.
           prior: the scenes' prior.
         """
 
@@ -136,12 +147,12 @@ class _Fitting(WindowEstimator, Protocol):
         # The window is cut once for all steps that use it.
         cut = partial(cut_rows, sensor=sensor, width=window_width(sensor, prior.cluster))
         windows = in_batches(cut, np.asarray(images), inference_batch())
-        return self.of_windows(windows, sensor, prior)
+        return self.unmix_windows(windows, sensor, prior)
 
 
 @dataclass(frozen=True)
 class Refine(_Fitting):
-    """The estimator of the best least-squares fit, with the number of targets by evidence.
+    """Estimator that takes the best least-squares fit, and the number of targets by evidence.
 
     See `refine.refine`.
 
@@ -151,9 +162,9 @@ class Refine(_Fitting):
 
     search: Search = Search()
     name: ClassVar[str] = "refine"
-    portion_size = property(_batches_at_once)
+    portion_size = property(_large_portion)
 
-    def of_windows(self, windows: Patch, sensor: Sensor, prior: ScenePrior) -> Targets:
+    def unmix_windows(self, windows: Patch, sensor: Sensor, prior: ScenePrior) -> Targets:
         """Finds the targets `[N, K]` in windows, with Gaussian errors."""
         search = self.search.over(prior.cluster)
         pools = sample_pools(prior, search)
@@ -163,26 +174,26 @@ class Refine(_Fitting):
 
 @dataclass(frozen=True)
 class Posterior(_Fitting):
-    """The estimator of the positions with the largest expected number of hits.
+    """Estimator of the positions that maximise the expected number of hits, by posterior samples.
 
     See `posterior.posterior_rows`.
 
     Attributes:
       effort: sizes of the sampler.
       seed: seed of the sampler's random numbers.
-      refine: the estimator that gives the number of targets in each image. Its answer stays if the
-        prior excludes every scene of the sampler.
+      refine: the estimator that gives the number of targets in each image. If the prior excludes
+        every sampled scene, its answer is returned unchanged.
     """
 
     effort: Effort = Effort()
     seed: int = 0
     refine: Refine = Refine()
     name: ClassVar[str] = "posterior"
-    portion_size = property(_one_batch)
+    portion_size = property(_small_portion)
 
-    def of_windows(self, windows: Patch, sensor: Sensor, prior: ScenePrior) -> Targets:
+    def unmix_windows(self, windows: Patch, sensor: Sensor, prior: ScenePrior) -> Targets:
         """Finds the targets `[N, K]` in windows, with credible regions."""
-        fitted = self.refine.of_windows(windows, sensor, prior)
+        fitted = self.refine.unmix_windows(windows, sensor, prior)
         return posterior_rows(windows, fitted, sensor.psf, prior, self.effort, self.seed)
 
 

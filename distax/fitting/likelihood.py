@@ -29,7 +29,7 @@ def relative_noise(patch: Patch) -> Float[Array, ""]:
 
 
 def log_likelihood(
-    image: Float[Array, "pixels lanes"], patch: Patch, blur: float | Float[Array, ""]
+    image: Float[Array, "pixels lanes"], patch: Patch, extra_noise: float | Float[Array, ""]
 ) -> Float[Array, " lanes"]:
     """Computes the logarithm of the probability of the readings, given the ideal image.
 
@@ -39,10 +39,10 @@ def log_likelihood(
     Args:
       image: ideal images in counts.
       patch: the pixels, with as many lanes as `image` or with one.
-      blur: standard deviation in counts of noise in addition to the sensor's, which a sampler
-        lowers in steps. It may be zero only if every pixel has noise of its own.
+      extra_noise: standard deviation in counts of noise in addition to the sensor's, which a
+        sampler lowers in steps. It may be zero only if every pixel has noise of its own.
     """
-    deviation = jnp.sqrt(patch.variance + blur**2)
+    deviation = jnp.sqrt(patch.variance + extra_noise**2)
     low, high = (patch.lower - image) / deviation, (patch.upper - image) / deviation
     # Both edges are mirrored if the image lies nearer to the upper one. Then `near` is the nearer
     # edge, and it is positive whenever the image lies outside the edges.
@@ -61,7 +61,7 @@ def log_likelihood(
 
 
 def residual_and_weight(
-    image: Float[Array, "pixels *#lanes"], patch: Patch, blur: float | Float[Array, ""]
+    image: Float[Array, "pixels *#lanes"], patch: Patch, extra_noise: float | Float[Array, ""]
 ) -> tuple[Float[Array, "pixels *#lanes"], Float[Array, "pixels *#lanes"]]:
     """Computes the residuals in counts and weights in 1/counts² of weighted least squares.
 
@@ -75,7 +75,7 @@ def residual_and_weight(
     one_sided = no_lower | no_upper
     residual = jnp.where(one_sided, short - over, patch.counts - image)
     constrains = ~one_sided | (residual != 0.0)
-    weight = jnp.where(constrains, 1.0 / (patch.variance + blur**2 + patch.rounding), 0.0)
+    weight = jnp.where(constrains, 1.0 / (patch.variance + extra_noise**2 + patch.rounding), 0.0)
     return residual, weight
 
 
@@ -115,7 +115,7 @@ def censored(
 
 
 def scene_equations(
-    scene: Float[Array, "K 3 lanes"], patch: Patch, blur: float | Float[Array, ""], psf: Psf
+    scene: Float[Array, "K 3 lanes"], patch: Patch, extra_noise: float | Float[Array, ""], psf: Psf
 ) -> tuple[
     Float[Array, "pixels lanes"],
     Float[Array, "D D lanes"],
@@ -128,5 +128,5 @@ def scene_equations(
     target, then of the second, and so on.
     """
     image, jacobian = image_and_jacobian(scene, patch.axes, psf)
-    residual, weight = jax.lax.optimization_barrier(residual_and_weight(image, patch, blur))
+    residual, weight = jax.lax.optimization_barrier(residual_and_weight(image, patch, extra_noise))
     return image, *normal_equations(jacobian, residual, weight)

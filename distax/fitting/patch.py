@@ -72,7 +72,7 @@ def window_width(sensor: Sensor, cluster: float, reach: float = REACH) -> int:
     `cluster` must be known and not traced.
 
     Args:
-      sensor: the camera.
+      sensor: the sensor.
       cluster: side in pixels of the square that holds the targets.
       reach: standard deviations of the PSF that the window holds around the farthest target.
     """
@@ -99,7 +99,7 @@ def cut_patches(
 
     Args:
       images: raw images in counts; NaN marks pixels to leave out.
-      sensor: the camera.
+      sensor: the sensor.
       width: width of the windows in pixels, odd.
     """
     known = jnp.isfinite(images)

@@ -25,7 +25,7 @@ fewer modes and takes longer."""
 def first_draws(
     patch: Patch,
     normal: Float[Array, "D draws"],
-    blur: Float[Array, ""],
+    extra_noise: Float[Array, ""],
     pool: Pool,
     prior: ScenePrior,
     psf: Psf,
@@ -39,7 +39,7 @@ def first_draws(
     Args:
       patch: the pixels of one image.
       normal: standard normal numbers.
-      blur: standard deviation in counts of the first level's extra noise.
+      extra_noise: standard deviation in counts of the first level's extra noise.
       pool: `SEARCH.pool` scenes to start from.
       prior: the scenes' prior.
       psf: the sensor's PSF.
@@ -59,7 +59,7 @@ def first_draws(
     fits = jnp.take_along_axis(
         fitted, jnp.argsort(_sort_coordinate(fitted), axis=0)[:, None], axis=0
     )
-    _, matrix, _, _ = scene_equations(fits, patch, blur, psf)
+    _, matrix, _, _ = scene_equations(fits, patch, extra_noise, psf)
     precision = jnp.moveaxis(matrix, -1, 0) + jnp.diag(proposal_precision(patch, prior, count))
     factor = jnp.linalg.cholesky(precision)
     centre = fits.reshape(size, -1).T

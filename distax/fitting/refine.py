@@ -40,7 +40,7 @@ def refine(
 
     Args:
       images: raw images in counts; NaN marks pixels to leave out.
-      sensor: the camera. Its `sigma` sets the size of windows and must be known, not traced.
+      sensor: the sensor. Its `sigma` sets the size of windows and must be known, not traced.
       prior: the scenes' prior. Its `cluster` must be known as well.
       search: sizes of the search.
 

@@ -1,11 +1,11 @@
 """Sampler of the posterior of one image's scene, by sequential Monte Carlo.
 
 Least-squares fits from many starts find the modes of the posterior. The first population is drawn
-from the Gaussians around them, and weighted by the posterior under a likelihood with extra noise
-(blur). The blur is then lowered level by level. At each level scenes are moved by
-Metropolis–Hastings, weighted by the ratio of their likelihoods under the next blur and this one,
-and resampled. So each mode ends with its share of the posterior. A single chain that starts in one
-mode would stay there.
+from the Gaussians around them, and weighted by the posterior under a likelihood with extra noise.
+The extra noise is then lowered level by level. At each level scenes are moved by
+Metropolis–Hastings, weighted by the ratio of their likelihoods under the next extra noise and this
+one, and resampled. So each mode ends with its share of the posterior. A single chain that starts in
+one mode would stay there.
 
 Source: Del Moral, Doucet & Jasra, J. R. Stat. Soc. B 68 (2006), "Sequential Monte Carlo samplers".
 """
@@ -30,10 +30,10 @@ from distax.runtime.batching import LANES
 from distax.runtime.errors import DistaxError, check_positive
 from distax.runtime.pytree import pytree
 
-_FIRST_BLUR, _LAST_BLUR = 1.5, 0.1
+_FIRST_EXTRA_NOISE, _LAST_EXTRA_NOISE = 1.5, 0.1
 """Standard deviation in counts of the extra noise at the first level and at the last, for a sensor
 whose only noise is rounding. For others both are multiplied by `likelihood.relative_noise`. A
-larger first blur keeps more modes and needs more levels. The last blur is too small to widen the
+larger first value keeps more modes and needs more levels. The last value is too small to widen the
 posterior. A smaller one would need more levels."""
 _EVEN = 0.5
 """Effective share of the population below which it is resampled. A higher share resamples more
@@ -46,7 +46,7 @@ class Effort:
 
     Attributes:
       particles: number of scenes in the population, a multiple of 128.
-      levels: number of blur levels from the first population to the posterior.
+      levels: number of levels of extra noise from the first population to the posterior.
       moves: number of Metropolis–Hastings moves of every scene at a level. Scenes of up to three
         targets get half as many, because their posterior has one narrow mode.
 
@@ -122,31 +122,36 @@ def sample_posterior(
       The draws. They are NaN if the prior excludes every draw of the first population.
     """
     particles = noise.proposals.shape[3]
-    blurs = relative_noise(patch) * jnp.geomspace(_FIRST_BLUR, _LAST_BLUR, len(noise.resampling))
+    levels = jnp.geomspace(_FIRST_EXTRA_NOISE, _LAST_EXTRA_NOISE, len(noise.resampling))
+    extra_noises = relative_noise(patch) * levels
     move = partial(move_all, patch=patch, prior=prior, psf=psf)
 
-    def likelihood_under(scenes: Array, blur: Array) -> Float[Array, " N"]:
-        return log_likelihood(image_of(scenes, patch.axes, psf), patch, blur)
+    def likelihood_under(scenes: Array, extra_noise: Array) -> Float[Array, " N"]:
+        return log_likelihood(image_of(scenes, patch.axes, psf), patch, extra_noise)
 
     def level(
         carry: tuple[Array, Array], step: tuple[Array, ...]
     ) -> tuple[tuple[Array, Array], None]:
         scenes, log_weight = carry
-        blur, next_blur, offset, proposals, acceptance = step
-        scenes = move(scenes, proposals, acceptance, blur)
-        log_weight += likelihood_under(scenes, next_blur) - likelihood_under(scenes, blur)
+        extra_noise, next_extra_noise, offset, proposals, acceptance = step
+        scenes = move(scenes, proposals, acceptance, extra_noise)
+        log_weight += likelihood_under(scenes, next_extra_noise) - likelihood_under(
+            scenes, extra_noise
+        )
         # Resampling loses lineages, so it waits until the weights are uneven.
         uneven = effective_size(log_weight) < _EVEN * particles
         drawn = resample(log_weight, offset, particles)
         scenes = scenes[:, :, jnp.where(uneven, drawn, jnp.arange(particles))]
         return (scenes, jnp.where(uneven, 0.0, log_weight)), None
 
-    drawn, log_density = first_draws(patch, noise.first, blurs[0], pool, prior, psf)
-    first_weight = log_prior(drawn, patch, prior) + likelihood_under(drawn, blurs[0]) - log_density
+    drawn, log_density = first_draws(patch, noise.first, extra_noises[0], pool, prior, psf)
+    first_weight = (
+        log_prior(drawn, patch, prior) + likelihood_under(drawn, extra_noises[0]) - log_density
+    )
     chosen = resample(first_weight, jnp.array(0.5), particles)
     start = (drawn[:, :, chosen], jnp.zeros(particles))
-    next_blurs = jnp.append(blurs[1:], blurs[-1])
-    steps = (blurs, next_blurs, noise.resampling, noise.proposals, noise.acceptance)
+    next_extra_noises = jnp.append(extra_noises[1:], extra_noises[-1])
+    steps = (extra_noises, next_extra_noises, noise.resampling, noise.proposals, noise.acceptance)
     (scenes, log_weight), _ = jax.lax.scan(level, start, steps)
     last = scenes[:, :, resample(log_weight, jnp.array(0.5), particles)]
     return jnp.where(jnp.any(jnp.isfinite(first_weight)), last, jnp.nan)

@@ -167,7 +167,7 @@ def patches(cutouts: Cutouts, unit: Float[np.ndarray, " B"], sensor: Sensor, wid
     Args:
       cutouts: the windows, after the subtraction of their local level.
       unit: `[B]`, counts of the frame in one count of the estimator.
-      sensor: the camera, for its digitiser and its shot noise.
+      sensor: the sensor, for its digitiser and its shot noise.
       width: width of the middles in pixels.
     """
     core = cutouts.middle(width)

@@ -38,7 +38,7 @@ class Residual:
     Attributes:
       pixels: the frame's pixels.
       found: the targets found in the frame.
-      sensor: the camera, for its PSF.
+      sensor: the sensor, for its PSF.
     """
 
     pixels: Pixels

@@ -68,7 +68,7 @@ class FrameUnmixer:
        better score is kept.
 
     Attributes:
-      sensor: the camera, for its sigma, saturation, bit depth, read noise and gain. Its height,
+      sensor: the sensor, for its sigma, saturation, bit depth, read noise and gain. Its height,
         width and background are not used. With a read noise of zero the noise is measured in the
         frame. Otherwise the noise of the background is the read noise, together with the shot noise
         of the background's level if the gain is known.
@@ -241,7 +241,7 @@ class FrameUnmixer:
         # The number of rows is a multiple of the batch, also without blobs. One program then serves
         # all frames.
         rows, blobs = pad_rows(rows_first(patch), inference_batch()), patch.origin.shape[-1]
-        found = self.estimator.of_windows(rows, window, prior)
+        found = self.estimator.unmix_windows(rows, window, prior)
         return jax.tree.map(lambda leaf: leaf[:blobs], found)
 
 

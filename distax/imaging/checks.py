@@ -11,7 +11,7 @@ def check_shape(images: np.ndarray, sensor: Sensor, name: str = "images") -> Non
 
     Args:
       images: a stack of images.
-      sensor: the camera.
+      sensor: the sensor.
       name: name of the images in the error message.
 
     Raises:
@@ -34,7 +34,7 @@ def find_problems(images: np.ndarray, sensor: Sensor, missing_allowed: bool) -> 
 
     Args:
       images: a stack of images in counts.
-      sensor: the camera that should have delivered them.
+      sensor: the sensor that should have delivered them.
       missing_allowed: True if NaN marks pixels to leave out; False if every pixel has to be known.
 
     Returns:

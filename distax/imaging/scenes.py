@@ -184,7 +184,7 @@ def simulate(
     Args:
       key: random key.
       count: number of scenes.
-      sensor: the camera.
+      sensor: the sensor.
       prior: the scenes' prior.
 
     Returns:

@@ -44,7 +44,7 @@ def cramer_rao(
 
     Args:
       targets: the true targets `[..., K]`.
-      sensor: the camera.
+      sensor: the sensor.
       prior: prior of the scenes, whose information is added: 12/range² for each intensity, and
         12/cluster² for each coordinate of a position. This is van Trees' bound at the true
         parameters instead of on average. Four targets under a clipped pixel have no useful bound

@@ -104,13 +104,13 @@ def test_the_jacobian_agrees_with_automatic_differentiation(scene):
 
 
 def test_the_likelihood_agrees_with_differences_of_normal_distributions(scene, patch):
-    image, blur = by_render(scene), 0.5
-    deviation = np.sqrt(np.asarray(patch.variance, float) + blur**2)
+    image, extra_noise = by_render(scene), 0.5
+    deviation = np.sqrt(np.asarray(patch.variance, float) + extra_noise**2)
     ideal, lower, upper = (np.asarray(a, float) for a in (image, patch.lower, patch.upper))
     inside = norm.cdf(upper, ideal, deviation) - norm.cdf(lower, ideal, deviation)
     expected = np.log(inside).sum(axis=0)
     assert np.all(inside[7] == 1)
-    np.testing.assert_allclose(likelihood(image, patch, blur), expected, rtol=1e-4)
+    np.testing.assert_allclose(likelihood(image, patch, extra_noise), expected, rtol=1e-4)
 
 
 @pytest.mark.parametrize(("lower", "upper"), [(99.5, 100.5), (254.5, INFINITY), (-INFINITY, 0.5)])
@@ -139,7 +139,7 @@ def test_far_from_the_edges_the_likelihood_is_finite_and_falls(lower, upper, dev
     np.testing.assert_allclose(stated[-1], -0.5 * (300 / deviation) ** 2, rtol=1e-3)
 
 
-def test_blur_adds_to_the_noise_of_the_sensor(scene, patch):
+def test_extra_noise_adds_to_the_noise_of_the_sensor(scene, patch):
     image = by_render(scene)
     noisier = patch_of(patch.counts, patch.lower, patch.upper, patch.variance + 9.0)
     np.testing.assert_allclose(

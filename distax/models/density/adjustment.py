@@ -112,7 +112,7 @@ def adjust(
     Args:
       pixels: pixels of the images.
       position, covariance, mask: the network's answer, in pixels of the window.
-      sensor: the camera.
+      sensor: the sensor.
       mean, spread: mean and standard deviation of the intensities in counts.
     """
     start = jnp.concatenate([position, jnp.full((*mask.shape, 1), mean)], axis=-1)

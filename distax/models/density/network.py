@@ -81,7 +81,7 @@ class Density(Model):
       mean_intensity: mean in counts of the intensities in the training's scenes. Default:
         CSIST-100K's.
       intensity_spread: standard deviation in counts of these intensities. Default: CSIST-100K's.
-      sensor: the camera.
+      sensor: the sensor.
       rngs: keys for the initial parameters.
 
     Raises:
