@@ -1,18 +1,18 @@
 """Export of methods as StableHLO programs, which run without the code of the method.
 
 A program takes any number of images and runs on several platforms. `load` needs neither the models
-nor Flax, and JAX alone can read the files too (see `archive`).
+nor Flax. Without distax, the files need only JAX and the package flatbuffers (see `archive`).
 """
 
 from typing import TYPE_CHECKING, Any
 
 from distax.export.archive import PLATFORMS
-from distax.export.loading import Loaded, load
+from distax.export.loading import ExportedMethod, load
 
 if TYPE_CHECKING:
     from distax.export.writing import export
 
-__all__ = ["PLATFORMS", "Loaded", "export", "load"]
+__all__ = ["PLATFORMS", "ExportedMethod", "export", "load"]
 
 
 def __getattr__(name: str) -> Any:

@@ -20,31 +20,36 @@ from distax.runtime.settings import from_plain
 
 
 @dataclass(frozen=True, eq=False)
-class Loaded:
-    """An exported method. `loaded(images)` returns its outputs by name.
+class ExportedMethod:
+    """An exported method. `method(images)` returns its outputs by name.
 
     Attributes:
-      about: the description in the file: the method, the sensor, and the input and each output with
-        shape, type and unit.
+      description: the description in the file: the method, the sensor, and the input and each
+        output with shape, type and unit.
       program: the program. `program.call(images)` is a JAX function of any number of images, for
         use within other functions. It checks nothing.
     """
 
-    about: dict[str, Any]
+    description: dict[str, Any]
     program: jax.export.Exported
 
     @property
     def sensor(self) -> Sensor:
         """The sensor that takes the images."""
-        return from_plain(Sensor, self.about["sensor"], "the exported sensor")
+        return from_plain(Sensor, self.description["sensor"], "the exported sensor")
 
     def __call__(
         self, images: Float[Array | np.ndarray, "N height width"]
     ) -> dict[str, np.ndarray]:
-        """Computes the outputs for raw images in counts, a row for each image.
+        """Computes the outputs for raw images in counts.
 
         Takes any number of images and computes them in batches of a size that suits the machine.
         Pixels may be NaN if the method is "refine", which leaves them out.
+
+        Returns:
+          The outputs by name, each with one row per image. `description["outputs"]` gives their
+          shapes and units. Targets have the fields of `Targets`, such as `position` `[N, K, 2]` in
+          pixels and `intensity` `[N, K]` in counts; a grid is `grid` `[N, H, W]` in counts.
 
         Raises:
           DistaxError: there are no images, their size is not the sensor's, an image cannot be used,
@@ -54,8 +59,9 @@ class Loaded:
         check_shape(pixels, self.sensor)
         if not len(pixels):
             raise DistaxError("there are no images to unmix")
-        problems = find_problems(pixels, self.sensor, self.about["method"] == "refine")
-        for index, problem in problems.items():
+        problems = find_problems(pixels, self.sensor, self.description["method"] == "refine")
+        if problems:
+            index, problem = next(iter(problems.items()))
             raise DistaxError(f"images: image {index}, {problem}")
         return in_batches(self._compiled, pixels, inference_batch())
 
@@ -64,24 +70,26 @@ class Loaded:
         platform = jax.export.default_export_platform()
         if platform not in self.program.platforms:
             raise DistaxError(
-                f"the method was exported for {', '.join(self.program.platforms)}, JAX computes on "
-                f"{platform} here; export it for {platform} or set JAX_PLATFORMS"
+                f"the method was exported for {', '.join(self.program.platforms)}, but JAX runs on "
+                f"{platform} here; export it for {platform}, or set "
+                f"JAX_PLATFORMS={self.program.platforms[0]}"
             )
         return jax.jit(self.program.call)
 
 
-def load(path: str | Path) -> Loaded:
+def load(path: str | Path) -> ExportedMethod:
     """Loads a method from a file that `export` wrote. The code of its model is not needed.
 
     Raises:
-      DistaxError: there is no such file, it is damaged or not an exported method, or it was written
-        under a version of JAX whose programs this one cannot read.
+      DistaxError: there is no such file; it is damaged or not an exported method; the installed JAX
+        cannot read the version of JAX that wrote it; or flatbuffers is not installed.
     """
     about, program = archive.read(Path(path))
     require("flatbuffers", "exported methods")
     try:
-        return Loaded(about, jax.export.deserialize(bytearray(program)))
-    # The archive is complete, so the version must be wrong. JAX has no exception for that.
+        return ExportedMethod(about, jax.export.deserialize(bytearray(program)))
+    # The archive's checksums hold, so the remaining cause is a version of JAX that differs. JAX has
+    # no exception for that.
     except Exception as error:
         raise DistaxError(
             f"{path}: written under JAX {about.get('jax')}, which JAX {jax.__version__} cannot "

@@ -56,7 +56,7 @@ def export(
       grid: True to write a grid model's output, False to write the targets read off it.
 
     Returns:
-      The file's description; see `Loaded.about`.
+      The file's description; see `ExportedMethod.description`.
 
     Raises:
       DistaxError: the method or the model cannot be exported; a platform is unknown or cannot

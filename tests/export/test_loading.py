@@ -53,7 +53,8 @@ def test_images_that_cannot_be_used_are_refused(loaded, images, change, message)
 def test_a_platform_it_was_not_exported_for_is_named(unmixer, images, tmp_path):
     export(unmixer, tmp_path / "tpu.distax", platforms=["tpu"])
     with pytest.raises(
-        DistaxError, match=r"exported for tpu, JAX computes on cpu here; export it for cpu or"
+        DistaxError,
+        match=r"for tpu, but JAX runs on cpu here; export it for cpu, or set JAX_PLATFORMS=tpu",
     ):
         load(tmp_path / "tpu.distax")(images)
 
@@ -88,7 +89,7 @@ np.save(sys.argv[3], found["position"])
 """
 
 
-@pytest.mark.parametrize("code", [WITHOUT_MODELS, WITHOUT_DISTAX], ids=["loader", "jax alone"])
+@pytest.mark.parametrize("code", [WITHOUT_MODELS, WITHOUT_DISTAX], ids=["loader", "without distax"])
 def test_another_process_computes_the_same_without_the_models(
     unmixer, file, images, tmp_path, code
 ):

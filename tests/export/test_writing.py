@@ -35,7 +35,7 @@ def test_fast_is_exported_with_all_it_knows(images, tmp_path):
 
 
 def test_the_file_says_what_it_is(unmixer, file):
-    about = load(file).about
+    about = load(file).description
     state = named_leaves(nnx.state(unmixer.model))
     written = b"".join(name.encode() + np.asarray(leaf).tobytes() for name, leaf in state.items())
     inputs, outputs = about.pop("inputs"), about.pop("outputs")
