@@ -1,4 +1,7 @@
-"""Variants: scores of the quickstart's model on whole images, and with bfloat16 feature maps.
+"""Scores variants of the quickstart's model.
+
+The variants are: whole images; a window of 7 pixels; and bfloat16 feature maps, trained so or
+converted after the training.
 
     python experiments/variants.py --json experiments/results/variants.json
 
@@ -41,7 +44,11 @@ def make_model_config(options: dict[str, int | float | str | bool]) -> ModelConf
 
 
 def train_variant(name: str, folder: Path, steps: int) -> tuple[Model, float | None]:
-    """Trains a variant; returns its best model and the time in seconds, None if unknown."""
+    """Trains a variant.
+
+    Returns:
+      Its best model, and the training time in seconds; None for a run that was resumed.
+    """
     config = replace(CONFIG, model=make_model_config(VARIANTS[name]), steps=steps)
     run = folder / name.replace(" ", "_").replace(",", "")
     return train_model(config, run)
