@@ -22,7 +22,8 @@ class Train:
     change single values of it.
 
     Attributes:
-      run_dir: Folder for the checkpoints and the log, or gs://bucket/folder for checkpoints only.
+      run_dir: Folder for the checkpoints and the log. A folder in a bucket, as gs://bucket/folder,
+        gets the checkpoints but no log.
       config: TOML file with the configuration. Values that it leaves out keep their defaults.
       resume: Folder of a run to resume from its last checkpoint.
       auto_resume: Resume the run in --run-dir if there is one, and start it otherwise. For jobs
@@ -78,13 +79,13 @@ class Train:
         run = self.resume or self.run_dir
         resume = self.resume is not None or (self.auto_resume and holds_run(run))
         # The configuration of a run to resume stays as it was saved.
-        settings = self.settings if self.resume else _with_whole_module_path(self.settings)
+        settings = self.settings if self.resume else _with_absolute_module_path(self.settings)
         best = train(settings, run, resume=resume)
         if jax.process_index() == 0:
             print_evaluation(best)
 
 
-def _with_whole_module_path(settings: TrainConfig) -> TrainConfig:
+def _with_absolute_module_path(settings: TrainConfig) -> TrainConfig:
     """Returns the configuration with an absolute path to the file that registers the model.
 
     The run saves the path, and must find the file when it is used from another folder.
@@ -96,7 +97,11 @@ def _with_whole_module_path(settings: TrainConfig) -> TrainConfig:
 
 
 def _find_value(option: str, arguments: Sequence[str]) -> str | None:
-    """Returns the value of an option on the command line; None if it is not given."""
+    """Returns the value of an option on the command line; None if it is not given.
+
+    It is found before the command line is parsed: the parser needs the defaults of all options, and
+    these come from the file or run that the option names.
+    """
     for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
         if argument == option:
             return following or None
