@@ -47,6 +47,11 @@ _CAMERA = ("sigma", "saturation", "bit_depth", "read_noise", "gain")
 """Options of `FrameOptions` that a sensor file gives as well."""
 
 
+def describe_choice(method: Method | None, checkpoint: str | None) -> str:
+    """Names the given checkpoint or method, for error lines."""
+    return "a checkpoint" if checkpoint else f"the method {method}"
+
+
 def make_unmixer(
     method: Method | None,
     checkpoint: str | None,
@@ -197,8 +202,8 @@ class FrameOptions:
 
         if checkpoint is not None or method not in (None, "refine", "posterior"):
             raise DistaxError(
-                f"{'a checkpoint' if checkpoint else f'the method {method}'} unmixes images of its "
-                "sensor's size only; choose the method refine or posterior for a frame"
+                f"{describe_choice(method, checkpoint)} unmixes images of its sensor's size only; "
+                "choose the method refine or posterior for a frame"
             )
         return FrameUnmixer(
             sensor=self._camera(sensor_file),

@@ -114,13 +114,13 @@ class Unmix:
         """Makes the runner, with the answers of an earlier run if there is one to resume."""
         from distax.cli.unmix.answers import read_record
         from distax.cli.unmix.pictures import Pictures
-        from distax.cli.unmix.runner import Estimators, Runner
+        from distax.cli.unmix.runner import Runner, Unmixers
 
-        estimators = Estimators(
+        unmixers = Unmixers(
             *(self.method, self.checkpoint, self.sensor, self.threshold, self.prior, self.frame)
         )
         runner = Runner(
-            estimators=estimators,
+            unmixers=unmixers,
             pictures=Pictures(figure=self.figure, report=self.report),
             residual=self.residual,
             files=dict.fromkeys(self.files, "unfinished"),
@@ -128,7 +128,7 @@ class Unmix:
         if self.resume:
             if self.json is None:
                 raise DistaxError("--resume needs the answers of an earlier run: name its --json")
-            runner.resume_from(read_record(self.json, estimators.options()))
+            runner.resume_from(read_record(self.json, unmixers.options()))
         self._check(tuple(runner.files))
         return runner
 
@@ -187,19 +187,19 @@ class Unmix:
         from distax.cli.unmix.tables import Provenance, to_csv, write_table
         from distax.runtime.files import write_text
 
-        answers, estimators = record.images, runner.estimators
+        answers, unmixers = record.images, runner.unmixers
         if self.json:
             yield partial(record.write, self.json)
         if self.csv:
             yield partial(write_text, self.csv, to_csv(answers))
         if self.table or self.report:
-            header = Provenance.header(map(estimators.provenance, answers))
+            header = Provenance.header(map(unmixers.provenance, answers))
         if self.table:
             yield partial(write_table, self.table, answers, header)
         if self.report:
-            yield partial(runner.pictures.write_report, answers, header, estimators.sensor)
+            yield partial(runner.pictures.write_report, answers, header, unmixers.sensor)
         if self.figure:
-            yield partial(runner.pictures.draw, estimators.sensor)
+            yield partial(runner.pictures.draw, unmixers.sensor)
 
     def _stop_message(self, record: "Record") -> str:
         """Returns the files that are missing, and the way to resume, in one line."""

@@ -75,7 +75,7 @@ def _section(
     shown = [pictures.get((Path(file), answer.image)) for answer in answers]
     facts = {"Targets": str(sum(len(answer.targets) for answer in answers))}
     if len(answers) > 1:
-        facts["Images"] = str(len(answers))
+        facts["Images and frames"] = str(len(answers))
     if missing := shown.count(None):
         facts["Without a picture"] = (
             f"{missing} of {len(answers)} (a report shows at most {MAX_PICTURES})"
@@ -103,5 +103,5 @@ def _facts(answer: Answer | FrameAnswer, which: str) -> dict[str, Any]:
     return {
         f"Frame{which}": f"{answer.height}×{answer.width} px, {answer.blobs} blobs",
         f"Background{which}": f"{answer.background:.4g} ± {answer.noise:.3g} {unit}",
-        f"Threshold{which}": f"{answer.threshold:.2f} standard deviations",
+        f"Detection threshold{which}": f"{answer.threshold:.2f} standard deviations",
     }

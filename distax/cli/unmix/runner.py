@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from distax.cli.options import FrameOptions, Method, PriorOptions, make_unmixer
+from distax.cli.options import FrameOptions, Method, PriorOptions, describe_choice, make_unmixer
 from distax.cli.unmix.answers import (
     Answer,
     FrameAnswer,
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Estimators:
+class Unmixers:
     """Unmixers for images and for frames, each made when it is first needed.
 
     Attributes:
@@ -54,10 +54,10 @@ class Estimators:
 
     def __post_init__(self) -> None:
         if self.prior.given and (self.checkpoint or self.method in ("fast", "grid")):
-            what = "a checkpoint" if self.checkpoint else f"the method {self.method}"
+            remedy = "replace --checkpoint by" if self.checkpoint else "choose"
             raise DistaxError(
-                f"{what} can only use the prior of its training; leave out the options of "
-                "--prior, or choose the method posterior or refine"
+                f"{describe_choice(self.method, self.checkpoint)} can only use the prior of its "
+                f"training; leave out the --prior options, or {remedy} --method posterior or refine"
             )
 
     @cached_property
@@ -67,6 +67,7 @@ class Estimators:
 
         if not self.prior.given:
             return self.for_images.sensor
+        # `for_images` would refuse priors that only suit frames, so the sensor is read without it.
         return read_sensor(self.sensor_file) if self.sensor_file else Sensor()
 
     @cached_property
@@ -81,7 +82,9 @@ class Estimators:
         return self.frame.make_unmixer(self.method, self.checkpoint, self.sensor_file, self.prior)
 
     def for_frame(self, saturation: float | None) -> "FrameUnmixer":
-        """Returns the unmixer of a frame, with the saturation of its file if no option gives one.
+        """Returns the unmixer for a frame.
+
+        The saturation comes from the options, or else from the frame's file.
 
         Args:
           saturation: saturation in the frame's file; None if the file does not give it.
@@ -118,11 +121,11 @@ class Estimators:
 class Runner:
     """Unmixes files in order and collects the answers.
 
-    A frame is unmixed when it is read. Images of the sensor's size are queued, and unmixed when a
-    whole portion is there.
+    A frame is unmixed when it is read. Images of the sensor's size are queued, and unmixed when
+    `portion_size` of them are queued.
 
     Attributes:
-      estimators: unmixers of images and frames.
+      unmixers: unmixers of images and frames.
       pictures: pictures for the figure and the report.
       residual: file for the residual of a frame; None for no residual.
       files: state of each file; "finished" includes files with images in the queue.
@@ -130,7 +133,7 @@ class Runner:
       failed: files that could not be unmixed, or only in part.
     """
 
-    estimators: Estimators
+    unmixers: Unmixers
     pictures: Pictures
     residual: Path | None
     files: dict[Path, State]
@@ -143,7 +146,7 @@ class Runner:
     def resume_from(self, record: Record) -> None:
         """Takes over the files and answers of an earlier run.
 
-        Its files come first. Files that failed are unmixed again.
+        Its files keep their order and precede new ones. Files that failed are unmixed again.
         """
         earlier: dict[Path, State] = {Path(file): state for file, state in record.files.items()}
         self.files = earlier | {path: earlier.get(path, "unfinished") for path in self.files}
@@ -164,13 +167,13 @@ class Runner:
         """
         for index, path in enumerate(self.files):
 
-            def pause(share: float, index: int = index) -> None:
+            def after_image(share: float, index: int = index) -> None:
                 if not self._queue:
                     progress.update(index + share, self._unmixed_count)
                 if stop_requested():
                     raise Terminated
 
-            problems = self._unmix_file(path, pause)
+            problems = self._unmix_file(path, after_image)
             for problem in problems:
                 print(f"distax: {problem}", file=sys.stderr)
             if problems:
@@ -185,7 +188,7 @@ class Runner:
         order = {path: index for index, path in enumerate(self.files)}
         found = sorted(self.answers, key=lambda source: (order[source[0]], source[1]))
         return Record(
-            options=self.estimators.options(),
+            options=self.unmixers.options(),
             files={
                 str(path): "unfinished" if path in queued and state == "finished" else state
                 for path, state in self.files.items()
@@ -193,22 +196,26 @@ class Runner:
             images=tuple(self.answers[source] for source in found),
         )
 
-    def _unmix_file(self, path: Path, pause: Callable[[float], None]) -> list[str]:
+    def _unmix_file(self, path: Path, after_image: Callable[[float], None]) -> list[str]:
         """Unmixes or queues the images of a file.
 
         Args:
           path: the file.
-          pause: called after each image with the share of the file that is done.
+          after_image: called after each image with the finished share of the file; raises
+            Terminated if a stop was requested.
 
         Returns:
           Error lines, one for each image or file that cannot be unmixed.
+
+        Raises:
+          Terminated: a stop was requested.
         """
         known = self._earlier.get(path, [])
-        if self.files[path] == "finished" and not any(map(self._is_drawn, known)):
+        if self.files[path] == "finished" and not any(map(self._needs_picture, known)):
             return []
         problems = []
         try:
-            with open_frames(path, self.estimators.frame.extension) as content:
+            with open_frames(path, self.unmixers.frame.extension) as content:
                 if self.residual and len(content) > 1:
                     raise DistaxError(
                         f"{path}: holds {len(content)} images, but --residual takes one frame; "
@@ -219,22 +226,22 @@ class Runner:
                         self._unmix_frame_or_image((path, number), frame)
                     except DistaxError as error:
                         problems.append(f"{path}: image {number}, {error}")
-                    pause((number + 1) / len(content))
+                    after_image((number + 1) / len(content))
         except DistaxError as error:
             problems.append(str(error))
         return problems
 
-    def _is_drawn(self, known: Answer | FrameAnswer) -> bool:
-        """Returns True if an image with an answer must be unmixed again, to draw it."""
+    def _needs_picture(self, known: Answer | FrameAnswer) -> bool:
+        """Returns True if an answered image is unmixed again, for a picture or the residual."""
         if isinstance(known, FrameAnswer):
             return self.residual is not None or self.pictures.has_room_for_frame()
         return self.pictures.has_room_for_image()
 
     def _unmix_frame_or_image(self, source: Source, frame: Frame) -> None:
         known = self.answers.get(source)
-        if known is not None and not self._is_drawn(known):
+        if known is not None and not self._needs_picture(known):
             return
-        if frame.shape != self.estimators.sensor.shape:
+        if frame.shape != self.unmixers.sensor.shape:
             self._unmix_frame(source, frame)
         elif self.residual:
             raise DistaxError(
@@ -244,9 +251,9 @@ class Runner:
             self._queue_image(source, np.asarray(frame.pixels[:], np.float32))
 
     def _queue_image(self, source: Source, image: np.ndarray) -> None:
-        unmixer = self.estimators.for_images
-        for problem in unmixer.check(image[None]).values():
-            raise DistaxError(problem)
+        unmixer = self.unmixers.for_images
+        if problems := unmixer.check(image[None]):
+            raise DistaxError(problems[0])
         self.pictures.reserve(source)
         self._queue[source] = image
         if len(self._queue) >= unmixer.portion_size:
@@ -256,7 +263,7 @@ class Runner:
         if not self._queue:
             return
         sources, images = list(self._queue), np.stack(list(self._queue.values()))
-        found = self.estimators.for_images.unmix_portion(images)
+        found = self.unmixers.for_images.unmix_portion(images)
         for row, source in enumerate(sources):
             targets = jax.tree.map(lambda leaf, row=row: leaf[row], found)
             self.pictures.add_image(source, images[row], targets)
@@ -268,7 +275,7 @@ class Runner:
         from distax.frames.residual import Residual
         from distax.io.writing import write_image
 
-        unmixer = self.estimators.for_frame(frame.saturation)
+        unmixer = self.unmixers.for_frame(frame.saturation)
         found = unmixer(frame.pixels)
         residual = Residual(frame.pixels, found, unmixer.sensor)
         if self.residual:

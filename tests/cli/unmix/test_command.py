@@ -229,8 +229,11 @@ def test_prior_options_apply_to_images(tmp_path):
     position, intensity = (np.float32([row[part] for row in rows]) for part in (slice(2, 4), 4))
     np.testing.assert_allclose(position, truth.position[:, 0], atol=0.05)
     np.testing.assert_allclose(intensity, truth.intensity[:, 0], rtol=0.05)
-    for other in (["--method", "fast"], ["--checkpoint", "fista"]):
-        with pytest.raises(SystemExit, match="can only use the prior of its training"):
+    for other, remedy in (
+        (["--method", "fast"], "or choose --method posterior"),
+        (["--checkpoint", "fista"], "or replace --checkpoint by --method posterior"),
+    ):
+        with pytest.raises(SystemExit, match=f"can only use the prior of its training; .*{remedy}"):
             main([*arguments, *options, *other])
 
 
