@@ -14,7 +14,7 @@ from distax.imaging.gaussian import disc_probability, disc_radius
 from distax.imaging.psf import Psf
 from distax.imaging.scenes import ScenePrior
 from distax.imaging.sensor import Sensor
-from distax.imaging.targets import CREDIBLE_LEVELS, Targets
+from distax.imaging.targets import CREDIBLE_LEVELS, Targets, clear_padding
 from distax.metrics import RADII
 from distax.runtime.pytree import pytree
 
@@ -163,7 +163,7 @@ def _with_errors(
     )
     ranked = jax.tree.map(lambda leaf: jax.vmap(jnp.take, (0, 0, None))(leaf, order, 0), slots)
     return replace(
-        ranked,
+        clear_padding(ranked),
         count_probability=probability,
         misfit=misfit,
         trusted=(misfit < TRUSTED_MISFIT) & (probability > TRUSTED_COUNT),

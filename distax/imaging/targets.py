@@ -1,6 +1,7 @@
 """Sets of point targets: one type for truth, detections and fits."""
 
 import math
+from dataclasses import replace
 from typing import Any, SupportsFloat
 
 import jax
@@ -16,6 +17,12 @@ CREDIBLE_LEVELS = (0.5, 0.9, 0.95)
 
 _LISTED = 5
 """Images whose targets a notebook lists. More push the text around the table out of view."""
+
+_OF_TARGETS = (
+    *("position", "intensity", "score", "covariance", "intensity_std"),
+    *("hit_probability", "credible_radius"),
+)
+"""Fields that hold a value for each target. The others hold one for each image."""
 
 _HEADINGS = ("image", "row / px", "column / px", "intensity / counts", "score", "trusted")
 
@@ -105,6 +112,22 @@ def make_targets(
         mask=mask,
         score=intensity if score is None else score,
     )
+
+
+def clear_padding(targets: Targets) -> Targets:
+    """Sets the values of padding to zero, so that nobody takes padding for targets.
+
+    Args:
+      targets: targets whose padding may hold any value, NaN included.
+    """
+
+    cleared: dict[str, Any] = {}
+    for name in _OF_TARGETS:
+        if (value := getattr(targets, name)) is not None:
+            inner = jnp.ndim(value) - jnp.ndim(targets.mask)
+            mask = jnp.expand_dims(targets.mask, tuple(range(-inner, 0)))
+            cleared[name] = jnp.where(mask, value, 0)
+    return replace(targets, **cleared)
 
 
 def _html(targets: Targets) -> str | None:

@@ -158,7 +158,8 @@ def test_scores_rank_and_probabilities_are_in_order(refined):
     mask, score = np.asarray(refined.mask), np.asarray(refined.score)
     np.testing.assert_array_equal(mask, np.sort(mask, axis=1)[:, ::-1])
     assert (np.diff(score, axis=1) <= 0).all()
-    np.testing.assert_array_equal(score[~mask], 0)
+    for field in (score, refined.intensity_std, refined.hit_probability):
+        np.testing.assert_array_equal(np.asarray(field)[~mask], 0)
     hit = np.asarray(refined.hit_probability)
     assert hit.shape[-1] == len(RADII)
     assert (np.diff(hit[mask], axis=-1) >= 0).all()

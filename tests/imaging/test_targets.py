@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from distax import make_targets
+from distax.imaging.targets import clear_padding
 
 POSITION = jnp.arange(12.0).reshape(2, 3, 2)
 INTENSITY = jnp.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
@@ -21,6 +22,17 @@ def test_count_and_flux_leave_padding_out():
 def test_flux_of_padding_is_zero_even_if_it_holds_nan():
     targets = make_targets(POSITION, jnp.where(MASK, INTENSITY, jnp.nan), MASK)
     np.testing.assert_array_equal(targets.flux, [[1, 0, 3], [0, 0, 0]])
+
+
+def test_cleared_padding_is_zero_in_every_field_and_targets_stay():
+    filled = make_targets(POSITION, INTENSITY, MASK)
+    known = {"covariance": jnp.full((2, 3, 2, 2), jnp.nan), "misfit": jnp.ones(2)}
+    cleared = clear_padding(dataclasses.replace(filled, **known))
+    np.testing.assert_array_equal(cleared.position, POSITION * MASK[..., None])
+    np.testing.assert_array_equal(cleared.score, INTENSITY * MASK)
+    np.testing.assert_array_equal(np.isnan(cleared.covariance[..., 0, 0]), MASK)
+    np.testing.assert_array_equal(cleared.misfit, [1, 1])
+    assert cleared.hit_probability is None
 
 
 def test_by_default_every_slot_is_a_target_ranked_by_intensity():

@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float
 
 from distax.imaging.scenes import ScenePrior
 from distax.imaging.sensor import Sensor
-from distax.imaging.targets import Targets
+from distax.imaging.targets import Targets, clear_padding
 from distax.metrics.decision import choose_positions, nearest_mass
 from distax.models.base import Model
 from distax.models.density.adjustment import Adjusted, adjust, weigh_pixels
@@ -192,12 +192,13 @@ class Density(Model):
         adjusted = replace(adjusted, position=adjusted.position - middle)
         found = jax.vmap(self._describe)(share, mask, adjusted)
         assert found.covariance is not None
-        return replace(
+        outward = replace(
             found,
             position=view.outward(found.position),
             covariance=view.outward_covariance(found.covariance),
             count_probability=jnp.where(bright, jnp.max(number, axis=-1), 1.0),
         )
+        return clear_padding(outward)
 
     def _choose(
         self, mass: Float[Array, " nodes"], mask: Bool[Array, " K"]
