@@ -1,11 +1,13 @@
 """`distax samples`: small simulated input files for every command, with their truth."""
 
 import csv
+import filecmp
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, NamedTuple
 
 from distax.runtime.errors import DistaxError
@@ -59,30 +61,54 @@ class Samples:
     out: Path = Path("samples")
     """Folder for the files."""
     overwrite: bool = False
-    """Replace files of the same names in the folder. Other files in it are left alone."""
+    """Replace files of the same names that differ. Other files in the folder are left alone."""
 
     def run(self) -> None:
         """Simulates and writes the files, and prints what each file holds.
 
+        A folder that holds all of these files unchanged is left as it is.
+
         Raises:
-          DistaxError: the folder holds files already, or a file cannot be written.
+          DistaxError: the folder holds files, but not these; or a file cannot be written.
         """
         require("PIL", "sample files")
         require("astropy", "sample files")
         require("tomlkit", "sample files")
-        if not self.overwrite and self.out.is_dir() and any(self.out.iterdir()):
+        if self.overwrite or not self.out.is_dir() or not any(self.out.iterdir()):
+            about = _write_samples(self.out)
+        else:
+            about = self._check()
+        for name, text in about.items():
+            print(f"{self.out / name}: {text}")
+
+    def _check(self) -> dict[str, str]:
+        """Returns what each file holds; raises DistaxError if the folder lacks or alters one."""
+        with TemporaryDirectory() as folder:
+            about = _write_samples(Path(folder))
+            written = filter(Path.is_file, Path(folder).rglob("*"))
+            names = [str(path.relative_to(folder)) for path in written]
+            _, differing, missing = filecmp.cmpfiles(folder, self.out, names, shallow=False)
+        if others := sorted(missing + differing):
             raise DistaxError(
-                f"{self.out}: already holds files; name another folder by --out, or add "
-                "--overwrite to replace the files of the same names"
+                f"{self.out}: already holds files, and {others[0]} is missing or not the sample; "
+                "name another folder by --out, or add --overwrite to replace the files of the same "
+                "names"
             )
-        truth: list[Row] = []
-        for name, about, write, rows in _samples():
-            write(self.out / name)
-            truth += rows
-            if about:
-                print(f"{self.out / name}: {about}")
-        _write_rows(self.out / "truth.csv", truth)
-        print(f"{self.out / 'truth.csv'}: the true targets of all files")
+        print(f"{self.out}: has all samples already, unchanged")
+        return about
+
+
+def _write_samples(folder: Path) -> dict[str, str]:
+    """Writes all files to a folder, and returns what each file holds by its name."""
+    truth: list[Row] = []
+    descriptions = {}
+    for name, about, write, rows in _samples():
+        write(folder / name)
+        truth += rows
+        if about:
+            descriptions[name] = about
+    _write_rows(folder / "truth.csv", truth)
+    return descriptions | {"truth.csv": "the true targets of all files"}
 
 
 class _Sample(NamedTuple):

@@ -72,12 +72,19 @@ def test_the_small_tree_is_read_as_the_released_dataset(folder):
     assert sizes == {"train": 8, "validation": 4, "test": 4}
 
 
+def test_a_second_call_finds_the_samples_and_leaves_them(folder, capsys):
+    before = (folder / "frame.fits").stat().st_mtime_ns
+    Samples(out=folder).run()
+    assert (folder / "frame.fits").stat().st_mtime_ns == before
+    assert f"{folder}: has all samples already, unchanged\n" in capsys.readouterr().out
+
+
 def test_files_are_replaced_only_where_asked_and_others_stay(folder):
     own, sample = folder / "own.txt", folder / "blob1.png"
     content = sample.read_bytes()
     own.write_text("mine")
     sample.write_bytes(b"")
-    with pytest.raises(distax.DistaxError, match=r"already holds files; .* --overwrite"):
+    with pytest.raises(distax.DistaxError, match=r"files, and blob1.png is .* --overwrite"):
         Samples(out=folder).run()
     assert sample.read_bytes() == b""
     Samples(out=folder, overwrite=True).run()
