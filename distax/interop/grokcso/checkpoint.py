@@ -74,6 +74,8 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """
     if path.suffix != ".npz":
         return read_checkpoint(path)
+    if not path.is_file():
+        raise DistaxError(f"{path}: no such file")
     try:
         with np.load(path, allow_pickle=False) as file:
             return dict(file)
@@ -87,6 +89,8 @@ def read_matrix(path: Path) -> np.ndarray:
     Raises:
       DistaxError: the file cannot be read, or does not hold one matrix.
     """
+    if not path.is_file():
+        raise DistaxError(f"{path}: no such file")
     try:
         if path.suffix == ".npy":
             found = [np.load(path, allow_pickle=False)]

@@ -80,8 +80,21 @@ def test_a_file_without_one_matrix_is_named(content, tmp_path):
         grokcso.read_matrix(tmp_path / "two.mat")
 
 
-@pytest.mark.parametrize("name", ["none.npy", "none.mat", "bad.mat"])
+@pytest.mark.parametrize("name", ["bad.npy", "bad.mat"])
 def test_a_matrix_that_cannot_be_read_is_named(name, tmp_path):
-    (tmp_path / "bad.mat").write_bytes(b"no matrix")
+    (tmp_path / name).write_bytes(b"no matrix")
     with pytest.raises(DistaxError, match=rf"{name}: cannot be read as NPY or MATLAB file"):
         grokcso.read_matrix(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("read", "name"),
+    [
+        (grokcso.read_matrix, "none.npy"),
+        (grokcso.read_matrix, "none.mat"),
+        (grokcso.read_arrays, "none.npz"),
+    ],
+)
+def test_a_file_that_is_not_there_is_said_to_be_missing(read, name, tmp_path):
+    with pytest.raises(DistaxError, match=rf"{name}: no such file"):
+        read(tmp_path / name)
