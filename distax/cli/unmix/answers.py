@@ -110,8 +110,8 @@ class Answer:
     @property
     def remarks(self) -> list[dict[str, str]]:
         """Remarks in the printed table: one per target, or one for an image without targets."""
-        remark = "not to be trusted" if self.trusted is False else ""
-        return [{"": remark}] * max(len(self.targets), 1)
+        remark = {"remark": "not to be trusted"} if self.trusted is False else {}
+        return [remark] * max(len(self.targets), 1)
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ class FrameAnswer:
 def _frame_remark(target: FrameTarget) -> dict[str, str]:
     sky = {"ra / °": target.ra, "dec / °": target.dec}
     on_sky = {name: f"{angle:.6f}" for name, angle in sky.items() if angle is not None}
-    return {"blob": str(target.blob)} | on_sky | {"": ", ".join(target.flags)}
+    return {"blob": str(target.blob)} | on_sky | {"flags": ", ".join(target.flags)}
 
 
 def answers_for(sources: Sequence[Source], found: Targets) -> list[Answer]:

@@ -44,8 +44,7 @@ _COLUMNS = (
 def print_table(answers: Sequence[Answer | FrameAnswer]) -> None:
     """Prints one row per target, and one row for each image without targets."""
     rows = [row for answer in answers for row in _printed_rows(answer)]
-    # The column of remarks, which has no name, comes last.
-    columns = [name for name in _merge(rows) if name] + [""]
+    columns = _merge(rows)
     table = Table(*columns)
     for row in rows:
         table.add_row(*(row.get(name, "") for name in columns))

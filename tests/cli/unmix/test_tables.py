@@ -8,7 +8,7 @@ from astropy.table import Table
 
 from distax import DistaxError, Sensor, __version__
 from distax.cli.unmix.answers import Answer, FrameAnswer, FrameTarget, Target
-from distax.cli.unmix.tables import Provenance, write_table
+from distax.cli.unmix.tables import Provenance, print_table, write_table
 
 STAR = Target(2.5, 3.25, 240.5, 0.9, row_std=0.01, column_std=0.02, intensity_std=3.5)
 BARE = Target(5.0, 6.0, 77.0, 77.0, row_std=None, column_std=None, intensity_std=None)
@@ -47,6 +47,16 @@ def path(request, tmp_path):
 def written(path, answers):
     write_table(path, answers, Provenance.header(PROVENANCES))
     return Table.read(path)
+
+
+@pytest.mark.parametrize(
+    ("answers", "last"),
+    [(IMAGES, "remark"), (IMAGES[1:], "score"), ([frame("", IN_FRAME)], "flags")],
+)
+def test_every_printed_column_has_a_heading(answers, last, capsys):
+    print_table(answers)
+    heading = capsys.readouterr().out.splitlines()[1]
+    assert [cell.strip() for cell in heading.strip("┃").split("┃")][-1] == last
 
 
 def test_a_frames_targets_read_back_with_units_and_header(path):
