@@ -50,7 +50,7 @@ def draw_comparison(
     from matplotlib.figure import Figure
 
     width, height = _PANEL
-    size = (width * len(images) + 0.6, height * len(answers) + 0.5)
+    size = (width * len(images) + 0.6, height * len(answers) + 0.8)
     figure = Figure(figsize=size, layout="constrained")
     panels = figure.subplots(len(answers), len(images), squeeze=False)
     for axes, (title, found) in zip(panels, answers.items(), strict=True):

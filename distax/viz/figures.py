@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
@@ -28,6 +28,8 @@ ROW_SIZE = (9.0, 3.1)
 """Width and height in inches of an image's row in a figure."""
 REGION = 0.95
 """Probability that an error ellipse contains its target, for Gaussian errors."""
+_ELLIPSE: dict[str, Any] = {"color": "gold", "linewidth": 1.2}
+"""Style of error ellipses."""
 
 
 def check_figure_path(path: Path) -> None:
@@ -131,6 +133,7 @@ def zoom_on_targets(ax, found: Targets, truth: Targets | None, row: int) -> None
         ax.scatter(position[:, 1], position[:, 0], s=80, **style)
     if found.covariance is not None:
         draw_ellipses(ax, positions[0], found.covariance[row][found.mask[row]])
+        ax.plot([], [], **_ELLIPSE, label=f"{REGION:.0%} error ellipse")
     everything = np.concatenate(positions)
     if len(everything):
         centre, reach = everything.mean(axis=0), max(1.0, np.ptp(everything, axis=0).max()) + 0.5
@@ -163,8 +166,7 @@ def draw_ellipses(
         np.asarray(position), diameter, axes, strict=True
     ):
         angle = math.degrees(math.atan2(vectors[0, 1], vectors[1, 1]))
-        style = {"facecolor": "none", "edgecolor": "gold", "linewidth": 1.2}
-        ax.add_patch(Ellipse((column, row), major, minor, angle=angle, **style))
+        ax.add_patch(Ellipse((column, row), major, minor, angle=angle, fill=False, **_ELLIPSE))
 
 
 def draw_evaluation(path: Path, result: Evaluation) -> None:
