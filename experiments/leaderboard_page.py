@@ -16,6 +16,12 @@ _COLOURS = {
     "super-resolution": "tab:green",
 }
 _BEST_RANGE = 42, 53
+_PLACES = [
+    (align, (sign * 5, height))
+    for height in (0, 9, -9, 18, -18)
+    for align, sign in (("left", 1), ("right", -1))
+]
+"""Alignments of a label and its offsets from its point in typographic points, best first."""
 _HEAD = (
     f"| model | {' | '.join(SCORE_HEADINGS[1:])} | PSNR | SSIM | parameters "
     "| multiply-adds | images/s | trained on | published |\n"
@@ -99,8 +105,6 @@ def draw_scores(path: Path, results: Sequence[dict[str, Any]], limits: Mapping[s
             score = 100 * result["evaluation"]["cso_map"]
             if lowest <= score <= highest:
                 ax.plot(result["multiply_adds"], score, "o", color=_COLOURS[result["family"]], ms=5)
-                if ax is best:
-                    _annotate(ax, result["title"], (result["multiply_adds"], score))
         for name, level in limits.items():
             if lowest < 100 * level < highest:
                 _draw_level(ax, name, 100 * level)
@@ -110,6 +114,7 @@ def draw_scores(path: Path, results: Sequence[dict[str, Any]], limits: Mapping[s
     whole.set_ylabel("CSO-mAP in percent, simulated test images")
     whole.legend(loc="lower right")
     best.margins(x=0.15)
+    _label(best, shown)
     with atomic_write(path) as temporary:
         figure.savefig(temporary, dpi=120)
 
@@ -120,6 +125,29 @@ def _draw_level(ax: Any, name: str, level: float) -> None:
     ax.annotate(f"{name}: {level:.1f}", where, xycoords=("axes fraction", "data"), va="top")
 
 
-def _annotate(ax: Any, title: str, at: tuple[float, float]) -> None:
-    short = title.removeprefix("DISTA-Net, ")
-    ax.annotate(short, at, xytext=(4, 3), textcoords="offset points", fontsize=8)
+def _label(ax: Any, results: Sequence[dict[str, Any]]) -> None:
+    """Writes titles beside their points, where they cover no point and no other text.
+
+    The axes have their limits already. A title without a free place stands at the last one tried.
+    """
+    from matplotlib.transforms import Bbox
+
+    ax.figure.draw_without_rendering()
+    points = {
+        result["title"].removeprefix("DISTA-Net, "): (result["multiply_adds"], level)
+        for result in results
+        if _BEST_RANGE[0] <= (level := 100 * result["evaluation"]["cso_map"]) <= _BEST_RANGE[1]
+    }
+    corners = ax.transData.transform(list(points.values()))
+    taken = [Bbox([corner - 4, corner + 4]) for corner in corners]
+    taken += [text.get_window_extent() for text in ax.texts]
+    for title, at in sorted(points.items(), key=lambda item: -item[1][1]):
+        for align, place in _PLACES:
+            how = {"textcoords": "offset points", "ha": align, "va": "center", "fontsize": 8}
+            label = ax.annotate(title, at, xytext=place, **how)
+            box = label.get_window_extent()
+            inside = ax.bbox.x0 < box.x0 and box.x1 < ax.bbox.x1
+            if (align, place) == _PLACES[-1] or (inside and not box.count_overlaps(taken)):
+                break
+            label.remove()
+        taken.append(box)
