@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from distax.fitting import solver
 from distax.fitting.likelihood import residual_and_weight
-from distax.fitting.patch import Patch
+from distax.fitting.patch import Patch, repeat_lanes
 from distax.fitting.prior import host_range, intensity_bounds, pair_steps, starting_scenes
 from distax.fitting.solver import Bounds, Fit
 from distax.imaging.forward import image_of
@@ -25,16 +25,26 @@ of one number of targets to one image. A smaller unit chooses worse fits to keep
 larger one lets two targets share one position."""
 
 
+WIDE_CLUSTER = 1.25
+"""Side in pixels above which a cluster counts as wide; see `Search.steps`. A larger one leaves fits
+of wide clusters unfinished, a smaller one takes more time for narrow ones."""
+_HOST_ERROR = 0.25
+"""Pixels by which the host pixel may be estimated wrongly, for each pixel that the cluster is wider
+than one. Positions may leave the square by that much. A smaller one locks targets out of the
+square. A larger one weakens the prior."""
+
+
 @dataclass(frozen=True)
 class Search:
     """Sizes of the search for the best fit. Larger ones find it more often and take longer.
 
     Attributes:
-      pool: number of scenes sampled from the prior, for each number of targets and each px² of the
-        cluster's square.
-      starts: number of fits, for each number of targets and each px² of the square. They start from
-        the best scenes of the pool.
-      steps: number of damped Gauss–Newton steps of each fit.
+      pool: number of scenes sampled from the prior, for each number of targets.
+      starts: number of fits, for each number of targets. They start from the best scenes of the
+        pool.
+      steps: number of damped Gauss–Newton steps of each fit, for a cluster of up to
+        `WIDE_CLUSTER` pixels. Wider clusters take twice as many, because starts are farther from
+        the minimum.
 
     Raises:
       DistaxError: a number is not positive.
@@ -48,13 +58,11 @@ class Search:
         check_positive(pool=self.pool, starts=self.starts, steps=self.steps)
 
     def over(self, cluster: float) -> "Search":
-        """Returns the search for a whole square of `cluster` pixels a side.
+        """Returns the search for a square of `cluster` pixels a side.
 
-        The sizes set shapes of arrays, so `cluster` must be known and not traced. The square's area
-        in px² is rounded to a power of two, so that squares of nearly one size share a program.
+        The steps are part of the program, so `cluster` must be known and not traced.
         """
-        area = 2 ** max(round(2 * math.log2(float(cluster))), 0)
-        return replace(self, pool=area * self.pool, starts=area * self.starts)
+        return replace(self, steps=2 * self.steps) if cluster > WIDE_CLUSTER else self
 
 
 Pool = Float[Array, "_ 3 pool"]
@@ -66,7 +74,7 @@ def sample_pools(prior: ScenePrior, search: Search) -> tuple[Pool, ...]:
 
     Args:
       prior: the scenes' prior.
-      search: sizes for the whole square; see `Search.over`.
+      search: sizes for the cluster; see `Search.over`.
     """
     counts = range(prior.min_targets, prior.max_targets + 1)
     return tuple(starting_scenes(prior, count, search.pool) for count in counts)
@@ -91,27 +99,46 @@ class BestFit:
     log_evidence: Float[Array, " images"]
 
 
-def best_fit(patch: Patch, pool: Pool, prior: ScenePrior, search: Search, psf: Psf) -> BestFit:
-    """Fits scenes of one number of targets to each image from many starts, and keeps the best.
+@pytree
+class Modes:
+    """Fits of one number of targets to each image from several starts.
 
-    The sum of squares may have several minima, and a fit from one start may end in a poor one.
+    Lanes are fits; those of an image are consecutive. Where the sum of squares has several minima,
+    the fits may end in different ones.
+
+    Attributes:
+      fit: the fitted scenes.
+      bounds: the box that each fit stayed in.
+      crowding: penalty in χ² for targets that are closer together than the prior allows.
+    """
+
+    fit: Fit
+    bounds: Bounds
+    crowding: Float[Array, " lanes"]
+
+
+def find_modes(patch: Patch, pool: Pool, prior: ScenePrior, search: Search, psf: Psf) -> Modes:
+    """Fits scenes of one number of targets to each image from its `search.starts` best starts.
 
     Args:
       patch: the pixels.
       pool: scenes to start from, which set the number of targets.
       prior: the scenes' prior.
-      search: sizes for the whole square; see `Search.over`.
+      search: sizes for the cluster; see `Search.over`.
       psf: the sensor's PSF.
     """
-    images = patch.counts.shape[-1]
     starts = promising_starts(patch, pool, search.starts, psf)
-    repeated = jax.tree.map(lambda leaf: jnp.repeat(leaf, search.starts, axis=-1), patch)
+    repeated = repeat_lanes(patch, search.starts)
     bounds = bounds_around(starts, repeated, prior)
-    fits = solver.fit(starts, repeated, bounds, psf, search.steps)
-    squares = fits.squares + _crowding(fits.scene, prior)
-    winner = jnp.argmin(squares.reshape(images, -1), axis=-1)
-    lane = jnp.arange(images) * search.starts + winner
-    chosen = jax.tree.map(lambda leaf: leaf[..., lane], (fits, bounds))
+    fit = solver.fit(starts, repeated, bounds, psf, search.steps)
+    return Modes(fit=fit, bounds=bounds, crowding=_crowding(fit.scene, prior))
+
+
+def best_fit(modes: Modes, starts: int) -> BestFit:
+    """Keeps the best of each image's `starts` fits, and computes its evidence."""
+    squares = (modes.fit.squares + modes.crowding).reshape(-1, starts)
+    lane = jnp.arange(len(squares)) * starts + jnp.argmin(squares, axis=-1)
+    chosen = jax.tree.map(lambda leaf: leaf[..., lane], (modes.fit, modes.bounds))
     return _compute_evidence(*chosen)
 
 
@@ -136,9 +163,12 @@ def promising_starts(patch: Patch, pool: Pool, number: int, psf: Psf) -> Float[A
 
 
 def bounds_around(start: Float[Array, "K 3 lanes"], patch: Patch, prior: ScenePrior) -> Bounds:
-    """Returns the bounds of each fit: the square around its host, and the range of intensities."""
+    """Returns the bounds of each fit: the square around its host, and the range of intensities.
+
+    A square wider than a pixel is widened by the error of its host pixel.
+    """
     host, _ = host_range(start, patch, prior)
-    reach = prior.cluster / 2
+    reach = prior.cluster / 2 + _HOST_ERROR * jnp.maximum(prior.cluster - 1.0, 0.0)
 
     def box(position: Array, intensity: Array) -> Float[Array, "K 3 lanes"]:
         rows = jnp.stack([*position, jnp.full(position.shape[-1:], intensity)])

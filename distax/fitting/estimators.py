@@ -15,7 +15,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from distax.fitting.candidates import Search, sample_pools
-from distax.fitting.patch import Patch, cut_rows, window_width
+from distax.fitting.patch import Patch, blob_reach, cut_rows, window_width
 from distax.fitting.posterior import posterior_rows
 from distax.fitting.refine import refine_rows
 from distax.fitting.sampler import Effort
@@ -145,7 +145,8 @@ class _Fitting(WindowEstimator, Protocol):
     ) -> Targets:
         """Finds targets `[N, prior.max_targets]` in images in counts, highest score first."""
         # The window is cut once for all steps that use it.
-        cut = partial(cut_rows, sensor=sensor, width=window_width(sensor, prior.cluster))
+        width = window_width(sensor, prior.cluster)
+        cut = partial(cut_rows, sensor=sensor, width=width, reach=blob_reach(width))
         windows = in_batches(cut, np.asarray(images), inference_batch())
         return self.unmix_windows(windows, sensor, prior)
 

@@ -64,6 +64,11 @@ def lanes_last(rows: Patch) -> Patch:
     return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, -1), rows)
 
 
+def repeat_lanes(patch: Patch, times: int) -> Patch:
+    """Repeats each lane; the repetitions of a lane are consecutive."""
+    return jax.tree.map(lambda leaf: jnp.repeat(leaf, times, axis=-1), patch)
+
+
 def window_width(sensor: Sensor, cluster: float, reach: float = REACH) -> int:
     """Returns the odd width in pixels of a window around the host pixel.
 
@@ -79,16 +84,27 @@ def window_width(sensor: Sensor, cluster: float, reach: float = REACH) -> int:
     return 2 * math.ceil(cluster / 2 + reach * sensor.widest_sigma - 0.5) + 1
 
 
-@partial(jax.jit, static_argnames="width")
+def blob_reach(width: int) -> int:
+    """Returns how far in pixels the light reaches that locates a blob in a window of a width.
+
+    The outermost two pixels of the window hold more noise than light.
+    """
+    return max(width // 2 - 2, 2)
+
+
+@partial(jax.jit, static_argnames=("width", "reach"))
 def cut_rows(
-    images: Float[Array | np.ndarray, "N height width"], sensor: Sensor, width: int
+    images: Float[Array | np.ndarray, "N height width"], sensor: Sensor, width: int, reach: int
 ) -> Patch:
     """Cuts patches as `cut_patches` does, with the images along the first axis."""
-    return rows_first(cut_patches(images, sensor, width))
+    return rows_first(cut_patches(images, sensor, width, reach))
 
 
 def cut_patches(
-    images: Float[Array | np.ndarray, "N height width"], sensor: Sensor, width: int
+    images: Float[Array | np.ndarray, "N height width"],
+    sensor: Sensor,
+    width: int,
+    reach: int = 2,
 ) -> Patch:
     """Cuts the windows around the blobs of raw images, and computes each pixel's edges and noise.
 
@@ -101,10 +117,11 @@ def cut_patches(
       images: raw images in counts; NaN marks pixels to leave out.
       sensor: the sensor.
       width: width of the windows in pixels, odd.
+      reach: how far in pixels the light reaches that locates the blob; see `blob_reach`.
     """
     known = jnp.isfinite(images)
     counts = jnp.where(known, images - sensor.background, 0.0)
-    origin = jax.vmap(blob_pixel)(counts)
+    origin = jax.vmap(partial(blob_pixel, reach=reach))(counts)
     half_step = sensor.half_step
     lower = jnp.where(known, counts - half_step, -jnp.inf)
     upper = jnp.where(known & (images < sensor.clip_level), counts + half_step, jnp.inf)

@@ -17,7 +17,7 @@ FIRST_DRAWS = 2048
 """Draws among which the first population is chosen, a multiple of `SEARCH.starts`. Fewer may miss a
 mode of small weight, more take longer."""
 SEARCH = Search(pool=512, starts=128, steps=12)
-"""Sizes of the search for the modes, for a cluster's whole square whatever its side. They are
+"""Sizes of the search for the modes, for clusters of every side. They are
 larger than those of the search for the best fit, because every mode counts. A larger search misses
 fewer modes and takes longer."""
 

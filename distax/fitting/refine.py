@@ -1,5 +1,6 @@
 """Refine method: best least-squares fits, the number of targets by evidence, Gaussian errors."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -7,9 +8,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from distax.fitting.candidates import BestFit, Pool, Search, best_fit, sample_pools
+from distax.fitting.candidates import BestFit, Pool, Search, best_fit, find_modes, sample_pools
 from distax.fitting.likelihood import residual_and_weight
-from distax.fitting.patch import Patch, cut_patches, lanes_last, window_width
+from distax.fitting.patch import Patch, blob_reach, cut_patches, lanes_last, window_width
 from distax.imaging.gaussian import disc_probability, disc_radius
 from distax.imaging.psf import Psf
 from distax.imaging.scenes import ScenePrior
@@ -48,7 +49,8 @@ def refine(
       Targets `[N, prior.max_targets]`; see `refine_patch`.
     """
     search = search.over(prior.cluster)
-    patch = cut_patches(images, sensor, window_width(sensor, prior.cluster))
+    width = window_width(sensor, prior.cluster)
+    patch = cut_patches(images, sensor, width, blob_reach(width))
     return refine_patch(patch, sample_pools(prior, search), sensor.psf, prior, search)
 
 
@@ -79,12 +81,23 @@ def refine_patch(
       pools: scenes to start from, for each number of targets; see `candidates.sample_pools`.
       psf: the sensor's PSF.
       prior: the scenes' prior.
-      search: sizes for the whole square; see `Search.over`.
+      search: sizes for the cluster; see `Search.over`.
 
     Returns:
       Targets `[N, prior.max_targets]`, those with the highest score first.
     """
-    fits = [best_fit(patch, pool, prior, search, psf) for pool in pools]
+    modes = [find_modes(patch, pool, prior, search, psf) for pool in pools]
+    return choose_number(patch, [best_fit(one, search.starts) for one in modes], prior)
+
+
+def choose_number(patch: Patch, fits: Sequence[BestFit], prior: ScenePrior) -> Targets:
+    """Chooses the number of targets in each image by evidence; see `refine_patch`.
+
+    Args:
+      patch: the windows.
+      fits: the best fits of each number of targets that the prior allows, in rising order.
+      prior: the scenes' prior.
+    """
     residual, weight = residual_and_weight(jnp.zeros_like(patch.counts), patch, 0.0)
     log_evidence_empty = -0.5 * jnp.sum(weight * residual**2, axis=0)
     # If no pixel is known, the prior alone would choose the number, and would choose the largest.

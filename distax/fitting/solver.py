@@ -1,7 +1,5 @@
 """Damped least squares (Levenberg–Marquardt) within bounds, one problem per lane."""
 
-from dataclasses import replace
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -42,18 +40,19 @@ class Fit:
     Attributes:
       scene: the fitted scenes.
       matrix: Gauss–Newton's matrix JᵀWJ plus the prior's precision, in 1/(px or counts)².
+      vector: Gauss–Newton's vector: the matrix times the next step without damping.
       squares: weighted sum of squares, the prior's included.
     """
 
     scene: Float[Array, "K 3 lanes"]
     matrix: Float[Array, "D D lanes"]
+    vector: Float[Array, "D lanes"]
     squares: Float[Array, " lanes"]
 
 
 @pytree
 class _State:
     fit: Fit
-    vector: Float[Array, "D lanes"]
     damping: Float[Array, " lanes"]
 
 
@@ -86,11 +85,10 @@ def fit(
     unknown = Fit(
         scene=start,
         matrix=jnp.broadcast_to(jnp.eye(size)[:, :, None], (size, size, lanes)),
+        vector=jnp.zeros((size, lanes)),
         squares=jnp.full(lanes, jnp.inf),
     )
-    state = _State(
-        fit=unknown, vector=jnp.zeros((size, lanes)), damping=jnp.full(lanes, FIRST_DAMPING)
-    )
+    state = _State(fit=unknown, damping=jnp.full(lanes, FIRST_DAMPING))
 
     def step(state: _State, _: None) -> tuple[_State, None]:
         scene = _trial(state, bounds)
@@ -101,11 +99,9 @@ def fit(
         squares += jnp.sum(precision * away**2, axis=(0, 1))
         better = squares < state.fit.squares
         damping = next_damping(state.damping, better)
-        trial = _State(
-            fit=Fit(scene=scene, matrix=matrix, squares=squares), vector=vector, damping=damping
-        )
-        kept = jax.tree.map(lambda new, old: jnp.where(better, new, old), trial, state)
-        return replace(kept, damping=damping), None
+        trial = Fit(scene=scene, matrix=matrix, vector=vector, squares=squares)
+        kept = jax.tree.map(lambda new, old: jnp.where(better, new, old), trial, state.fit)
+        return _State(fit=kept, damping=damping), None
 
     return jax.lax.scan(step, state, length=steps + 1)[0].fit
 
@@ -113,8 +109,8 @@ def fit(
 def _trial(state: _State, bounds: Bounds) -> Float[Array, "K 3 lanes"]:
     """Computes the next scene to try: a damped step from the best one so far, within the bounds."""
     scene, matrix = state.fit.scene, state.fit.matrix
-    pull = state.vector.reshape(scene.shape)
+    pull = state.fit.vector.reshape(scene.shape)
     held = ((scene <= bounds.lower) & (pull < 0)) | ((scene >= bounds.upper) & (pull > 0))
     free = jnp.where(held, 0.0, 1.0).reshape(len(matrix), -1)
-    step = damped_step(matrix, state.vector, free, state.damping, floor=_FLOOR)
+    step = damped_step(matrix, state.fit.vector, free, state.damping, floor=_FLOOR)
     return jnp.clip(scene + step.reshape(scene.shape), bounds.lower, bounds.upper)

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -6,17 +7,22 @@ import numpy as np
 import pytest
 
 from distax import DistaxError, Sensor, make_targets, render
-from distax.fitting.candidates import Search, best_fit
-from distax.fitting.patch import cut_patches, window_width
+from distax.fitting.candidates import WIDE_CLUSTER, Search, best_fit, find_modes, sample_pools
+from distax.fitting.patch import blob_reach, cut_patches, window_width
 from distax.fitting.prior import starting_scenes
 from distax.imaging.psf import pixel_response
-from distax.imaging.scenes import ScenePrior
+from distax.imaging.scenes import ScenePrior, simulate
 
 PRIOR = ScenePrior(max_targets=2)
 SENSOR = Sensor(saturation=None, bit_depth=None, read_noise=4.0)
 WIDTH = window_width(SENSOR, PRIOR.cluster)
 TRUTH = np.array([[5.1, 4.9, 236.0], [3.2, 6.15, 233.0], [7.9, 3.0, 240.0]])
-fit_of = jax.jit(best_fit, static_argnums=3)
+SEARCH = Search()
+
+
+@jax.jit
+def fit_of(patch, pool):
+    return best_fit(find_modes(patch, pool, PRIOR, SEARCH, SENSOR.psf), SEARCH.starts)
 
 
 @pytest.fixture(scope="module")
@@ -31,10 +37,7 @@ def images():
 def fits(images):
     """The best fits of one and of two targets."""
     patch = jax.jit(cut_patches, static_argnums=2)(images, SENSOR, WIDTH)
-    return [
-        fit_of(patch, starting_scenes(PRIOR, count, Search().pool), PRIOR, Search(), SENSOR.psf)
-        for count in (1, 2)
-    ]
+    return [fit_of(patch, starting_scenes(PRIOR, count, SEARCH.pool)) for count in (1, 2)]
 
 
 def squares_on_a_grid(image, host):
@@ -113,8 +116,38 @@ def test_a_search_needs_a_positive_size(name):
         Search(**{name: 0})
 
 
-def test_a_wider_square_is_searched_as_densely():
+def test_fits_of_a_wide_square_take_twice_as_many_steps():
     search = Search(pool=10, starts=2, steps=5)
-    assert search.over(1.0) == search
-    assert search.over(1.4) == Search(pool=20, starts=4, steps=5)
-    assert search.over(2.1) == Search(pool=40, starts=8, steps=5)
+    assert search.over(WIDE_CLUSTER) == search
+    assert search.over(WIDE_CLUSTER + 0.1) == replace(search, steps=10)
+
+
+@pytest.fixture(scope="module")
+def wide():
+    """Images of four bright targets in a wide square, by a wide PSF, and the squares of the fits.
+
+    The brightest pixel lies far from the middle of the square in most of them.
+    """
+    sensor = Sensor(25, 25, sigma=1.2, saturation=None, bit_depth=12, read_noise=2.0)
+    prior = ScenePrior(4, 4, 500.0, 2000.0, rayleigh_unit=1.464, cluster=4.8, border=5)
+    images, truth = simulate(jax.random.key(3), 32, sensor, prior)
+    search = SEARCH.over(prior.cluster)
+    width = window_width(sensor, prior.cluster)
+
+    @jax.jit
+    def fit(images):
+        patch = cut_patches(images, sensor, width, blob_reach(width))
+        modes = find_modes(patch, *sample_pools(prior, search), prior, search, sensor.psf)
+        best = best_fit(modes, search.starts)
+        return patch.origin.T[:, None] + jnp.moveaxis(best.scene, -1, 0)[..., :2], best.squares
+
+    return truth, *fit(images)
+
+
+def test_few_starts_find_the_targets_of_a_wide_square(wide):
+    truth, position, squares = wide
+    nearest = jnp.linalg.norm(position[:, :, None] - truth.position[:, None], axis=-1).min(axis=2)
+    assert np.mean(nearest < 0.1) > 0.7
+    # 225 pixels, with noise of variance 4 and 1/12 from rounding.
+    assert np.median(squares) < 225
+    assert np.mean(squares < 300) > 0.9
