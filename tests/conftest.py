@@ -25,6 +25,7 @@ from pathlib import Path
 import hypothesis
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import pytest
 
@@ -77,6 +78,14 @@ def _compiled_functions_are_dropped() -> Iterator[None]:
     yield
     if MAPPINGS.is_file() and MAPPINGS.read_bytes().count(b"\n") > 30_000:
         jax.clear_caches()
+
+
+@pytest.fixture
+def any_types() -> Iterator[None]:
+    """Lets arguments of every type reach a function, which the tests' type checker would stop."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -18,7 +18,7 @@ from distax.imaging.targets import Targets
 from distax.metrics import psnr, ssim
 from distax.models import GridModel, Model
 from distax.runtime.batching import inference_batch
-from distax.runtime.errors import DistaxError
+from distax.runtime.errors import DistaxError, check_positive
 
 
 def assess(
@@ -77,14 +77,16 @@ def evaluate(
       devices: as for `assess`.
 
     Raises:
-      DistaxError: there are no images.
+      DistaxError: there are no images; the threshold is not a finite number greater than 0.
     """
+    check_positive(threshold=threshold)
     if not len(images):
         raise DistaxError("there are no images to evaluate on")
     graphdef, state = nnx.split(model)
     batch = batch_size or inference_batch()
-    scorer = _ModelScorer(sensor, prior, graphdef, threshold, batch)
-    return sum_over_devices(scorer, state, (images, truth), batch, devices).value()
+    scorer = _ModelScorer(sensor, prior, graphdef, batch)
+    arrays = state, np.float32(threshold)
+    return sum_over_devices(scorer, arrays, (images, truth), batch, devices).value()
 
 
 @dataclass(frozen=True)
@@ -111,19 +113,25 @@ class _ModelScorer(Scorer[EvaluationSums]):
     sensor: Sensor
     prior: ScenePrior | None
     graphdef: nnx.GraphDef[Model]
-    threshold: float
     batch: int
 
     def __call__(
-        self, arrays: nnx.State, rows: tuple[Array, Targets], valid: Bool[Array, " rows"]
+        self,
+        arrays: tuple[nnx.State, Float[Array, ""]],
+        rows: tuple[Array, Targets],
+        valid: Bool[Array, " rows"],
     ) -> EvaluationSums:
         batches = jax.tree.map(lambda leaf: leaf.reshape(-1, self.batch, *leaf.shape[1:]), rows)
-        results = jax.lax.map(lambda batch: self._detect(arrays, *batch), batches)
+        results = jax.lax.map(lambda batch: self._detect(*arrays, *batch), batches)
         found, quality = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), results)
         return EvaluationSums.of(found, rows[1], valid, self.sensor, self.prior, quality)
 
     def _detect(
-        self, state: nnx.State, images: Float[Array, "B height width"], truth: Targets
+        self,
+        state: nnx.State,
+        threshold: Float[Array, ""],
+        images: Float[Array, "B height width"],
+        truth: Targets,
     ) -> tuple[Targets, GridQuality | None]:
         """Finds targets, and the quality of the grids they come from; None without a grid."""
         model = nnx.merge(self.graphdef, state)
@@ -132,4 +140,4 @@ class _ModelScorer(Scorer[EvaluationSums]):
         grids = model(images)
         true_grids = rasterize(truth, self.sensor, grids.shape[-1] // self.sensor.width)
         quality = GridQuality(psnr=psnr(grids, true_grids), ssim=ssim(grids, true_grids))
-        return decode(grids, self.threshold, self.sensor), quality
+        return decode(grids, threshold, self.sensor), quality

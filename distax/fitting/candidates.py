@@ -15,7 +15,7 @@ from distax.fitting.solver import Bounds, Fit
 from distax.imaging.forward import image_of
 from distax.imaging.psf import Psf
 from distax.imaging.scenes import ScenePrior
-from distax.runtime.errors import check_positive
+from distax.runtime.errors import check_positive, finite
 from distax.runtime.pytree import pytree
 
 _CROWDING_SCALE = 0.03
@@ -62,7 +62,8 @@ class Search:
 
         The steps are part of the program, so `cluster` must be known and not traced.
         """
-        return replace(self, steps=2 * self.steps) if cluster > WIDE_CLUSTER else self
+        wide = finite("cluster", cluster) > WIDE_CLUSTER
+        return replace(self, steps=2 * self.steps) if wide else self
 
 
 Pool = Float[Array, "_ 3 pool"]

@@ -19,6 +19,7 @@ from distax.fitting.patch import Patch, blob_reach, cut_rows, window_width
 from distax.fitting.posterior import posterior_rows
 from distax.fitting.refine import refine_rows
 from distax.fitting.sampler import Effort
+from distax.imaging.checks import check_single, to_stack
 from distax.imaging.grid import THRESHOLD
 from distax.imaging.scenes import ScenePrior
 from distax.imaging.sensor import Sensor
@@ -93,7 +94,8 @@ class Fast:
         self, images: Float[np.ndarray, "N height width"], sensor: Sensor, prior: ScenePrior
     ) -> Targets:
         """Finds targets `[N, K]`. `sensor` and `prior` have no effect: the model has its own."""
-        return in_batches(partial(_detect, *nnx.split(self.model)), images, inference_batch())
+        pixels = to_stack(images, getattr(self.model, "sensor", sensor))
+        return in_batches(partial(_detect, *nnx.split(self.model)), pixels, inference_batch())
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,8 +117,8 @@ class Grid:
         self, images: Float[np.ndarray, "N height width"], sensor: Sensor, prior: ScenePrior
     ) -> Targets:
         """Finds targets `[N, K]`. `sensor` and `prior` have no effect: the model has its own."""
-        read_off = partial(_read_off, *nnx.split(self.model), threshold=self.threshold)
-        return in_batches(read_off, images, inference_batch())
+        read_off = partial(_read_off, *nnx.split(self.model), threshold=np.float32(self.threshold))
+        return in_batches(read_off, to_stack(images, self.model.sensor), inference_batch())
 
 
 class WindowEstimator(Estimator, Protocol):
@@ -144,10 +146,12 @@ class _Fitting(WindowEstimator, Protocol):
         prior: ScenePrior,
     ) -> Targets:
         """Finds targets `[N, prior.max_targets]` in images in counts, highest score first."""
+        check_single(sensor, prior)
+        pixels = to_stack(images, sensor)
         # The window is cut once for all steps that use it.
         width = window_width(sensor, prior.cluster)
         cut = partial(cut_rows, sensor=sensor, width=width, reach=blob_reach(width))
-        windows = in_batches(cut, np.asarray(images), inference_batch())
+        windows = in_batches(cut, pixels, inference_batch())
         return self.unmix_windows(windows, sensor, prior)
 
 
@@ -205,11 +209,11 @@ def _detect(
     return nnx.merge(graphdef, state).detect(images)
 
 
-@partial(jax.jit, static_argnames=("graphdef", "threshold"))
+@partial(jax.jit, static_argnames="graphdef")
 def _read_off(
     graphdef: nnx.GraphDef[GridModel],
     state: nnx.State,
     images: Float[Array, "N height width"],
-    threshold: float,
+    threshold: Float[Array, ""],
 ) -> Targets:
     return nnx.merge(graphdef, state).detect(images, threshold)

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int
 from distax.imaging.forward import Axes, window_axes
 from distax.imaging.sensor import Sensor
 from distax.imaging.windows import blob_pixel, window
+from distax.runtime.errors import finite
 from distax.runtime.pytree import pytree
 
 REACH = 3.6
@@ -81,7 +82,8 @@ def window_width(sensor: Sensor, cluster: float, reach: float = REACH) -> int:
       cluster: side in pixels of the square that holds the targets.
       reach: standard deviations of the PSF that the window holds around the farthest target.
     """
-    return 2 * math.ceil(cluster / 2 + reach * sensor.widest_sigma - 0.5) + 1
+    half = finite("cluster", cluster) / 2 + reach * sensor.widest_sigma
+    return 2 * math.ceil(half - 0.5) + 1
 
 
 def blob_reach(width: int) -> int:

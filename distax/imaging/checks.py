@@ -1,9 +1,72 @@
-"""Checks of images before an estimator takes them."""
+"""Checks of images, sensors and priors before an estimator takes them."""
 
+from typing import Any
+
+import jax
+import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
+from distax.imaging.psf import MeasuredPsf
 from distax.imaging.sensor import Sensor
-from distax.runtime.errors import DistaxError
+from distax.runtime.errors import DistaxError, first_line
+
+
+def check_single(*configs: Any) -> None:
+    """Raises DistaxError for a batch of sensors or priors, which only `vmap` takes apart."""
+    parts = jax.tree_util.tree_leaves_with_path(
+        configs, is_leaf=lambda part: isinstance(part, MeasuredPsf)
+    )
+    for path, part in parts:
+        if not isinstance(part, MeasuredPsf) and np.ndim(part) > 0:
+            name = jax.tree_util.keystr(path[1:], simple=True, separator=".")
+            raise DistaxError(
+                f"{name} holds {np.size(part)} numbers, but one is needed; map over them with "
+                "jax.vmap, or call once for each"
+            )
+
+
+def as_counts(images: Any, name: str = "images", wide: bool = False) -> Float[np.ndarray, "..."]:
+    """Converts images to an array of counts. Masked pixels become NaN, which marks unknown ones.
+
+    Args:
+      images: an array of real numbers, masked or not, or nested lists of them.
+      name: name of the images in the error message.
+      wide: True to keep float64 and to convert large integers to it. Default: float32.
+
+    Raises:
+      DistaxError: the images are not real numbers, differ in size, or are traced.
+    """
+    if isinstance(images, jax.core.Tracer):
+        raise DistaxError(
+            f"{name} must be known, not traced: call this outside jit, vmap and grad, or use "
+            "distax.fitting.refine.refine, which can be traced"
+        )
+    masked = isinstance(images, list | tuple) and any(map(np.ma.isMaskedArray, images))
+    try:
+        array = np.ma.stack(images) if masked else np.asanyarray(images)
+    except ValueError as error:
+        raise DistaxError(
+            f"{name}: not an array of counts ({first_line(error)}); give images of one size"
+        ) from None
+    if not any(jnp.issubdtype(array.dtype, kind) for kind in (np.floating, np.integer)):
+        raise DistaxError(
+            f"{name}: an array of {array.dtype}, not of counts; convert it to integers or floats"
+        )
+    kind = np.result_type(array.dtype, np.float32) if wide else np.float32
+    # A count beyond float32 becomes infinite, and is then refused or left out as such.
+    with np.errstate(over="ignore"):
+        counts = np.asarray(array, kind)
+    return np.where(np.ma.getmaskarray(array), np.nan, counts) if np.ma.is_masked(array) else counts
+
+
+def to_stack(
+    images: Any, sensor: Sensor, name: str = "images"
+) -> Float[np.ndarray, "N height width"]:
+    """Converts images by `as_counts` and checks them by `check_shape`."""
+    pixels = as_counts(images, name)
+    check_shape(pixels, sensor, name)
+    return pixels
 
 
 def check_shape(images: np.ndarray, sensor: Sensor, name: str = "images") -> None:

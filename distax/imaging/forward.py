@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from distax.imaging.checks import check_single
 from distax.imaging.psf import Psf, profiles, responses
 from distax.imaging.sensor import Sensor
 from distax.imaging.targets import Targets
@@ -38,6 +39,7 @@ def render(targets: Targets, sensor: Sensor) -> Float[Array, "*batch height widt
     A target of intensity g at (r, q) adds g·P(i; r)·P(j; q) to pixel (i, j) for each term of the
     PSF; see `psf.responses`. Differentiable in positions and intensities; padding adds nothing.
     """
+    check_single(sensor)
     rows, columns = responses(targets.place, sensor.shape, sensor.psf)
     return jnp.einsum("...k,t...ki,t...kj->...ij", targets.flux, rows, columns, precision="highest")
 

@@ -7,7 +7,7 @@ from jaxtyping import Array, Float
 from distax.imaging.psf import pixel_response
 from distax.imaging.sensor import Sensor, node_coordinates
 from distax.imaging.targets import Targets, make_targets
-from distax.runtime.errors import DistaxError, check_not_negative
+from distax.runtime.errors import DistaxError, check_not_negative, check_positive
 
 THRESHOLD = 50.0
 """Counts that a node needs to be reported, by default and in the published protocol."""
@@ -49,7 +49,7 @@ def rasterize(
 
 def decode(
     grid: Float[Array, "*batch fine_height fine_width"],
-    threshold: float = THRESHOLD,
+    threshold: float | Float[Array, ""] = THRESHOLD,
     sensor: Sensor | None = None,
     max_targets: int = 16,
 ) -> Targets:
@@ -67,8 +67,11 @@ def decode(
       Targets `[..., max_targets]`, brightest first, ranked by intensity.
 
     Raises:
-      DistaxError: the grid's size is not an odd multiple of the sensor's.
+      DistaxError: the grid's size is not an odd multiple of the sensor's; the threshold is not a
+        finite number greater than 0.
     """
+    if not isinstance(threshold, jax.core.Tracer):
+        check_positive(threshold=threshold)
     sensor = sensor or Sensor()
     factor = grid.shape[-1] // sensor.width
     if grid.shape[-2:] != (factor * sensor.height, factor * sensor.width):

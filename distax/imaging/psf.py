@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from distax.runtime.errors import DistaxError, check_positive
-from distax.runtime.pytree import known_numbers, traced_numbers
+from distax.runtime.errors import DistaxError, check_positive, check_whole
+from distax.runtime.pytree import traced_numbers
 
 Width = float | Float[Array, ""] | Float[Array, " lanes"]
 Sigma = Width | tuple[Width, Width]
@@ -68,9 +68,6 @@ class MeasuredPsf:
                 f"odd number of samples; got {len(self.rows)} and {len(self.columns)} profiles of "
                 f"{' and '.join(map(str, sorted(lengths))) or 'no'} samples"
             )
-        samples = known_numbers(rows=self.rows, columns=self.columns)
-        if not all(math.isfinite(value) for _, value in samples):
-            raise DistaxError("a measured PSF has samples that are not finite")
 
     def __repr__(self) -> str:
         terms = f"{len(self.rows)} term{'s' * (len(self.rows) > 1)}"
@@ -103,6 +100,13 @@ class MeasuredPsf:
         Raises:
           DistaxError: the same as the class; or the samples hold no flux.
         """
+        check_whole(oversampling=oversampling)
+        check_positive(oversampling=oversampling)
+        if np.ndim(samples) != 2 or not np.isfinite(samples).all():
+            bad = "NaN or infinity" if np.ndim(samples) == 2 else f"shape {np.shape(samples)}"
+            raise DistaxError(
+                "the samples of a PSF must be finite numbers, rows by columns; got " + bad
+            )
         flux = np.sum(samples) / oversampling**2
         if not 0 < flux < math.inf:
             raise DistaxError("the samples of a PSF hold no flux; give those of a point source")

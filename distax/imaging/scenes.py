@@ -9,15 +9,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray
 
+from distax.imaging.checks import check_single
 from distax.imaging.forward import render
 from distax.imaging.sensor import Sensor, expose
 from distax.imaging.targets import Targets, make_targets
 from distax.runtime.errors import (
     DistaxError,
-    check_finite,
     check_not_negative,
     check_positive,
     check_whole,
+    shown,
 )
 from distax.runtime.numerics import threefry
 from distax.runtime.pytree import known_numbers, pytree, traced_numbers
@@ -70,19 +71,20 @@ class ScenePrior:
     border: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("min_targets", "max_targets", "border"):
-            check_whole(**{name: getattr(self, name)})
-        numbers = ("min_intensity", "max_intensity", "separation", "rayleigh_unit", "cluster")
-        for name, value in known_numbers(**{name: getattr(self, name) for name in numbers}):
-            check_finite(**{name: value})
-        positive = ("min_targets", "min_intensity", "rayleigh_unit", "cluster")
+        positive = (
+            *("min_targets", "max_targets", "min_intensity", "max_intensity"),
+            *("rayleigh_unit", "cluster"),
+        )
         for name, value in known_numbers(**{name: getattr(self, name) for name in positive}):
             check_positive(**{name: value})
         for name, value in known_numbers(separation=self.separation, border=self.border):
             check_not_negative(**{name: value})
-        above = known_numbers(range=self.max_intensity - self.min_intensity)
-        if self.max_targets < self.min_targets or any(value < 0 for _, value in above):
-            raise DistaxError("an upper bound of the scene prior lies below its lower bound")
+        for what in ("targets", "intensity"):
+            low, high = (getattr(self, f"{bound}_{what}") for bound in ("min", "max"))
+            if any(room < 0 for _, room in known_numbers(room=high - low)):
+                raise DistaxError(
+                    f"max_{what} lies below min_{what}: {shown(high)} < {shown(low)}; give both"
+                )
         self._check_room()
 
     def _check_room(self) -> None:
@@ -98,8 +100,7 @@ class ScenePrior:
             if (1 - too_close) ** math.comb(self.max_targets, 2) < _LEAST_KEPT:
                 raise DistaxError(
                     f"{self.max_targets} targets at least {self.min_distance:.3f} px apart do not "
-                    f"fit a square of {self.cluster} px; lower max_targets or separation, or raise "
-                    "cluster"
+                    f"fit a square of {self.cluster} px; raise cluster or lower max_targets"
                 )
 
     @property
@@ -126,8 +127,10 @@ def sample(
       Targets `[count, prior.max_targets]`.
 
     Raises:
-      DistaxError: the prior's border leaves no host pixel in the image.
+      DistaxError: `count` is no number of scenes; the prior's border leaves no host pixel in the
+        image.
     """
+    check_single(prior)
     check_host(prior, shape)
     return _sample(key, count, prior, shape)
 
@@ -148,6 +151,8 @@ def _sample(key: PRNGKeyArray, count: int, prior: ScenePrior, shape: tuple[int, 
 
 def scene_keys(key: PRNGKeyArray, count: int) -> Key[Array, " {count}"]:
     """Splits a key into one key for each scene that `sample` draws."""
+    check_whole(count=count)
+    check_not_negative(count=count)
     return jax.random.split(threefry(key), count)
 
 
@@ -191,8 +196,10 @@ def simulate(
       Images `[count, height, width]` in counts, and their targets.
 
     Raises:
-      DistaxError: the prior's border leaves no host pixel in the image.
+      DistaxError: `count` is no number of scenes; the prior's border leaves no host pixel in the
+        image.
     """
+    check_single(sensor, prior)
     check_host(prior, sensor.shape)
     return _simulate(key, count, sensor, prior)
 

@@ -14,16 +14,12 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from distax.imaging.psf import MeasuredPsf, Psf, Width, per_axis, profiles
-from distax.runtime.errors import (
-    DistaxError,
-    check_finite,
-    check_not_negative,
-    check_positive,
-    check_whole,
-)
+from distax.runtime.errors import DistaxError, check_not_negative, check_positive, finite
 from distax.runtime.numerics import exact_products, threefry
 from distax.runtime.pytree import known_numbers, traced_numbers
 
+MOST_BITS = 64
+"""Most bits of a digitiser. The largest count of many more is beyond any number."""
 HALF_STEP = 0.5
 """Half the digitiser's step in counts."""
 ROUNDING_VARIANCE = (2 * HALF_STEP) ** 2 / 12
@@ -89,24 +85,12 @@ class Sensor:
     measured_psf: MeasuredPsf | None = None
 
     def __post_init__(self) -> None:
-        check_whole(height=self.height, width=self.width)
-        check_positive(height=self.height, width=self.width)
-        if isinstance(self.sigma, tuple) and len(self.sigma) != 2:
-            raise DistaxError(f"sigma must be one number or two, got {self.sigma}")
-        for name, value in known_numbers(sigma=self.sigma):
-            check_finite(**{name: value})
+        names = ("height", "width", "sigma", "saturation", "bit_depth", "gain")
+        for name, value in known_numbers(**{name: getattr(self, name) for name in names}):
             check_positive(**{name: value})
-        optional = known_numbers(
-            saturation=self.saturation, bit_depth=self.bit_depth, gain=self.gain
-        )
-        for name, value in optional:
-            check_positive(**{name: value})
-        if self.bit_depth is not None:
-            check_whole(bit_depth=self.bit_depth)
-        for name, value in known_numbers(gain=self.gain):
-            check_finite(**{name: value})
+        if self.bit_depth is not None and self.bit_depth > MOST_BITS:
+            raise DistaxError(f"bit_depth must be at most {MOST_BITS}, got {self.bit_depth}")
         for name, value in known_numbers(read_noise=self.read_noise, background=self.background):
-            check_finite(**{name: value})
             check_not_negative(**{name: value})
         if not all(room > 0 for _, room in known_numbers(room=self.clip_level - self.background)):
             raise DistaxError(
@@ -127,7 +111,7 @@ class Sensor:
     @property
     def widest_sigma(self) -> float:
         """Largest standard deviation of the PSF in pixels. It sets sizes, so it must be known."""
-        return max(float(sigma) for sigma in self.sigmas)
+        return max(finite("sigma", sigma) for sigma in self.sigmas)
 
     @property
     def psf(self) -> Psf:
@@ -239,8 +223,8 @@ def expose(
 
     Args:
       key: random key.
-      images: ideal images in counts, as `render` returns them.
-      sensor: the sensor.
+      images: ideal images in counts, as `render` returns them, or of any other size.
+      sensor: the sensor. Its height and width are not used.
 
     Returns:
       Counts as floats, integer-valued if the sensor has a bit depth.

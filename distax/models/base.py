@@ -91,7 +91,9 @@ class GridModel(Model):
         return self.objective(images, grids)
 
     def detect(
-        self, images: Float[Array, "B height width"], threshold: float = THRESHOLD
+        self,
+        images: Float[Array, "B height width"],
+        threshold: float | Float[Array, ""] = THRESHOLD,
     ) -> Targets:
         """Reports every grid node whose intensity reaches `threshold` counts, brightest first."""
         return decode(self(images), threshold, self.sensor)

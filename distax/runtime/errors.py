@@ -3,7 +3,12 @@
 import difflib
 import math
 from collections.abc import Iterable
+from contextlib import suppress
 from numbers import Integral, Real
+from typing import Any
+
+_LONGEST = 60
+"""Longest text of a value that an error line quotes. A longer one hides the rest of the line."""
 
 
 class DistaxError(ValueError):
@@ -31,29 +36,72 @@ def first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
 
 
-def check_positive(**values: float | int) -> None:
-    """Raises DistaxError for the first keyword that is not greater than zero."""
+def shown(value: object) -> str:
+    """Writes a value as it appears in an error line: short ones in full, others by their type."""
+    if isinstance(value, type):
+        return f"the class {value.__name__}; make an instance of it"
+    text = repr(value)
+    return text if len(text) <= _LONGEST and "\n" not in text else f"a {type(value).__name__}"
+
+
+def known_scalar(name: str, value: Any) -> Any:
+    """Returns the Python scalar that a NumPy scalar or an array without axes holds.
+
+    Other values are returned as they are.
+
+    Raises:
+      DistaxError: JAX traces the value, so that it is not known.
+    """
+    if getattr(value, "shape", None) != () or not hasattr(value, "item"):
+        return value
+    try:
+        return value.item()
+    except TypeError:
+        raise DistaxError(
+            f"{name} must be known, not traced: keep it out of what jit, vmap and grad trace"
+        ) from None
+
+
+def finite(name: str, value: object, limit: str = "") -> float:
+    """Returns a finite number as a float, also one of NumPy or JAX.
+
+    Args:
+      name: name of the number in the error message.
+      value: the number.
+      limit: its limit in words, which the error message gives.
+
+    Raises:
+      DistaxError: the value is not a number, or is not finite.
+    """
+    number = known_scalar(name, value)
+    with suppress(OverflowError):
+        if isinstance(number, Real) and not isinstance(number, bool) and math.isfinite(number):
+            return float(number)
+    raise DistaxError(f"{name} must be a finite number{limit}, got {shown(number)}")
+
+
+def check_positive(**values: object) -> None:
+    """Raises DistaxError for the first keyword that is not a finite number greater than zero."""
     for name, value in values.items():
-        if not value > 0:
+        if not finite(name, value, " greater than 0") > 0:
             raise DistaxError(f"{name} must be greater than 0, got {value}")
 
 
-def check_not_negative(**values: float | int) -> None:
-    """Raises DistaxError for the first keyword that is less than zero or NaN."""
+def check_not_negative(**values: object) -> None:
+    """Raises DistaxError for the first keyword that is not a finite number of at least zero."""
     for name, value in values.items():
-        if not value >= 0:
+        if not finite(name, value, " of at least 0") >= 0:
             raise DistaxError(f"{name} must not be negative, got {value}")
 
 
 def check_finite(**values: object) -> None:
     """Raises DistaxError for the first keyword that is not a finite number."""
     for name, value in values.items():
-        if not isinstance(value, Real) or not math.isfinite(value):
-            raise DistaxError(f"{name} must be a finite number, got {value!r}")
+        finite(name, value)
 
 
 def check_whole(**values: object) -> None:
     """Raises DistaxError for the first keyword that is not a whole number."""
     for name, value in values.items():
-        if not isinstance(value, Integral):
-            raise DistaxError(f"{name} must be a whole number, got {value!r}")
+        if not isinstance(value, Integral) or isinstance(value, bool):
+            raise DistaxError(f"{name} must be a whole number, got {shown(value)}")

@@ -7,6 +7,8 @@ import chex
 import jax
 import numpy as np
 
+from distax.runtime.fields import check_fields
+
 Class = TypeVar("Class", bound=type)
 Tree = TypeVar("Tree")
 
@@ -22,8 +24,8 @@ def traced_numbers(*static: str) -> Callable[[Class], Class]:
 
     A function that `jit` compiles serves all values of the numbers, and `vmap` and `grad` work over
     them. Static fields, and fields that are None, are part of the structure: other values of these
-    compile another program. JAX makes instances without calling `__post_init__`, so values are
-    checked only when a user gives them.
+    compile another program. Values that a user gives are checked and converted, see
+    `fields.check_fields`. JAX makes instances without calling `__post_init__`, so theirs are not.
 
     Args:
       static: names of the static fields: sizes, for example, which set the shapes of arrays. A
@@ -35,10 +37,17 @@ def traced_numbers(*static: str) -> Callable[[Class], Class]:
         fields = cls.__dataclass_fields__
         numbers = tuple(name for name in fields if name not in static)
         for name in numbers:
-            # Type checks accept JAX arrays as numbers. The field's own annotation stays, because it
+            # Type checks accept arrays and NumPy numbers. The field's own annotation stays, as it
             # states the values that a configuration file may hold.
             hint = cls.__init__.__annotations__[name]
-            cls.__init__.__annotations__[name] = hint | int | jax.Array | np.ndarray
+            cls.__init__.__annotations__[name] = hint | int | np.number | jax.Array | np.ndarray
+        check_values = cls.__post_init__
+
+        def check(value: Any) -> None:
+            check_fields(value, arrays=numbers)
+            check_values(value)
+
+        cls.__post_init__ = check
 
         def flatten_with_keys(value: Any) -> tuple[list[Any], tuple[Any, ...]]:
             leaves = [_number(getattr(value, name)) for name in numbers]

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import FrozenInstanceError, replace
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -20,8 +21,10 @@ from distax.models.registry import parameter_rngs
 SENSOR = Sensor(read_noise=2.0)
 # Unlike those of other tests, whose starting scenes are kept.
 PRIOR = ScenePrior(max_targets=1, min_intensity=219.5)
-OTHER = Sensor(sigma=0.52, saturation=200.0, read_noise=1.5, background=3.0)
-OTHER_PRIOR = ScenePrior(max_targets=1, min_intensity=200.0, max_intensity=300.0, separation=0.6)
+OTHER = Sensor(sigma=np.float32(0.52), saturation=np.int64(200), read_noise=1.5, background=3.0)
+OTHER_PRIOR = ScenePrior(
+    max_targets=1, min_intensity=jnp.array(200.0), max_intensity=300.0, separation=0.6
+)
 _LOWERED = "/jax/core/compile/jaxpr_to_mlir_module_duration"
 
 
@@ -52,6 +55,17 @@ def test_another_sensor_or_prior_compiles_nothing_again(method, lowered):
     assert len(lowered) == before
     # And the answers are those of the other sensor.
     assert float(np.median(assign(found, scenes[1][1]).distance[found.mask])) < 0.05
+
+
+def test_another_threshold_compiles_nothing_again(lowered):
+    images = np.zeros((1, 11, 11), np.float32)
+    images[0, 5, 5] = 250.0
+    model = create("fista", iterations=8, rngs=parameter_rngs(0))
+    (first,) = Grid(model, 1.0)(images, SENSOR, PRIOR).count
+    before = len(lowered)
+    found = Grid(model, 1e9)(images, SENSOR, PRIOR)
+    assert len(lowered) == before
+    assert (first > 0, found.mask.any()) == (True, False)
 
 
 def test_another_number_of_images_compiles_nothing_again(lowered):

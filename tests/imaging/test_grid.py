@@ -132,6 +132,12 @@ def test_decode_agrees_with_a_loop_over_nodes():
     np.testing.assert_array_equal(found.score, found.intensity)
 
 
+@pytest.mark.parametrize("threshold", [0.0, -1.0, np.nan, np.inf, "x", None, True])
+def test_a_threshold_is_a_finite_number_greater_than_zero(threshold, any_types):
+    with pytest.raises(DistaxError, match=r"threshold must be (a finite number )?greater than 0"):
+        decode(np.zeros((1, 33, 33)), threshold)
+
+
 def test_the_threshold_is_inclusive():
     grid = jnp.zeros((33, 33)).at[3, 4].set(50.0).at[7, 8].set(49.999996)
     found = decode(grid)

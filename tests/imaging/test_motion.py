@@ -115,7 +115,7 @@ def test_frames_are_the_images_of_the_targets():
     [
         ({"frames": 0}, "frames must be greater than 0"),
         ({"speed": -0.1}, "speed must not be negative"),
-        ({"drift": float("nan")}, "drift must not be negative"),
+        ({"drift": float("nan")}, "drift must be a finite number, got nan"),
         ({"margin": 1.5}, "nearer than 1.5 px to the image's edge"),
         ({"frames": 40}, "may move 8.58 px in 40 frames"),
         ({"acceleration": 0.1}, "more than half of the 9.00 px"),

@@ -103,10 +103,11 @@ def test_samples_are_scaled_to_unit_flux():
         (((0.1, 1.0),), ((0.1, 1.0),), "of 2 samples"),
         (((0.1, 1.0, 0.1),), ((1.0,),), "of 1 and 3 samples"),
         ((), (), "of no samples"),
-        (((0.1, float("nan"), 0.1),), ((0.1, 1.0, 0.1),), "not finite"),
+        ([[1.0]], [[1.0]], r"rows must be of type tuple, got \[\[1.0\]\]"),
+        (((0.1, float("nan"), 0.1),), ((0.1, 1.0, 0.1),), "rows must be a finite number, got nan"),
     ],
 )
-def test_invalid_profiles_are_refused(rows, columns, message):
+def test_invalid_profiles_are_refused(rows, columns, message, any_types):
     with pytest.raises(DistaxError, match=message):
         MeasuredPsf(2, rows, columns)
 
@@ -114,6 +115,20 @@ def test_invalid_profiles_are_refused(rows, columns, message):
 def test_an_oversampling_of_zero_is_refused():
     with pytest.raises(DistaxError, match="oversampling"):
         MeasuredPsf(0, ((1.0,),), ((1.0,),))
+
+
+@pytest.mark.parametrize(
+    ("samples", "oversampling", "message"),
+    [
+        (np.ones(3), 1, r"finite numbers, rows by columns; got shape \(3,\)"),
+        (np.full((3, 3), np.nan), 1, "finite numbers, rows by columns; got NaN or infinity"),
+        (np.ones((3, 3)), 0, "oversampling must be greater than 0, got 0"),
+        (np.ones((3, 3)), 1.5, "oversampling must be a whole number, got 1.5"),
+    ],
+)
+def test_samples_that_are_no_table_are_refused(samples, oversampling, message, any_types):
+    with pytest.raises(DistaxError, match=message):
+        MeasuredPsf.from_samples(samples, oversampling)
 
 
 def test_samples_without_flux_are_refused():

@@ -226,11 +226,26 @@ def test_zero_scenes_give_empty_arrays():
 
 
 @pytest.mark.parametrize(
+    ("count", "message"),
+    [(-1, "count must not be negative, got -1"), (1.5, "count must be a whole number, got 1.5")],
+)
+def test_a_number_of_scenes_is_whole_and_not_negative(count, message, any_types):
+    for draw in (sample, simulate):
+        with pytest.raises(DistaxError, match=message):
+            draw(jax.random.key(0), count)
+
+
+@pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"max_intensity": float("nan")}, "max_intensity must be a finite number"),
         ({"max_targets": 2.5}, "max_targets must be a whole number"),
         ({"separation": "wide"}, "separation must be a finite number"),
+        ({"max_intensity": None}, "max_intensity must be a finite number, got None"),
+        ({"cluster": (1.0, 2.0)}, r"cluster must be a finite number, got \(1.0, 2.0\)"),
+        ({"max_targets": 0}, "max_targets must be greater than 0, got 0"),
+        ({"min_targets": 6}, "max_targets lies below min_targets: 5 < 6; give both"),
+        ({"min_intensity": 300}, "max_intensity lies below min_intensity: 250.0 < 300.0"),
     ],
 )
 def test_numbers_of_a_prior_are_finite_and_counts_whole(options, message):

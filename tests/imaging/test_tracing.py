@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from distax import DistaxError, Sensor, expose, make_targets, render
+from distax.imaging import scenes
 from distax.imaging.psf import GaussianProfile, MeasuredPsf
 from distax.imaging.scenes import ScenePrior, sample, simulate
 
@@ -36,6 +37,19 @@ def test_other_numbers_of_a_sensor_run_the_same_program():
     for sensor in (Sensor(), *OTHERS):
         key = jax.random.key(1)
         np.testing.assert_allclose(program(key, sensor), exposed(key, sensor), atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64, np.int32, np.array, jnp.array])
+def test_numbers_of_numpy_and_jax_make_an_equal_sensor_and_run_its_program(kind):
+    plain = Sensor(sigma=2.0, saturation=200, read_noise=1, background=5)
+    sensor = Sensor(sigma=kind(2), saturation=kind(200), read_noise=kind(1), background=kind(5))
+    prior = ScenePrior(max_targets=int(kind(1)), min_intensity=kind(230))
+    assert (sensor, hash(sensor)) == (plain, hash(plain))
+    assert {type(leaf) for leaf in jax.tree.leaves((sensor, prior))} == {float}
+    simulate(jax.random.key(0), 2, plain, ScenePrior(max_targets=1))
+    programs = scenes._simulate._cache_size()
+    simulate(jax.random.key(0), 2, sensor, prior)
+    assert scenes._simulate._cache_size() == programs
 
 
 def test_a_size_or_a_missing_part_is_another_program():
@@ -110,10 +124,26 @@ def test_a_measured_psf_is_traced_too():
     assert hash(rebuilt.measured_psf) == hash(narrow)
 
 
+def test_a_batch_of_sensors_is_for_vmap_alone():
+    sensor = Sensor(sigma=np.array([0.5, 0.6]))
+    for use in (
+        lambda: render(TARGETS, sensor),
+        lambda: simulate(jax.random.key(0), 1, sensor),
+        lambda: simulate(jax.random.key(0), 1, prior=ScenePrior(cluster=np.array([1.0, 2.0]))),
+    ):
+        with pytest.raises(DistaxError, match="holds 2 numbers, but one is needed; map over them"):
+            use()
+
+
+def test_sizes_do_not_follow_from_traced_numbers():
+    with pytest.raises(DistaxError, match="sigma must be known, not traced"):
+        jax.jit(lambda sensor: sensor.widest_sigma)(Sensor())
+
+
 def test_known_numbers_are_checked():
     with pytest.raises(DistaxError, match="sigma must be greater than 0, got -1"):
         Sensor(sigma=jnp.array([0.5, -1.0]))
-    with pytest.raises(DistaxError, match="upper bound"):
+    with pytest.raises(DistaxError, match="max_intensity lies below min_intensity"):
         ScenePrior(min_intensity=np.array([10.0, 400.0]))
     # A traced number is not known yet.
     assert jax.jit(lambda sigma: Sensor(sigma=sigma).sigmas[0])(-1.0) == -1
