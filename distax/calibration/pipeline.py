@@ -34,6 +34,7 @@ from distax.calibration.noise import (
 from distax.calibration.result import SIGNIFICANT_SIGMAS, Calibration, Quantity
 from distax.calibration.sources import MIN_SOURCES, IsolatedSources, find_isolated_sources
 from distax.fitting.patch import window_width
+from distax.imaging.checks import as_counts
 from distax.imaging.sensor import ROUNDING_VARIANCE, Sensor
 from distax.runtime.errors import DistaxError, DistaxWarning
 
@@ -146,7 +147,7 @@ def _check_frames(name: str, frames: np.ndarray) -> Float[np.ndarray, "N height 
             f"{name} must have three axes, [number, height, width], and hold pixels; got an array "
             f"of shape {np.shape(frames)}"
         )
-    counts = np.asarray(frames, np.result_type(frames, np.float32))
+    counts = as_counts(frames, name, wide=True)
     counts = np.where(np.isfinite(counts), counts, np.nan)
     some = ~np.isnan(counts).all(axis=(1, 2))
     if not some.any():

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from distax.export import archive
-from distax.imaging.checks import check_shape, find_problems
+from distax.imaging.checks import find_problems, to_stack
 from distax.imaging.sensor import Sensor
 from distax.runtime.batching import in_batches, inference_batch
 from distax.runtime.errors import DistaxError
@@ -55,8 +55,7 @@ class ExportedMethod:
           DistaxError: there are no images, their size is not the sensor's, an image cannot be used,
             or the method was not exported for this platform.
         """
-        pixels = np.asarray(images, dtype=np.float32)
-        check_shape(pixels, self.sensor)
+        pixels = to_stack(images, self.sensor)
         if not len(pixels):
             raise DistaxError("there are no images to unmix")
         problems = find_problems(pixels, self.sensor, self.description["method"] == "refine")

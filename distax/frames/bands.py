@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from distax.imaging.checks import as_counts
 from distax.io.pixels import Pixels
 
 
@@ -44,6 +45,6 @@ def bands(shape: tuple[int, int], rows: int, margin: int) -> Iterator[Band]:
 
 
 def read_rows(pixels: Pixels, band: Band) -> Float[np.ndarray, "rows width"]:
-    """Reads a band and its margin as float64, with NaN for infinite pixels."""
-    rows = np.asarray(pixels[band.start : band.stop], np.float64)
+    """Reads a band and its margin as float64, with NaN for infinite and for masked pixels."""
+    rows = as_counts(pixels[band.start : band.stop], "frame", wide=True).astype(np.float64)
     return np.where(np.isfinite(rows), rows, np.nan)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from distax import DistaxError, Sensor
-from distax.imaging.checks import check_shape, find_problems
+from distax.imaging.checks import as_counts, check_shape, find_problems
 
 REAL = Sensor(saturation=None, bit_depth=None)
 
@@ -31,6 +31,39 @@ def test_stacks_of_the_sensors_size_are_fine(shape):
 def test_other_shapes_are_refused_by_name(shape, message):
     with pytest.raises(DistaxError, match=message):
         check_shape(np.zeros(shape), Sensor(), name="frames.npy")
+
+
+@pytest.mark.parametrize(
+    ("images", "name"),
+    [
+        (np.zeros(3, complex), "complex128"),
+        (np.zeros(3, "datetime64[s]"), "datetime64"),
+        (np.zeros(3, bool), "bool"),
+        (np.array([None, 1.0]), "object"),
+        ("abc", "<U3"),
+    ],
+)
+def test_arrays_of_other_things_than_counts_are_refused_by_their_type(images, name):
+    with pytest.raises(DistaxError, match=rf"a\.npy: an array of {name}.*, not of counts; convert"):
+        as_counts(images, "a.npy")
+
+
+def test_lists_of_images_of_several_sizes_are_refused():
+    with pytest.raises(DistaxError, match=r"not an array of counts .* give images of one size"):
+        as_counts([[1.0, 2.0], [3.0]])
+
+
+def test_masked_pixels_are_unknown():
+    masked = np.ma.masked_array([[1, 2], [3, 4]], mask=[[True, False], [False, False]])
+    for images, expected in (
+        (masked, [[np.nan, 2], [3, 4]]),
+        (list(masked), [[np.nan, 2], [3, 4]]),
+    ):
+        counts = as_counts(images)
+        assert counts.dtype == np.float32
+        np.testing.assert_array_equal(counts, expected)
+    assert as_counts(np.array([2**31 - 1]), wide=True)[0] == 2**31 - 1
+    assert as_counts(np.array([1e300]))[0] == np.inf
 
 
 @pytest.mark.parametrize("missing_allowed", [True, False])
