@@ -10,12 +10,19 @@ from jaxtyping import Array, Float
 from distax.fitting import solver
 from distax.fitting.likelihood import residual_and_weight
 from distax.fitting.patch import Patch, repeat_lanes
-from distax.fitting.prior import host_range, intensity_bounds, pair_steps, starting_scenes
+from distax.fitting.prior import (
+    host_range,
+    image_hosts,
+    intensity_bounds,
+    pair_steps,
+    starting_scenes,
+)
 from distax.fitting.solver import Bounds, Fit
 from distax.imaging.forward import image_of
 from distax.imaging.psf import Psf
 from distax.imaging.scenes import ScenePrior
-from distax.runtime.errors import check_positive, finite
+from distax.runtime.errors import DistaxError, check_positive, finite
+from distax.runtime.fields import check_fields
 from distax.runtime.pytree import pytree
 
 _CROWDING_SCALE = 0.03
@@ -47,7 +54,7 @@ class Search:
         the minimum.
 
     Raises:
-      DistaxError: a number is not positive.
+      DistaxError: a number is not whole or not positive; there are more starts than scenes.
     """
 
     pool: int = 128
@@ -55,7 +62,10 @@ class Search:
     steps: int = 8
 
     def __post_init__(self) -> None:
+        check_fields(self)
         check_positive(pool=self.pool, starts=self.starts, steps=self.steps)
+        if self.starts > self.pool:
+            raise DistaxError(f"starts must be at most pool, got {self.starts} of {self.pool}")
 
     def over(self, cluster: float) -> "Search":
         """Returns the search for a square of `cluster` pixels a side.
@@ -168,7 +178,8 @@ def bounds_around(start: Float[Array, "K 3 lanes"], patch: Patch, prior: ScenePr
 
     A square wider than a pixel is widened by the error of its host pixel.
     """
-    host, _ = host_range(start, patch, prior)
+    # A start may lie beyond the image, whose host is then the nearest one within.
+    host = jnp.minimum(host_range(start, patch, prior)[0], image_hosts(patch, prior)[1])
     reach = prior.cluster / 2 + _HOST_ERROR * jnp.maximum(prior.cluster - 1.0, 0.0)
 
     def box(position: Array, intensity: Array) -> Float[Array, "K 3 lanes"]:

@@ -5,7 +5,7 @@ from functools import lru_cache
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from distax.fitting.likelihood import relative_noise
 from distax.fitting.patch import Patch
@@ -86,6 +86,13 @@ def pair_steps(scene: Float[Array, "K 3 lanes"]) -> list[Float[Array, "2 lanes"]
     return [scene[k, :2] - scene[other, :2] for k in range(len(scene)) for other in range(k)]
 
 
+def image_hosts(
+    patch: Patch, prior: ScenePrior
+) -> tuple[Int[Array, "2 lanes"], Int[Array, "2 lanes"]]:
+    """Returns the first and the last host pixel of the image, counted as by `host_range`."""
+    return prior.border - patch.origin, patch.size - 1 - prior.border - patch.origin
+
+
 def host_range(
     scene: Float[Array, "K 3 lanes"], patch: Patch, prior: ScenePrior
 ) -> tuple[Float[Array, "2 lanes"], Float[Array, "2 lanes"]]:
@@ -93,8 +100,7 @@ def host_range(
 
     Rows and columns are counted from the window's central pixel.
     """
-    first = prior.border - patch.origin
-    last = patch.size - 1 - prior.border - patch.origin
+    first, last = image_hosts(patch, prior)
     position, reach = scene[:, :2], prior.cluster / 2
     low = jnp.maximum(jnp.ceil(jnp.max(position, axis=0) - reach), first)
     high = jnp.minimum(jnp.floor(jnp.min(position, axis=0) + reach), last)

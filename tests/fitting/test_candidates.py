@@ -7,7 +7,14 @@ import numpy as np
 import pytest
 
 from distax import DistaxError, Sensor, make_targets, render
-from distax.fitting.candidates import WIDE_CLUSTER, Search, best_fit, find_modes, sample_pools
+from distax.fitting.candidates import (
+    WIDE_CLUSTER,
+    Search,
+    best_fit,
+    bounds_around,
+    find_modes,
+    sample_pools,
+)
 from distax.fitting.patch import blob_reach, cut_patches, window_width
 from distax.fitting.prior import starting_scenes
 from distax.imaging.psf import pixel_response
@@ -38,6 +45,17 @@ def fits(images):
     """The best fits of one and of two targets."""
     patch = jax.jit(cut_patches, static_argnums=2)(images, SENSOR, WIDTH)
     return [fit_of(patch, starting_scenes(PRIOR, count, SEARCH.pool)) for count in (1, 2)]
+
+
+def test_fits_stay_around_hosts_within_the_border():
+    """Some starts lie around a neighbour of the central pixel, which an image may not have."""
+    prior, camera = ScenePrior(border=0, max_targets=1), Sensor(height=1, width=2)
+    patch = cut_patches(np.array([[[9.0, 1.0]]]), camera, 3)
+    start = np.array([[[row, column, 230.0] for row in (-1, 0, 1) for column in (-1, 0, 1)]])
+    bounds = bounds_around(jnp.moveaxis(start, 1, -1), patch, prior)
+    lower, upper = bounds.lower[0, :2] + patch.origin, bounds.upper[0, :2] + patch.origin
+    np.testing.assert_array_equal(lower, [9 * [-0.5], 3 * [-0.5, -0.5, 0.5]])
+    np.testing.assert_array_equal(upper - lower, np.ones((2, 9)))
 
 
 def squares_on_a_grid(image, host):
@@ -114,6 +132,18 @@ def test_the_number_of_targets_is_right_in_a_seeded_set(simulated, refined):
 def test_a_search_needs_a_positive_size(name):
     with pytest.raises(DistaxError, match=f"{name} must be greater than 0"):
         Search(**{name: 0})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"pool": 1, "starts": 4}, "starts must be at most pool, got 4 of 1"),
+        ({"starts": 1.5}, "starts must be a whole number, got 1.5"),
+    ],
+)
+def test_a_search_has_whole_sizes_and_no_more_starts_than_scenes(options, message, any_types):
+    with pytest.raises(DistaxError, match=message):
+        Search(**options)
 
 
 def test_fits_of_a_wide_square_take_twice_as_many_steps():
