@@ -12,7 +12,7 @@ import tensorflow_datasets as tfds
 from jaxtyping import Array, PRNGKeyArray, UInt8
 
 from distax.imaging.targets import Targets
-from distax.runtime.errors import DistaxError, check_positive, unknown
+from distax.runtime.errors import check_positive, check_seed, unknown
 
 NAME_PATTERN = "simulated_seed<seed>_<train>_<validation>_<test>"
 
@@ -43,8 +43,7 @@ class SimulatedSizes(tfds.core.BuilderConfig):
     test: int
 
     def __post_init__(self) -> None:
-        if not 0 <= self.seed < 2**32:  # jax.random.key drops higher bits
-            raise DistaxError(f"seed must be from 0 to 2**32 - 1, got {self.seed}")
+        check_seed(self.seed)
         check_positive(**self.sizes)
         values = {"seed": self.seed, **self.sizes}
         defaults = {field.name: field.default for field in dataclasses.fields(self)}

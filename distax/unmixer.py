@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -13,18 +13,27 @@ from jaxtyping import Array, Float
 
 from distax.fitting.estimators import Estimator, Fast, Grid, Posterior, Refine
 from distax.fitting.sampler import Effort
-from distax.imaging.checks import check_shape, find_problems
+from distax.imaging.checks import as_counts, check_single, find_problems, to_stack
 from distax.imaging.grid import THRESHOLD
 from distax.imaging.scenes import ScenePrior, check_host
 from distax.imaging.sensor import Sensor
 from distax.imaging.targets import Targets
 from distax.models import GridModel, Model, create
 from distax.models.registry import classical, parameter_rngs
-from distax.runtime.errors import DistaxError, DistaxWarning, unknown
+from distax.runtime.errors import DistaxError, DistaxWarning, shown, unknown
+from distax.runtime.fields import check_fields
 from distax.runtime.html import fact_table
 
 METHODS = ("grid", "refine", "posterior", "fast")
 """Names of the methods; each is an estimator of `distax.fitting.estimators`."""
+_USED_BY = {
+    "model": ("fast", "grid"),
+    "prior": ("posterior", "refine"),
+    "threshold": ("grid",),
+    "effort": ("posterior",),
+    "seed": ("posterior",),
+}
+"""Methods that use each option of `Unmixer`. All use the sensor."""
 
 _USUAL_MISFIT = 1.1
 """Median misfit above which a warning is given. A lower limit warns of sound images, a higher one
@@ -54,9 +63,9 @@ class Unmixer:
       model: a trained model, for "grid" and "fast". Default for "fast": distax's own network.
       sensor: the sensor. Default: the model's, or CSIST-100K's.
       prior: the scenes' prior, for "refine" and "posterior". Default: CSIST-100K's.
-      threshold: counts that a grid node needs to be reported, for "grid".
+      threshold: counts that a grid node needs to be reported, for "grid". Default: 50.
       effort: sizes of the sampler, for "posterior".
-      seed: seed of the sampler's random numbers, for "posterior".
+      seed: seed of the sampler's random numbers, for "posterior". Default: 0.
 
     Attributes:
       estimator: the estimator.
@@ -65,7 +74,8 @@ class Unmixer:
 
     Raises:
       DistaxError: the method is unknown; the model or the sensor does not suit the method; the
-        model was trained for another sensor; the prior's border leaves no host pixel.
+        model was trained for another sensor; the prior's border leaves no host pixel; an option has
+        another type, or the method does not use it.
     """
 
     def __init__(
@@ -75,19 +85,19 @@ class Unmixer:
         model: Model | None = None,
         sensor: Sensor | None = None,
         prior: ScenePrior | None = None,
-        threshold: float = THRESHOLD,
-        effort: Effort = Effort(),
-        seed: int = 0,
+        threshold: float | None = None,
+        effort: Effort | None = None,
+        seed: int | None = None,
     ):
+        given = _Options(method, model, sensor, prior, threshold, effort, seed)
         if method is None:
             method = _suitable_method(model, sensor, prior)
+            if method == "fast" and model is None:
+                # Chosen because the prior, if there is one, is the network's own.
+                given = replace(given, prior=None)
+        given.check_used(method)
         if isinstance(method, str):
-            method = _estimator(method, model, sensor, threshold, effort, seed)
-        elif model is not None or (threshold, effort, seed) != (THRESHOLD, Effort(), 0):
-            raise DistaxError(
-                "an estimator has its own model and settings: leave model, threshold, effort and "
-                "seed out"
-            )
+            method = given.estimator(method)
         trained_for = None if method.fits else getattr(_model_of(method), "sensor", None)
         self.estimator = method
         self.sensor: Sensor = sensor or trained_for or Sensor()
@@ -140,12 +150,17 @@ class Unmixer:
         from distax import weights
         from distax.training.checkpoints import load_model
 
+        if not isinstance(name, str | PathLike):
+            raise DistaxError(f"name must be text or a path, got {shown(name)}")
         prior, usual = ScenePrior(), THRESHOLD
         if str(name) in classical():
             trained_for = sensor or Sensor()
             model = create(str(name), sensor=trained_for, rngs=parameter_rngs(0))
         elif str(name) in weights.names():
             model, trained_for = weights.load(str(name))
+        elif not str(name) or (Path(name).name == str(name) and not Path(name).exists()):
+            problem = unknown("model", str(name), {*weights.names(), *classical()})
+            raise DistaxError(f"{problem}; or give a training run's folder or a .safetensors file")
         else:
             is_file = Path(name).suffix == ".safetensors"
             model, config = weights.read(Path(name)) if is_file else load_model(name)
@@ -155,8 +170,11 @@ class Unmixer:
                 f"{name} was trained for {trained_for}, not for {sensor}; leave the sensor or the "
                 "model out, or train one for your sensor"
             )
-        threshold = usual if threshold is None else threshold
-        return cls(model=model, sensor=trained_for, prior=prior, threshold=threshold)
+        if threshold is None and isinstance(model, GridModel):
+            threshold = usual
+        unmixer = cls(model=model, sensor=trained_for, threshold=threshold)
+        unmixer.prior = prior
+        return unmixer
 
     def __call__(
         self,
@@ -174,7 +192,7 @@ class Unmixer:
         error.
 
         Args:
-          images: raw images in counts.
+          images: raw images in counts. The masked pixels of a masked array count as NaN.
           advance: called with the number of images done after every portion, if there are several
             portions, to show progress.
 
@@ -182,10 +200,10 @@ class Unmixer:
           Targets `[N, K]`, those with the highest score first.
 
         Raises:
-          DistaxError: the images have another size than the sensor's; there are none; none of them
-            can be used.
+          DistaxError: the images are not real numbers, are traced, or have another size than the
+            sensor's; there are none; none of them can be used.
         """
-        pixels = np.asarray(images, dtype=np.float32)
+        pixels = as_counts(images)
         problems = self.check(pixels)
         if not len(pixels):
             raise DistaxError("there are no images to unmix")
@@ -226,8 +244,8 @@ class Unmixer:
         Raises:
           DistaxError: the images have another size than the sensor's.
         """
-        check_shape(images, self.sensor, name)
-        return find_problems(images, self.sensor, missing_allowed=self.estimator.fits)
+        pixels = to_stack(images, self.sensor, name)
+        return find_problems(pixels, self.sensor, missing_allowed=self.estimator.fits)
 
     def _in_portions(
         self, images: Float[np.ndarray, "N height width"], advance: Callable[[int], object] | None
@@ -265,31 +283,62 @@ def _suitable_method(model: Model | None, sensor: Sensor | None, prior: ScenePri
     return "fast" if published else "posterior"
 
 
-def _estimator(
-    method: str,
-    model: Model | None,
-    sensor: Sensor | None,
-    threshold: float,
-    effort: Effort,
-    seed: int,
-) -> Estimator:
-    """Makes the estimator of a method's name. Methods that need no model ignore it."""
-    if method not in METHODS:
-        raise unknown("method", method, METHODS)
-    if method == "refine":
-        return Refine()
-    if method == "posterior":
-        return Posterior(effort, seed)
-    if method == "fast" and model is None:
-        model = _network_for(sensor or Sensor())
-    if method == "grid" and isinstance(model, GridModel):
-        return Grid(model, threshold)
-    if method == "fast" and model is not None and not isinstance(model, GridModel):
-        return Fast(model)
-    raise DistaxError(
-        f"the method {method} does not suit a model of type {type(model).__name__}; load a trained "
-        "one, or leave the method out"
-    )
+@dataclass(frozen=True)
+class _Options:
+    """The options that an unmixer is given; None for those that are left out."""
+
+    method: str | Estimator | None
+    model: Model | None
+    sensor: Sensor | None
+    prior: ScenePrior | None
+    threshold: float | None
+    effort: Effort | None
+    seed: int | None
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        check_single(self.sensor, self.prior)
+
+    def check_used(self, method: str | Estimator) -> None:
+        """Raises DistaxError for an option that the method does not use."""
+        for option, users in _USED_BY.items():
+            if getattr(self, option) is None:
+                continue
+            if isinstance(method, str) and method in METHODS and method not in users:
+                raise DistaxError(
+                    f"{option} has no effect on the method {method}: leave it out, or choose "
+                    f"{' or '.join(users)}"
+                )
+            if not isinstance(method, str) and not (option == "prior" and method.fits):
+                raise DistaxError(
+                    f"{option} has no effect on the estimator {method.name}, which has its own: "
+                    "leave it out"
+                )
+
+    def estimator(self, method: str) -> Estimator:
+        """Makes the estimator of a method's name."""
+        if method not in METHODS:
+            raise unknown("method", method, METHODS)
+        if method == "refine":
+            return Refine()
+        if method == "posterior":
+            return Posterior(self.effort or Effort(), self.seed or 0)
+        model = self.model
+        if model is None and method == "fast":
+            model = _network_for(self.sensor or Sensor())
+        if model is None:
+            raise DistaxError(
+                "the method grid needs a grid model: give one by model=, or load one by "
+                "Unmixer.load, from a training run's folder or by a name such as 'dista'"
+            )
+        if method == "grid" and isinstance(model, GridModel):
+            return Grid(model, THRESHOLD if self.threshold is None else self.threshold)
+        if method == "fast" and not isinstance(model, GridModel):
+            return Fast(model)
+        raise DistaxError(
+            f"the method {method} does not suit a model of type {type(model).__name__}; load a "
+            "trained one, or leave the method out"
+        )
 
 
 def _model_of(estimator: Estimator) -> Model | None:

@@ -9,6 +9,7 @@ import pytest
 from flax import nnx
 
 from distax import DistaxError, DistaxWarning, Sensor, Unmixer, decode, make_targets
+from distax.fitting.estimators import Fast, Grid, Refine
 from distax.fitting.patch import cut_rows, window_width
 from distax.fitting.posterior import posterior_rows
 from distax.fitting.refine import refine
@@ -35,6 +36,12 @@ class Peak(Model):
         brightest = jnp.argmax(images.reshape(len(images), -1), axis=1)
         place = jnp.stack(jnp.divmod(brightest, images.shape[2]), axis=-1)
         return make_targets(place[:, None].astype(float), jnp.max(images, axis=(1, 2))[:, None])
+
+
+ESTIMATORS = [
+    partial(estimator, sensor=Sensor(), prior=SINGLE)
+    for estimator in (Refine(), Fast(Peak()), Grid(create("nnls", rngs=nnx.Rngs(0))))
+]
 
 
 @pytest.fixture(scope="module")
@@ -248,15 +255,107 @@ def test_an_unknown_method_lists_the_known_ones(unmixer):
         Unmixer(method="gird", model=unmixer.model)
 
 
-@pytest.mark.parametrize(("method", "model"), [("grid", None), ("grid", Peak())])
-def test_a_method_without_a_model_that_suits_it_is_refused(method, model):
-    with pytest.raises(DistaxError, match=f"method {method} does not suit a model of type"):
-        Unmixer(method=method, model=model)
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (None, r"the method grid needs a grid model: give one by model=, .*Unmixer\.load"),
+        (Peak(), "method grid does not suit a model of type Peak"),
+    ],
+)
+def test_a_method_without_a_model_that_suits_it_is_refused(model, message):
+    with pytest.raises(DistaxError, match=message):
+        Unmixer(method="grid", model=model)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"seed": 5}, "seed has no effect on the method fast: leave it out, or choose posterior"),
+        ({"threshold": 10.0}, "threshold has no effect on the method fast: .* choose grid"),
+        ({"method": "refine", "threshold": 10.0}, "threshold has no effect on the method refine"),
+        ({"method": "refine", "effort": EFFORT}, "effort has no effect on the method refine"),
+        ({"method": "refine", "model": Peak()}, "model has no effect .* choose fast or grid"),
+        ({"method": "fast", "prior": SINGLE}, "prior has no effect .* choose posterior or refine"),
+        ({"model": Peak(), "prior": SINGLE}, "prior has no effect on the method fast"),
+        ({"method": Fast(Peak()), "prior": SINGLE}, "prior has no effect on the estimator fast"),
+        ({"method": Refine(), "seed": 5}, "seed has no effect on the estimator refine"),
+    ],
+)
+def test_options_without_effect_are_refused(options, message):
+    with pytest.raises(DistaxError, match=message):
+        Unmixer(**options)
+    with pytest.raises(DistaxError, match="threshold has no effect on the method fast"):
+        Unmixer.load("density", threshold=10.0)
+    assert Unmixer(prior=ScenePrior(), sensor=Sensor()).method == "fast"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"method": 5}, "method must be of type str or Estimator or None, got 5"),
+        ({"method": Refine}, "got the class Refine; make an instance of it"),
+        ({"sensor": "camera.toml"}, "sensor must be of type Sensor or None, got 'camera.toml'"),
+        ({"prior": Sensor()}, "prior must be of type ScenePrior or None, got a Sensor"),
+        ({"model": 5}, "model must be of type Model or None, got 5"),
+        ({"sensor": Sensor(sigma=np.array([0.5, 0.6]))}, "sigma holds 2 numbers, but one is"),
+        ({"model": create("nnls", rngs=nnx.Rngs(0)), "threshold": 0.0}, "threshold must be great"),
+    ],
+)
+def test_options_of_other_types_are_refused(options, message, any_types):
+    with pytest.raises(DistaxError, match=message):
+        Unmixer(**options)
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (np.zeros((2, 11, 11), complex), "images: an array of complex128, not of counts"),
+        ("abc", "images: an array of <U3, not of counts"),
+        (np.zeros((2, 5, 5)), "images: 5×5 px, the sensor has 11×11"),
+        (np.zeros((11, 11)), "a stack of images has three axes"),
+    ],
+)
+@pytest.mark.parametrize("use", [Unmixer(model=Peak()), Unmixer(model=Peak()).check, *ESTIMATORS])
+def test_other_arrays_than_stacks_of_counts_are_refused_everywhere(use, images, message, any_types):
+    with pytest.raises(DistaxError, match=message):
+        use(images)
+
+
+def test_masked_pixels_count_as_nan():
+    masked = np.ma.masked_array(np.full((1, 11, 11), 9.0), mask=True)
+    with pytest.raises(DistaxError, match="every pixel is NaN"):
+        Unmixer(method="refine")(masked)
+    with pytest.raises(DistaxError, match="NaN or infinite; replace bad pixels first"):
+        Unmixer(model=Peak())(masked)
+
+
+def test_an_unmixer_cannot_be_traced():
+    with pytest.raises(
+        DistaxError, match=r"images must be known, not traced.*refine, which can be"
+    ):
+        jax.jit(Unmixer(model=Peak()))(jnp.zeros((1, 11, 11)))
 
 
 def test_a_folder_without_a_run_is_named(tmp_path):
     with pytest.raises(DistaxError, match=f"{tmp_path}/nothing.*no checkpoint there"):
         Unmixer.load(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (
+            "densiti",
+            "unknown model 'densiti': did you mean 'density'.*or give a training run's folder",
+        ),
+        ("", "unknown model '': known are cfgn, density, dista"),
+        (None, "name must be text or a path, got None"),
+        (5, "name must be text or a path, got 5"),
+    ],
+)
+def test_a_name_that_loads_nothing_is_refused(name, message, any_types):
+    with pytest.raises(DistaxError, match=message):
+        Unmixer.load(name)
 
 
 def test_the_sensor_is_the_models():

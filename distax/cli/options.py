@@ -1,5 +1,7 @@
 """Options that several commands share, and the unmixers that they describe."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -13,6 +15,19 @@ if TYPE_CHECKING:
     from distax.imaging.scenes import ScenePrior
     from distax.imaging.sensor import Sensor
     from distax.unmixer import Unmixer
+
+
+class OptionError(DistaxError):
+    """An option that cannot be used, which is no fault of the file that is read."""
+
+
+@contextmanager
+def naming(option: str) -> Iterator[None]:
+    """Adds an option's name to the errors of a block."""
+    try:
+        yield
+    except DistaxError as error:
+        raise OptionError(f"{option}: {error}") from None
 
 
 def default(text: str) -> Any:
@@ -77,13 +92,16 @@ def make_unmixer(
     from distax.io.sensor_file import read_sensor
     from distax.unmixer import Unmixer
 
+    if threshold is not None and checkpoint is None:
+        raise DistaxError(
+            "--threshold is for grid models: name one by --checkpoint, or leave --threshold out"
+        )
     sensor = read_sensor(sensor_file) if sensor_file else None
     if checkpoint is None:
         if method == "grid":
             raise DistaxError("the method grid needs a trained model: name one by --checkpoint")
-        unmixer = Unmixer(method=method, sensor=sensor, prior=prior)
-        _check_threshold(threshold, unmixer.method)
-        return unmixer
+        prior = None if method == "fast" else prior
+        return Unmixer(method=method, sensor=sensor, prior=prior)
     if method in ("refine", "posterior"):
         raise DistaxError(f"{method} has no model; give --method or --checkpoint, not both")
     unmixer = Unmixer.load(checkpoint, threshold, sensor)
@@ -92,16 +110,11 @@ def make_unmixer(
             f"the model of {checkpoint} is for the method {unmixer.method}, not {method}; leave "
             "--method out"
         )
-    _check_threshold(threshold, unmixer.method)
     return unmixer
 
 
-def _check_threshold(threshold: float | None, method: str) -> None:
-    if threshold is not None and method != "grid":
-        raise DistaxError(
-            f"the method {method} has no threshold; leave --threshold out, or name a grid model by "
-            "--checkpoint"
-        )
+def _given(options: "PriorOptions | FrameOptions") -> dict[str, Any]:
+    return {name: value for name, value in asdict(options).items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -129,7 +142,7 @@ class PriorOptions:
     @property
     def given(self) -> dict[str, Any]:
         """The options that are given, by name."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        return _given(self)
 
     def for_images(self) -> "ScenePrior":
         """Returns CSIST-100K's prior, changed by the options that are given.
@@ -139,7 +152,8 @@ class PriorOptions:
         """
         from distax.imaging.scenes import ScenePrior
 
-        return ScenePrior(**self.given)
+        with naming("--prior"):
+            return ScenePrior(**self.given)
 
     def for_frames(self) -> "FramePrior":
         """Returns the default prior of a frame's blobs, changed by the options that are given.
@@ -149,7 +163,8 @@ class PriorOptions:
         """
         from distax.frames import FramePrior
 
-        return FramePrior(**self.given)
+        with naming("--prior"):
+            return FramePrior(**self.given)
 
 
 @dataclass(frozen=True)
@@ -168,16 +183,21 @@ class FrameOptions:
       extension: Name or number of the FITS extension that holds the frame.
     """
 
-    sigma: float = 0.5
+    sigma: Annotated[float | None, default("0.5")] = None
     saturation: Annotated[
         float | None, default("SATURATE in the FITS header, or no saturation")
     ] = None
     bit_depth: Annotated[int | None, default("no rounding")] = None
     read_noise: Annotated[float | None, default("measured in the frame")] = None
     gain: Annotated[float | None, default("no shot noise of the targets")] = None
-    false_blobs: float = 0.01
-    box: int = 64
+    false_blobs: Annotated[float | None, default("0.01")] = None
+    box: Annotated[int | None, default("64")] = None
     extension: Annotated[str | None, default("the first two-dimensional image")] = None
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The options that are given, by name."""
+        return _given(self)
 
     def make_unmixer(
         self,
@@ -205,25 +225,22 @@ class FrameOptions:
                 f"{describe_choice(method, checkpoint)} unmixes images of its sensor's size only; "
                 "choose the method refine or posterior for a frame"
             )
-        return FrameUnmixer(
-            sensor=self._camera(sensor_file),
-            prior=prior.for_frames(),
-            method="refine" if method is None else method,
-            false_blobs=self.false_blobs,
-            box=self.box,
-        )
+        camera, known = self._camera(sensor_file), prior.for_frames()
+        settings = {name: self.given[name] for name in ("false_blobs", "box") if name in self.given}
+        with naming("--frame"):
+            return FrameUnmixer(sensor=camera, prior=known, method=method or "refine", **settings)
 
     def _camera(self, sensor_file: Path | None) -> "Sensor":
         from distax.imaging.sensor import Sensor
         from distax.io.sensor_file import read_sensor
 
+        camera = {name: self.given[name] for name in _CAMERA if name in self.given}
         if sensor_file is None:
-            camera = {name: getattr(self, name) for name in _CAMERA}
-            return Sensor(**camera | {"read_noise": self.read_noise or 0.0})
-        for name in _CAMERA:
-            if getattr(self, name) != getattr(FrameOptions, name):
-                option = f"--frame.{name.replace('_', '-')}"
-                raise DistaxError(
-                    f"--sensor and {option} both describe the camera; leave one of them out"
-                )
+            with naming("--frame"):
+                return Sensor(**{"saturation": None, "bit_depth": None} | camera)
+        for name in camera:
+            option = f"--frame.{name.replace('_', '-')}"
+            raise OptionError(
+                f"--sensor and {option} both describe the camera; leave one of them out"
+            )
         return read_sensor(sensor_file)

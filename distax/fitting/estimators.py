@@ -26,6 +26,8 @@ from distax.imaging.sensor import Sensor
 from distax.imaging.targets import Targets
 from distax.models import GridModel, Model
 from distax.runtime.batching import in_batches, inference_batch
+from distax.runtime.errors import check_positive, check_seed
+from distax.runtime.fields import check_fields
 
 _BATCHES_AT_ONCE = 8
 """Batches in a portion, for every estimator but `Posterior`. More hide more of the cost of each
@@ -90,6 +92,9 @@ class Fast:
     fits: ClassVar[bool] = False
     portion_size = property(_large_portion)
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+
     def __call__(
         self, images: Float[np.ndarray, "N height width"], sensor: Sensor, prior: ScenePrior
     ) -> Targets:
@@ -113,6 +118,10 @@ class Grid:
     fits: ClassVar[bool] = False
     portion_size = property(_large_portion)
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+        check_positive(threshold=self.threshold)
+
     def __call__(
         self, images: Float[np.ndarray, "N height width"], sensor: Sensor, prior: ScenePrior
     ) -> Targets:
@@ -121,6 +130,7 @@ class Grid:
         return in_batches(read_off, to_stack(images, self.model.sensor), inference_batch())
 
 
+@runtime_checkable
 class WindowEstimator(Estimator, Protocol):
     """The protocol of estimators that also accept windows cut by the caller. Frames need this."""
 
@@ -169,6 +179,9 @@ class Refine(_Fitting):
     name: ClassVar[str] = "refine"
     portion_size = property(_large_portion)
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+
     def unmix_windows(self, windows: Patch, sensor: Sensor, prior: ScenePrior) -> Targets:
         """Finds the targets `[N, K]` in windows, with Gaussian errors."""
         search = self.search.over(prior.cluster)
@@ -195,6 +208,10 @@ class Posterior(_Fitting):
     refine: Refine = Refine()
     name: ClassVar[str] = "posterior"
     portion_size = property(_small_portion)
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        check_seed(self.seed)
 
     def unmix_windows(self, windows: Patch, sensor: Sensor, prior: ScenePrior) -> Targets:
         """Finds the targets `[N, K]` in windows, with credible regions."""

@@ -28,6 +28,7 @@ from distax.imaging.psf import Psf
 from distax.imaging.scenes import ScenePrior
 from distax.runtime.batching import LANES
 from distax.runtime.errors import DistaxError, check_positive
+from distax.runtime.fields import check_fields
 from distax.runtime.pytree import pytree
 
 _FIRST_EXTRA_NOISE, _LAST_EXTRA_NOISE = 1.5, 0.1
@@ -51,7 +52,7 @@ class Effort:
         targets get half as many, because their posterior has one narrow mode.
 
     Raises:
-      DistaxError: a number is not positive; the particles are not a multiple of 128.
+      DistaxError: a number is not whole or not positive; the particles are not a multiple of 128.
     """
 
     particles: int = 128
@@ -59,6 +60,7 @@ class Effort:
     moves: int = 64
 
     def __post_init__(self) -> None:
+        check_fields(self)
         check_positive(particles=self.particles, levels=self.levels, moves=self.moves)
         if self.particles % LANES:
             raise DistaxError(f"particles must be a multiple of {LANES}, got {self.particles}")

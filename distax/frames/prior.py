@@ -8,6 +8,7 @@ from jaxtyping import Float
 from distax.imaging.scenes import RAYLEIGH, ScenePrior
 from distax.imaging.sensor import Sensor
 from distax.runtime.errors import DistaxError, check_positive
+from distax.runtime.fields import check_fields
 
 _CLUSTER = 4.0
 """Default side of the square that holds a blob's targets, in standard deviations of the PSF. A
@@ -15,6 +16,10 @@ larger square takes targets that could be blobs of their own into one fit, which
 smaller one cuts clusters in pieces."""
 _TOP = ScenePrior().max_intensity
 """Scaled counts of the largest intensity. The estimators were made for counts of this size."""
+
+_SHARES = 0.03, 1.5
+"""Default bounds of a target's intensity as a share of its blob's flux. The upper one is above 1,
+because the flux is known to about 40%. Wider bounds let more targets explain a blob."""
 
 
 @dataclass(frozen=True)
@@ -37,22 +42,32 @@ class FramePrior:
         shares. Give both or neither. Default: the intensities are unknown.
 
     Raises:
-      DistaxError: bounds are reversed or not positive; only one of a pair is given; the square is
-        too small for the targets.
+      DistaxError: bounds are reversed or not positive; only one of a pair is given, or both pairs
+        are; a field has another type; the square is too small for the targets.
     """
 
     max_targets: int = 5
     cluster: float | None = None
     separation: float = 0.52
-    min_share: float = 0.03
-    max_share: float = 1.5
+    min_share: float = _SHARES[0]
+    max_share: float = _SHARES[1]
     min_intensity: float | None = None
     max_intensity: float | None = None
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if (self.min_intensity is None) != (self.max_intensity is None):
-            raise DistaxError("give both the smallest and the largest intensity, or neither")
-        check_positive(max_targets=self.max_targets, min_share=self.min_share)
+            raise DistaxError("give both min_intensity and max_intensity, or neither")
+        least, most = self._bounds
+        if self.min_intensity is not None and (self.min_share, self.max_share) != _SHARES:
+            raise DistaxError(
+                "min_share and max_share have no effect beside min_intensity and max_intensity: "
+                "give one pair of bounds"
+            )
+        what = "share" if self.min_intensity is None else "intensity"
+        check_positive(**{f"min_{what}": least, f"max_{what}": most})
+        if most < least:
+            raise DistaxError(f"max_{what} lies below min_{what}: {most} < {least}; give both")
         self.placement(Sensor())
 
     def placement(self, sensor: Sensor) -> ScenePrior:
@@ -79,5 +94,4 @@ class FramePrior:
     def _bounds(self) -> tuple[float, float]:
         if self.min_intensity is None or self.max_intensity is None:
             return self.min_share, self.max_share
-        check_positive(min_intensity=self.min_intensity)
         return self.min_intensity, self.max_intensity

@@ -13,6 +13,7 @@ from distax.imaging.scenes import ScenePrior, sample_around_origin
 from distax.imaging.sensor import Sensor, expose
 from distax.imaging.targets import Targets
 from distax.runtime.errors import DistaxError, check_not_negative, check_positive
+from distax.runtime.fields import check_fields
 from distax.runtime.numerics import threefry
 
 _SPACING = 16
@@ -52,6 +53,7 @@ class FrameScene:
     bad_pixels: float = 1e-4
 
     def __post_init__(self) -> None:
+        check_fields(self)
         check_positive(height=self.height, width=self.width)
         room = (self.height // _SPACING) * (self.width // _SPACING)
         check_not_negative(clusters=self.clusters, stars=self.stars)

@@ -27,12 +27,14 @@ from distax.frames.cutouts import (
 from distax.frames.merging import duplicates, flags_of_windows, in_frame, near_degenerate
 from distax.frames.prior import FramePrior
 from distax.frames.targets import Flag, FrameTargets
+from distax.imaging.checks import check_single
 from distax.imaging.scenes import ScenePrior
 from distax.imaging.sensor import ROUNDING_VARIANCE, Sensor
 from distax.imaging.targets import Targets
 from distax.io.pixels import Pixels
 from distax.runtime.batching import inference_batch, pad_rows
 from distax.runtime.errors import DistaxError, DistaxWarning, check_positive, unknown
+from distax.runtime.fields import check_fields
 
 _ESTIMATORS: dict[str, WindowEstimator] = {"refine": Refine(), "posterior": Posterior()}
 """Estimators of a frame's blobs by the names of the methods."""
@@ -82,7 +84,7 @@ class FrameUnmixer:
         two million pixels.
 
     Raises:
-      DistaxError: the method is unknown; a value is out of range.
+      DistaxError: the method is unknown; a value has another type or is out of range.
     """
 
     sensor: Sensor = Sensor(saturation=None, bit_depth=None)
@@ -93,6 +95,8 @@ class FrameUnmixer:
     rows_at_once: int | None = None
 
     def __post_init__(self) -> None:
+        check_fields(self)
+        check_single(self.sensor)
         if isinstance(self.method, str) and self.method not in _ESTIMATORS:
             raise unknown("method for frames", self.method, _ESTIMATORS)
         check_positive(false_blobs=self.false_blobs)
@@ -100,6 +104,7 @@ class FrameUnmixer:
             check_positive(rows_at_once=self.rows_at_once)
         if self.box < _SMALLEST:
             raise DistaxError(f"box must be at least {_SMALLEST} pixels, got {self.box}")
+        self.prior.placement(self.sensor)
 
     def __call__(self, pixels: Pixels) -> FrameTargets:
         """Finds the targets of a frame.

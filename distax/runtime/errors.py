@@ -100,6 +100,13 @@ def check_finite(**values: object) -> None:
         finite(name, value)
 
 
+def check_seed(seed: object) -> None:
+    """Raises DistaxError unless a seed is a whole number of 32 bits; JAX drops higher ones."""
+    check_whole(seed=seed)
+    if not 0 <= seed < 2**32:  # type: ignore[operator]
+        raise DistaxError(f"seed must be from 0 to 2**32 - 1, got {seed}")
+
+
 def check_whole(**values: object) -> None:
     """Raises DistaxError for the first keyword that is not a whole number."""
     for name, value in values.items():

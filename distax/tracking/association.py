@@ -15,6 +15,7 @@ from jaxtyping import Array, Bool, Float, Int
 from distax.imaging.motion import MotionPrior
 from distax.metrics.matching import best_partners
 from distax.runtime.errors import DistaxError, check_not_negative, check_positive
+from distax.runtime.fields import check_fields
 from distax.runtime.pytree import pytree
 from distax.tracking.kalman import States, predict, update
 
@@ -59,6 +60,7 @@ class Tracker:
     association_rounds: int = 5
 
     def __post_init__(self) -> None:
+        check_fields(self)
         positive = (
             *("velocity_std", "drift_std", "process_noise", "position_std"),
             *("clutter_density", "min_detections", "max_tracks"),

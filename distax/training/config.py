@@ -8,7 +8,7 @@ from distax.imaging.grid import THRESHOLD
 from distax.imaging.scenes import ScenePrior, check_host
 from distax.imaging.sensor import Sensor
 from distax.runtime import settings
-from distax.runtime.errors import DistaxError, check_positive
+from distax.runtime.errors import DistaxError, check_positive, check_seed
 from distax.runtime.settings import STRICT, from_plain
 
 
@@ -115,6 +115,7 @@ class TrainConfig:
     __pydantic_config__ = STRICT
 
     def __post_init__(self) -> None:
+        check_seed(self.seed)
         for name in ("steps", "batch_size", "threshold", "log_every", "eval_every", "eval_images"):
             check_positive(**{name: getattr(self, name)})
         if self.steps_per_dispatch is not None:

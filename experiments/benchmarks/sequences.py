@@ -97,7 +97,8 @@ def main(
     frames, truth = simulate(jax.random.key(seed), sequences, sensor, prior)
     figures = {}
     for method in methods:
-        unmixer = distax.Unmixer(method=method, sensor=sensor, prior=prior.frame_prior)
+        known = None if method == "fast" else prior.frame_prior
+        unmixer = distax.Unmixer(method=method, sensor=sensor, prior=known)
         figures[method] = measure(unmixer, np.asarray(frames), truth, Tracker.for_prior(prior))
         print(score_table(method, figures[method]))
         print(track_table(figures[method]))

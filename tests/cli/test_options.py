@@ -39,11 +39,15 @@ def test_options_that_contradict_each_other(method, has_checkpoint, message, tin
 
 
 @pytest.mark.parametrize(
-    ("method", "checkpoint", "used"),
-    [("refine", None, "refine"), (None, None, "fast"), (None, "density", "fast")],
+    ("method", "checkpoint", "message"),
+    [
+        ("refine", None, "--threshold is for grid models: name one by --checkpoint"),
+        (None, None, "--threshold is for grid models: name one by --checkpoint"),
+        (None, "density", "threshold has no effect on the method fast: leave it out"),
+    ],
 )
-def test_a_threshold_without_a_grid_is_refused(method, checkpoint, used):
-    with pytest.raises(DistaxError, match=f"the method {used} has no threshold; leave --threshold"):
+def test_a_threshold_without_a_grid_is_refused(method, checkpoint, message):
+    with pytest.raises(DistaxError, match=message):
         make_unmixer(method, checkpoint, 50.0)
 
 

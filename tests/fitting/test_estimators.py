@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from distax import Sensor, Unmixer, frames
+from distax import DistaxError, Sensor, Unmixer, frames
 from distax.fitting.candidates import Search
 from distax.fitting.estimators import Fast, Grid, Posterior, Refine
 from distax.fitting.refine import refine_rows
@@ -55,6 +55,23 @@ def test_another_sensor_or_prior_compiles_nothing_again(method, lowered):
     assert len(lowered) == before
     # And the answers are those of the other sensor.
     assert float(np.median(assign(found, scenes[1][1]).distance[found.mask])) < 0.05
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Posterior(seed=2**70), r"seed must be from 0 to 2\*\*32 - 1, got"),
+        (lambda: Posterior(seed=1.5), "seed must be a whole number, got 1.5"),
+        (lambda: Posterior(effort=5), "effort must be of type Effort, got 5"),
+        (lambda: Posterior(refine=Posterior()), "refine must be of type Refine, got a Posterior"),
+        (lambda: Refine(5), "search must be of type Search, got 5"),
+        (lambda: Fast(5), "model must be of type Model, got 5"),
+        (lambda: Grid(5), "model must be of type GridModel, got 5"),
+    ],
+)
+def test_settings_of_other_types_are_refused_at_once(make, message, any_types):
+    with pytest.raises(DistaxError, match=message):
+        make()
 
 
 def test_another_threshold_compiles_nothing_again(lowered):

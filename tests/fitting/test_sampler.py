@@ -124,6 +124,12 @@ def test_the_random_numbers_have_the_distribution_they_should():
     assert not np.isclose(noise.proposals, other.proposals).any(axis=(0, 1)).all()
 
 
+@pytest.mark.parametrize("levels", [0.5, np.inf])
+def test_an_effort_has_whole_sizes(levels, any_types):
+    with pytest.raises(DistaxError, match=f"levels must be a whole number, got {levels}"):
+        Effort(levels=levels)
+
+
 @pytest.mark.parametrize("name", ["particles", "levels", "moves"])
 def test_an_effort_needs_a_positive_size(name):
     with pytest.raises(DistaxError, match=f"{name} must be greater than 0"):

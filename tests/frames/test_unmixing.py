@@ -6,13 +6,16 @@ from dataclasses import replace
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 from distax import DistaxError, DistaxWarning, Sensor, make_targets, render
-from distax.fitting.estimators import Posterior
+from distax.fitting.estimators import Fast, Posterior, Refine
 from distax.fitting.refine import refine_rows
 from distax.fitting.sampler import QUICK
 from distax.frames import Flag, FramePrior, FrameUnmixer
 from distax.frames.blobs import detection_threshold
+from distax.imaging.scenes import ScenePrior
+from distax.models import create
 
 SHAPE = (90, 110)
 CAMERA = Sensor(saturation=900.0, bit_depth=None)
@@ -162,9 +165,17 @@ def test_invalid_frames_are_refused(frame, message):
         ({"method": "fast"}, "unknown method for frames 'fast'"),
         ({"box": 3}, "box must be at least 16"),
         ({"false_blobs": 0.0}, "false_blobs must be greater"),
+        ({"false_blobs": np.inf}, "false_blobs must be a finite number, got inf"),
+        ({"method": None}, "method must be of type str or WindowEstimator, got None"),
+        ({"method": Refine}, "got the class Refine; make an instance of it"),
+        ({"method": Fast(create("density", width=8, blocks=1, rngs=nnx.Rngs(0)))}, "got a Fast"),
+        ({"sensor": 5}, "sensor must be of type Sensor, got 5"),
+        ({"prior": ScenePrior()}, "prior must be of type FramePrior, got a ScenePrior"),
+        ({"box": 16.5}, "box must be a whole number, got 16.5"),
+        ({"rows_at_once": 0.5}, "rows_at_once must be a whole number, got 0.5"),
     ],
 )
-def test_invalid_options_are_refused(options, message):
+def test_invalid_options_are_refused(options, message, any_types):
     with pytest.raises(DistaxError, match=message):
         FrameUnmixer(**options)
 

@@ -13,6 +13,7 @@ from distax.cli.options import (
     Checkpoint,
     FrameOptions,
     Method,
+    OptionError,
     OutputPath,
     PriorOptions,
     Threshold,
@@ -99,7 +100,11 @@ class Unmix:
         except (KeyboardInterrupt, Terminated) as stop:
             self._write(runner)
             raise type(stop)(self._stop_message(runner.record())) from None
+        except OptionError:
+            self._write(runner)
+            raise
         unwritten = self._write(runner)
+        runner.warn_of_unused_options()
         problems = []
         if runner.failed:
             problems.append(
@@ -130,6 +135,7 @@ class Unmix:
                 raise DistaxError("--resume needs the answers of an earlier run: name its --json")
             runner.resume_from(read_record(self.json, unmixers.options()))
         self._check(tuple(runner.files))
+        unmixers.check()
         return runner
 
     def _check(self, files: tuple[Path, ...]) -> None:

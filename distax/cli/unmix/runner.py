@@ -2,6 +2,7 @@
 
 import json
 import sys
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
@@ -11,7 +12,14 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from distax.cli.options import FrameOptions, Method, PriorOptions, describe_choice, make_unmixer
+from distax.cli.options import (
+    FrameOptions,
+    Method,
+    OptionError,
+    PriorOptions,
+    describe_choice,
+    make_unmixer,
+)
 from distax.cli.unmix.answers import (
     Answer,
     FrameAnswer,
@@ -26,7 +34,7 @@ from distax.cli.unmix.tables import Provenance
 from distax.imaging.sensor import Sensor
 from distax.io.frames import open_frames
 from distax.io.pixels import Frame
-from distax.runtime.errors import DistaxError, Terminated
+from distax.runtime.errors import DistaxError, DistaxWarning, Terminated
 from distax.runtime.progress import PatientBar
 
 if TYPE_CHECKING:
@@ -59,6 +67,21 @@ class Unmixers:
                 f"{describe_choice(self.method, self.checkpoint)} can only use the prior of its "
                 f"training; leave out the --prior options, or {remedy} --method posterior or refine"
             )
+
+    def check(self) -> None:
+        """Checks the options that do not depend on the files.
+
+        Raises:
+          DistaxError: neither an image nor a frame could be unmixed, or the options of frames are
+            out of range.
+        """
+        # Makes the unmixer of images, whose sensor is among the options.
+        self.options()
+        self.frame.make_unmixer(None, None, self.sensor_file)
+        try:
+            self.prior.for_frames()
+        except OptionError:
+            self.prior.for_images()
 
     @cached_property
     def sensor(self) -> Sensor:
@@ -182,6 +205,20 @@ class Runner:
                 self.files[path] = "failed" if problems else "finished"
         self._unmix_queued()
 
+    def warn_of_unused_options(self) -> None:
+        """Warns of options of frames if all files hold images of the sensor's size."""
+        frames = any(isinstance(answer, FrameAnswer) for answer in self.answers.values())
+        given = self.unmixers.frame.given.keys() - {"extension"}
+        if given and not frames and not self.failed:
+            height, width = self.unmixers.sensor.shape
+            options = ", ".join(f"--frame.{name.replace('_', '-')}" for name in sorted(given))
+            warnings.warn(
+                f"{options} had no effect: no file holds a frame, and images of {height}×{width} "
+                "px are unmixed with the sensor of --sensor",
+                DistaxWarning,
+                stacklevel=2,
+            )
+
     def record(self) -> Record:
         """Returns the answers so far, in the order of the files."""
         queued = {path for path, _ in self._queue}
@@ -224,9 +261,13 @@ class Runner:
                 for number, frame in enumerate(content):
                     try:
                         self._unmix_frame_or_image((path, number), frame)
+                    except OptionError:
+                        raise
                     except DistaxError as error:
                         problems.append(f"{path}: image {number}, {error}")
                     after_image((number + 1) / len(content))
+        except OptionError:
+            raise
         except DistaxError as error:
             problems.append(str(error))
         return problems

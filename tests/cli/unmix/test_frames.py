@@ -10,7 +10,7 @@ from astropy.table import Table
 from astropy.wcs import WCS
 from matplotlib.image import imread
 
-from distax import Sensor, make_targets, render
+from distax import DistaxWarning, Sensor, make_targets, render
 from distax.cli.main import main
 from distax.frames import FramePrior, FrameUnmixer
 from distax.io.sensor_file import write_sensor
@@ -163,8 +163,6 @@ def test_frames_and_images_are_answered_side_by_side(file, frame, tmp_path, caps
         (["--method", "fast"], "the method fast unmixes images of its sensor's size only"),
         (["--checkpoint", "fista"], "a checkpoint unmixes images of its sensor's size only"),
         (["--frame.extension", "SCI"], "no extension 'SCI'"),
-        (["--frame.sigma", "0"], "sigma must be greater than 0"),
-        (["--prior.min-intensity", "9"], "give both the smallest and the largest intensity"),
     ],
 )
 def test_what_frames_cannot_have_is_an_error(file, options, message, capsys):
@@ -181,6 +179,45 @@ def test_a_sensors_file_describes_the_camera(frame, found, tmp_path, capsys):
     (answer,) = json.loads((tmp_path / "a.json").read_text())["images"]
     rows = [target["row"] for target in answer["targets"]]
     np.testing.assert_allclose(rows, found.targets.position[:, 0], atol=1e-3)
-    with pytest.raises(SystemExit, match="1 of 1 files could not be unmixed"):
-        main([*arguments, "--frame.saturation", "900"])
-    assert "--sensor and --frame.saturation both describe the camera" in capsys.readouterr().err
+    for option, value in (("saturation", "900"), ("sigma", "0.5")):
+        with pytest.raises(
+            SystemExit, match=f"--sensor and --frame.{option} both describe the cam"
+        ):
+            main([*arguments, f"--frame.{option}", value])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--frame.sigma", "0"], "--frame: sigma must be greater than 0, got 0.0"),
+        (["--frame.bit-depth", "2000"], "--frame: bit_depth must be at most 64, got 2000"),
+        (["--frame.read-noise", "nan"], "--frame: read_noise must be a finite number, got nan"),
+        (["--frame.box", "3"], "--frame: box must be at least 16 pixels, got 3"),
+        (["--frame.false-blobs", "inf"], "--frame: false_blobs must be a finite number, got inf"),
+        (["--prior.max-targets", "0"], "--prior: max_targets must be greater than 0, got 0"),
+        (["--prior.max-intensity", "nan"], "--prior: max_intensity must be a finite number"),
+        (["--prior.min-intensity", "300"], "--prior: max_intensity lies below min_intensity: 250"),
+        (["--prior.cluster", "0.1"], "--prior: 5 targets at least .* raise cluster or lower max_t"),
+        (["--threshold", "nan"], "--threshold is for grid models"),
+        (
+            ["--checkpoint", "fista", "--threshold", "nan"],
+            "threshold must be a finite number or None, got nan",
+        ),
+    ],
+)
+def test_options_out_of_range_are_named_before_a_file_is_read(options, message, capsys):
+    with pytest.raises(SystemExit, match=message):
+        main(["unmix", "not there.png", *options])
+    assert capsys.readouterr().err == ""
+
+
+def test_a_prior_that_frames_cannot_have_ends_the_command(file, capsys):
+    with pytest.raises(SystemExit, match="--prior: give both min_intensity and max_intensity"):
+        main(["unmix", str(file), "--prior.min-intensity", "9"])
+    assert capsys.readouterr().err == ""
+
+
+def test_options_of_frames_without_a_frame_are_warned_of(tmp_path):
+    np.save(tmp_path / "images.npy", np.full((1, 11, 11), 9.0))
+    with pytest.warns(DistaxWarning, match=r"--frame.sigma had no effect: no file holds a frame"):
+        main(["unmix", str(tmp_path / "images.npy"), "--frame.sigma", "0.7", "--method", "refine"])
