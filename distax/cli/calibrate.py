@@ -59,10 +59,12 @@ class Calibrate:
         from distax.calibration import calibrate
         from distax.io.images import read_images
         from distax.io.sensor_file import write_sensor
-        from distax.runtime.files import write_text
+        from distax.runtime.files import check_outputs, write_text
 
         if not self.files:
             raise DistaxError("no image files given; name at least one PNG, TIFF or NPY file")
+        inputs = (*self.files, *self.flat, *filter(None, [self.dark]))
+        check_outputs({"--out": self.out, "--json": self.json}, inputs)
         result = calibrate(
             _read_stack(self.files),
             None if self.dark is None else read_images(self.dark),

@@ -48,10 +48,14 @@ class Convert:
 
     def run(self) -> None:
         """Reads, checks and writes the weights, and prints what was written."""
+        from distax.runtime.files import check_outputs
         from distax.weights import write
 
         to_file = Path(self.target).suffix == ".safetensors"
-        if not to_file:
+        if to_file:
+            inputs = Path(self.source), self.phi, self.q_init
+            check_outputs({"TARGET": Path(self.target)}, filter(None, inputs))
+        else:
             self._check_target_folder()
         model, config = self._read()
         if to_file:

@@ -14,7 +14,7 @@ from distax.cli.options import (
     default,
     make_unmixer,
 )
-from distax.runtime.errors import DistaxError, check_positive
+from distax.runtime.errors import DistaxError, check_positive, check_seed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -76,9 +76,12 @@ class Evaluate:
     def run(self) -> None:
         """Scores the estimator, prints the tables and writes the files."""
         from distax.cli.console import print_by_count, print_evaluation, print_reliability
-        from distax.runtime.files import write_text
+        from distax.runtime.files import check_outputs, write_text
         from distax.viz.figures import check_figure_path, draw_evaluation
 
+        check_seed(self.seed)
+        outputs = {"--json": self.json, "--figure": self.figure}
+        check_outputs(outputs, filter(None, [self.sensor]))
         if self.frames is not None:
             return self._score_frames(self.frames)
         if self.images is not None:

@@ -38,7 +38,10 @@ class Export:
     def run(self) -> None:
         """Writes the file and prints its contents, platforms and size."""
         from distax.export import export
+        from distax.runtime.files import check_outputs
 
+        inputs = self.sensor, Path(self.checkpoint) if self.checkpoint else None
+        check_outputs({"TARGET": self.target}, filter(None, inputs))
         unmixer = make_unmixer(self.method, self.checkpoint, self.threshold, self.sensor)
         about = export(unmixer, self.target, platforms=self.platforms, grid=self.grid)
         height, width = unmixer.sensor.shape

@@ -7,6 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from distax.runtime.errors import check_positive
+from distax.runtime.files import check_place
 from distax.runtime.optional import require
 from distax.training.config import ModelConfig, OptimizerConfig, TrainConfig
 
@@ -52,6 +54,8 @@ class Quickstart:
         """Scores and draws the shipped network, trains a DISTA-Net, and compares the two."""
         # Checked before minutes of training.
         require("matplotlib", "the quickstart's figures")
+        check_positive(steps=self.steps, images=self.images)
+        check_place(self.folder / "figure.png")
         import jax
         import numpy as np
 

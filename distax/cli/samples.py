@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, NamedTuple
 
 from distax.runtime.errors import DistaxError
+from distax.runtime.files import check_place
 from distax.runtime.optional import require
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ class Samples:
         require("PIL", "sample files")
         require("astropy", "sample files")
         require("tomlkit", "sample files")
+        check_place(self.out / "truth.csv")
         if self.overwrite or not self.out.is_dir() or not any(self.out.iterdir()):
             about = _write_samples(self.out)
         else:

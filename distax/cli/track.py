@@ -54,10 +54,12 @@ class Track:
             trajectories,
         )
         from distax.io.images import read_images
-        from distax.runtime.files import write_text
+        from distax.runtime.files import check_outputs, write_text
         from distax.tracking import Tracker, track, unmix_sequences
         from distax.viz.figures import check_figure_path
 
+        outputs = {"--json": self.json, "--csv": self.csv, "--figure": self.figure}
+        check_outputs(outputs, (self.file, *filter(None, [self.sensor])))
         if self.figure:
             check_figure_path(self.figure)
         method = self.method or (None if self.checkpoint else "refine")

@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,6 +24,38 @@ def check_suffix(path: Path, what: str, known: Iterable[str]) -> None:
         )
 
 
+def check_place(path: Path) -> None:
+    """Raises DistaxError for a path that cannot be written, as a file is where a folder must be."""
+    there = next((place for place in path.parents if os.path.exists(place)), Path())
+    if not there.is_dir():
+        raise DistaxError(f"{path}: cannot be written, as {there} is not a folder")
+
+
+def check_outputs(outputs: Mapping[str, Path | None], inputs: Iterable[Path] = ()) -> None:
+    """Checks the files that a command will write, before its work.
+
+    Args:
+      outputs: the files by the options that name them; None for those that are not asked for.
+      inputs: the files that the command reads.
+
+    Raises:
+      DistaxError: an output is a folder, is in a place that is none, or is an input or another
+        output, also through a link.
+    """
+    taken = {path.resolve(): "an input" for path in inputs}
+    for option, path in outputs.items():
+        if path is None:
+            continue
+        # Unlike Path's methods, this takes a name that is too long as one that does not exist.
+        if os.path.isdir(path):
+            raise DistaxError(f"{option}: {path} is a folder; name a file in it")
+        check_place(path)
+        place = path.resolve()
+        if place in taken:
+            raise DistaxError(f"{option}: {path} is also {taken[place]}; name another file")
+        taken[place] = f"the file of {option}"
+
+
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
     """Yields a temporary path, which replaces `path` only if the block succeeds.
@@ -33,6 +65,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
     Raises:
       DistaxError: the file cannot be written; an existing file at `path` is unchanged.
     """
+    check_place(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=path.suffix)

@@ -67,6 +67,42 @@ def test_errors_are_one_line_and_status_1(capsys, tmp_path):
     assert err.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("unmix a.npy --csv a.npy", "--csv: a.npy is also an input; name another file"),
+        ("unmix b.npy --json link --report a.npy", "--report: a.npy is also the file of --json"),
+        (
+            "unmix b.npy --csv a.npy/y.csv",
+            "a.npy/y.csv: cannot be written, as a.npy is not a folder",
+        ),
+        ("track a.npy --figure a.npy", "--figure: a.npy is also an input; name another file"),
+        (
+            "evaluate --sensor a.npy --json a.npy",
+            "--json: a.npy is also an input; name another file",
+        ),
+        ("calibrate b.npy --dark a.npy --out a.npy", "--out: a.npy is also an input; name another"),
+        ("calibrate a.npy --out c --json c", "--json: c is also the file of --out; name another"),
+        ("export a.npy --sensor a.npy", "TARGET: a.npy is also an input; name another file"),
+        ("convert a.safetensors a.safetensors", "TARGET: a.safetensors is also an input; name"),
+        ("samples --out a.npy", "a.npy/truth.csv: cannot be written, as a.npy is not a folder"),
+        ("quickstart --run-dir a.npy", "a.npy/figure.png: cannot be written, as a.npy is not a f"),
+        ("quickstart --steps 0", "steps must be greater than 0, got 0"),
+        (f"evaluate --seed {2**70}", "seed must be from 0 to 2**32 - 1"),
+    ],
+)
+def test_outputs_and_sizes_are_checked_before_the_work(
+    arguments, message, capsys, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.npy").touch()
+    (tmp_path / "link").symlink_to("a.npy")
+    status, out, err = run(capsys, *arguments.split())
+    assert (status, out) == (1, "")
+    assert err.startswith(f"distax: {message}")
+    assert err.count("\n") == 1
+
+
 def test_a_missing_package_is_named_in_one_line(capsys, monkeypatch):
     def without_gcsfs(self):
         raise ImportError("Please install gcsfs to access Google Storage")

@@ -3,7 +3,7 @@ import os
 import pytest
 
 from distax import DistaxError
-from distax.runtime.files import atomic_write, write_text
+from distax.runtime.files import atomic_write, check_outputs, write_text
 
 
 def test_text_is_written_and_replaced(tmp_path):
@@ -31,5 +31,33 @@ def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(tmp_path):
 
 def test_a_path_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(DistaxError, match=r"file/a\.txt: cannot be written"):
+    with pytest.raises(
+        DistaxError, match=r"file/a\.txt: cannot be written, as .*/file is not a folder"
+    ):
         write_text(tmp_path / "file" / "a.txt", "")
+
+
+def test_outputs_in_new_folders_are_fine(tmp_path):
+    (tmp_path / "in").touch()
+    outputs = {"--csv": tmp_path / "new" / "a.csv", "--json": tmp_path / "a.json", "--table": None}
+    check_outputs(outputs, [tmp_path / "in"])
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("in", "--csv: .*/in is also an input; name another file"),
+        ("link", "--csv: .*/link is also an input"),
+        ("folder/../a.json", "--csv: .*a.json is also the file of --json"),
+        ("folder", "--csv: .*/folder is a folder; name a file in it"),
+        ("in/a.csv", "/in/a.csv: cannot be written, as .*/in is not a folder"),
+    ],
+)
+def test_outputs_that_would_overwrite_or_could_not_be_written_are_refused(name, message, tmp_path):
+    (tmp_path / "in").touch()
+    (tmp_path / "link").symlink_to("in")
+    (tmp_path / "folder").mkdir()
+    outputs = {"--json": tmp_path / "a.json", "--csv": tmp_path / name}
+    with pytest.raises(DistaxError, match=message):
+        check_outputs(outputs, [tmp_path / "in"])

@@ -142,12 +142,16 @@ class Unmix:
         """Raises DistaxError for files and outputs that cannot be used, before any work."""
         from distax.cli.unmix.tables import check_table_path
         from distax.io.writing import check_image_path
+        from distax.runtime.files import check_outputs
         from distax.viz.figures import check_figure_path
 
         if not files:
             raise DistaxError("no image files given; name at least one FITS, PNG, TIFF or NPY file")
         for path in files:
             _check_name(path)
+        names = ("json", "csv", "table", "residual", "report", "figure")
+        outputs = {f"--{name}": getattr(self, name) for name in names}
+        check_outputs(outputs, (*files, *filter(None, [self.sensor])))
         if self.table:
             check_table_path(self.table)
         if self.figure:

@@ -181,16 +181,15 @@ def test_without_answers_what_is_written_is_empty_and_no_figure_is_drawn(tmp_pat
 
 
 def test_a_file_that_cannot_be_written_does_not_stop_the_others(tiny_run, files, tmp_path, capsys):
-    (tmp_path / "file").write_text("")
-    outputs = [f"--json={tmp_path / 'file' / 'a.json'}", f"--table={tmp_path / 'file' / 'a.fits'}"]
+    names = [str(tmp_path / f"{'a' * 300}{suffix}") for suffix in (".json", ".fits")]
+    outputs = [f"--json={names[0]}", f"--table={names[1]}"]
     outputs += [f"--csv={tmp_path / 'a.csv'}", f"--figure={tmp_path / 'a.png'}"]
     with pytest.raises(SystemExit, match="distax: 2 of the output files could not be written"):
         main(["unmix", str(files[1]), "--checkpoint", str(tiny_run), *outputs])
     lines = capsys.readouterr().err.splitlines()
-    names = [str(tmp_path / "file" / name) for name in ("a.json", "a.fits")]
     assert [line.split(": ")[1] for line in lines] == names
     assert all(": cannot be written (" in line for line in lines)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.csv", "a.png", "file"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.csv", "a.png"]
 
 
 def test_a_stopped_run_has_its_status_whatever_cannot_be_written(tmp_path, monkeypatch, capsys):
@@ -198,9 +197,8 @@ def test_a_stopped_run_has_its_status_whatever_cannot_be_written(tmp_path, monke
         raise KeyboardInterrupt
 
     monkeypatch.setattr("distax.cli.unmix.runner.open_frames", interrupted)
-    (tmp_path / "file").write_text("")
     with pytest.raises(SystemExit) as stop:
-        main(["unmix", "a.png", "--checkpoint=fista", f"--csv={tmp_path / 'file' / 'a.csv'}"])
+        main(["unmix", "a.png", "--checkpoint=fista", f"--csv={tmp_path / ('a' * 300)}.csv"])
     assert stop.value.code == 130
     unwritten, stopped = capsys.readouterr().err.splitlines()
     assert "a.csv: cannot be written" in unwritten
