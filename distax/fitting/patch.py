@@ -96,7 +96,7 @@ def blob_reach(width: int) -> int:
 
 @partial(jax.jit, static_argnames=("width", "reach"))
 def cut_rows(
-    images: Float[Array | np.ndarray, "N height width"], sensor: Sensor, width: int, reach: int
+    images: Float[Array | np.ndarray, "N height width"], sensor: Sensor, width: int, reach: int = 2
 ) -> Patch:
     """Cuts patches as `cut_patches` does, with the images along the first axis."""
     return rows_first(cut_patches(images, sensor, width, reach))
