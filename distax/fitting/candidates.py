@@ -21,6 +21,7 @@ from distax.fitting.solver import Bounds, Fit
 from distax.imaging.forward import image_of
 from distax.imaging.psf import Psf
 from distax.imaging.scenes import ScenePrior
+from distax.runtime.algebra import invert
 from distax.runtime.errors import DistaxError, check_positive, finite
 from distax.runtime.fields import check_fields
 from distax.runtime.pytree import pytree
@@ -200,15 +201,13 @@ def _compute_evidence(fit: Fit, bounds: Bounds) -> BestFit:
     Source: MacKay, Neural Computation 4 (1992), "Bayesian interpolation".
     """
     count = len(fit.scene)
-    factor = jnp.linalg.cholesky(jnp.moveaxis(fit.matrix, -1, 0))
-    log_determinant = 2 * jnp.sum(jnp.log(jnp.diagonal(factor, axis1=1, axis2=2)), axis=1)
+    covariance, log_determinant = invert(fit.matrix)
     log_prior_determinant = jnp.sum(jnp.log(bounds.precision), axis=(0, 1))
     # Targets are interchangeable: each fit stands for count! equal fits with other orders.
     occam = 0.5 * (log_prior_determinant - log_determinant) + math.lgamma(count + 1)
-    unit = jnp.broadcast_to(jnp.eye(3 * count), factor.shape)
     return BestFit(
         scene=fit.scene,
-        covariance=jnp.moveaxis(jax.scipy.linalg.cho_solve((factor, True), unit), 0, -1),
+        covariance=covariance,
         squares=fit.squares,
         log_evidence=jnp.nan_to_num(occam - 0.5 * fit.squares, nan=-jnp.inf, neginf=-jnp.inf),
     )

@@ -11,6 +11,9 @@ from jaxtyping import Array, Float
 
 from distax.runtime.pytree import pytree
 
+_LEAST_PIVOT = 1e-7
+"""Smallest pivot of a matrix with unit diagonal: float32 resolves no smaller ones."""
+
 
 @pytree
 class Factor:
@@ -77,3 +80,38 @@ def quadratic_form(factor: Factor, vector: Float[Array, "D lanes"]) -> Float[Arr
         (jnp.sum(column * vector[j:], axis=0) ** 2 for j, column in enumerate(factor.columns)),
         start=jnp.zeros(vector.shape[-1:]),
     )
+
+
+def invert(
+    matrix: Float[Array, "D D lanes"],
+) -> tuple[Float[Array, "D D lanes"], Float[Array, " lanes"]]:
+    """Inverts positive-definite matrices by sweeps, and computes logarithms of determinants.
+
+    The matrices are first scaled to unit diagonals, so that units do not matter. Unlike LAPACK's,
+    the loop runs over all lanes at once, and its compilation takes no longer for larger matrices.
+
+    Returns:
+      The inverses and the logarithms. In a matrix that rounding made indefinite, pivots are raised
+      to `_LEAST_PIVOT`, so that the inverse stays bounded, and the logarithm is NaN.
+
+    Source: Goodnight, The American Statistician 33 (1979), "A tutorial on the SWEEP operator".
+    """
+    size = len(matrix)
+    scale = jax.lax.rsqrt(jnp.maximum(jnp.diagonal(matrix).T, 1e-30))
+    scaled = matrix * scale[:, None] * scale
+
+    def sweep(k: Array, state: tuple[Array, Array]) -> tuple[Array, Array]:
+        swept, log_determinant = state
+        row = jax.lax.dynamic_index_in_dim(swept, k, keepdims=False)
+        column = jax.lax.dynamic_index_in_dim(swept, k, axis=1, keepdims=False)
+        here = (jnp.arange(size) == k)[:, None]
+        pivot = jnp.sum(jnp.where(here, row, 0.0), axis=0)
+        log_determinant += jnp.log(jnp.where(pivot > 0, pivot, jnp.nan))
+        row = jnp.where(here, 1.0, row) / jnp.maximum(pivot, _LEAST_PIVOT)
+        column = jnp.where(here, -1.0, column)
+        kept = jnp.where(here[:, None] | here[None], 0.0, swept)
+        return kept - column[:, None] * row, log_determinant
+
+    start = scaled, jnp.zeros(matrix.shape[-1:])
+    inverse, log_determinant = jax.lax.fori_loop(0, size, sweep, start)
+    return inverse * scale[:, None] * scale, log_determinant - 2 * jnp.sum(jnp.log(scale), axis=0)

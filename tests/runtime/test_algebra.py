@@ -3,7 +3,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from distax.runtime.algebra import cholesky, quadratic_form, solve, solve_lower, solve_upper
+from distax.runtime.algebra import (
+    cholesky,
+    invert,
+    quadratic_form,
+    solve,
+    solve_lower,
+    solve_upper,
+)
 
 LANES = 7
 
@@ -64,3 +71,23 @@ def test_a_singular_matrix_gives_a_finite_factor():
     result = everything(matrix, jnp.ones((3, 1)))
     for leaf in jax.tree.leaves(result["factor"]):
         assert np.isfinite(leaf).all()
+
+
+@pytest.mark.parametrize("size", [1, 3, 18])
+def test_the_inverse_and_determinant_agree_with_numpy(size):
+    matrix, _ = problem(size)
+    found, log_determinant = jax.jit(invert)(jnp.float32(matrix.transpose(1, 2, 0)))
+    expected = np.linalg.inv(matrix)
+    unit = np.sqrt(np.diagonal(expected, axis1=1, axis2=2))
+    relative = (np.asarray(found).transpose(2, 0, 1) - expected) / unit[:, :, None] / unit[:, None]
+    np.testing.assert_allclose(relative, 0.0, atol=1e-5)
+    np.testing.assert_allclose(log_determinant, np.linalg.slogdet(matrix)[1], rtol=1e-5, atol=1e-4)
+
+
+def test_a_matrix_that_is_not_positive_definite_has_no_determinant_and_a_bounded_inverse():
+    twins = np.array([[1.0, 1.0 + 1e-6], [1.0 + 1e-6, 1.0]])
+    matrices = jnp.float32(np.stack([twins, np.eye(2)], axis=-1))
+    inverse, log_determinant = jax.jit(invert)(matrices)
+    assert np.isnan(log_determinant).tolist() == [True, False]
+    assert np.isfinite(inverse).all()
+    np.testing.assert_array_equal(inverse[..., 1], np.eye(2))
