@@ -84,12 +84,15 @@ def test_a_large_misfit_widens_the_errors(four, found):
 
 
 def test_if_the_prior_excludes_every_scene_the_fit_stays_and_is_not_trusted():
-    sensor, prior = Sensor(height=21, width=21), ScenePrior(max_targets=1, border=8)
-    target = make_targets(jnp.array([[[15.2, 14.9]]]), jnp.array([[235.0]]))
-    image = jnp.round(render(target, sensor))
+    # The two targets are much closer than the prior allows.
+    sensor, prior = Sensor(), ScenePrior(min_targets=2, max_targets=2, separation=1.5)
+    place = jnp.array([[[5.12, 4.9], [4.87, 5.05]]])
+    target = make_targets(place, jnp.array([[238.0, 232.0]]))
+    image = jnp.round(jnp.minimum(render(target, sensor), sensor.clip_level))
     fitted = Refine()(image, sensor, prior)
     found = sampled(image, fitted, sensor, prior, Effort(levels=2, moves=2))
-    np.testing.assert_allclose(found.position, target.position, atol=0.01)
+    row = np.argsort(-found.position[0, :, 0])
+    np.testing.assert_allclose(found.position[0, row], place[0], atol=0.03)
     assert fitted.trusted.all()
     assert not found.trusted.any()
     jax.tree.map(np.testing.assert_array_equal, replace(found, trusted=fitted.trusted), fitted)
