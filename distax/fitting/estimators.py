@@ -14,7 +14,10 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
+from distax.fitting.cameras import outside_of_range
 from distax.fitting.candidates import Search, sample_pools
+from distax.fitting.fast import fast_rows
+from distax.fitting.network import ModeNetwork
 from distax.fitting.patch import Patch, blob_reach, cut_rows, window_width
 from distax.fitting.posterior import posterior_rows
 from distax.fitting.refine import refine_rows
@@ -26,7 +29,7 @@ from distax.imaging.sensor import Sensor
 from distax.imaging.targets import Targets
 from distax.models import GridModel, Model
 from distax.runtime.batching import in_batches, inference_batch
-from distax.runtime.errors import check_positive, check_seed
+from distax.runtime.errors import DistaxError, check_positive, check_seed
 from distax.runtime.fields import check_fields
 
 _BATCHES_AT_ONCE = 8
@@ -187,6 +190,47 @@ class Refine(_Fitting):
         search = self.search.over(prior.cluster)
         pools = sample_pools(prior, search)
         fit = partial(refine_rows, pools=pools, psf=sensor.psf, prior=prior, search=search)
+        return in_batches(fit, windows, inference_batch())
+
+
+@dataclass(frozen=True, eq=False)
+class FastFit(_Fitting):
+    """Estimator that gives the fits of `Refine` to a network, for the posterior of the positions.
+
+    See `fast.fast_rows`.
+
+    Attributes:
+      network: the network; see `network.load_network`. It takes every sensor and prior that
+        `cameras.outside_of_range` has nothing to say about.
+      search: sizes of the search for the fits.
+
+    Raises:
+      DistaxError: a call is for a sensor or a prior outside of the network's range.
+    """
+
+    network: ModeNetwork
+    search: Search = Search()
+    name: ClassVar[str] = "fast"
+    portion_size = property(_large_portion)
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+    def unmix_windows(self, windows: Patch, sensor: Sensor, prior: ScenePrior) -> Targets:
+        """Finds the targets `[N, K]` in windows, with credible regions."""
+        if problem := outside_of_range(sensor, prior):
+            raise DistaxError(f"{problem}; choose the method refine or posterior")
+        graphdef, state = nnx.split(self.network)
+        search = self.search.over(prior.cluster)
+        fit = partial(
+            fast_rows,
+            graphdef=graphdef,
+            state=state,
+            pools=sample_pools(prior, search),
+            sensor=sensor,
+            prior=prior,
+            search=search,
+        )
         return in_batches(fit, windows, inference_batch())
 
 

@@ -71,7 +71,7 @@ def distances_to(
     return jnp.linalg.norm(place - position[..., None, :], axis=-1)
 
 
-def share_inside(distance: Array, radius: float | Array, cell: float) -> Array:
+def share_inside(distance: Array, radius: float | Array, cell: float | Array) -> Array:
     """Returns the share of a point's cell within a radius, by its distance from the centre."""
     return jnp.clip((radius - distance) / cell + 0.5, 0.0, 1.0)
 

@@ -7,10 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 from distax import DistaxError, Sensor, Unmixer, frames
 from distax.fitting.candidates import Search
-from distax.fitting.estimators import Fast, Grid, Posterior, Refine
+from distax.fitting.estimators import Fast, FastFit, Grid, Posterior, Refine
+from distax.fitting.network import ModeNetwork
 from distax.fitting.refine import refine_rows
 from distax.fitting.sampler import Effort
 from distax.imaging.scenes import ScenePrior, simulate
@@ -25,6 +27,8 @@ OTHER = Sensor(sigma=np.float32(0.52), saturation=np.int64(200), read_noise=1.5,
 OTHER_PRIOR = ScenePrior(
     max_targets=1, min_intensity=jnp.array(200.0), max_intensity=300.0, separation=0.6
 )
+# It gives the mixture of the fits' own Gaussians.
+NETWORK = ModeNetwork(width=8, blocks=1, rngs=nnx.Rngs(0))
 _LOWERED = "/jax/core/compile/jaxpr_to_mlir_module_duration"
 
 
@@ -42,7 +46,9 @@ def lowered() -> Iterator[list[str]]:
     jax.monitoring.unregister_event_duration_listener(listen)
 
 
-@pytest.mark.parametrize("method", [Refine(), Posterior(Effort(levels=2, moves=2))])
+@pytest.mark.parametrize(
+    "method", [Refine(), FastFit(NETWORK), Posterior(Effort(levels=2, moves=2))]
+)
 def test_another_sensor_or_prior_compiles_nothing_again(method, lowered):
     scenes = [
         simulate(jax.random.key(2), 5, sensor, prior)

@@ -23,6 +23,7 @@ from distax.models.density.summary import (
     hits_and_radii,
 )
 from distax.models.density.view import View, look
+from distax.models.layers.linear import linear
 from distax.models.registry import register
 from distax.runtime.errors import DistaxError, check_positive
 from distax.runtime.numerics import exact_products
@@ -42,21 +43,11 @@ class Block(nnx.Module):
 
     def __init__(self, width: int, scale: float, rngs: nnx.Rngs):
         self.norm = nnx.RMSNorm(width, rngs=rngs)
-        self.expand = _linear(width, width, 2.0, rngs)
-        self.contract = _linear(width, width, scale, rngs)
+        self.expand = linear(width, width, 2.0, rngs)
+        self.contract = linear(width, width, scale, rngs)
 
     def __call__(self, x: Float[Array, "B width"]) -> Float[Array, "B width"]:
         return x + self.contract(jax.nn.gelu(self.expand(self.norm(x))))
-
-
-def _linear(inputs: int, outputs: int, scale: float, rngs: nnx.Rngs) -> nnx.Linear:
-    """Makes a linear layer whose initial weights have the variance `scale` / `inputs`.
-
-    A scale of 2 keeps the variance through a GELU. A small one makes a block start near the
-    identity, and an output near zero.
-    """
-    initial = nnx.initializers.variance_scaling(scale, "fan_in", "normal")
-    return nnx.Linear(inputs, outputs, kernel_init=initial, rngs=rngs)
 
 
 @register("density")
@@ -117,11 +108,11 @@ class Density(Model):
         self.max_targets, self.window, self.sensor = max_targets, window, sensor
         self.nodes = Nodes(reach, spacing)
         self.mean_intensity, self.intensity_spread = mean_intensity, intensity_spread
-        self.embed = _linear(4 * window**2, width, 2.0, rngs)
+        self.embed = linear(4 * window**2, width, 2.0, rngs)
         self.blocks = nnx.List(Block(width, 0.1 / blocks, rngs) for _ in range(blocks))
         self.norm = nnx.RMSNorm(width, rngs=rngs)
-        self.place = _linear(width, self.nodes.side**2, 0.01, rngs)
-        self.number = _linear(width, max_targets, 0.01, rngs)
+        self.place = linear(width, self.nodes.side**2, 0.01, rngs)
+        self.number = linear(width, max_targets, 0.01, rngs)
 
     def __call__(
         self, windows: Float[Array, "B side side"]

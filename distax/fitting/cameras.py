@@ -1,0 +1,62 @@
+"""Range of cameras and priors that the network of the method `fast` was trained for."""
+
+import math
+
+import jax.numpy as jnp
+
+from distax.fitting.tokens import LARGEST_COUNT
+from distax.imaging.scenes import ScenePrior
+from distax.imaging.sensor import Sensor
+
+SIGMA = 0.35, 1.2
+"""Smallest and largest standard deviation of the PSF along an axis, in pixels."""
+LARGEST_RATIO = 1.4
+"""Largest ratio of the PSF's two standard deviations."""
+CLUSTER = 0.8, 4.0
+"""Smallest and largest side of the cluster, in standard deviations of the PSF."""
+INTENSITIES = 10.0
+"""Largest ratio of the prior's largest intensity to its smallest."""
+LEAST_PEAK = 5.0
+"""Smallest signal-to-noise ratio of a target's peak."""
+LEAST_SATURATION = 0.4
+"""Smallest saturation above the background, as a share of a target's peak."""
+_ROUNDING = 1.001
+"""Factor by which numbers may lie beyond a bound, because they may be rounded."""
+
+
+def outside_of_range(sensor: Sensor, prior: ScenePrior) -> str | None:
+    """Says what about a sensor or a prior the network was not trained for; None if nothing.
+
+    A target's peak is the light of its brightest pixel when it lies at the pixel's centre.
+
+    Args:
+      sensor: the camera, with known numbers.
+      prior: the scenes' prior, with known numbers.
+    """
+    sigmas = [float(sigma) for sigma in sensor.sigmas]
+    widest = max(sigmas)
+    middle = (prior.min_intensity + prior.max_intensity) / 2
+    peak = middle * math.prod(math.erf(0.5 / (math.sqrt(2) * sigma)) for sigma in sigmas)
+    noise = float(sensor.total_variance(jnp.asarray(sensor.background + peak))) ** 0.5
+    saturation = (sensor.clip_level - sensor.background) / peak
+    checks = (
+        ("the smallest sigma is", min(sigmas), "px", *SIGMA),
+        ("the largest sigma is", widest, "px", *SIGMA),
+        ("the ratio of the two sigmas is", widest / min(sigmas), "", 1.0, LARGEST_RATIO),
+        ("the cluster's side is", prior.cluster / widest, "sigma", *CLUSTER),
+        ("the number of targets is up to", prior.max_targets, "", 1, LARGEST_COUNT),
+        (
+            "the ratio of the intensities is",
+            prior.max_intensity / prior.min_intensity,
+            "",
+            1.0,
+            INTENSITIES,
+        ),
+        ("the signal-to-noise ratio of a peak is", peak / noise, "", LEAST_PEAK, math.inf),
+        ("the saturation is", saturation, "of a target's peak", LEAST_SATURATION, math.inf),
+    )
+    for what, value, unit, low, high in checks:
+        if not low / _ROUNDING <= value <= high * _ROUNDING:
+            bounds = f"at least {low:g}" if math.isinf(high) else f"{low:g} to {high:g}"
+            return f"{what} {value:.3g}{unit and ' '}{unit}, and the network knows {bounds}"
+    return None

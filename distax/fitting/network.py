@@ -1,0 +1,181 @@
+"""Mode network: turns the fits of an image into the posterior density of its targets.
+
+It starts as the mixture of the fits' own Gaussians, weighted by their evidence. What training adds
+is what these leave out: modes that no fit found, valleys that are not Gaussian, and the prior's
+edges.
+"""
+
+import math
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float
+
+from distax.fitting.mixture import Mixture
+from distax.fitting.tokens import FEATURES, Tokens, features
+from distax.models.layers.linear import linear
+from distax.runtime.errors import DistaxError
+from distax.runtime.files import atomic_write
+from distax.runtime.pytree import named_leaves, with_leaves
+
+_COMPONENTS = 3
+"""Gaussians for each token. More describe bent valleys better and take longer."""
+_HEADS = 4
+_LOWEST_WEIGHT = -12.0
+"""Logarithm of the smallest initial weight of a mode relative to the best one's."""
+_SMALLEST, _LARGEST = -4.0, 3.0
+"""Bounds of the logarithm of a Gaussian's size relative to its fit's."""
+_OUTPUTS = 8
+
+
+class Block(nnx.Module):
+    """Three residual steps: with the mode's mean, with all tokens by attention, and alone."""
+
+    def __init__(self, width: int, rngs: nnx.Rngs):
+        self.norms = nnx.List(nnx.RMSNorm(width, rngs=rngs) for _ in range(3))
+        self.mode = linear(width, width, 1.0, rngs)
+        self.from_mode = linear(width, width, 0.1, rngs)
+        self.attend = linear(width, 3 * width, 1.0, rngs)
+        self.attended = linear(width, width, 0.1, rngs)
+        self.expand = linear(width, 2 * width, 2.0, rngs)
+        self.contract = linear(2 * width, width, 0.1, rngs)
+
+    def __call__(
+        self, x: Float[Array, "N S K width"], mask: Float[Array, "N K"]
+    ) -> Float[Array, "N S K width"]:
+        y = self.norms[0](x)
+        weight = mask[:, None, :, None]
+        mean = jnp.sum(y * weight, axis=2, keepdims=True) / jnp.maximum(
+            jnp.sum(weight, axis=2, keepdims=True), 1.0
+        )
+        x = x + self.from_mode(jax.nn.gelu(self.mode(mean)))
+        x = x + self.attended(_attention(self.attend(self.norms[1](x)), mask))
+        return x + self.contract(jax.nn.gelu(self.expand(self.norms[2](x))))
+
+
+def _attention(
+    projected: Float[Array, "N S K three_widths"], mask: Float[Array, "N K"]
+) -> Float[Array, "N S K width"]:
+    """Attends from every token to all tokens of the image that are no padding."""
+    batch, modes, count, width = projected.shape
+    query, key, value = jnp.split(projected.reshape(batch, modes * count, _HEADS, -1), 3, axis=-1)
+    seen = jnp.tile(mask, (1, modes))[:, None, None] > 0
+    scores = jnp.einsum("nqhd,nkhd->nhqk", query, key) / math.sqrt(query.shape[-1])
+    share = jax.nn.softmax(jnp.where(seen, scores, -1e9), axis=-1)
+    mixed = jnp.einsum("nhqk,nkhd->nqhd", share, value)
+    return mixed.reshape(batch, modes, count, width // 3)
+
+
+class ModeNetwork(nnx.Module):
+    """A network over the tokens of an image's modes: a set transformer.
+
+    Args:
+      width: number of features inside.
+      blocks: number of blocks.
+      rngs: keys for the initial parameters.
+    """
+
+    def __init__(self, *, width: int = 64, blocks: int = 3, rngs: nnx.Rngs):
+        self.width, self.depth = width, blocks
+        self.embed = linear(FEATURES, width, 1.0, rngs)
+        self.blocks = nnx.List(Block(width, rngs) for _ in range(blocks))
+        self.norm = nnx.RMSNorm(width, rngs=rngs)
+        self.out = linear(width, _COMPONENTS * _OUTPUTS, 1e-3, rngs)
+
+    def __call__(self, tokens: Tokens) -> Mixture:
+        """Computes the density of the targets of each image."""
+        mask = jnp.asarray(tokens.mask, float)
+        x = self.embed(features(tokens))
+        for block in self.blocks:
+            x = block(x, mask)
+        out = self.out(self.norm(x))
+        return _mixture(tokens, out.reshape(*out.shape[:-1], _COMPONENTS, _OUTPUTS))
+
+
+def _mixture(tokens: Tokens, out: Float[Array, "N S K C outputs"]) -> Mixture:
+    """Places Gaussians in the frame of each token's own covariance.
+
+    The outputs are a weight, a shift of the position (2), the lower factor of the covariance (3),
+    and the shift and the scale of the intensity.
+    """
+    covariance = jnp.asarray(tokens.covariance)
+    first = jnp.sqrt(jnp.maximum(covariance[..., 0, 0], 1e-12))
+    lower = covariance[..., 1, 0] / first
+    second = jnp.sqrt(jnp.maximum(covariance[..., 1, 1] - lower**2, 1e-12))
+    frame = _lower(first, lower, second)[..., None, :, :]
+    # The components start with different sizes, so that they learn different things.
+    start = jnp.linspace(-0.4, 0.4, _COMPONENTS)
+
+    def size(number: int) -> Array:
+        return jnp.exp(jnp.clip(out[..., number] + start, _SMALLEST, _LARGEST))
+
+    shift = jnp.einsum("nskcij,nskcj->nskci", frame, out[..., 1:3])
+    factor = frame @ _lower(size(3), out[..., 4], size(5))
+    std = jnp.sqrt(jnp.maximum(covariance[..., 2, 2], 1e-12))[..., None]
+    evidence = jnp.maximum(tokens.log_evidence, _LOWEST_WEIGHT)[:, :, None, None]
+    log_weight = jnp.where(tokens.mask[:, None, :, None], out[..., 0] + evidence, -jnp.inf)
+    flat = (len(out), -1)
+    # Images without targets have only padding.
+    some = jnp.any(tokens.mask, axis=-1)[:, None]
+    log_weight = jax.nn.log_softmax(jnp.where(some, log_weight.reshape(flat), 0.0), axis=-1)
+    return Mixture(
+        log_weight=log_weight,
+        mean=(jnp.asarray(tokens.position)[..., None, :] + shift).reshape(*flat, 2),
+        factor=factor.reshape(*flat, 2, 2),
+        intensity=(jnp.asarray(tokens.intensity)[..., None] + std * out[..., 6]).reshape(flat),
+        intensity_std=(std * size(7)).reshape(flat),
+    )
+
+
+def _lower(first: Array, lower: Array, second: Array) -> Float[Array, "*batch 2 2"]:
+    """Returns lower triangular matrices."""
+    rows = jnp.stack([first, jnp.zeros_like(first)], -1), jnp.stack([lower, second], -1)
+    return jnp.stack(rows, axis=-2)
+
+
+def save_network(path: Path, network: ModeNetwork) -> None:
+    """Writes a network to a safetensors file by an atomic write.
+
+    Raises:
+      DistaxError: the file cannot be written.
+    """
+    from safetensors.numpy import save
+
+    arrays = {name: np.asarray(leaf) for name, leaf in named_leaves(nnx.state(network)).items()}
+    metadata = {name: str(getattr(network, name)) for name in ("width", "depth")}
+    with atomic_write(path) as unfinished:
+        unfinished.write_bytes(save(arrays, metadata))
+
+
+def load_network(path: Path) -> ModeNetwork:
+    """Reads a network that `save_network` wrote.
+
+    Raises:
+      DistaxError: the file cannot be read, or holds no whole network.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "numpy") as file:
+            sizes = {name: int(value) for name, value in (file.metadata() or {}).items()}
+            names = file.keys()
+            arrays = {name: jnp.asarray(file.get_tensor(name), jnp.float32) for name in names}
+        make = partial(_make, sizes["width"], sizes["depth"])
+        graphdef, state = nnx.split(nnx.eval_shape(make))
+        loaded = with_leaves(state, arrays)
+        shapes = [jax.tree.map(jnp.shape, one) for one in (state, loaded)]
+        if shapes[0] != shapes[1]:
+            raise ValueError("shapes differ")
+    except OSError as error:
+        raise DistaxError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise DistaxError(f"{path}: not a whole mode network ({error})") from error
+    return nnx.merge(graphdef, loaded)
+
+
+def _make(width: int, blocks: int) -> ModeNetwork:
+    return ModeNetwork(width=width, blocks=blocks, rngs=nnx.Rngs(0))

@@ -1,0 +1,285 @@
+"""Tokens: what the fits tell about each target, in units in which all cameras look alike.
+
+A network needs no pixels where the imaging model is known. The fits' positions, errors and sums of
+squares say what the pixels say, whatever the PSF, the noise, the saturation and the border are.
+Lengths are measured in the cluster's half side, intensities in the prior's half range.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from distax.fitting.candidates import Modes
+from distax.fitting.patch import Patch, repeat_lanes
+from distax.fitting.prior import intensity_range
+from distax.imaging.forward import image_of
+from distax.imaging.scenes import ScenePrior
+from distax.imaging.sensor import Sensor
+from distax.runtime.algebra import invert
+from distax.runtime.pytree import pytree
+
+AnyArray = Array | np.ndarray
+"""An array of JAX, or one of NumPy where tokens are stored."""
+FEATURES = 37
+"""Number of features of a token."""
+LARGEST_COUNT = 6
+"""Largest number of targets that a network can be told."""
+_LEAST_EVIDENCE = -12.0
+"""Logarithm of the evidence, relative to the best mode's, below which modes look alike."""
+_NO_EVIDENCE = -1e9
+"""Logarithm of the evidence of a mode whose matrix is singular to float32."""
+_FAR_STEP = 5.0
+"""Standard deviations beyond which the steps that a fit had still to go look alike."""
+_NO_CLIPPING = 8.0
+"""Excess over the clip level that stands for images without clipped pixels."""
+
+
+@pytree
+class Tokens:
+    """One token for each target of each mode; padding comes last.
+
+    Attributes:
+      position: row and column in pixels from the window's centre.
+      intensity: in counts.
+      covariance: of row, column and intensity, by Laplace's method; the prior's at most.
+      step: the Gauss–Newton step that the fit would take next.
+      log_evidence: of each mode, relative to the best one.
+      log_squares: the same without the Occam factor.
+      crowding: penalty in χ² for targets that are too close.
+      misfit: root-mean-square residual relative to the noise.
+      excess: smallest excess of the fitted image over the clip level in clipped pixels, relative to
+        the noise; infinite without clipped pixels.
+      centre: row and column of the middle of the square of each mode, in pixels from the window's
+        centre.
+      room: distance in pixels from the window's centre of the outermost host pixels: above, below,
+        left and right.
+      scale: half the cluster's side in pixels.
+      middle, half_range: middle and half width in counts of the prior's range of intensities.
+      camera: numbers that describe sensor and prior; see `describe_camera`.
+      mask: True for targets, False for padding.
+    """
+
+    position: Float[AnyArray, "N S K 2"]
+    intensity: Float[AnyArray, "N S K"]
+    covariance: Float[AnyArray, "N S K 3 3"]
+    step: Float[AnyArray, "N S K 3"]
+    log_evidence: Float[AnyArray, "N S"]
+    log_squares: Float[AnyArray, "N S"]
+    crowding: Float[AnyArray, "N S"]
+    misfit: Float[AnyArray, "N S"]
+    excess: Float[AnyArray, "N S"]
+    centre: Float[AnyArray, "N S 2"]
+    room: Float[AnyArray, "N 4"]
+    scale: Float[AnyArray, " N"]
+    middle: Float[AnyArray, " N"]
+    half_range: Float[AnyArray, " N"]
+    camera: Float[AnyArray, "N C"]
+    mask: Bool[AnyArray, "N K"]
+
+
+def read_tokens(
+    patch: Patch,
+    modes: list[Modes],
+    count: Int[Array, " N"],
+    sensor: Sensor,
+    prior: ScenePrior,
+    starts: int,
+) -> Tokens:
+    """Reads the tokens of the modes of each image's number of targets.
+
+    Args:
+      patch: the windows.
+      modes: the modes of each number of targets that the prior allows, in rising order.
+      count: number of targets in each image; images without targets get tokens of the smallest
+        number, all masked.
+      sensor: the camera.
+      prior: the scenes' prior.
+      starts: number of fits for each image.
+    """
+    chosen = jnp.repeat(jnp.maximum(count - prior.min_targets, 0), starts)
+    lane = jnp.arange(len(chosen))
+    padded = [_pad_mode(one, prior.max_targets) for one in modes]
+    fits = jax.tree.map(lambda *leaves: jnp.stack(leaves)[chosen, lane], *padded)
+    inverse, log_determinant = invert(jnp.moveaxis(fits.matrix, 0, -1))
+    step = jnp.sum(inverse * fits.vector.T, axis=1).T
+    own = inverse.reshape(prior.max_targets, 3, prior.max_targets, 3, -1)
+    covariance = _within_prior(jnp.einsum("kikjl->lkij", own), fits.prior_std[:, None])
+    squares = -0.5 * (fits.squares + fits.crowding)
+    repeated = repeat_lanes(patch, starts)
+    informative = jnp.maximum(jnp.sum(jnp.isfinite(repeated.upper), axis=0), 1)
+
+    def by_image(leaf: Array) -> Array:
+        return leaf.reshape(-1, starts, *leaf.shape[1:])
+
+    def relative(leaf: Array) -> Array:
+        rows = by_image(leaf)
+        return rows - jnp.max(rows, axis=1, keepdims=True)
+
+    return Tokens(
+        position=by_image(fits.scene[..., :2]),
+        intensity=by_image(fits.scene[..., 2]),
+        covariance=by_image(covariance),
+        step=by_image(step.reshape(-1, prior.max_targets, 3)),
+        log_evidence=relative(
+            jnp.nan_to_num(squares - 0.5 * log_determinant, nan=_NO_EVIDENCE, neginf=_NO_EVIDENCE)
+        ),
+        log_squares=relative(squares),
+        crowding=by_image(fits.crowding),
+        misfit=by_image(jnp.sqrt(fits.squares / informative)),
+        excess=by_image(_excess(jnp.moveaxis(fits.scene, 0, -1), repeated, sensor)),
+        centre=by_image(fits.centre),
+        room=_room(patch, prior),
+        scale=jnp.full(len(count), prior.cluster / 2),
+        middle=jnp.full(len(count), (prior.min_intensity + prior.max_intensity) / 2),
+        half_range=jnp.full(len(count), intensity_range(prior) / 2),
+        camera=describe_camera(patch, sensor, prior),
+        mask=jnp.arange(prior.max_targets) < count[:, None],
+    )
+
+
+@pytree
+class _Padded:
+    scene: Float[Array, "lanes K 3"]
+    matrix: Float[Array, "lanes D D"]
+    vector: Float[Array, "lanes D"]
+    squares: Float[Array, " lanes"]
+    crowding: Float[Array, " lanes"]
+    centre: Float[Array, "lanes 2"]
+    prior_std: Float[Array, "lanes 3"]
+
+
+def _pad_mode(modes: Modes, slots: int) -> _Padded:
+    """Moves lanes first and pads scenes to equal slots; a padded target has a unit matrix."""
+    scene, matrix, vector = (
+        jnp.moveaxis(leaf, -1, 0) for leaf in (modes.fit.scene, modes.fit.matrix, modes.fit.vector)
+    )
+    missing = slots - scene.shape[1]
+    pad = (0, 3 * missing)
+    ones = jnp.diag(jnp.pad(jnp.zeros(len(matrix[0])), pad, constant_values=1.0))
+    return _Padded(
+        scene=jnp.pad(scene, [(0, 0), (0, missing), (0, 0)]),
+        matrix=jnp.pad(matrix, [(0, 0), pad, pad]) + ones,
+        vector=jnp.pad(vector, [(0, 0), pad]),
+        squares=modes.fit.squares,
+        crowding=modes.crowding,
+        centre=modes.bounds.centre[0, :2].T,
+        prior_std=jax.lax.rsqrt(modes.bounds.precision[0]).T,
+    )
+
+
+def _within_prior(
+    covariance: Float[Array, "lanes K 3 3"], prior_std: Float[Array, "lanes 1 3"]
+) -> Float[Array, "lanes K 3 3"]:
+    """Limits standard deviations to the prior's, which only rounding lets them exceed.
+
+    Two targets at one place have a matrix that is singular to float32.
+    """
+    variance = jnp.diagonal(covariance, axis1=-2, axis2=-1)
+    std = jnp.sqrt(jnp.maximum(variance, 1e-12))
+    share = jnp.where(variance > 0, jnp.minimum(prior_std / std, 1.0), 0.0)
+    limited = covariance * share[..., None] * share[..., None, :]
+    lost = jnp.where(variance > 0, 0.0, prior_std**2)
+    return limited + lost[..., None] * jnp.eye(3)
+
+
+def _excess(
+    scene: Float[Array, "K 3 lanes"], patch: Patch, sensor: Sensor
+) -> Float[Array, " lanes"]:
+    """Returns the smallest excess over the clip level in clipped pixels; infinite without any."""
+    clipped = jnp.isinf(patch.upper) & jnp.isfinite(patch.lower)
+    noise = jnp.sqrt(patch.variance + patch.rounding)
+    above = (image_of(scene, patch.axes, sensor.psf) - patch.lower) / noise
+    return jnp.min(jnp.where(clipped, above, jnp.inf), axis=0)
+
+
+def _room(patch: Patch, prior: ScenePrior) -> Float[Array, "N 4"]:
+    """Returns the distances in pixels of the outermost host pixels from the window's centre."""
+    before = patch.origin - prior.border
+    after = patch.size - 1 - prior.border - patch.origin
+    return jnp.stack([before[0], after[0], before[1], after[1]], axis=-1).astype(float)
+
+
+def describe_camera(patch: Patch, sensor: Sensor, prior: ScenePrior) -> Float[Array, "N 7"]:
+    """Describes sensor and prior by numbers without units.
+
+    They are the widths of the PSF over rows and over columns and the smallest distance of targets,
+    all relative to the cluster's side; that side in pixels; the ratio of the largest intensity to
+    the smallest; the noise relative to a target's peak; and the number of clipped pixels.
+    """
+    known = jnp.isfinite(patch.lower) | jnp.isfinite(patch.upper)
+    variance = jnp.where(known, patch.variance + patch.rounding, 0.0)
+    noise = jnp.sqrt(jnp.sum(variance, axis=0) / jnp.maximum(jnp.sum(known, axis=0), 1))
+    row_sigma, column_sigma = sensor.sigmas
+    # The largest share of a target's flux in one pixel, of a Gaussian narrower than a pixel too.
+    share = 1 / jnp.maximum(2 * jnp.pi * row_sigma * column_sigma, 1.0)
+    peak = (prior.min_intensity + prior.max_intensity) / 2 * share
+    clipped = jnp.sum(jnp.isinf(patch.upper) & jnp.isfinite(patch.lower), axis=0)
+    numbers = (
+        jnp.log(row_sigma / prior.cluster),
+        jnp.log(column_sigma / prior.cluster),
+        jnp.log(prior.cluster),
+        2 * prior.min_distance / prior.cluster,
+        jnp.log(prior.max_intensity / prior.min_intensity),
+        (jnp.log(noise / peak) + 4) / 2,
+        jnp.log1p(clipped),
+    )
+    shape = noise.shape
+    return jnp.stack([jnp.broadcast_to(number, shape) for number in numbers], axis=-1)
+
+
+def features(tokens: Tokens) -> Float[Array, "N S K F"]:
+    """Computes the network's inputs for each token: numbers of order one without units.
+
+    Padding has zeros.
+    """
+    count = tokens.mask.shape[1]
+    scale = tokens.scale[:, None, None, None]
+    unit = jnp.stack([tokens.scale, tokens.scale, tokens.half_range], axis=-1)[:, None, None]
+    variance = jnp.maximum(jnp.diagonal(tokens.covariance, axis1=-2, axis2=-1), 1e-12)
+    deviation = jnp.sqrt(variance)
+    correlation = tokens.covariance / (deviation[..., None] * deviation[..., None, :])
+    away = tokens.position[:, :, :, None] - tokens.position[:, :, None]
+    pairs = tokens.mask[:, None, :, None] & tokens.mask[:, None, None] & ~jnp.eye(count, dtype=bool)
+    distance = jnp.sqrt(jnp.sum(away**2, axis=-1) + 1e-12)
+    nearest = jnp.min(jnp.where(pairs, distance, 10 * scale), axis=-1)
+    from_centre = tokens.position - tokens.centre[:, :, None]
+    middle, half_range = tokens.middle[:, None, None], tokens.half_range[:, None, None]
+    of_target = [
+        from_centre / scale,
+        tokens.position / scale,
+        ((tokens.intensity - middle) / half_range)[..., None],
+        (jnp.log(deviation / unit) + 2) / 2,
+        correlation[..., 0, 1, None],
+        correlation[..., 0, 2, None],
+        correlation[..., 1, 2, None],
+        jnp.clip(tokens.step / deviation, -_FAR_STEP, _FAR_STEP) / 2,
+        jnp.log(nearest / (2 * scale[..., 0]) + 1e-2)[..., None],
+    ]
+    excess = jnp.where(jnp.isfinite(tokens.excess), jnp.arcsinh(tokens.excess), _NO_CLIPPING)
+    of_mode = jnp.stack(
+        [
+            jnp.maximum(tokens.log_evidence, _LEAST_EVIDENCE) / 4,
+            jnp.maximum(tokens.log_squares, _LEAST_EVIDENCE) / 4,
+            jnp.log1p(tokens.crowding) / 2,
+            jnp.log(tokens.misfit + 0.05),
+            excess / 3,
+        ],
+        axis=-1,
+    )
+    number = jnp.sum(tokens.mask, axis=-1)
+    of_image = jnp.concatenate(
+        [
+            tokens.camera,
+            jnp.clip(tokens.room / tokens.scale[:, None], -2.0, 4.0) / 4,
+            jax.nn.one_hot(number - 1, LARGEST_COUNT),
+        ],
+        axis=-1,
+    )
+    shape = (*tokens.position.shape[:3], -1)
+    of_target += [
+        jnp.broadcast_to(of_mode[:, :, None], (*shape[:3], of_mode.shape[-1])),
+        jnp.broadcast_to(of_image[:, None, None], (*shape[:3], of_image.shape[-1])),
+    ]
+    joined = jnp.concatenate(of_target, axis=-1)
+    return jnp.where(tokens.mask[:, None, :, None], joined, 0.0)
