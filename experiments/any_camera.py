@@ -1,12 +1,13 @@
 """Trains the network of the method `fast` on scenes of random cameras, without end.
 
-    python experiments/any_camera.py simulate runs/any_camera --seed 1 &
-    python experiments/any_camera.py train runs/any_camera --minutes 60
+    python experiments/any_camera.py simulate --folder runs/any_camera --seed 1 &
+    python experiments/any_camera.py train --folder runs/any_camera --minutes 60
 
 The first command fits simulated images and writes what the network sees to files. It runs until it
 is stopped, in as many processes as there are seeds. The second trains on the files that are there,
 reads new ones as they come, and writes `network.safetensors` at each evaluation. It resumes from
-that file.
+that file. `results/any_camera.safetensors` is a start: it saw 180,000 examples, each about seven
+times in random turns, and its loss was still falling.
 """
 
 import time
