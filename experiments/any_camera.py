@@ -11,6 +11,7 @@ times in random turns, and its loss was still falling.
 """
 
 import time
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -170,8 +171,9 @@ def train(
     def evaluate(params: Any, batch: Examples) -> Array:
         return losses(nnx.merge(graphdef, params), batch)
 
-    rng, started, number, recent = np.random.default_rng(int(time.time())), time.time(), 0, []
     total = store.refresh()
+    rng, started, number = np.random.default_rng(int(time.time())), time.time(), 0
+    recent: deque[float] = deque(maxlen=every)
     while (spent := (time.time() - started) / 60) < minutes:
         share = spent / minutes
         rate = learning_rate * min(1.0, (number + 1) / warm_up) * 0.5 * (1 + np.cos(np.pi * share))
@@ -182,11 +184,10 @@ def train(
         recent.append(float(value))
         number += 1
         if number % every == 0:
-            report(evaluate, mean, test, number, spent, np.mean(recent), total)
+            report(evaluate, mean, test, number, spent, float(np.mean(recent)), total)
             save_network(path, nnx.merge(graphdef, mean))
-            recent.clear()
             total = store.refresh()
-    report(evaluate, mean, test, number, minutes, np.mean(recent), total)
+    report(evaluate, mean, test, number, minutes, float(np.mean(recent)), total)
     save_network(path, nnx.merge(graphdef, mean))
 
 
