@@ -1,4 +1,4 @@
-"""Trains the network of the method `fast` on scenes of random cameras, without end.
+"""Trains the network of the estimator `FastFit` on scenes of random cameras, without end.
 
     python experiments/any_camera.py simulate --folder runs/any_camera --seed 1 &
     python experiments/any_camera.py train --folder runs/any_camera --minutes 60

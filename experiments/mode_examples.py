@@ -10,9 +10,9 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from random_cameras import Camera
 
-from distax.fitting.candidates import Search, best_fit, find_modes, sample_pools
+from distax.fitting.candidates import Search, sample_pools
 from distax.fitting.patch import blob_reach, cut_patches, window_width
-from distax.fitting.refine import choose_number
+from distax.fitting.refine import find_modes_and_refine
 from distax.fitting.tokens import LARGEST_COUNT, AnyArray, Tokens, read_tokens
 from distax.imaging.forward import render
 from distax.imaging.scenes import ScenePrior, sample_each, scene_keys
@@ -70,10 +70,8 @@ def make_examples(
     images = jnp.maximum(jnp.round(jnp.minimum(level, sensor.clip_level)), 0.0)
     unknown = jax.random.uniform(mask_key, images.shape) < masked
     patch = cut_patches(jnp.where(unknown, jnp.nan, images), sensor, width, blob_reach(width))
-    modes = [
-        find_modes(patch, pool, prior, search, sensor.psf) for pool in sample_pools(prior, search)
-    ]
-    found = choose_number(patch, [best_fit(one, search.starts) for one in modes], prior)
+    pools = sample_pools(prior, search)
+    modes, found = find_modes_and_refine(patch, pools, sensor.psf, prior, search)
     tokens = read_tokens(patch, modes, found.count, sensor, prior, search.starts)
     return Examples(
         tokens=tokens,

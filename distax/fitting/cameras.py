@@ -1,4 +1,4 @@
-"""Range of cameras and priors that the network of the method `fast` was trained for."""
+"""Range of cameras and priors that the network of `FastFit` is trained for."""
 
 import math
 

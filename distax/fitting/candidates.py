@@ -31,8 +31,6 @@ _CROWDING_SCALE = 0.03
 this unit, by which two fitted targets are closer than the prior allows. It only chooses among fits
 of one number of targets to one image. A smaller unit chooses worse fits to keep the distance. A
 larger one lets two targets share one position."""
-
-
 WIDE_CLUSTER = 1.25
 """Side in pixels above which a cluster counts as wide; see `Search.steps`. A larger one leaves fits
 of wide clusters unfinished, a smaller one takes more time for narrow ones."""

@@ -43,9 +43,9 @@ class Estimator(Protocol):
 
     Attributes:
       name: name of the method.
-      fits: True if the estimator fits the imaging model. It then takes any sensor and prior, and
-        leaves out pixels that are NaN. False for a network, which takes only the sensor and the
-        scenes that it was trained for.
+      fits: True if the estimator fits the imaging model. It then takes other sensors and priors
+        too, and leaves out pixels that are NaN. False for a network that takes only the sensor and
+        the scenes that it was trained for.
     """
 
     name: ClassVar[str]
@@ -58,7 +58,7 @@ class Estimator(Protocol):
     def __call__(
         self, images: Float[np.ndarray, "N height width"], sensor: Sensor, prior: ScenePrior
     ) -> Targets:
-        """Finds the targets in images. Checks nothing: `Unmixer` has checked the images.
+        """Finds the targets in images, whose pixels `Unmixer` has checked.
 
         Args:
           images: raw counts as float32. Pixels are NaN where they are to be left out, and only if
@@ -67,8 +67,8 @@ class Estimator(Protocol):
           prior: the scenes' prior.
 
         Returns:
-          Targets `[N, K]`, highest score first. K is `prior.max_targets` for `Refine` and
-          `Posterior`, and the number of slots of the model for `Fast` and `Grid`.
+          Targets `[N, K]`, highest score first. K is `prior.max_targets` for estimators that
+          fit, and the number of slots of the model for `Fast` and `Grid`.
         """
 
 

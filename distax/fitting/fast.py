@@ -1,4 +1,4 @@
-"""Fast method: a network turns the fits of an image into the posterior density of its targets."""
+"""From fits to targets by a network: the estimator `FastFit`."""
 
 from dataclasses import replace
 from functools import partial
@@ -6,13 +6,12 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array
 
-from distax.fitting.candidates import Pool, Search, best_fit, find_modes
+from distax.fitting.candidates import Pool, Search
 from distax.fitting.mixture import decide
 from distax.fitting.network import ModeNetwork
 from distax.fitting.patch import Patch, lanes_last
-from distax.fitting.refine import TRUSTED_MISFIT, choose_number
+from distax.fitting.refine import TRUSTED_MISFIT, find_modes_and_refine
 from distax.fitting.tokens import read_tokens
 from distax.imaging.scenes import ScenePrior
 from distax.imaging.sensor import Sensor
@@ -49,28 +48,17 @@ def fast_rows(
       Targets `[N, prior.max_targets]`, those with the highest score first.
     """
     patch = lanes_last(rows)
-    modes = [find_modes(patch, pool, prior, search, sensor.psf) for pool in pools]
-    fitted = choose_number(patch, [best_fit(one, search.starts) for one in modes], prior)
+    modes, fitted = find_modes_and_refine(patch, pools, sensor.psf, prior, search)
     tokens = read_tokens(patch, modes, fitted.count, sensor, prior, search.starts)
     misfit = jnp.asarray(fitted.misfit)
     widening = jnp.where(misfit > TRUSTED_MISFIT, misfit, 1.0) ** 2
     tokens = replace(tokens, covariance=widening[:, None, None, None, None] * tokens.covariance)
-    mask = jnp.asarray(tokens.mask)
-    found = decide(nnx.merge(graphdef, state)(tokens), mask)
-    order = jnp.argsort(-jnp.where(mask, found.score, -1.0), axis=1)
-
-    def ranked(leaf: Array) -> Array:
-        return jax.vmap(lambda values, places: values[places])(leaf, order)
-
+    found = decide(nnx.merge(graphdef, state)(tokens), jnp.asarray(tokens.mask))
     answer = replace(
-        fitted,
-        position=ranked(found.position) + patch.origin.T[:, None],
-        intensity=ranked(found.intensity),
-        score=ranked(found.score),
-        covariance=ranked(found.covariance),
-        intensity_std=ranked(found.intensity_std),
-        hit_probability=ranked(found.hit_probability),
-        credible_radius=ranked(found.credible_radius),
-        mask=mask,
+        found,
+        position=found.position + patch.origin.T[:, None],
+        count_probability=fitted.count_probability,
+        misfit=fitted.misfit,
+        trusted=fitted.trusted,
     )
     return clear_padding(answer)

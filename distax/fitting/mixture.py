@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from distax.imaging.targets import CREDIBLE_LEVELS
+from distax.imaging.targets import CREDIBLE_LEVELS, Targets
 from distax.metrics import RADII
 from distax.metrics.decision import choose_positions, distances_to, share_inside
 from distax.runtime.pytree import pytree
@@ -108,39 +108,23 @@ def negative_log_likelihood(
     )
 
 
-@pytree
-class Decision:
-    """Positions that maximise the expected number of hits; see `metrics.decision`.
+def decide(mixture: Mixture, mask: Bool[Array, "N K"]) -> Targets:
+    """Finds the positions with the most expected hits, and describes the mass of each.
 
-    Attributes:
-      position: row and column in pixels from the window's centre.
-      score: expected share of the radii within which the target lies.
-      covariance: of the target that belongs to the position, about it, in px².
-      intensity, intensity_std: its intensity in counts.
-      hit_probability: probability that it lies within each radius.
-      credible_radius: radii of circles that hold it with each credible level, in px.
-    """
-
-    position: Float[Array, "*N K 2"]
-    score: Float[Array, "*N K"]
-    covariance: Float[Array, "*N K 2 2"]
-    intensity: Float[Array, "*N K"]
-    intensity_std: Float[Array, "*N K"]
-    hit_probability: Float[Array, "*N K R"]
-    credible_radius: Float[Array, "*N K L"]
-
-
-def decide(mixture: Mixture, mask: Bool[Array, "N K"]) -> Decision:
-    """Chooses positions from each image's density, and describes the mass that belongs to each.
+    See `metrics.decision`. A position's mass is what is nearer to it than to the others; the
+    errors, the intensity and the probabilities are of the target that this mass stands for.
 
     Args:
       mixture: the densities.
-      mask: True for as many positions as wanted.
+      mask: True for as many positions as wanted; these come first.
+
+    Returns:
+      Targets `[N, K]`, highest score first, with positions from the window's centre.
     """
     return jax.vmap(_decide)(mixture, mask)
 
 
-def _decide(mixture: Mixture, mask: Bool[Array, " K"]) -> Decision:
+def _decide(mixture: Mixture, mask: Bool[Array, " K"]) -> Targets:
     weight = jnp.exp(mixture.log_weight)
     spread = jnp.einsum("mij,pj->mpi", mixture.factor, _POINTS)
     place = (mixture.mean[:, None] + spread).reshape(-1, 2)
@@ -166,13 +150,17 @@ def _decide(mixture: Mixture, mask: Bool[Array, " K"]) -> Decision:
     hits, cumulative = within[:, : len(RADII)], within[:, len(RADII) :]
     levels = jnp.array(CREDIBLE_LEVELS)
     radius = jax.vmap(lambda rising, grid: jnp.interp(levels, rising, grid))(cumulative, table)
-    return Decision(
+    # A position that has more than one target's mass is hit by no more than one.
+    score = jnp.mean(hits, axis=-1) * jnp.minimum(total[:, 0], 1.0)
+    found = Targets(
         position=position,
-        # A position that has more than one target's mass is hit by no more than one.
-        score=jnp.mean(hits, axis=-1) * jnp.minimum(total[:, 0], 1.0),
-        covariance=jnp.einsum("kp,kpi,kpj->kij", share, offset, offset) + 1e-10 * jnp.eye(2),
         intensity=intensity,
+        mask=mask,
+        score=score,
+        covariance=jnp.einsum("kp,kpi,kpj->kij", share, offset, offset) + 1e-10 * jnp.eye(2),
         intensity_std=jnp.sqrt(jnp.maximum(second - intensity**2, 1e-12)),
         hit_probability=hits,
         credible_radius=radius,
     )
+    order = jnp.argsort(-jnp.where(mask, score, -1.0))
+    return jax.tree.map(lambda leaf: leaf[order], found)

@@ -18,18 +18,20 @@ from jaxtyping import Array, Float
 from distax.fitting.mixture import Mixture
 from distax.fitting.tokens import FEATURES, Tokens, features
 from distax.models.layers.linear import linear
-from distax.runtime.errors import DistaxError
+from distax.runtime.errors import DistaxError, check_positive
 from distax.runtime.files import atomic_write
 from distax.runtime.pytree import named_leaves, with_leaves
 
 _COMPONENTS = 3
 """Gaussians for each token. More describe bent valleys better and take longer."""
 _HEADS = 4
+"""Heads of the attention, which divide the width."""
 _LOWEST_WEIGHT = -12.0
 """Logarithm of the smallest initial weight of a mode relative to the best one's."""
 _SMALLEST, _LARGEST = -4.0, 3.0
 """Bounds of the logarithm of a Gaussian's size relative to its fit's."""
 _OUTPUTS = 8
+"""Numbers that describe a Gaussian; see `_mixture`."""
 
 
 class Block(nnx.Module):
@@ -74,12 +76,18 @@ class ModeNetwork(nnx.Module):
     """A network over the tokens of an image's modes: a set transformer.
 
     Args:
-      width: number of features inside.
+      width: number of features inside, a multiple of 4.
       blocks: number of blocks.
       rngs: keys for the initial parameters.
+
+    Raises:
+      DistaxError: a size is not positive, or the width is no multiple of 4.
     """
 
     def __init__(self, *, width: int = 64, blocks: int = 3, rngs: nnx.Rngs):
+        check_positive(width=width, blocks=blocks)
+        if width % _HEADS:
+            raise DistaxError(f"width must be a multiple of {_HEADS}, got {width}")
         self.width, self.depth = width, blocks
         self.embed = linear(FEATURES, width, 1.0, rngs)
         self.blocks = nnx.List(Block(width, rngs) for _ in range(blocks))

@@ -6,7 +6,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from distax.imaging.forward import Axes, window_axes
 from distax.imaging.sensor import Sensor
@@ -48,6 +48,16 @@ class Patch:
     rounding: Float[Array, " lanes"]
     origin: Int[Array, "2 lanes"]
     size: Int[Array, "2 lanes"]
+
+    @property
+    def known(self) -> Bool[Array, "pixels lanes"]:
+        """True for pixels with an edge, which constrain a scene."""
+        return jnp.isfinite(self.lower) | jnp.isfinite(self.upper)
+
+    @property
+    def clipped(self) -> Bool[Array, "pixels lanes"]:
+        """True for pixels that read the clip level, which have a lower edge only."""
+        return jnp.isfinite(self.lower) & jnp.isinf(self.upper)
 
     @property
     def axes(self) -> Axes:

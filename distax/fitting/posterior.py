@@ -17,24 +17,13 @@ from distax.fitting.refine import TRUSTED_MISFIT
 from distax.fitting.sampler import Effort, Noise, draw_noise, sample_posterior
 from distax.imaging.psf import Psf
 from distax.imaging.scenes import ScenePrior
-from distax.imaging.targets import Targets
+from distax.imaging.targets import OF_TARGETS, Targets
 from distax.runtime.batching import in_batches, one_at_a_time
 from distax.runtime.numerics import exact_products
 
 _MOVED_TOGETHER = 64
 """Images whose populations an accelerator moves together. More need more memory, fewer leave the
 accelerator idle."""
-
-_SAMPLED = (
-    "position",
-    "intensity",
-    "score",
-    "covariance",
-    "intensity_std",
-    "hit_probability",
-    "credible_radius",
-)
-"""Fields of `Targets` that are computed from the samples. The other fields come from the fit."""
 
 
 def posterior_rows(
@@ -68,7 +57,8 @@ def posterior_rows(
         some = jax.tree.map(lambda leaf, chosen=chosen: np.asarray(leaf)[chosen], (rows, misfit))
         found = in_batches(sample, some, one_at_a_time(), smallest=1)
         sampled = np.isfinite(found.position).all(axis=(1, 2))
-        for name in _SAMPLED:
+        # The samples give the fields of targets; those of images come from the fit.
+        for name in OF_TARGETS:
             getattr(answer, name)[chosen[sampled], :count] = getattr(found, name)[sampled]
         answer.trusted[chosen[~sampled]] = False
     return answer

@@ -8,7 +8,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from distax.fitting.candidates import BestFit, Pool, Search, best_fit, find_modes, sample_pools
+from distax.fitting.candidates import (
+    BestFit,
+    Modes,
+    Pool,
+    Search,
+    best_fit,
+    find_modes,
+    sample_pools,
+)
 from distax.fitting.likelihood import residual_and_weight
 from distax.fitting.patch import Patch, blob_reach, cut_patches, lanes_last, window_width
 from distax.imaging.gaussian import disc_probability, disc_radius
@@ -86,11 +94,18 @@ def refine_patch(
     Returns:
       Targets `[N, prior.max_targets]`, those with the highest score first.
     """
+    return find_modes_and_refine(patch, pools, psf, prior, search)[1]
+
+
+def find_modes_and_refine(
+    patch: Patch, pools: tuple[Pool, ...], psf: Psf, prior: ScenePrior, search: Search
+) -> tuple[list[Modes], Targets]:
+    """Returns the modes of each number of targets in rising order, and what `refine_patch` does."""
     modes = [find_modes(patch, pool, prior, search, psf) for pool in pools]
-    return choose_number(patch, [best_fit(one, search.starts) for one in modes], prior)
+    return modes, _choose_number(patch, [best_fit(one, search.starts) for one in modes], prior)
 
 
-def choose_number(patch: Patch, fits: Sequence[BestFit], prior: ScenePrior) -> Targets:
+def _choose_number(patch: Patch, fits: Sequence[BestFit], prior: ScenePrior) -> Targets:
     """Chooses the number of targets in each image by evidence; see `refine_patch`.
 
     Args:
@@ -101,7 +116,7 @@ def choose_number(patch: Patch, fits: Sequence[BestFit], prior: ScenePrior) -> T
     residual, weight = residual_and_weight(jnp.zeros_like(patch.counts), patch, 0.0)
     log_evidence_empty = -0.5 * jnp.sum(weight * residual**2, axis=0)
     # If no pixel is known, the prior alone would choose the number, and would choose the largest.
-    known = jnp.any(jnp.isfinite(patch.lower) | jnp.isfinite(patch.upper), axis=0)
+    known = jnp.any(patch.known, axis=0)
     of_counts = (jnp.where(known, fit.log_evidence, -jnp.inf) for fit in fits)
     evidence = jnp.stack([log_evidence_empty, *of_counts])
     winner = jnp.argmax(evidence, axis=0)
@@ -113,7 +128,7 @@ def choose_number(patch: Patch, fits: Sequence[BestFit], prior: ScenePrior) -> T
     answer = jax.tree.map(lambda leaf: leaf[best, jnp.arange(len(best))], padded)
     count = jnp.where(winner == 0, 0, prior.min_targets + best)
     probability = jnp.where(known, jnp.max(jax.nn.softmax(evidence, axis=0), axis=0), 0.0)
-    misfit = jnp.where(winner == 0, _misfit(-2 * log_evidence_empty, patch), answer.misfit)
+    misfit = jnp.where(winner == 0, compute_misfit(-2 * log_evidence_empty, patch), answer.misfit)
     return _with_errors(answer, count, misfit, probability)
 
 
@@ -136,11 +151,11 @@ def _pad_answer(fit: BestFit, patch: Patch, slots: int) -> _Answer:
         position=jnp.pad(scene[..., :2] + patch.origin.T[:, None], [*pad, (0, 0)]),
         intensity=jnp.pad(scene[..., 2], pad),
         covariance=jnp.pad(jnp.moveaxis(blocks, -1, 0), [*pad, (0, 0), (0, 0)]),
-        misfit=_misfit(fit.squares, patch),
+        misfit=compute_misfit(fit.squares, patch),
     )
 
 
-def _misfit(squares: Float[Array, " N"], patch: Patch) -> Float[Array, " N"]:
+def compute_misfit(squares: Float[Array, " N"], patch: Patch) -> Float[Array, " N"]:
     """Returns the root-mean-square residual, relative to the noise.
 
     The sum of squares is divided by the number of pixels that are not clipped. It is not corrected

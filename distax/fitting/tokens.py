@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float, Int
 from distax.fitting.candidates import Modes
 from distax.fitting.patch import Patch, repeat_lanes
 from distax.fitting.prior import intensity_range
+from distax.fitting.refine import compute_misfit
 from distax.imaging.forward import image_of
 from distax.imaging.scenes import ScenePrior
 from distax.imaging.sensor import Sensor
@@ -107,7 +108,6 @@ def read_tokens(
     covariance = _within_prior(jnp.einsum("kikjl->lkij", own), fits.prior_std[:, None])
     squares = -0.5 * (fits.squares + fits.crowding)
     repeated = repeat_lanes(patch, starts)
-    informative = jnp.maximum(jnp.sum(jnp.isfinite(repeated.upper), axis=0), 1)
 
     def by_image(leaf: Array) -> Array:
         return leaf.reshape(-1, starts, *leaf.shape[1:])
@@ -126,7 +126,7 @@ def read_tokens(
         ),
         log_squares=relative(squares),
         crowding=by_image(fits.crowding),
-        misfit=by_image(jnp.sqrt(fits.squares / informative)),
+        misfit=by_image(compute_misfit(fits.squares, repeated)),
         excess=by_image(_excess(jnp.moveaxis(fits.scene, 0, -1), repeated, sensor)),
         centre=by_image(fits.centre),
         room=_room(patch, prior),
@@ -187,10 +187,9 @@ def _excess(
     scene: Float[Array, "K 3 lanes"], patch: Patch, sensor: Sensor
 ) -> Float[Array, " lanes"]:
     """Returns the smallest excess over the clip level in clipped pixels; infinite without any."""
-    clipped = jnp.isinf(patch.upper) & jnp.isfinite(patch.lower)
     noise = jnp.sqrt(patch.variance + patch.rounding)
     above = (image_of(scene, patch.axes, sensor.psf) - patch.lower) / noise
-    return jnp.min(jnp.where(clipped, above, jnp.inf), axis=0)
+    return jnp.min(jnp.where(patch.clipped, above, jnp.inf), axis=0)
 
 
 def _room(patch: Patch, prior: ScenePrior) -> Float[Array, "N 4"]:
@@ -207,14 +206,12 @@ def describe_camera(patch: Patch, sensor: Sensor, prior: ScenePrior) -> Float[Ar
     all relative to the cluster's side; that side in pixels; the ratio of the largest intensity to
     the smallest; the noise relative to a target's peak; and the number of clipped pixels.
     """
-    known = jnp.isfinite(patch.lower) | jnp.isfinite(patch.upper)
-    variance = jnp.where(known, patch.variance + patch.rounding, 0.0)
-    noise = jnp.sqrt(jnp.sum(variance, axis=0) / jnp.maximum(jnp.sum(known, axis=0), 1))
+    variance = jnp.where(patch.known, patch.variance + patch.rounding, 0.0)
+    noise = jnp.sqrt(jnp.sum(variance, axis=0) / jnp.maximum(jnp.sum(patch.known, axis=0), 1))
     row_sigma, column_sigma = sensor.sigmas
     # The largest share of a target's flux in one pixel, of a Gaussian narrower than a pixel too.
     share = 1 / jnp.maximum(2 * jnp.pi * row_sigma * column_sigma, 1.0)
     peak = (prior.min_intensity + prior.max_intensity) / 2 * share
-    clipped = jnp.sum(jnp.isinf(patch.upper) & jnp.isfinite(patch.lower), axis=0)
     numbers = (
         jnp.log(row_sigma / prior.cluster),
         jnp.log(column_sigma / prior.cluster),
@@ -222,7 +219,7 @@ def describe_camera(patch: Patch, sensor: Sensor, prior: ScenePrior) -> Float[Ar
         2 * prior.min_distance / prior.cluster,
         jnp.log(prior.max_intensity / prior.min_intensity),
         (jnp.log(noise / peak) + 4) / 2,
-        jnp.log1p(clipped),
+        jnp.log1p(jnp.sum(patch.clipped, axis=0)),
     )
     shape = noise.shape
     return jnp.stack([jnp.broadcast_to(number, shape) for number in numbers], axis=-1)

@@ -18,7 +18,7 @@ CREDIBLE_LEVELS = (0.5, 0.9, 0.95)
 _LISTED = 5
 """Images whose targets a notebook lists. More push the text around the table out of view."""
 
-_OF_TARGETS = (
+OF_TARGETS = (
     *("position", "intensity", "score", "covariance", "intensity_std"),
     *("hit_probability", "credible_radius"),
 )
@@ -120,9 +120,8 @@ def clear_padding(targets: Targets) -> Targets:
     Args:
       targets: targets whose padding may hold any value, NaN included.
     """
-
     cleared: dict[str, Any] = {}
-    for name in _OF_TARGETS:
+    for name in OF_TARGETS:
         if (value := getattr(targets, name)) is not None:
             inner = jnp.ndim(value) - jnp.ndim(targets.mask)
             mask = jnp.expand_dims(targets.mask, tuple(range(-inner, 0)))

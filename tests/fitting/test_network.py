@@ -120,3 +120,12 @@ def test_a_network_of_another_size_is_refused(tmp_path):
     save_network(path, network)
     with pytest.raises(DistaxError, match="shapes differ"):
         load_network(path)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [({"width": 6}, "width must be a multiple of 4, got 6"), ({"blocks": 0}, "blocks must be")],
+)
+def test_sizes_that_do_not_fit_are_named(sizes, message):
+    with pytest.raises(DistaxError, match=message):
+        ModeNetwork(**sizes, rngs=nnx.Rngs(0))

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from distax import Sensor, make_targets, render
-from distax.fitting.candidates import Search, best_fit, find_modes, sample_pools
+from distax.fitting.candidates import Search, best_fit, sample_pools
 from distax.fitting.patch import cut_patches, window_width
-from distax.fitting.refine import choose_number
+from distax.fitting.refine import find_modes_and_refine
 from distax.fitting.tokens import FEATURES, features, read_tokens
 from distax.imaging.scenes import ScenePrior, simulate
 
@@ -22,11 +22,9 @@ WIDTH = window_width(SENSOR, PRIOR.cluster)
 def read(images, sensor, prior):
     """The modes of each number of targets, the answers of `refine`, and the tokens."""
     patch = cut_patches(images, sensor, WIDTH)
-    modes = [
-        find_modes(patch, pool, prior, SEARCH, sensor.psf) for pool in sample_pools(prior, SEARCH)
-    ]
+    pools = sample_pools(prior, SEARCH)
+    modes, found = find_modes_and_refine(patch, pools, sensor.psf, prior, SEARCH)
     fits = [best_fit(one, SEARCH.starts) for one in modes]
-    found = choose_number(patch, fits, prior)
     return fits, found, read_tokens(patch, modes, found.count, sensor, prior, SEARCH.starts)
 
 
