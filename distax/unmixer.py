@@ -11,7 +11,8 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 
-from distax.fitting.estimators import Estimator, Fast, Grid, Posterior, Refine
+from distax.fitting.cameras import outside_of_range
+from distax.fitting.estimators import Estimator, Fast, FastFit, Grid, Posterior, Refine
 from distax.fitting.sampler import Effort
 from distax.imaging.checks import as_counts, check_single, find_problems, to_stack
 from distax.imaging.grid import THRESHOLD
@@ -28,7 +29,7 @@ METHODS = ("grid", "refine", "posterior", "fast")
 """Names of the methods; each is an estimator of `distax.fitting.estimators`."""
 _USED_BY = {
     "model": ("fast", "grid"),
-    "prior": ("posterior", "refine"),
+    "prior": ("fast", "posterior", "refine"),
     "threshold": ("grid",),
     "effort": ("posterior",),
     "seed": ("posterior",),
@@ -50,10 +51,11 @@ class Unmixer:
 
     Args:
       method: the name of a method, or an estimator object. Default: the method that the model is
-        for. If no model is given either: "fast" for CSIST-100K's sensor and prior, "posterior" for
-        any other.
-          "fast": one pass of a network, thousands of images a second, for the sensor and the scenes
-            that it was trained on.
+        for. If no model is given either: "fast" for every sensor and prior in the range of its
+        networks, "posterior" for any other.
+          "fast": a network. For CSIST-100K's sensor and prior it takes the images, thousands a
+            second. For others it takes the fits of "refine", some hundred images a second on two
+            CPU cores; see `fitting.cameras` for its range.
           "posterior": the positions with the largest expected number of hits under the posterior,
             for any sensor and prior, a dozen images a second on two CPU cores.
           "refine": the best least-squares fit, for any sensor and prior, thousands of images a
@@ -62,7 +64,7 @@ class Unmixer:
           An estimator object: `Refine(Search(starts=8))`, for example, or one of your own.
       model: a trained model, for "grid" and "fast". Default for "fast": distax's own network.
       sensor: the sensor. Default: the model's, or CSIST-100K's.
-      prior: the scenes' prior, for "refine" and "posterior". Default: CSIST-100K's.
+      prior: the scenes' prior, for methods without a trained model. Default: CSIST-100K's.
       threshold: counts that a grid node needs to be reported, for "grid". Default: 50.
       effort: sizes of the sampler, for "posterior".
       seed: seed of the sampler's random numbers, for "posterior". Default: 0.
@@ -92,9 +94,6 @@ class Unmixer:
         given = _Options(method, model, sensor, prior, threshold, effort, seed)
         if method is None:
             method = _suitable_method(model, sensor, prior)
-            if method == "fast" and model is None:
-                # Chosen because the prior, if there is one, is the network's own.
-                given = replace(given, prior=None)
         given.check_used(method)
         if isinstance(method, str):
             method = given.estimator(method)
@@ -279,8 +278,8 @@ def _suitable_method(model: Model | None, sensor: Sensor | None, prior: ScenePri
     """Returns the method that a model is for; without a model, the best for a sensor and prior."""
     if model is not None:
         return "grid" if isinstance(model, GridModel) else "fast"
-    published = sensor in (None, Sensor()) and prior in (None, ScenePrior())
-    return "fast" if published else "posterior"
+    problem = outside_of_range(sensor or Sensor(), prior or ScenePrior())
+    return "posterior" if problem else "fast"
 
 
 @dataclass(frozen=True)
@@ -309,6 +308,8 @@ class _Options:
                     f"{option} has no effect on the method {method}: leave it out, or choose "
                     f"{' or '.join(users)}"
                 )
+            if option == "prior" and self.model is not None:
+                raise DistaxError("the model has the prior of its training: leave out prior")
             if not isinstance(method, str) and not (option == "prior" and method.fits):
                 raise DistaxError(
                     f"{option} has no effect on the estimator {method.name}, which has its own: "
@@ -325,7 +326,7 @@ class _Options:
             return Posterior(self.effort or Effort(), self.seed or 0)
         model = self.model
         if model is None and method == "fast":
-            model = _network_for(self.sensor or Sensor())
+            return _fast_for(self.sensor or Sensor(), self.prior or ScenePrior())
         if model is None:
             raise DistaxError(
                 "the method grid needs a grid model: give one by model=, or load one by "
@@ -345,17 +346,21 @@ def _model_of(estimator: Estimator) -> Model | None:
     return getattr(estimator, "model", None)
 
 
-def _network_for(sensor: Sensor) -> Model:
-    """Loads the network that comes with distax; raises DistaxError for any sensor but its own."""
+def _fast_for(sensor: Sensor, prior: ScenePrior) -> Fast | FastFit:
+    """Returns the fast estimator for a sensor and a prior.
+
+    CSIST-100K's have a network of their own, which is faster.
+
+    Raises:
+      DistaxError: they lie outside of the range of the network for all others.
+    """
     from distax import weights
 
-    model, trained_for = weights.load("density")
-    if sensor != trained_for:
-        raise DistaxError(
-            f"the network that comes with distax was trained for {trained_for}, not for {sensor}; "
-            "choose the method posterior or refine, or train a density model for your sensor"
-        )
-    return model
+    if sensor == Sensor() and prior == ScenePrior():
+        return Fast(weights.load("density")[0])
+    if problem := outside_of_range(sensor, prior):
+        raise DistaxError(f"{problem}; choose the method refine or posterior")
+    return FastFit()
 
 
 def warn_of_misfits(misfit: np.ndarray) -> None:

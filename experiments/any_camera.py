@@ -6,13 +6,13 @@
 The first command fits simulated images and writes what the network sees to files. It runs until it
 is stopped, in as many processes as there are seeds. The second trains on the files that are there,
 reads new ones as they come, and writes `network.safetensors` at each evaluation. It resumes from
-that file. `results/any_camera.safetensors` is a start: it saw 180,000 examples, each about seven
-times in random turns, and its loss was still falling.
+that file.
 """
 
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,25 +23,20 @@ import optax
 import tyro
 from flax import nnx
 from jaxtyping import Array, Float, PRNGKeyArray
-from mode_examples import (
-    PER_CAMERA,
-    Examples,
-    examples_of,
-    in_slots,
-    narrow,
-    read_examples,
-    turn,
-    write_examples,
-)
+from mode_examples import PER_CAMERA, Examples, examples_of, read_examples, turn, write_examples
 from random_cameras import csist, random_camera
 
-from distax.fitting.candidates import Search
 from distax.fitting.mixture import negative_log_likelihood
 from distax.fitting.network import ModeNetwork, load_network, save_network
 from distax.fitting.tokens import LARGEST_COUNT
+from distax.runtime.batching import in_batches
+from distax.runtime.pytree import pytree
 
-PER_FILE = 16_384
-"""Scenes in a file."""
+PER_FILE = 4096
+"""Scenes in a file, all with the same number of targets."""
+COUNT_SHARES = 0.07, 0.11, 0.17, 0.23, 0.26, 0.16
+"""Shares of scenes by their number of targets. More targets are harder, so they are shown more
+often."""
 BATCH = 256
 
 
@@ -60,65 +55,100 @@ def simulate(folder: Path, seed: int, csist_share: float = 0.3, files: int = 10*
     started = time.time()
     for number in range(first, first + files):
         rng = np.random.default_rng([seed, number])
+        # The first files hold one of every number of targets.
+        count = int(rng.choice(LARGEST_COUNT, p=COUNT_SHARES)) + 1
+        count = number + 1 if number < LARGEST_COUNT else count
         parts: list[Any] = []
         for step in range(PER_FILE // PER_CAMERA):
-            camera = csist(rng) if rng.random() < csist_share else random_camera(rng)
+            published = rng.random() < csist_share
+            camera = csist(rng, count) if published else random_camera(rng, count)
             key = jax.random.fold_in(jax.random.key(seed), number * PER_FILE + step)
-            examples = jax.tree.map(np.asarray, examples_of(camera, key, Search()))
-            parts.append(in_slots(examples))
+            parts.append(jax.tree.map(np.asarray, examples_of(camera, key)))
         joined = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
-        used = write_examples(folder / f"examples_{seed}_{number:04d}.npz", joined)
+        used = write_examples(folder / f"examples_{seed}_{number:05d}_{count}.npz", joined)
         rate = PER_FILE * (number - first + 1) / (time.time() - started)
-        print(f"file {number}: {used:.4f} used, {rate:.0f} scenes/s", flush=True)
+        print(f"file {number}: {count} targets, {used:.4f} used, {rate:.0f} scenes/s", flush=True)
 
 
 class Store:
-    """Examples in memory by number of found targets, filled from files as they come."""
+    """Examples in memory by their number of targets, filled from files as they come."""
 
-    def __init__(self, folder: Path, held_out: Path):
-        self._folder, self._read = folder, {held_out}
-        self._parts: dict[int, list[Examples]] = {}
-        self._joined: dict[int, Examples] = {}
+    def __init__(self, folder: Path, held_out: set[Path]):
+        self._folder, self._read = folder, set(held_out)
+        self._of_count: dict[int, Examples] = {}
 
     def refresh(self) -> int:
         """Reads new files; returns the number of examples."""
-        for path in sorted(self._folder.glob("examples_*.npz")):
-            if path in self._read:
-                continue
+        new: dict[int, list[Examples]] = {}
+        for path in sorted(set(self._folder.glob("examples_*.npz")) - self._read):
             self._read.add(path)
             examples = read_examples(path)
-            found = examples.tokens.mask.sum(axis=1)
-            for count in np.unique(found).tolist():
-                rows = found == count
-                part = jax.tree.map(lambda leaf, rows=rows: leaf[rows], examples)
-                self._parts.setdefault(count, []).append(narrow(part, count))
-        for count, parts in self._parts.items():
-            if len(parts) > 1:
-                parts[:] = [jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)]
-            self._joined[count] = parts[0]
-        return sum(len(one.mask) for one in self._joined.values())
+            new.setdefault(count_of(examples), []).append(examples)
+        for count, parts in new.items():
+            known = [self._of_count[count]] if count in self._of_count else []
+            self._of_count[count] = jax.tree.map(
+                lambda *leaves: np.concatenate(leaves), *known, *parts
+            )
+        return sum(len(one.position) for one in self._of_count.values())
 
     def batch(self, rng: np.random.Generator) -> Examples:
-        """Draws a batch of one number of targets; numbers are drawn by their share of targets."""
-        counts = sorted(self._joined)
-        share = np.array([len(self._joined[count].mask) * count**0.5 for count in counts])
-        count = int(rng.choice(counts, p=share / share.sum()))
-        examples = self._joined[count]
-        rows = rng.integers(0, len(examples.mask), BATCH)
+        """Draws a batch of one number of targets."""
+        counts = sorted(self._of_count)
+        share = np.array([len(self._of_count[count].position) for count in counts])
+        examples = self._of_count[int(rng.choice(counts, p=share / share.sum()))]
+        rows = rng.integers(0, len(examples.position), BATCH)
         return jax.tree.map(lambda leaf: leaf[rows], examples)
+
+
+def count_of(examples: Examples) -> int:
+    """Returns the number of targets of each example."""
+    return int(examples.position.shape[1])
 
 
 def losses(network: ModeNetwork, examples: Examples) -> Float[Array, " N"]:
     """Computes the loss of each example."""
     tokens = examples.tokens
     return negative_log_likelihood(
-        network(tokens),
-        examples.position,
-        examples.intensity,
-        examples.mask,
-        tokens.scale,
-        tokens.half_range,
+        network(tokens), examples.position, examples.intensity, tokens.scale, tokens.half_range
     )
+
+
+OPTIMIZER = optax.chain(
+    optax.clip_by_global_norm(1.0), optax.scale_by_adam(), optax.add_decayed_weights(1e-4)
+)
+KEPT = 0.998
+"""Share of the running mean of the parameters that a step keeps."""
+
+
+@pytree
+class State:
+    """Parameters, the optimiser's state, and the running mean of the parameters, which is used."""
+
+    params: Any
+    optimizer: Any
+    mean: Any
+
+
+@partial(jax.jit, static_argnums=0, donate_argnums=1)
+def step(
+    graphdef: Any, state: State, key: PRNGKeyArray, rate: Float[Array, ""], batch: Examples
+) -> tuple[State, Float[Array, ""]]:
+    """Takes a training step; returns the next state and the loss."""
+
+    def loss(params: Any) -> Array:
+        return jnp.mean(losses(nnx.merge(graphdef, params), turn(key, batch)))
+
+    value, gradient = jax.value_and_grad(loss)(state.params)
+    update, optimizer = OPTIMIZER.update(gradient, state.optimizer, state.params)
+    params = jax.tree.map(lambda p, u: p - rate * u, state.params, update)
+    mean = jax.tree.map(lambda m, p: KEPT * m + (1 - KEPT) * p, state.mean, params)
+    return State(params=params, optimizer=optimizer, mean=mean), value
+
+
+@partial(jax.jit, static_argnums=0)
+def evaluate(graphdef: Any, params: Any, batch: Examples) -> Float[Array, " N"]:
+    """Computes the loss of each example of a batch."""
+    return losses(nnx.merge(graphdef, params), batch)
 
 
 def train(
@@ -130,7 +160,9 @@ def train(
     warm_up: int = 300,
     every: int = 1000,
 ) -> None:
-    """Train on the examples of a folder but those of its first file, and write the network there.
+    """Train on the examples of a folder, and write the network there.
+
+    The first file of each number of targets is held out.
 
     Args:
       folder: folder of the files.
@@ -141,82 +173,51 @@ def train(
       warm_up: steps over which the learning rate rises.
       every: steps between evaluations.
     """
-    held_out = min(folder.glob("examples_*.npz"))
-    test, store = read_examples(held_out), Store(folder, held_out)
+    first = {path.stem[-1]: path for path in sorted(folder.glob("examples_*.npz"), reverse=True)}
+    store = Store(folder, set(first.values()))
+    test = [read_examples(path) for _, path in sorted(first.items())]
     path = folder / "network.safetensors"
     if path.is_file():
         network = load_network(path)
     else:
         network = ModeNetwork(width=width, blocks=blocks, rngs=nnx.Rngs(0))
     graphdef, params = nnx.split(network)
-    optimizer = optax.chain(
-        optax.clip_by_global_norm(1.0), optax.scale_by_adam(), optax.add_decayed_weights(1e-4)
+    state = State(
+        params=params, optimizer=OPTIMIZER.init(params), mean=jax.tree.map(jnp.copy, params)
     )
-    state, mean = optimizer.init(params), params
-
-    @jax.jit
-    def step(
-        params: Any, state: Any, mean: Any, key: PRNGKeyArray, rate: Array, batch: Examples
-    ) -> Any:
-        def loss(params: Any) -> Array:
-            return jnp.mean(losses(nnx.merge(graphdef, params), turn(key, batch)))
-
-        value, gradient = jax.value_and_grad(loss)(params)
-        update, state = optimizer.update(gradient, state, params)
-        params = jax.tree.map(lambda p, u: p - rate * u, params, update)
-        mean = jax.tree.map(lambda m, p: 0.998 * m + 0.002 * p, mean, params)
-        return params, state, mean, value
-
-    @jax.jit
-    def evaluate(params: Any, batch: Examples) -> Array:
-        return losses(nnx.merge(graphdef, params), batch)
-
-    total = store.refresh()
-    rng, started, number = np.random.default_rng(int(time.time())), time.time(), 0
-    recent: deque[float] = deque(maxlen=every)
+    rng, started, number = np.random.default_rng(time.time_ns()), time.time(), 0
+    total, recent = store.refresh(), deque[float](maxlen=every)
     while (spent := (time.time() - started) / 60) < minutes:
-        share = spent / minutes
-        rate = learning_rate * min(1.0, (number + 1) / warm_up) * 0.5 * (1 + np.cos(np.pi * share))
+        warm = min(1.0, (number + 1) / warm_up)
+        rate = learning_rate * warm * 0.5 * (1 + np.cos(np.pi * spent / minutes))
         key = jax.random.key(int(rng.integers(2**31)))
-        params, state, mean, value = step(
-            params, state, mean, key, jnp.float32(rate), store.batch(rng)
-        )
+        state, value = step(graphdef, state, key, jnp.float32(rate), store.batch(rng))
         recent.append(float(value))
         number += 1
         if number % every == 0:
-            report(evaluate, mean, test, number, spent, float(np.mean(recent)), total)
-            save_network(path, nnx.merge(graphdef, mean))
+            print(f"step {number}, {spent:.1f} min, {total} examples", end="")
+            print(f", training {np.mean(recent):.3f}", end="; ")
+            report(partial(evaluate, graphdef, state.mean), test)
+            save_network(path, nnx.merge(graphdef, state.mean))
             total = store.refresh()
-    report(evaluate, mean, test, number, minutes, float(np.mean(recent)), total)
-    save_network(path, nnx.merge(graphdef, mean))
+    report(partial(evaluate, graphdef, state.mean), test)
+    save_network(path, nnx.merge(graphdef, state.mean))
 
 
-def report(
-    evaluate: Callable[[Any, Examples], Array],
-    params: Any,
-    test: Examples,
-    number: int,
-    spent: float,
-    training: float,
-    total: int,
-) -> None:
-    """Prints the loss on held-out examples of CSIST-100K and of others, by number of targets."""
-    size = 512
-    parts = [
-        np.asarray(evaluate(params, jax.tree.map(lambda leaf, s=s: leaf[s : s + size], test)))
-        for s in range(0, len(test.mask), size)
-    ]
-    loss = np.concatenate(parts)
-    count, camera = test.mask.sum(axis=1), np.asarray(test.tokens.camera)
-    published = np.isclose(camera[:, 2], 0) & np.isclose(camera[:, 4], np.log(250 / 220), atol=1e-4)
-    line = [
-        f"step {number}, {spent:.1f} min, {total} examples, training {training:.3f}",
-        f"held out {loss.mean():.3f}",
-    ]
-    for name, rows in (("CSIST-100K", published), ("others", ~published)):
-        of_count = [loss[rows & (count == k)] for k in range(1, LARGEST_COUNT + 1)]
-        line.append(" ".join([name, *(f"{part.mean():.3f}" for part in of_count if part.size)]))
-    print("; ".join(line), flush=True)
+def report(evaluate: Callable[[Examples], Array], test: list[Examples]) -> None:
+    """Prints the held-out loss on CSIST-100K's camera and on others, by number of targets."""
+    of_published, of_others = [], []
+    for examples in test:
+        loss = in_batches(evaluate, examples, 2 * BATCH)
+        camera = np.asarray(examples.tokens.camera)
+        one_pixel, narrow_range = np.isclose(camera[:, 2], 0), np.log(250 / 220)
+        published = one_pixel & np.isclose(camera[:, 4], narrow_range, atol=1e-4)
+        of_published.append(loss[published].mean())
+        of_others.append(loss[~published].mean() if (~published).any() else np.nan)
+    print("held-out loss on", end=" ")
+    for name, means in (("CSIST-100K", of_published), ("others", of_others)):
+        print(name, f"{np.mean(means):.3f}:", *(f"{mean:.3f}" for mean in means), end="; ")
+    print(flush=True)
 
 
 if __name__ == "__main__":

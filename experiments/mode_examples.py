@@ -7,13 +7,14 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 from random_cameras import Camera
 
-from distax.fitting.candidates import Search, sample_pools
+from distax.fitting.candidates import Search
+from distax.fitting.fast import SEARCH, fit_tokens
 from distax.fitting.patch import blob_reach, cut_patches, window_width
-from distax.fitting.refine import find_modes_and_refine
-from distax.fitting.tokens import LARGEST_COUNT, AnyArray, Tokens, read_tokens
+from distax.fitting.prior import starting_scenes
+from distax.fitting.tokens import AnyArray, Tokens
 from distax.imaging.forward import render
 from distax.imaging.scenes import ScenePrior, sample_each, scene_keys
 from distax.imaging.sensor import Sensor
@@ -29,19 +30,17 @@ WIDTHS = 5, 9, 15
 
 @pytree
 class Examples:
-    """What the network sees of scenes, and their true targets.
+    """What the network sees of scenes with the same number of targets, and their true targets.
 
     Attributes:
       tokens: of the fits.
       position: from the window's centre in pixels.
       intensity: in counts.
-      mask: True for targets.
     """
 
     tokens: Tokens
     position: Float[AnyArray, "N K 2"]
     intensity: Float[AnyArray, "N K"]
-    mask: Bool[AnyArray, "N K"]
 
 
 @partial(jax.jit, static_argnames=("width", "search"))
@@ -70,14 +69,11 @@ def make_examples(
     images = jnp.maximum(jnp.round(jnp.minimum(level, sensor.clip_level)), 0.0)
     unknown = jax.random.uniform(mask_key, images.shape) < masked
     patch = cut_patches(jnp.where(unknown, jnp.nan, images), sensor, width, blob_reach(width))
-    pools = sample_pools(prior, search)
-    modes, found = find_modes_and_refine(patch, pools, sensor.psf, prior, search)
-    tokens = read_tokens(patch, modes, found.count, sensor, prior, search.starts)
+    pool = starting_scenes(prior, prior.max_targets, search.pool)
     return Examples(
-        tokens=tokens,
+        tokens=fit_tokens(patch, pool, sensor, prior, search),
         position=truth.position - patch.origin.T[:, None],
         intensity=truth.intensity,
-        mask=truth.mask,
     )
 
 
@@ -108,7 +104,7 @@ def place_in_turn(keys: Array, together: Targets, prior: ScenePrior) -> Targets:
     return make_targets(position, together.intensity, together.mask)
 
 
-def examples_of(camera: Camera, key: PRNGKeyArray, search: Search) -> Examples:
+def examples_of(camera: Camera, key: PRNGKeyArray) -> Examples:
     """Simulates examples of a camera; see `make_examples`. Few programs serve all cameras."""
     sensor, prior = camera.sensor, camera.prior
     own = window_width(sensor, prior.cluster)
@@ -123,43 +119,21 @@ def examples_of(camera: Camera, key: PRNGKeyArray, search: Search) -> Examples:
         jnp.float32(camera.in_turn),
         jnp.float32(camera.masked),
         width,
-        search if width == WIDTHS[0] else replace(search, steps=2 * search.steps),
-    )
-
-
-def in_slots(examples: Examples) -> Examples:
-    """Pads examples to the largest number of targets."""
-    missing = LARGEST_COUNT - examples.mask.shape[1]
-
-    def pad(leaf: np.ndarray, axis: int) -> np.ndarray:
-        widths = [(0, 0)] * leaf.ndim
-        widths[axis] = (0, missing)
-        return np.pad(leaf, widths)
-
-    tokens = examples.tokens
-    of_targets = {name: pad(getattr(tokens, name), 2) for name in ("position", "intensity", "step")}
-    covariance = pad(tokens.covariance, 2)
-    padded = np.arange(LARGEST_COUNT) >= examples.mask.shape[1]
-    covariance += np.where(padded[:, None, None], np.eye(3, dtype=np.float32), 0)
-    return Examples(
-        tokens=replace(tokens, **of_targets, covariance=covariance, mask=pad(tokens.mask, 1)),
-        position=pad(examples.position, 1),
-        intensity=pad(examples.intensity, 1),
-        mask=pad(examples.mask, 1),
+        SEARCH if width == WIDTHS[0] else replace(SEARCH, steps=2 * SEARCH.steps),
     )
 
 
 def _finite(examples: Examples) -> np.ndarray:
     """Returns True for examples without NaN."""
-    good = np.ones(len(examples.mask), bool)
+    good = np.ones(len(examples.position), bool)
     for leaf in jax.tree.leaves(examples):
         good &= ~np.isnan(leaf.reshape(len(leaf), -1)).any(axis=1)
     return good
 
 
 def write_examples(path: Path, examples: Examples) -> float:
-    """Writes examples without NaN that have targets, found ones too; returns their share."""
-    good = _finite(examples) & examples.mask.any(axis=1) & examples.tokens.mask.any(axis=1)
+    """Writes examples without NaN; returns their share."""
+    good = _finite(examples)
     arrays = {name: leaf[good] for name, leaf in named_leaves(examples).items()}
     with atomic_write(path) as temporary, temporary.open("wb") as file:
         np.savez(file, **arrays)
@@ -175,18 +149,9 @@ def read_examples(path: Path) -> Examples:
     return Examples(tokens=Tokens(**tokens), **rest)
 
 
-def narrow(examples: Examples, count: int) -> Examples:
-    """Drops the tokens' padding."""
-    tokens = examples.tokens
-    cut = {
-        n: getattr(tokens, n)[:, :, :count] for n in ("position", "intensity", "covariance", "step")
-    }
-    return replace(examples, tokens=replace(tokens, **cut, mask=tokens.mask[:, :count]))
-
-
 def turn(key: PRNGKeyArray, examples: Examples) -> Examples:
     """Mirrors and transposes each example at random: a turned scene is as likely as the scene."""
-    batch = len(examples.mask)
+    batch = len(examples.position)
     mirror_key, transpose_key = jax.random.split(key)
     sign = jnp.where(jax.random.bernoulli(mirror_key, 0.5, (batch, 2)), -1.0, 1.0)
     transposed = jax.random.bernoulli(transpose_key, 0.5, (batch,))

@@ -5,12 +5,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from distax.imaging.psf import peak_share
 from distax.imaging.scenes import RAYLEIGH, ScenePrior
 from distax.imaging.sensor import Sensor
 from distax.runtime.errors import DistaxError
 
 NEVER = 1e9
 """Saturation, or gain, that stands for none. One program then serves cameras with and without."""
+_LEAST_ROOM = 0.01
+"""Smallest share of random arrangements that a prior must allow. CSIST-100K's allows 5% of those of
+five targets. Scenes with less room take long to sample."""
 _STEPS = 30
 """Bit depth that never clips. Real-valued readings are simulated by many counts a target."""
 
@@ -21,7 +25,7 @@ class Camera:
 
     Attributes:
       sensor: the camera.
-      prior: the prior of its scenes.
+      prior: the prior of its scenes, all of the same number of targets.
       in_turn: True to place targets one after the other.
       masked: probability that a pixel is unknown.
     """
@@ -32,22 +36,33 @@ class Camera:
     masked: float
 
 
-def csist(rng: np.random.Generator) -> Camera:
-    """Returns CSIST-100K's camera."""
+def csist(rng: np.random.Generator, count: int) -> Camera:
+    """Returns CSIST-100K's camera, and its prior for one number of targets."""
     sensor = Sensor(saturation=255.0, bit_depth=_STEPS, gain=NEVER)
-    return Camera(sensor=sensor, prior=ScenePrior(), in_turn=rng.random() < 0.2, masked=0.0)
+    prior = ScenePrior(min_targets=count, max_targets=count)
+    return Camera(sensor=sensor, prior=prior, in_turn=rng.random() < 0.2, masked=0.0)
 
 
-def random_camera(rng: np.random.Generator) -> Camera:
-    """Draws a camera of the range; see the model card."""
+def random_camera(rng: np.random.Generator, count: int) -> Camera:
+    """Draws a camera and a prior of the range for one number of targets; see the model card."""
     while True:
         try:
-            return _draw(rng)
+            camera = _draw(rng, count)
         except DistaxError:  # The targets do not fit the square.
             continue
+        if _room_for(camera.prior, rng) >= _LEAST_ROOM:
+            return camera
 
 
-def _draw(rng: np.random.Generator) -> Camera:
+def _room_for(prior: ScenePrior, rng: np.random.Generator) -> float:
+    """Estimates the share of random arrangements in the square whose targets keep the distance."""
+    count = prior.max_targets
+    place = rng.uniform(0, prior.cluster, (1000, count, 1, 2))
+    away = np.linalg.norm(place - place.swapaxes(1, 2), axis=-1) + 1e9 * np.eye(count)
+    return float(np.mean(away.min(axis=(1, 2)) >= prior.min_distance))
+
+
+def _draw(rng: np.random.Generator, count: int) -> Camera:
     def log_uniform(low: float, high: float) -> float:
         return math.exp(rng.uniform(math.log(low), math.log(high)))
 
@@ -60,7 +75,7 @@ def _draw(rng: np.random.Generator) -> Camera:
     kind = rng.random()
     spread = 250 / 220 if kind < 0.4 else 1.002 if kind < 0.5 else log_uniform(1.05, 10.0)
     middle = (1 + 1 / spread) / 2 * brightest
-    peak = middle / max(2 * math.pi * sigmas[0] * sigmas[1], 1.0)
+    peak = middle * float(peak_share((sigmas[0], sigmas[1])))
     noise = 0.0 if rng.random() < 0.3 else peak / log_uniform(5.0, 1000.0)
     background = 0.0 if rng.random() < 0.4 else rng.uniform(0.0, 2.0) * peak
     # From three electrons at the peak's signal-to-noise ratio of 5 up to none to speak of.
@@ -75,7 +90,8 @@ def _draw(rng: np.random.Generator) -> Camera:
         background=background,
     )
     prior = ScenePrior(
-        max_targets=int(rng.choice([3, 5, 6], p=[0.35, 0.4, 0.25])),
+        min_targets=count,
+        max_targets=count,
         min_intensity=brightest / spread,
         max_intensity=brightest,
         separation=0.52 if rng.random() < 0.4 else rng.uniform(0.0, 0.9),

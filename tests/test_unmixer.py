@@ -9,13 +9,13 @@ import pytest
 from flax import nnx
 
 from distax import DistaxError, DistaxWarning, Sensor, Unmixer, decode, make_targets
-from distax.fitting.estimators import Fast, Grid, Refine
+from distax.fitting.estimators import Fast, FastFit, Grid, Refine
 from distax.fitting.patch import cut_rows, window_width
 from distax.fitting.posterior import posterior_rows
 from distax.fitting.refine import refine
 from distax.fitting.sampler import Effort
 from distax.imaging.scenes import ScenePrior, simulate
-from distax.metrics import assign
+from distax.metrics import assign, cso_map
 from distax.models import Model, create
 from distax.training.checkpoints import load_model
 from distax.training.state import create_model
@@ -174,8 +174,29 @@ def test_progress_is_told_after_every_portion(unmixer, images):
 
 
 def test_without_a_method_the_best_that_suits_is_taken():
-    assert Unmixer(sensor=SENSOR).method == "posterior"
-    assert Unmixer(prior=SINGLE).method == "posterior"
+    assert isinstance(Unmixer(prior=ScenePrior(), sensor=Sensor()).estimator, Fast)
+    assert isinstance(Unmixer(sensor=SENSOR).estimator, FastFit)
+    assert isinstance(Unmixer(prior=SINGLE).estimator, FastFit)
+    assert Unmixer(sensor=replace(SENSOR, sigma=2.0)).method == "posterior"
+    assert Unmixer(prior=replace(SINGLE, max_intensity=3000.0)).method == "posterior"
+
+
+def test_fast_refuses_a_sensor_out_of_its_range():
+    with pytest.raises(DistaxError, match=r"sigma is 2 px, .* choose the method refine or post"):
+        Unmixer(method="fast", sensor=replace(SENSOR, sigma=2.0))
+
+
+def test_fast_is_closer_than_refine_on_images_of_another_sensor():
+    frames, truth = simulate(jax.random.key(6), 200, SENSOR, ScenePrior())
+    score, inside = {}, {}
+    for method in ("refine", "fast"):
+        found = Unmixer(method=method, sensor=SENSOR)(frames)
+        pairing = assign(jax.tree.map(jnp.asarray, found), truth)
+        score[method] = float(cso_map(found, truth).mean)
+        reach = np.take_along_axis(np.asarray(found.credible_radius), np.array([[[1]]]), axis=-1)
+        inside[method] = np.mean((pairing.distance <= reach[..., 0])[np.asarray(found.mask)])
+    assert score["fast"] > score["refine"] + 0.005
+    assert 0.86 < inside["fast"] < 0.94
 
 
 def test_a_bad_image_is_named_and_the_others_are_answered_as_without_it(fitter, singles):
@@ -275,8 +296,7 @@ def test_a_method_without_a_model_that_suits_it_is_refused(model, message):
         ({"method": "refine", "threshold": 10.0}, "threshold has no effect on the method refine"),
         ({"method": "refine", "effort": EFFORT}, "effort has no effect on the method refine"),
         ({"method": "refine", "model": Peak()}, "model has no effect .* choose fast or grid"),
-        ({"method": "fast", "prior": SINGLE}, "prior has no effect .* choose posterior or refine"),
-        ({"model": Peak(), "prior": SINGLE}, "prior has no effect on the method fast"),
+        ({"model": Peak(), "prior": SINGLE}, "the model has the prior of its training"),
         ({"method": Fast(Peak()), "prior": SINGLE}, "prior has no effect on the estimator fast"),
         ({"method": Refine(), "seed": 5}, "seed has no effect on the estimator refine"),
     ],
@@ -286,7 +306,6 @@ def test_options_without_effect_are_refused(options, message):
         Unmixer(**options)
     with pytest.raises(DistaxError, match="threshold has no effect on the method fast"):
         Unmixer.load("density", threshold=10.0)
-    assert Unmixer(prior=ScenePrior(), sensor=Sensor()).method == "fast"
 
 
 @pytest.mark.parametrize(

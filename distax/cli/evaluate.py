@@ -39,7 +39,7 @@ class Evaluate:
     Position errors are compared with their Cramér–Rao bound.
 
     Attributes:
-      method: Method to score: fast (one pass of a network), refine (least squares), posterior
+      method: Method to score: fast (a network), refine (least squares), posterior
         (sampling) or grid (the model of --checkpoint).
       sensor: TOML file of the sensor whose scenes are simulated, as `calibrate` writes it.
       dataset: CSIST-100K dataset on disk to score on, such as simulated or released.
@@ -57,8 +57,8 @@ class Evaluate:
     method: Annotated[
         Method | None,
         default(
-            "the method of --checkpoint; without one, fast for CSIST-100K's sensor and posterior "
-            "for others"
+            "the method of --checkpoint; without one, fast for every sensor in its range and "
+            "posterior for others"
         ),
     ] = None
     checkpoint: Checkpoint = None

@@ -77,13 +77,13 @@ def make_unmixer(
     """Makes the unmixer that `--method`, `--checkpoint`, `--threshold` and `--sensor` describe.
 
     Args:
-      method: default: the method of the checkpoint's model. Without a checkpoint, "fast" for
-        CSIST-100K's sensor and "posterior" for any other.
+      method: default: the method of the checkpoint's model. Without a checkpoint, "fast" for every
+        sensor and prior in the range of its networks, and "posterior" for any other.
       checkpoint: the model to use; None for a method that needs none, or for the network that comes
         with distax.
       threshold: counts a grid node needs to be reported; None for the checkpoint's own.
       sensor_file: TOML file of the sensor; None for the checkpoint's, or CSIST-100K's.
-      prior: the scenes' prior, for methods without a model. Default: CSIST-100K's.
+      prior: the scenes' prior, for methods without a checkpoint. Default: CSIST-100K's.
 
     Raises:
       DistaxError: the options contradict each other, or the checkpoint or the sensor file cannot
@@ -100,7 +100,6 @@ def make_unmixer(
     if checkpoint is None:
         if method == "grid":
             raise DistaxError("the method grid needs a trained model: name one by --checkpoint")
-        prior = None if method == "fast" else prior
         return Unmixer(method=method, sensor=sensor, prior=prior)
     if method in ("refine", "posterior"):
         raise DistaxError(f"{method} has no model; give --method or --checkpoint, not both")

@@ -18,9 +18,8 @@ class Track:
 
     Attributes:
       file: TIFF or NPY file of raw counts. Its pages or its first axis are the frames, in order.
-      method: Method that unmixes each frame: refine (least squares), posterior (sampling, more
-        accurate and a hundred times slower), fast (the network that comes with distax, for targets
-        that share a pixel in every frame) or grid (the model of --checkpoint).
+      method: Method that unmixes each frame: fast (a network), posterior (sampling, more accurate
+        and a hundred times slower), refine (least squares) or grid (the model of --checkpoint).
       speed: Largest speed of the group of targets in px per frame.
       drift: Largest speed of a target relative to the group in px per frame.
       acceleration: Largest acceleration in px per frame².
@@ -32,7 +31,11 @@ class Track:
 
     file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
     method: Annotated[
-        Method | None, default("the method of --checkpoint, or refine without a checkpoint")
+        Method | None,
+        default(
+            "the method of --checkpoint; without one, fast for every sensor and prior in its "
+            "range, and refine for others"
+        ),
     ] = None
     checkpoint: Checkpoint = None
     threshold: Threshold = None
@@ -62,8 +65,8 @@ class Track:
         check_outputs(outputs, (self.file, *filter(None, [self.sensor])))
         if self.figure:
             check_figure_path(self.figure)
-        method = self.method or (None if self.checkpoint else "refine")
         prior = self._prior()
+        method = self.method or (None if self.checkpoint else self._usual_method(prior))
         unmixer = make_unmixer(
             method, self.checkpoint, self.threshold, self.sensor, prior.frame_prior
         )
@@ -79,6 +82,15 @@ class Track:
             write_text(self.csv, to_csv(found_tracks))
         if self.figure:
             draw_trajectories(self.figure, frames, found, found_tracks)
+
+    def _usual_method(self, prior: "MotionPrior") -> Method:
+        """Returns fast in its range, and beyond it refine, because sampling every frame is slow."""
+        from distax.fitting.cameras import outside_of_range
+        from distax.imaging.sensor import Sensor
+        from distax.io.sensor_file import read_sensor
+
+        sensor = read_sensor(self.sensor) if self.sensor else Sensor()
+        return "refine" if outside_of_range(sensor, prior.frame_prior) else "fast"
 
     def _prior(self) -> "MotionPrior":
         from distax.tracking import MotionPrior

@@ -5,6 +5,7 @@ import math
 import jax.numpy as jnp
 
 from distax.fitting.tokens import LARGEST_COUNT
+from distax.imaging.psf import peak_share
 from distax.imaging.scenes import ScenePrior
 from distax.imaging.sensor import Sensor
 
@@ -36,7 +37,7 @@ def outside_of_range(sensor: Sensor, prior: ScenePrior) -> str | None:
     sigmas = [float(sigma) for sigma in sensor.sigmas]
     widest = max(sigmas)
     middle = (prior.min_intensity + prior.max_intensity) / 2
-    peak = middle * math.prod(math.erf(0.5 / (math.sqrt(2) * sigma)) for sigma in sigmas)
+    peak = middle * float(peak_share(sensor.psf))
     noise = float(sensor.total_variance(jnp.asarray(sensor.background + peak))) ** 0.5
     saturation = (sensor.clip_level - sensor.background) / peak
     checks = (

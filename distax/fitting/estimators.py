@@ -5,7 +5,7 @@ including one of your own. An estimator is immutable. It holds only its settings
 the model.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import ClassVar, Protocol, runtime_checkable
 
@@ -16,8 +16,8 @@ from jaxtyping import Array, Float
 
 from distax.fitting.cameras import outside_of_range
 from distax.fitting.candidates import Search, sample_pools
-from distax.fitting.fast import fast_rows
-from distax.fitting.network import ModeNetwork
+from distax.fitting.fast import SEARCH, fast_rows
+from distax.fitting.network import ModeNetwork, shipped_network
 from distax.fitting.patch import Patch, blob_reach, cut_rows, window_width
 from distax.fitting.posterior import posterior_rows
 from distax.fitting.refine import refine_rows
@@ -201,15 +201,18 @@ class FastFit(_Fitting):
 
     Attributes:
       network: the network; see `network.load_network`. It takes every sensor and prior that
-        `cameras.outside_of_range` has nothing to say about.
-      search: sizes of the search for the fits.
+        `cameras.outside_of_range` has nothing to say about. Default: the one that comes with
+        distax.
+      search: sizes of the search for the fits that the network sees.
+      refine: the estimator that gives the number of targets in each image.
 
     Raises:
       DistaxError: a call is for a sensor or a prior outside of the network's range.
     """
 
-    network: ModeNetwork
-    search: Search = Search()
+    network: ModeNetwork = field(default_factory=shipped_network)
+    search: Search = SEARCH
+    refine: Refine = Refine()
     name: ClassVar[str] = "fast"
     portion_size = property(_large_portion)
 
@@ -220,18 +223,9 @@ class FastFit(_Fitting):
         """Finds the targets `[N, K]` in windows, with credible regions."""
         if problem := outside_of_range(sensor, prior):
             raise DistaxError(f"{problem}; choose the method refine or posterior")
-        graphdef, state = nnx.split(self.network)
+        fitted = self.refine.unmix_windows(windows, sensor, prior)
         search = self.search.over(prior.cluster)
-        fit = partial(
-            fast_rows,
-            graphdef=graphdef,
-            state=state,
-            pools=sample_pools(prior, search),
-            sensor=sensor,
-            prior=prior,
-            search=search,
-        )
-        return in_batches(fit, windows, inference_batch())
+        return fast_rows(windows, fitted, self.network, sensor, prior, search)
 
 
 @dataclass(frozen=True)

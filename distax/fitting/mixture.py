@@ -5,11 +5,11 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
 from distax.imaging.targets import CREDIBLE_LEVELS, Targets
 from distax.metrics import RADII
-from distax.metrics.decision import choose_positions, distances_to, share_inside
+from distax.metrics.decision import choose_positions, share_inside
 from distax.runtime.pytree import pytree
 
 _OUTLIERS = 1e-4
@@ -21,30 +21,32 @@ _CELL = 0.01
 makes the expectation jump from point to point."""
 _POINT_WIDTH = 1.2
 """Width, in standard deviations of a Gaussian, of the part that one of its points stands for."""
-_TABLE = 20
-"""Distances from which credible radii are interpolated."""
+COMPONENTS = 3
+"""Gaussians for each token. More describe bent valleys better and take longer."""
+_TABLE = 16
+"""Distances from which credible radii are interpolated. More are exacter and take longer."""
 
 
-def _gaussian_points() -> tuple[np.ndarray, np.ndarray]:
-    """Returns points and masses that stand for a Gaussian: in three rings, and in its middle.
+def _gaussian_points(rings: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns points and masses that stand for a Gaussian: in rings of six, and in its middle.
 
     The radii are those of equal shares of the mass, so the points follow the Gaussian's radial
     distribution.
     """
-    sizes, turns = (1, 6, 6, 6), (0.0, 0.0, 0.5, 0.25)
-    shares = np.array([0.1, 0.3, 0.3, 0.3])
+    shares = np.append(0.1, np.full(rings, 0.9 / rings))
     middle = np.cumsum(shares) - shares / 2
     radii = np.sqrt(-2 * np.log1p(-middle))
-    radii[0] = 0.0
-    points, masses = [], []
-    for size, turn, radius, share in zip(sizes, turns, radii, shares, strict=True):
-        angle = 2 * np.pi * (np.arange(size) + turn) / size
-        points.append(radius * np.stack([np.cos(angle), np.sin(angle)], axis=-1))
-        masses.append(np.full(size, share / size))
+    points, masses = [np.zeros((1, 2))], [shares[:1]]
+    for ring in range(1, rings + 1):
+        angle = 2 * np.pi * (np.arange(6) + ring / rings) / 6
+        points.append(radii[ring] * np.stack([np.cos(angle), np.sin(angle)], axis=-1))
+        masses.append(np.full(6, shares[ring] / 6))
     return np.concatenate(points), np.concatenate(masses)
 
 
-_POINTS, _MASSES = _gaussian_points()
+_FEW, _MANY = _gaussian_points(1), _gaussian_points(3)
+"""Points for the choice of positions, which looks at all pairs of points and candidates, and for
+the description of the chosen ones."""
 
 
 @pytree
@@ -52,7 +54,8 @@ class Mixture:
     """Density of a target of each image: the mean over the image's targets.
 
     Attributes:
-      log_weight: logarithms of the weights, which sum to one; -inf for padding.
+      log_weight: logarithms of the weights, which sum to one. The `COMPONENTS` Gaussians of a token
+        are consecutive.
       mean: row and column in pixels from the window's centre.
       factor: lower Cholesky factor of each covariance in px.
       intensity, intensity_std: mean and standard deviation of the intensity in counts.
@@ -86,7 +89,6 @@ def negative_log_likelihood(
     mixture: Mixture,
     position: Float[Array, "N K 2"],
     intensity: Float[Array, "N K"],
-    mask: Bool[Array, "N K"],
     scale: Float[Array, " N"],
     half_range: Float[Array, " N"],
 ) -> Float[Array, " N"]:
@@ -94,7 +96,7 @@ def negative_log_likelihood(
 
     Args:
       mixture: the density.
-      position, intensity, mask: true targets, from the window's centre.
+      position, intensity: true targets, from the window's centre.
       scale: half the cluster's side in pixels.
       half_range: half the prior's range of intensities in counts.
     """
@@ -103,12 +105,10 @@ def negative_log_likelihood(
     # Uniform over the square and the range of intensities, which are 2 units wide each.
     floor = math.log(_OUTLIERS / 8)
     log_density = jnp.logaddexp(math.log1p(-_OUTLIERS) + log_density, floor)
-    return -jnp.sum(jnp.where(mask, log_density, 0.0), axis=-1) / jnp.maximum(
-        jnp.sum(mask, axis=-1), 1
-    )
+    return -jnp.mean(log_density, axis=-1)
 
 
-def decide(mixture: Mixture, mask: Bool[Array, "N K"]) -> Targets:
+def decide(mixture: Mixture, count: int) -> Targets:
     """Finds the positions with the most expected hits, and describes the mass of each.
 
     See `metrics.decision`. A position's mass is what is nearer to it than to the others; the
@@ -116,51 +116,70 @@ def decide(mixture: Mixture, mask: Bool[Array, "N K"]) -> Targets:
 
     Args:
       mixture: the densities.
-      mask: True for as many positions as wanted; these come first.
+      count: number of targets of each image.
 
     Returns:
-      Targets `[N, K]`, highest score first, with positions from the window's centre.
+      Targets `[N, count]`, highest score first, with positions from the window's centre.
     """
-    return jax.vmap(_decide)(mixture, mask)
+    return jax.vmap(lambda one: _describe(one, _choose(one, count)))(mixture)
 
 
-def _decide(mixture: Mixture, mask: Bool[Array, " K"]) -> Targets:
-    weight = jnp.exp(mixture.log_weight)
-    spread = jnp.einsum("mij,pj->mpi", mixture.factor, _POINTS)
+def _choose(mixture: Mixture, count: int) -> Float[Array, "{count} 2"]:
+    """Chooses positions, with the heaviest of each token's Gaussians as candidates."""
+    place, mass = _points(mixture, *_FEW)
+    weight = mixture.log_weight.reshape(-1, COMPONENTS)
+    own = jnp.arange(len(weight)) * COMPONENTS + jnp.argmax(weight, axis=1)
+    wanted = jnp.ones(count, bool)
+    return choose_positions(place, count * mass, mixture.mean[own], _CELL, wanted)
+
+
+def _points(
+    mixture: Mixture, points: np.ndarray, masses: np.ndarray
+) -> tuple[Float[Array, "P 2"], Float[Array, " P"]]:
+    """Returns points that stand for a mixture, and the mass of each; the sum is 1."""
+    spread = jnp.einsum("mij,pj->mpi", mixture.factor, points)
     place = (mixture.mean[:, None] + spread).reshape(-1, 2)
-    mass = (weight[:, None] * _MASSES).ravel() * jnp.sum(mask)
-    position = choose_positions(place, mass, mixture.mean, _CELL, mask)
-    distance = distances_to(place, position)
-    nearest = jnp.argmin(jnp.where(mask[:, None], distance, jnp.inf), axis=0)
-    own = mass * (nearest == jnp.arange(len(mask))[:, None])
+    return place, (jnp.exp(mixture.log_weight)[:, None] * masses).ravel()
+
+
+def _describe(mixture: Mixture, position: Float[Array, "K 2"]) -> Targets:
+    """Describes the mass that is nearer to each position than to the others."""
+    place, mass = _points(mixture, *_MANY)
+    count, points = len(position), len(_MANY[0])
+    offsets = place - position[:, None]
+    distances = jnp.sum(offsets**2, axis=-1)
+    nearest = jnp.argmin(distances, axis=0)
+    distance = jnp.sqrt(jnp.min(distances, axis=0))
+    own = count * mass * (nearest == jnp.arange(count)[:, None])
     total = jnp.maximum(jnp.sum(own, axis=-1, keepdims=True), 1e-9)
     share = own / total
-    offset = place - position[:, None]
-    by_component = jnp.sum(share.reshape(len(mask), len(weight), -1), axis=-1)
+    by_component = jnp.sum(share.reshape(count, -1, points), axis=-1)
     intensity = by_component @ mixture.intensity
-    second = by_component @ (mixture.intensity**2 + mixture.intensity_std**2)
+    brighter = mixture.intensity - intensity[:, None]
+    variance = jnp.sum(by_component * (brighter**2 + mixture.intensity_std**2), axis=-1)
     # A point stands for the part of its Gaussian around it.
     area = mixture.factor[:, 0, 0] * mixture.factor[:, 1, 1]
-    cell = jnp.repeat(_POINT_WIDTH * jnp.sqrt(area), len(_POINTS))
+    cell = jnp.repeat(_POINT_WIDTH * jnp.sqrt(area), points)
     farthest = jnp.max(jnp.where(own > 0, distance + cell, 0.0), axis=-1)
-    table = farthest[:, None] * jnp.linspace(0.0, 1.0, _TABLE) ** 2
-    radii = jnp.concatenate([jnp.broadcast_to(jnp.array(RADII), (len(mask), len(RADII))), table], 1)
-    inside = share_inside(distance[:, None], radii[..., None], cell)
-    within = jnp.einsum("kp,krp->kr", share, inside)
-    hits, cumulative = within[:, : len(RADII)], within[:, len(RADII) :]
+    # Every point counts for one position only, so the table's distances are those of its own one.
+    table = jnp.linspace(0.0, 1.0, _TABLE) ** 2
+    hits = share_inside(distance[:, None], jnp.array(RADII), cell[:, None])
+    cumulative = share_inside(distance[:, None], farthest[nearest][:, None] * table, cell[:, None])
+    within = share @ jnp.concatenate([hits, cumulative], axis=1)
+    hit_probability, rising = within[:, : len(RADII)], within[:, len(RADII) :]
     levels = jnp.array(CREDIBLE_LEVELS)
-    radius = jax.vmap(lambda rising, grid: jnp.interp(levels, rising, grid))(cumulative, table)
+    radius = jax.vmap(lambda row: jnp.interp(levels, row, table))(rising)
     # A position that has more than one target's mass is hit by no more than one.
-    score = jnp.mean(hits, axis=-1) * jnp.minimum(total[:, 0], 1.0)
+    score = jnp.mean(hit_probability, axis=-1) * jnp.minimum(total[:, 0], 1.0)
     found = Targets(
         position=position,
         intensity=intensity,
-        mask=mask,
+        mask=jnp.ones(count, bool),
         score=score,
-        covariance=jnp.einsum("kp,kpi,kpj->kij", share, offset, offset) + 1e-10 * jnp.eye(2),
-        intensity_std=jnp.sqrt(jnp.maximum(second - intensity**2, 1e-12)),
-        hit_probability=hits,
-        credible_radius=radius,
+        covariance=jnp.einsum("kp,kpi,kpj->kij", share, offsets, offsets) + 1e-10 * jnp.eye(2),
+        intensity_std=jnp.sqrt(variance),
+        hit_probability=hit_probability,
+        credible_radius=farthest[:, None] * radius,
     )
-    order = jnp.argsort(-jnp.where(mask, score, -1.0))
+    order = jnp.argsort(-score)
     return jax.tree.map(lambda leaf: leaf[order], found)

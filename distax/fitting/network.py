@@ -5,8 +5,9 @@ is what these leave out: modes that no fit found, valleys that are not Gaussian,
 edges.
 """
 
+import hashlib
 import math
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import jax
@@ -15,15 +16,13 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
-from distax.fitting.mixture import Mixture
+from distax.fitting.mixture import COMPONENTS, Mixture
 from distax.fitting.tokens import FEATURES, Tokens, features
 from distax.models.layers.linear import linear
 from distax.runtime.errors import DistaxError, check_positive
 from distax.runtime.files import atomic_write
 from distax.runtime.pytree import named_leaves, with_leaves
 
-_COMPONENTS = 3
-"""Gaussians for each token. More describe bent valleys better and take longer."""
 _HEADS = 4
 """Heads of the attention, which divide the width."""
 _LOWEST_WEIGHT = -12.0
@@ -46,29 +45,19 @@ class Block(nnx.Module):
         self.expand = linear(width, 2 * width, 2.0, rngs)
         self.contract = linear(2 * width, width, 0.1, rngs)
 
-    def __call__(
-        self, x: Float[Array, "N S K width"], mask: Float[Array, "N K"]
-    ) -> Float[Array, "N S K width"]:
-        y = self.norms[0](x)
-        weight = mask[:, None, :, None]
-        mean = jnp.sum(y * weight, axis=2, keepdims=True) / jnp.maximum(
-            jnp.sum(weight, axis=2, keepdims=True), 1.0
-        )
+    def __call__(self, x: Float[Array, "N S K width"]) -> Float[Array, "N S K width"]:
+        mean = jnp.mean(self.norms[0](x), axis=2, keepdims=True)
         x = x + self.from_mode(jax.nn.gelu(self.mode(mean)))
-        x = x + self.attended(_attention(self.attend(self.norms[1](x)), mask))
+        x = x + self.attended(_attention(self.attend(self.norms[1](x))))
         return x + self.contract(jax.nn.gelu(self.expand(self.norms[2](x))))
 
 
-def _attention(
-    projected: Float[Array, "N S K three_widths"], mask: Float[Array, "N K"]
-) -> Float[Array, "N S K width"]:
-    """Attends from every token to all tokens of the image that are no padding."""
+def _attention(projected: Float[Array, "N S K three_widths"]) -> Float[Array, "N S K width"]:
+    """Attends from every token to all tokens of the image."""
     batch, modes, count, width = projected.shape
     query, key, value = jnp.split(projected.reshape(batch, modes * count, _HEADS, -1), 3, axis=-1)
-    seen = jnp.tile(mask, (1, modes))[:, None, None] > 0
     scores = jnp.einsum("nqhd,nkhd->nhqk", query, key) / math.sqrt(query.shape[-1])
-    share = jax.nn.softmax(jnp.where(seen, scores, -1e9), axis=-1)
-    mixed = jnp.einsum("nhqk,nkhd->nqhd", share, value)
+    mixed = jnp.einsum("nhqk,nkhd->nqhd", jax.nn.softmax(scores, axis=-1), value)
     return mixed.reshape(batch, modes, count, width // 3)
 
 
@@ -92,16 +81,15 @@ class ModeNetwork(nnx.Module):
         self.embed = linear(FEATURES, width, 1.0, rngs)
         self.blocks = nnx.List(Block(width, rngs) for _ in range(blocks))
         self.norm = nnx.RMSNorm(width, rngs=rngs)
-        self.out = linear(width, _COMPONENTS * _OUTPUTS, 1e-3, rngs)
+        self.out = linear(width, COMPONENTS * _OUTPUTS, 1e-3, rngs)
 
     def __call__(self, tokens: Tokens) -> Mixture:
         """Computes the density of the targets of each image."""
-        mask = jnp.asarray(tokens.mask, float)
         x = self.embed(features(tokens))
         for block in self.blocks:
-            x = block(x, mask)
+            x = block(x)
         out = self.out(self.norm(x))
-        return _mixture(tokens, out.reshape(*out.shape[:-1], _COMPONENTS, _OUTPUTS))
+        return _mixture(tokens, out.reshape(*out.shape[:-1], COMPONENTS, _OUTPUTS))
 
 
 def _mixture(tokens: Tokens, out: Float[Array, "N S K C outputs"]) -> Mixture:
@@ -116,7 +104,7 @@ def _mixture(tokens: Tokens, out: Float[Array, "N S K C outputs"]) -> Mixture:
     second = jnp.sqrt(jnp.maximum(covariance[..., 1, 1] - lower**2, 1e-12))
     frame = _lower(first, lower, second)[..., None, :, :]
     # The components start with different sizes, so that they learn different things.
-    start = jnp.linspace(-0.4, 0.4, _COMPONENTS)
+    start = jnp.linspace(-0.4, 0.4, COMPONENTS)
 
     def size(number: int) -> Array:
         return jnp.exp(jnp.clip(out[..., number] + start, _SMALLEST, _LARGEST))
@@ -125,13 +113,9 @@ def _mixture(tokens: Tokens, out: Float[Array, "N S K C outputs"]) -> Mixture:
     factor = frame @ _lower(size(3), out[..., 4], size(5))
     std = jnp.sqrt(jnp.maximum(covariance[..., 2, 2], 1e-12))[..., None]
     evidence = jnp.maximum(tokens.log_evidence, _LOWEST_WEIGHT)[:, :, None, None]
-    log_weight = jnp.where(tokens.mask[:, None, :, None], out[..., 0] + evidence, -jnp.inf)
     flat = (len(out), -1)
-    # Images without targets have only padding.
-    some = jnp.any(tokens.mask, axis=-1)[:, None]
-    log_weight = jax.nn.log_softmax(jnp.where(some, log_weight.reshape(flat), 0.0), axis=-1)
     return Mixture(
-        log_weight=log_weight,
+        log_weight=jax.nn.log_softmax((out[..., 0] + evidence).reshape(flat), axis=-1),
         mean=(jnp.asarray(tokens.position)[..., None, :] + shift).reshape(*flat, 2),
         factor=factor.reshape(*flat, 2, 2),
         intensity=(jnp.asarray(tokens.intensity)[..., None] + std * out[..., 6]).reshape(flat),
@@ -183,6 +167,23 @@ def load_network(path: Path) -> ModeNetwork:
     except (SafetensorError, KeyError, ValueError) as error:
         raise DistaxError(f"{path}: not a whole mode network ({error})") from error
     return nnx.merge(graphdef, loaded)
+
+
+_SHIPPED = Path(__file__).parents[1] / "weights" / "any_camera.safetensors"
+_SHA256 = "89ac14e1645336394818f737bba593a4d79f8bfa9dc789f88d8f8a30c23a4602"
+"""Checksum of the network that comes with distax. Its model card lies beside it."""
+
+
+@cache
+def shipped_network() -> ModeNetwork:
+    """Loads the network that comes with distax.
+
+    Raises:
+      DistaxError: the file is missing, or its checksum is not that of the release.
+    """
+    if not _SHIPPED.is_file() or hashlib.sha256(_SHIPPED.read_bytes()).hexdigest() != _SHA256:
+        raise DistaxError(f"{_SHIPPED}: missing, incomplete or changed; install distax again")
+    return load_network(_SHIPPED)
 
 
 def _make(width: int, blocks: int) -> ModeNetwork:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from distax.fitting.by_count import unmix_by_count
 from distax.fitting.candidates import Pool
 from distax.fitting.decision import decide
 from distax.fitting.patch import Patch, lanes_last, rows_first
@@ -17,7 +18,7 @@ from distax.fitting.refine import TRUSTED_MISFIT
 from distax.fitting.sampler import Effort, Noise, draw_noise, sample_posterior
 from distax.imaging.psf import Psf
 from distax.imaging.scenes import ScenePrior
-from distax.imaging.targets import OF_TARGETS, Targets
+from distax.imaging.targets import Targets
 from distax.runtime.batching import in_batches, one_at_a_time
 from distax.runtime.numerics import exact_products
 
@@ -47,21 +48,14 @@ def posterior_rows(
     Returns:
       Targets `[N, K]`, those with the highest score first.
     """
-    answer = jax.tree.map(np.array, fitted)
-    misfit = np.asarray(fitted.misfit)
-    for count in sorted(set(np.asarray(fitted.count).tolist()) - {0}):
-        chosen = np.flatnonzero(np.asarray(fitted.count) == count)
+
+    def sample(some: tuple[Patch, np.ndarray], count: int) -> Targets:
         noise = draw_noise(jax.random.key(seed), count, effort)
         pool = starting_scenes(prior, count, SEARCH.pool)
-        sample = partial(_sample, noise=noise, pool=pool, psf=psf, prior=prior)
-        some = jax.tree.map(lambda leaf, chosen=chosen: np.asarray(leaf)[chosen], (rows, misfit))
-        found = in_batches(sample, some, one_at_a_time(), smallest=1)
-        sampled = np.isfinite(found.position).all(axis=(1, 2))
-        # The samples give the fields of targets; those of images come from the fit.
-        for name in OF_TARGETS:
-            getattr(answer, name)[chosen[sampled], :count] = getattr(found, name)[sampled]
-        answer.trusted[chosen[~sampled]] = False
-    return answer
+        one_batch = partial(_sample, noise=noise, pool=pool, psf=psf, prior=prior)
+        return in_batches(one_batch, some, one_at_a_time(), smallest=1)
+
+    return unmix_by_count((rows, np.asarray(fitted.misfit)), fitted, sample)
 
 
 @jax.jit

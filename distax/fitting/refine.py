@@ -10,7 +10,6 @@ from jaxtyping import Array, Float, Int
 
 from distax.fitting.candidates import (
     BestFit,
-    Modes,
     Pool,
     Search,
     best_fit,
@@ -94,15 +93,8 @@ def refine_patch(
     Returns:
       Targets `[N, prior.max_targets]`, those with the highest score first.
     """
-    return find_modes_and_refine(patch, pools, psf, prior, search)[1]
-
-
-def find_modes_and_refine(
-    patch: Patch, pools: tuple[Pool, ...], psf: Psf, prior: ScenePrior, search: Search
-) -> tuple[list[Modes], Targets]:
-    """Returns the modes of each number of targets in rising order, and what `refine_patch` does."""
-    modes = [find_modes(patch, pool, prior, search, psf) for pool in pools]
-    return modes, _choose_number(patch, [best_fit(one, search.starts) for one in modes], prior)
+    fits = [best_fit(find_modes(patch, pool, prior, search, psf), search.starts) for pool in pools]
+    return _choose_number(patch, fits, prior)
 
 
 def _choose_number(patch: Patch, fits: Sequence[BestFit], prior: ScenePrior) -> Targets:

@@ -8,13 +8,14 @@ Lengths are measured in the cluster's half side, intensities in the prior's half
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float
 
 from distax.fitting.candidates import Modes
 from distax.fitting.patch import Patch, repeat_lanes
 from distax.fitting.prior import intensity_range
-from distax.fitting.refine import compute_misfit
+from distax.fitting.refine import TRUSTED_MISFIT, compute_misfit
 from distax.imaging.forward import image_of
+from distax.imaging.psf import peak_share
 from distax.imaging.scenes import ScenePrior
 from distax.imaging.sensor import Sensor
 from distax.runtime.algebra import invert
@@ -38,7 +39,7 @@ _NO_CLIPPING = 8.0
 
 @pytree
 class Tokens:
-    """One token for each target of each mode; padding comes last.
+    """One token for each target of each mode of images with the same number of targets.
 
     Attributes:
       position: row and column in pixels from the window's centre.
@@ -58,7 +59,6 @@ class Tokens:
       scale: half the cluster's side in pixels.
       middle, half_range: middle and half width in counts of the prior's range of intensities.
       camera: numbers that describe sensor and prior; see `describe_camera`.
-      mask: True for targets, False for padding.
     """
 
     position: Float[AnyArray, "N S K 2"]
@@ -76,95 +76,62 @@ class Tokens:
     middle: Float[AnyArray, " N"]
     half_range: Float[AnyArray, " N"]
     camera: Float[AnyArray, "N C"]
-    mask: Bool[AnyArray, "N K"]
 
 
 def read_tokens(
-    patch: Patch,
-    modes: list[Modes],
-    count: Int[Array, " N"],
-    sensor: Sensor,
-    prior: ScenePrior,
-    starts: int,
+    patch: Patch, modes: Modes, sensor: Sensor, prior: ScenePrior, starts: int
 ) -> Tokens:
-    """Reads the tokens of the modes of each image's number of targets.
+    """Reads the tokens of the modes of each image.
+
+    If no mode explains an image, the errors of its fits are multiplied by the smallest misfit.
 
     Args:
       patch: the windows.
-      modes: the modes of each number of targets that the prior allows, in rising order.
-      count: number of targets in each image; images without targets get tokens of the smallest
-        number, all masked.
+      modes: `starts` modes of each image.
       sensor: the camera.
       prior: the scenes' prior.
-      starts: number of fits for each image.
+      starts: number of modes of each image.
     """
-    chosen = jnp.repeat(jnp.maximum(count - prior.min_targets, 0), starts)
-    lane = jnp.arange(len(chosen))
-    padded = [_pad_mode(one, prior.max_targets) for one in modes]
-    fits = jax.tree.map(lambda *leaves: jnp.stack(leaves)[chosen, lane], *padded)
-    inverse, log_determinant = invert(jnp.moveaxis(fits.matrix, 0, -1))
-    step = jnp.sum(inverse * fits.vector.T, axis=1).T
-    own = inverse.reshape(prior.max_targets, 3, prior.max_targets, 3, -1)
-    covariance = _within_prior(jnp.einsum("kikjl->lkij", own), fits.prior_std[:, None])
-    squares = -0.5 * (fits.squares + fits.crowding)
+    fit = modes.fit
+    count = len(fit.scene)
+    inverse, log_determinant = invert(fit.matrix)
+    step = jnp.sum(inverse * fit.vector, axis=1).reshape(fit.scene.shape)
+    own = jnp.einsum("kikjl->lkij", inverse.reshape(count, 3, count, 3, -1))
+    squares = -0.5 * (fit.squares + modes.crowding)
     repeated = repeat_lanes(patch, starts)
 
-    def by_image(leaf: Array) -> Array:
+    def by_image(lanes: Array) -> Array:
+        leaf = jnp.moveaxis(lanes, -1, 0)
         return leaf.reshape(-1, starts, *leaf.shape[1:])
 
-    def relative(leaf: Array) -> Array:
-        rows = by_image(leaf)
+    def relative(lanes: Array) -> Array:
+        rows = by_image(lanes)
         return rows - jnp.max(rows, axis=1, keepdims=True)
 
+    misfit = by_image(compute_misfit(fit.squares, repeated))
+    smallest = jnp.min(misfit, axis=1)[:, None, None, None, None]
+    widening = jnp.where(smallest > TRUSTED_MISFIT, smallest, 1.0) ** 2
+    prior_std = jax.lax.rsqrt(modes.bounds.precision[0]).T[:, None]
+    covariance = by_image(jnp.moveaxis(_within_prior(own, prior_std), 0, -1))
+    images = len(misfit)
     return Tokens(
-        position=by_image(fits.scene[..., :2]),
-        intensity=by_image(fits.scene[..., 2]),
-        covariance=by_image(covariance),
-        step=by_image(step.reshape(-1, prior.max_targets, 3)),
+        position=by_image(fit.scene[:, :2]),
+        intensity=by_image(fit.scene[:, 2]),
+        covariance=widening * covariance,
+        step=by_image(step),
         log_evidence=relative(
             jnp.nan_to_num(squares - 0.5 * log_determinant, nan=_NO_EVIDENCE, neginf=_NO_EVIDENCE)
         ),
         log_squares=relative(squares),
-        crowding=by_image(fits.crowding),
-        misfit=by_image(compute_misfit(fits.squares, repeated)),
-        excess=by_image(_excess(jnp.moveaxis(fits.scene, 0, -1), repeated, sensor)),
-        centre=by_image(fits.centre),
+        crowding=by_image(modes.crowding),
+        misfit=misfit,
+        excess=by_image(_excess(fit.scene, repeated, sensor)),
+        centre=by_image(modes.bounds.centre[0, :2]),
         room=_room(patch, prior),
-        scale=jnp.full(len(count), prior.cluster / 2),
-        middle=jnp.full(len(count), (prior.min_intensity + prior.max_intensity) / 2),
-        half_range=jnp.full(len(count), intensity_range(prior) / 2),
+        scale=jnp.full(images, prior.cluster / 2),
+        middle=jnp.full(images, (prior.min_intensity + prior.max_intensity) / 2),
+        half_range=jnp.full(images, intensity_range(prior) / 2),
         camera=describe_camera(patch, sensor, prior),
-        mask=jnp.arange(prior.max_targets) < count[:, None],
-    )
-
-
-@pytree
-class _Padded:
-    scene: Float[Array, "lanes K 3"]
-    matrix: Float[Array, "lanes D D"]
-    vector: Float[Array, "lanes D"]
-    squares: Float[Array, " lanes"]
-    crowding: Float[Array, " lanes"]
-    centre: Float[Array, "lanes 2"]
-    prior_std: Float[Array, "lanes 3"]
-
-
-def _pad_mode(modes: Modes, slots: int) -> _Padded:
-    """Moves lanes first and pads scenes to equal slots; a padded target has a unit matrix."""
-    scene, matrix, vector = (
-        jnp.moveaxis(leaf, -1, 0) for leaf in (modes.fit.scene, modes.fit.matrix, modes.fit.vector)
-    )
-    missing = slots - scene.shape[1]
-    pad = (0, 3 * missing)
-    ones = jnp.diag(jnp.pad(jnp.zeros(len(matrix[0])), pad, constant_values=1.0))
-    return _Padded(
-        scene=jnp.pad(scene, [(0, 0), (0, missing), (0, 0)]),
-        matrix=jnp.pad(matrix, [(0, 0), pad, pad]) + ones,
-        vector=jnp.pad(vector, [(0, 0), pad]),
-        squares=modes.fit.squares,
-        crowding=modes.crowding,
-        centre=modes.bounds.centre[0, :2].T,
-        prior_std=jax.lax.rsqrt(modes.bounds.precision[0]).T,
     )
 
 
@@ -209,9 +176,7 @@ def describe_camera(patch: Patch, sensor: Sensor, prior: ScenePrior) -> Float[Ar
     variance = jnp.where(patch.known, patch.variance + patch.rounding, 0.0)
     noise = jnp.sqrt(jnp.sum(variance, axis=0) / jnp.maximum(jnp.sum(patch.known, axis=0), 1))
     row_sigma, column_sigma = sensor.sigmas
-    # The largest share of a target's flux in one pixel, of a Gaussian narrower than a pixel too.
-    share = 1 / jnp.maximum(2 * jnp.pi * row_sigma * column_sigma, 1.0)
-    peak = (prior.min_intensity + prior.max_intensity) / 2 * share
+    peak = (prior.min_intensity + prior.max_intensity) / 2 * peak_share(sensor.psf)
     numbers = (
         jnp.log(row_sigma / prior.cluster),
         jnp.log(column_sigma / prior.cluster),
@@ -226,20 +191,16 @@ def describe_camera(patch: Patch, sensor: Sensor, prior: ScenePrior) -> Float[Ar
 
 
 def features(tokens: Tokens) -> Float[Array, "N S K F"]:
-    """Computes the network's inputs for each token: numbers of order one without units.
-
-    Padding has zeros.
-    """
-    count = tokens.mask.shape[1]
+    """Computes the network's inputs for each token: numbers of order one without units."""
+    images, modes, count = tokens.intensity.shape
     scale = tokens.scale[:, None, None, None]
     unit = jnp.stack([tokens.scale, tokens.scale, tokens.half_range], axis=-1)[:, None, None]
     variance = jnp.maximum(jnp.diagonal(tokens.covariance, axis1=-2, axis2=-1), 1e-12)
     deviation = jnp.sqrt(variance)
     correlation = tokens.covariance / (deviation[..., None] * deviation[..., None, :])
     away = tokens.position[:, :, :, None] - tokens.position[:, :, None]
-    pairs = tokens.mask[:, None, :, None] & tokens.mask[:, None, None] & ~jnp.eye(count, dtype=bool)
     distance = jnp.sqrt(jnp.sum(away**2, axis=-1) + 1e-12)
-    nearest = jnp.min(jnp.where(pairs, distance, 10 * scale), axis=-1)
+    nearest = jnp.min(jnp.where(jnp.eye(count, dtype=bool), 10 * scale, distance), axis=-1)
     from_centre = tokens.position - tokens.centre[:, :, None]
     middle, half_range = tokens.middle[:, None, None], tokens.half_range[:, None, None]
     of_target = [
@@ -264,19 +225,16 @@ def features(tokens: Tokens) -> Float[Array, "N S K F"]:
         ],
         axis=-1,
     )
-    number = jnp.sum(tokens.mask, axis=-1)
     of_image = jnp.concatenate(
         [
             tokens.camera,
             jnp.clip(tokens.room / tokens.scale[:, None], -2.0, 4.0) / 4,
-            jax.nn.one_hot(number - 1, LARGEST_COUNT),
+            jnp.tile(jax.nn.one_hot(count - 1, LARGEST_COUNT), (images, 1)),
         ],
         axis=-1,
     )
-    shape = (*tokens.position.shape[:3], -1)
     of_target += [
-        jnp.broadcast_to(of_mode[:, :, None], (*shape[:3], of_mode.shape[-1])),
-        jnp.broadcast_to(of_image[:, None, None], (*shape[:3], of_image.shape[-1])),
+        jnp.broadcast_to(of_mode[:, :, None], (images, modes, count, of_mode.shape[-1])),
+        jnp.broadcast_to(of_image[:, None, None], (images, modes, count, of_image.shape[-1])),
     ]
-    joined = jnp.concatenate(of_target, axis=-1)
-    return jnp.where(tokens.mask[:, None, :, None], joined, 0.0)
+    return jnp.concatenate(of_target, axis=-1)

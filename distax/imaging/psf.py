@@ -320,6 +320,12 @@ def responses(
     return rows, columns
 
 
+def peak_share(psf: Psf) -> Float[Array, ""]:
+    """Returns the share of a target's flux in its own pixel, when it lies at the pixel's centre."""
+    rows, columns = responses(np.zeros(2), (1, 1), psf)
+    return jnp.sum(rows * columns)
+
+
 def pixel_response(
     coordinate: Float[Array | np.ndarray, "*batch"], size: int, sigma: float | Float[Array, ""]
 ) -> Float[Array, "*batch {size}"]:

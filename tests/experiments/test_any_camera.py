@@ -21,26 +21,25 @@ def training(experiment):
 
 @pytest.fixture(scope="module")
 def folder(training, tmp_path_factory):
-    """A folder with a file of examples for training and one held out."""
+    """A folder with files of one and of two targets: of each one for training, one held out."""
     path = tmp_path_factory.mktemp("examples")
     for seed in (1, 2):
-        training.simulate(path, seed, csist_share=1.0, files=1)
+        training.simulate(path, seed, csist_share=1.0, files=2)
     return path
 
 
 def test_examples_are_the_fits_of_scenes_and_their_targets(training, folder):
-    examples = training.read_examples(folder / "examples_2_0000.npz")
-    count = examples.mask.sum(axis=1)
-    assert len(count) >= 120
-    np.testing.assert_array_equal(examples.tokens.mask.sum(axis=1), count)
-    best = np.argmax(examples.tokens.log_squares, axis=1)
-    found = examples.tokens.position[np.arange(len(best)), best]
-    single = count == 1
-    np.testing.assert_allclose(found[single, 0], examples.position[single, 0], atol=0.03)
+    for count in (1, 2):
+        examples = training.read_examples(folder / f"examples_2_{count - 1:05d}_{count}.npz")
+        assert examples.position.shape == (128, count, 2)
+        best = np.argmax(examples.tokens.log_squares, axis=1)
+        found = examples.tokens.position[np.arange(len(best)), best]
+        away = np.linalg.norm(found[:, :, None] - examples.position[:, None], axis=-1)
+        np.testing.assert_allclose(away.min(axis=1), 0.0, atol=0.06)
 
 
 def test_a_turned_example_is_the_same_scene(training, folder):
-    examples = jax.tree.map(jnp.asarray, training.read_examples(folder / "examples_2_0000.npz"))
+    examples = jax.tree.map(jnp.asarray, training.read_examples(folder / "examples_2_00001_2.npz"))
     turned = training.turn(jax.random.key(0), examples)
     assert not np.allclose(turned.position, examples.position)
 
@@ -77,7 +76,7 @@ def test_placing_in_turn_keeps_square_and_distance(experiment):
 
 def test_a_short_training_writes_a_network_that_it_resumes(training, folder, capsys):
     training.train(folder, minutes=0.02, width=16, blocks=1, warm_up=2, every=2)
-    assert "held out" in capsys.readouterr().out
+    assert "held-out loss on CSIST-100K" in capsys.readouterr().out
     first = load_network(folder / "network.safetensors")
     training.train(folder, minutes=0.02, every=2)
     assert load_network(folder / "network.safetensors").width == first.width == 16

@@ -12,7 +12,7 @@ from distax.fitting.tokens import Tokens
 
 @pytest.fixture(scope="module")
 def tokens():
-    """Tokens of five images with four modes of up to three targets."""
+    """Tokens of five images with four modes of three targets."""
     rng = np.random.default_rng(0)
     shape = (5, 4, 3)
     root = rng.normal(0, 1, (*shape, 3, 3)) * np.array([0.05, 0.05, 4.0])[:, None]
@@ -35,8 +35,7 @@ def tokens():
         "half_range": np.full(5, 15.0),
         "camera": rng.normal(0, 1, (5, 7)),
     }
-    mask = np.arange(3) < np.array([3, 2, 1, 3, 2])[:, None]
-    return Tokens(**jax.tree.map(jnp.float32, arrays), mask=jnp.asarray(mask))
+    return Tokens(**jax.tree.map(jnp.float32, arrays))
 
 
 @pytest.fixture(scope="module")
@@ -61,30 +60,19 @@ def test_a_new_network_gives_the_gaussians_of_the_fits(tokens):
         factor @ factor.swapaxes(-1, -2), tokens.covariance[..., :2, :2], rtol=1e-3, atol=1e-5
     )
     weight = np.exp(mixture.log_weight).reshape(5, 4, 3, 3)
-    expected = np.exp(tokens.log_evidence)[..., None] * tokens.mask[:, None]
+    expected = np.repeat(np.exp(tokens.log_evidence)[..., None], 3, axis=-1)
     np.testing.assert_allclose(
         weight[..., 0], expected / expected.sum(axis=(1, 2), keepdims=True) / 3, rtol=1e-4
     )
 
 
-def test_padding_has_no_weight_and_no_effect(tokens, network):
-    mixture = apply(network, tokens)
-    weight = np.exp(mixture.log_weight).reshape(5, 4, 3, 3)
-    padding = ~np.asarray(tokens.mask)
-    assert not weight.swapaxes(1, 2)[padding].any()
-    other = jnp.where(tokens.mask[:, None, :, None], tokens.position, 7.0)
-    again = apply(network, tokens.replace(position=other))
-    np.testing.assert_allclose(np.exp(again.log_weight), np.exp(mixture.log_weight), atol=1e-6)
-
-
 def test_the_order_of_modes_and_targets_does_not_matter(tokens, network):
-    full = jax.tree.map(lambda leaf: leaf[jnp.array([0, 3])], tokens)
     names = ("position", "intensity", "covariance", "step")
     of_mode = ("log_evidence", "log_squares", "crowding", "misfit", "excess", "centre")
-    turned = {name: getattr(full, name)[:, ::-1, ::-1] for name in names}
-    turned |= {name: getattr(full, name)[:, ::-1] for name in of_mode}
-    mixture, again = apply(network, full), apply(network, full.replace(**turned))
-    weight = mixture.log_weight.reshape(2, 4, 3, 3)[:, ::-1, ::-1].reshape(2, -1)
+    turned = {name: getattr(tokens, name)[:, ::-1, ::-1] for name in names}
+    turned |= {name: getattr(tokens, name)[:, ::-1] for name in of_mode}
+    mixture, again = apply(network, tokens), apply(network, tokens.replace(**turned))
+    weight = mixture.log_weight.reshape(5, 4, 3, 3)[:, ::-1, ::-1].reshape(5, -1)
     np.testing.assert_allclose(again.log_weight, weight, atol=2e-4)
 
 

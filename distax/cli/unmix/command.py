@@ -39,9 +39,9 @@ class Unmix:
         first axis of an NPY array, is one image. Images of the sensor's size (11×11 px by default)
         are unmixed directly. An image of any other size is a frame, in which blobs are detected
         first.
-      method: Method to use: fast (one pass of a network), posterior (sampling; about a dozen images
-        per second on two CPU cores), refine (least squares) or grid (the model of --checkpoint).
-        Frames take refine or posterior.
+      method: Method to use: fast (a network), posterior (sampling; about a dozen images per second
+        on two CPU cores), refine (least squares) or grid (the model of --checkpoint). Frames take
+        refine or posterior.
       sensor: TOML file of the sensor that took the images or frames, as `calibrate` writes it.
       json: Write the targets to this JSON file, which --resume reads.
       csv: Write the targets to this CSV file.
@@ -52,8 +52,7 @@ class Unmix:
       figure: Draw the first images or frames with their targets to this file (PNG, PDF or SVG).
       resume: Resume a run that was stopped. Answers in the --json file are kept; files without
         answers and files that failed are unmixed. Files are matched by their names.
-      prior: Number, spacing and intensity of the targets, as far as they are known. If any of these
-        is given, images of the sensor's size are unmixed by posterior unless --method is given.
+      prior: Number, spacing and intensity of the targets, as far as they are known.
       frame: Camera of the frames, unless --sensor gives it, and settings of the blob detection.
     """
 
@@ -65,8 +64,8 @@ class Unmix:
     method: Annotated[
         Method | None,
         default(
-            "the method of --checkpoint; without one, fast for images of CSIST-100K's sensor, "
-            "posterior for images of other sensors, refine for frames"
+            "the method of --checkpoint; without one, fast for images of every sensor and prior in "
+            "its range, posterior for images of others, refine for frames"
         ),
     ] = None
     checkpoint: Checkpoint = None

@@ -61,11 +61,12 @@ class Unmixers:
     frame: FrameOptions
 
     def __post_init__(self) -> None:
-        if self.prior.given and (self.checkpoint or self.method in ("fast", "grid")):
+        if self.prior.given and (self.checkpoint or self.method == "grid"):
             remedy = "replace --checkpoint by" if self.checkpoint else "choose"
             raise DistaxError(
                 f"{describe_choice(self.method, self.checkpoint)} can only use the prior of its "
-                f"training; leave out the --prior options, or {remedy} --method posterior or refine"
+                f"training; leave out the --prior options, or {remedy} --method fast, refine or "
+                "posterior"
             )
 
     def check(self) -> None:
