@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 
 from distax.fitting.cameras import outside_of_range
 from distax.fitting.estimators import Estimator, Fast, FastFit, Grid, Posterior, Refine
+from distax.fitting.misfit import warn_of_misfits
 from distax.fitting.sampler import Effort
 from distax.imaging.checks import as_counts, check_single, find_problems, to_stack
 from distax.imaging.grid import THRESHOLD
@@ -36,14 +37,8 @@ _USED_BY = {
 }
 """Methods that use each option of `Unmixer`. All use the sensor."""
 
-_USUAL_MISFIT = 1.1
-"""Median misfit above which a warning is given. A lower limit warns of sound images, a higher one
-misses small errors of the sensor. While the imaging model holds, medians are 0.7 to 1.0, depending
-on the number of targets. CSIST-100K's images exceed the limit when sigma is off by 2%."""
 _NAMED = 5
 """Images that a warning names before it counts the rest. More make the line hard to read."""
-_FEW = 16
-"""Fewest images for which a warning is given. The median of fewer varies too much by chance."""
 
 
 class Unmixer:
@@ -361,18 +356,6 @@ def _fast_for(sensor: Sensor, prior: ScenePrior) -> Fast | FastFit:
     if problem := outside_of_range(sensor, prior):
         raise DistaxError(f"{problem}; choose the method refine or posterior")
     return FastFit()
-
-
-def warn_of_misfits(misfit: np.ndarray) -> None:
-    """Warns if the imaging model does not explain most images, judged by their median misfit."""
-    if len(misfit) >= _FEW and (median := np.median(misfit)) > _USUAL_MISFIT:
-        warnings.warn(
-            f"the median misfit of {len(misfit)} images is {median:.2f}; where the imaging model "
-            "holds it stays below 1, so positions and their uncertainties are in doubt, those "
-            "marked as trusted too: check the sensor: sigma, background, read noise, saturation",
-            DistaxWarning,
-            stacklevel=3,
-        )
 
 
 def _without(found: Targets, bad: np.ndarray) -> Targets:

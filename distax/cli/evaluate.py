@@ -104,6 +104,7 @@ class Evaluate:
                 "method": unmixer.method,
                 "checkpoint": self.checkpoint,
                 "sensor": asdict(unmixer.sensor),
+                "prior": asdict(unmixer.prior) if unmixer.estimator.fits else None,
                 "data": self.dataset and f"{self.dataset}/{self.split}",
                 "seed": None if self.dataset else self.seed,
                 "threshold": unmixer.threshold,
@@ -139,7 +140,12 @@ class Evaluate:
         result = assess_frames(found, truth)
         print_frame_evaluation(result, unmixer.estimator.name)
         if self.json:
-            about = {"method": unmixer.estimator.name, "seed": self.seed}
+            about = {
+                "method": unmixer.estimator.name,
+                "sensor": asdict(unmixer.sensor),
+                "prior": asdict(unmixer.prior),
+                "seed": self.seed,
+            }
             write_text(self.json, json.dumps(about | result.to_dict(), indent=2) + "\n")
 
     def _load_images(

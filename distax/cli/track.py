@@ -1,6 +1,6 @@
 """`distax track`: finds and follows the targets of a sequence of frames."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -77,7 +77,13 @@ class Track:
         found_tracks = trajectories(track(found, Tracker.for_prior(prior)))
         print_table(found_tracks)
         if self.json:
-            write_text(self.json, to_json(found_tracks))
+            assumed = {
+                "method": unmixer.method,
+                "sensor": asdict(unmixer.sensor),
+                "prior": asdict(unmixer.prior) if unmixer.estimator.fits else None,
+                "motion": asdict(prior),
+            }
+            write_text(self.json, to_json(found_tracks, assumed))
         if self.csv:
             write_text(self.csv, to_csv(found_tracks))
         if self.figure:

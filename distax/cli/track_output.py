@@ -3,9 +3,10 @@
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -118,9 +119,10 @@ def to_csv(tracks: Sequence[Trajectory]) -> str:
     return text.getvalue()
 
 
-def to_json(tracks: Sequence[Trajectory]) -> str:
-    """Returns JSON text: a list of tracks, each with a list of points."""
-    return json.dumps([asdict(track) for track in tracks], indent=2) + "\n"
+def to_json(tracks: Sequence[Trajectory], assumed: Mapping[str, Any]) -> str:
+    """Returns JSON text: what was assumed, and a list of tracks, each with a list of points."""
+    content = {"assumed": assumed, "tracks": [asdict(track) for track in tracks]}
+    return json.dumps(content, indent=2) + "\n"
 
 
 def draw_trajectories(

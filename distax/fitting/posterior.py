@@ -11,10 +11,10 @@ from jaxtyping import Array, Float
 from distax.fitting.by_count import unmix_by_count
 from distax.fitting.candidates import Pool
 from distax.fitting.decision import decide
+from distax.fitting.misfit import TRUSTED_MISFIT
 from distax.fitting.patch import Patch, lanes_last, rows_first
 from distax.fitting.population import SEARCH
 from distax.fitting.prior import starting_scenes
-from distax.fitting.refine import TRUSTED_MISFIT
 from distax.fitting.sampler import Effort, Noise, draw_noise, sample_posterior
 from distax.imaging.psf import Psf
 from distax.imaging.scenes import ScenePrior

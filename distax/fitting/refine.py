@@ -17,6 +17,7 @@ from distax.fitting.candidates import (
     sample_pools,
 )
 from distax.fitting.likelihood import residual_and_weight
+from distax.fitting.misfit import TRUSTED_MISFIT, compute_misfit
 from distax.fitting.patch import Patch, blob_reach, cut_patches, lanes_last, window_width
 from distax.imaging.gaussian import disc_probability, disc_radius
 from distax.imaging.psf import Psf
@@ -26,10 +27,6 @@ from distax.imaging.targets import CREDIBLE_LEVELS, Targets, clear_padding
 from distax.metrics import RADII
 from distax.runtime.pytree import pytree
 
-TRUSTED_MISFIT = 1.4
-"""Misfit above which an answer is not trusted. One in a thousand images that the imaging model
-simulates has a larger misfit. A lower limit rejects more sound answers, a higher one trusts more
-wrong ones."""
 TRUSTED_COUNT = 0.9
 """Probability of the number of targets below which an answer is not trusted. A higher limit rejects
 more right answers, a lower one trusts more wrong numbers."""
@@ -145,17 +142,6 @@ def _pad_answer(fit: BestFit, patch: Patch, slots: int) -> _Answer:
         covariance=jnp.pad(jnp.moveaxis(blocks, -1, 0), [*pad, (0, 0), (0, 0)]),
         misfit=compute_misfit(fit.squares, patch),
     )
-
-
-def compute_misfit(squares: Float[Array, " N"], patch: Patch) -> Float[Array, " N"]:
-    """Returns the root-mean-square residual, relative to the noise.
-
-    The sum of squares is divided by the number of pixels that are not clipped. It is not corrected
-    for the fitted parameters: they lower the squares of the residuals, but the prior's squares add
-    about as much.
-    """
-    informative = jnp.sum(jnp.isfinite(patch.upper), axis=0)
-    return jnp.sqrt(squares / jnp.maximum(informative, 1))
 
 
 def _with_errors(

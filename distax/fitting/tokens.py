@@ -11,9 +11,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from distax.fitting.candidates import Modes
+from distax.fitting.misfit import TRUSTED_MISFIT, compute_misfit
 from distax.fitting.patch import Patch, repeat_lanes
 from distax.fitting.prior import intensity_range
-from distax.fitting.refine import TRUSTED_MISFIT, compute_misfit
 from distax.imaging.forward import image_of
 from distax.imaging.psf import peak_share
 from distax.imaging.scenes import ScenePrior

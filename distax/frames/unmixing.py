@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from distax.fitting.estimators import Posterior, Refine, WindowEstimator
+from distax.fitting.misfit import warn_of_misfits
 from distax.fitting.patch import Patch, rows_first, window_width
 from distax.frames.background import Background, measure_background
 from distax.frames.bands import Band, bands, read_rows
@@ -109,6 +110,8 @@ class FrameUnmixer:
     def __call__(self, pixels: Pixels) -> FrameTargets:
         """Finds the targets of a frame.
 
+        A warning is given if the imaging model does not explain most blobs.
+
         Args:
           pixels: `[height, width]` in counts: an array, or an object that is read by rows like one
             (a mapped file). Bad pixels are NaN or infinite, and are left out.
@@ -126,7 +129,10 @@ class FrameUnmixer:
         # Most significant blob first. Equal ones are ordered by position, not by band.
         order = np.lexsort((*cutouts.pixel.T[::-1], -cutouts.signal_to_noise))
         cutouts = jax.tree.map(lambda leaf: leaf[order], cutouts)
-        return self._unmix(cutouts, background, threshold)
+        found = self._unmix(cutouts, background, threshold)
+        _, first = np.unique(found.blob, return_index=True)
+        warn_of_misfits(found.misfit[first], "blobs")
+        return found
 
     @property
     def estimator(self) -> WindowEstimator:

@@ -33,7 +33,9 @@ def test_table_csv_json_and_figure_show_the_track(sequence, tmp_path, capsys, na
     options["figure"] = tmp_path / "tracks.png"
     arguments = [word for option, path in options.items() for word in (f"--{option}", str(path))]
     main(["track", str(folder / name), *arguments])
-    (track,) = json.loads(options["json"].read_text())
+    content = json.loads(options["json"].read_text())
+    (track,) = content["tracks"]
+    assert (content["assumed"]["method"], content["assumed"]["sensor"]["sigma"]) == ("grid", 0.5)
     points = track["points"]
     assert [point["frame"] for point in points] == list(range(20))
     place = np.array([[point["row"], point["column"]] for point in points])
@@ -54,7 +56,7 @@ def test_dark_frames_hold_no_track(tmp_path, capsys):
     output = tmp_path / "tracks.json"
     main(["track", str(tmp_path / "dark.npy"), *FISTA, "--json", str(output)])
     assert "no track" in capsys.readouterr().out
-    assert json.loads(output.read_text()) == []
+    assert json.loads(output.read_text())["tracks"] == []
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ import pytest
 from distax import Sensor, make_targets, render
 from distax.fitting.candidates import Search, best_fit, find_modes
 from distax.fitting.fast import fit_tokens
+from distax.fitting.misfit import TRUSTED_MISFIT
 from distax.fitting.patch import cut_patches, window_width
 from distax.fitting.prior import starting_scenes
-from distax.fitting.refine import TRUSTED_MISFIT
 from distax.fitting.tokens import FEATURES, features
 from distax.imaging.scenes import ScenePrior, simulate
 

@@ -193,3 +193,14 @@ def test_compiled_programs_are_shared_between_frames(pixels, found):
     before = refine_rows._cache_size()
     replace(UNMIXER, sensor=replace(CAMERA, saturation=800.0, read_noise=2.0))(pixels[:64, :64])
     assert refine_rows._cache_size() == before
+
+
+def test_a_sensor_that_does_not_explain_the_blobs_is_warned_of():
+    rng = np.random.default_rng(7)
+    place = np.stack(np.meshgrid(np.arange(10, 90, 16), np.arange(10, 110, 20)), axis=-1)
+    place = place.reshape(-1, 2) + rng.uniform(-0.5, 0.5, (25, 2))
+    targets = make_targets(jnp.float32(place), jnp.full(25, 600.0))
+    wide = Sensor(height=SHAPE[0], width=SHAPE[1], sigma=0.6)
+    frame = np.asarray(render(targets, wide)) + 100 + 2.0 * rng.standard_normal(SHAPE)
+    with pytest.warns(DistaxWarning, match=r"the median misfit of 2\d blobs is .* check the sens"):
+        UNMIXER(frame)

@@ -237,6 +237,7 @@ class Record:
 
     Attributes:
       options: options that the answers depend on.
+      assumed: methods that gave the answers, each with the sensor and the prior that it assumed.
       files: state of each file of the run, in order.
       images: answers, in the order of the files.
       distax: version of distax.
@@ -246,6 +247,7 @@ class Record:
     """
 
     options: dict[str, Any]
+    assumed: tuple[dict[str, Any], ...]
     files: dict[str, State]
     images: tuple[Answer | FrameAnswer, ...]
     distax: str = __version__

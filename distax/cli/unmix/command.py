@@ -176,7 +176,7 @@ class Unmix:
 
         from distax.cli.unmix.answers import Answer
         from distax.cli.unmix.tables import print_table
-        from distax.unmixer import warn_of_misfits
+        from distax.fitting.misfit import warn_of_misfits
 
         record, unwritten = runner.record(), 0
         for write in self._outputs(runner, record):

@@ -122,10 +122,12 @@ class Unmixers:
         """Returns the method and settings that gave an answer."""
         if isinstance(answer, FrameAnswer):
             frames = self.for_frame(answer.saturation)
-            return Provenance(frames.estimator.name, frames.sensor, answer.threshold)
+            about = frames.estimator.name, frames.sensor, frames.prior
+            return Provenance(*about, answer.threshold)
         unmixer = self.for_images
         threshold = unmixer.threshold if unmixer.method == "grid" else None
-        return Provenance(unmixer.method, unmixer.sensor, threshold)
+        prior = unmixer.prior if unmixer.estimator.fits else None
+        return Provenance(unmixer.method, unmixer.sensor, prior, threshold)
 
     def options(self) -> dict[str, Any]:
         """Returns all options that the answers depend on, as plain JSON values."""
@@ -225,13 +227,16 @@ class Runner:
         queued = {path for path, _ in self._queue}
         order = {path: index for index, path in enumerate(self.files)}
         found = sorted(self.answers, key=lambda source: (order[source[0]], source[1]))
+        answers = tuple(self.answers[source] for source in found)
+        assumed = dict.fromkeys(map(self.unmixers.provenance, answers))
         return Record(
             options=self.unmixers.options(),
+            assumed=tuple(json.loads(json.dumps([asdict(one) for one in assumed]))),
             files={
                 str(path): "unfinished" if path in queued and state == "finished" else state
                 for path, state in self.files.items()
             },
-            images=tuple(self.answers[source] for source in found),
+            images=answers,
         )
 
     def _unmix_file(self, path: Path, after_image: Callable[[float], None]) -> list[str]:

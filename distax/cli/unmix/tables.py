@@ -12,6 +12,8 @@ from rich.table import Table
 
 from distax.cli.console import wide_console
 from distax.cli.unmix.answers import Answer, FrameAnswer
+from distax.frames import FramePrior
+from distax.imaging.scenes import ScenePrior
 from distax.imaging.sensor import Sensor
 from distax.runtime.errors import DistaxError, first_line
 from distax.runtime.files import atomic_write, check_suffix
@@ -97,12 +99,14 @@ class Provenance:
     Attributes:
       method: name of the method.
       sensor: sensor that the method assumed.
+      prior: prior that the method assumed; None for a model, which has that of its training.
       threshold: signal-to-noise ratio above which a peak of a frame is a blob, or counts above
         which a grid node is a target; None if the method has no threshold.
     """
 
     method: str
     sensor: Sensor
+    prior: ScenePrior | FramePrior | None
     threshold: float | None
 
     @classmethod
@@ -113,6 +117,7 @@ class Provenance:
             "DISTAX": [__version__],
             "METHOD": [one.method for one in every],
             "SENSOR": [one.sensor for one in every],
+            "PRIOR": [one.prior for one in every if one.prior is not None],
             "THRESH": [f"{one.threshold:.4g}" for one in every if one.threshold is not None],
         }
         return {key: "; ".join(dict.fromkeys(map(str, values))) for key, values in entries.items()}

@@ -16,6 +16,7 @@ IN_FRAME = FrameTarget(
 )
 RECORD = Record(
     options=OPTIONS,
+    assumed=({"method": "grid", "sensor": {"sigma": 0.5}, "prior": None, "threshold": 50.0},),
     files={"a.png": "finished", "b.fits": "finished", "c.png": "failed", "d.png": "unfinished"},
     images=(
         Answer("a.png", 0, (STAR,), trusted=True, count_probability=0.75, misfit=1.5),

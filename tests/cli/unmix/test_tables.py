@@ -9,6 +9,7 @@ from astropy.table import Table
 from distax import DistaxError, Sensor, __version__
 from distax.cli.unmix.answers import Answer, FrameAnswer, FrameTarget, Target
 from distax.cli.unmix.tables import Provenance, print_table, write_table
+from distax.frames import FramePrior
 
 STAR = Target(2.5, 3.25, 240.5, 0.9, row_std=0.01, column_std=0.02, intensity_std=3.5)
 BARE = Target(5.0, 6.0, 77.0, 77.0, row_std=None, column_std=None, intensity_std=None)
@@ -27,8 +28,8 @@ IN_FRAME = FrameTarget(
     dec=-2.5,
 )
 PROVENANCES = [
-    Provenance("refine", Sensor(sigma=(0.5, 0.6)), 5.25),
-    Provenance("fast", Sensor(), None),
+    Provenance("refine", Sensor(sigma=(0.5, 0.6)), FramePrior(), 5.25),
+    Provenance("fast", Sensor(), None, None),
 ]
 
 
@@ -71,6 +72,7 @@ def test_a_frames_targets_read_back_with_units_and_header(path):
     }
     assert table.meta["DISTAX"] == __version__
     assert table.meta["METHOD"] == "refine; fast"
+    assert table.meta["PRIOR"] == str(FramePrior())
     assert table.meta["THRESH"] == "5.25"
     assert table.meta["SENSOR"] == f"{PROVENANCES[0].sensor}; {PROVENANCES[1].sensor}"
 
