@@ -20,13 +20,14 @@ import numpy as np
 import tyro
 from benchmarks.measuring import describe_machine
 from jaxtyping import Array, Float
+from mode_examples import place_in_turn
 from robustness_page import METHODS, Record, draw_sweeps, full_table, row
 from robustness_settings import SETTINGS, Hosts, Setting
 
 import distax
 from distax.evaluation import assess
 from distax.imaging.forward import render
-from distax.imaging.scenes import IMAGE_SHAPE, ScenePrior, sample
+from distax.imaging.scenes import IMAGE_SHAPE, ScenePrior, sample, scene_keys
 from distax.imaging.sensor import expose
 from distax.imaging.targets import CREDIBLE_LEVELS, Targets
 from distax.metrics import CoverageSums, LocalizationSums, assign
@@ -38,7 +39,10 @@ RESULTS = Path(__file__).parent / "results"
 def select_scenes(setting: Setting, images: int, seed: int) -> Targets:
     """Draws scenes with the setting's host pixels; equal for equal priors and hosts."""
     per_host = {"any": 1, "edge": 6, "corner": 60}[setting.hosts]
-    drawn = sample(jax.random.key(seed), per_host * images, setting.prior)
+    key = jax.random.key(seed)
+    drawn = sample(key, per_host * images, setting.prior)
+    if setting.in_turn:
+        drawn = place_in_turn(scene_keys(key, len(drawn.mask)), drawn, setting.prior)
     chosen = np.flatnonzero(_has_host(setting.hosts, drawn, setting.prior))[:images]
     assert len(chosen) == images
     return jax.tree.map(lambda leaf: leaf[chosen], drawn)
@@ -54,21 +58,13 @@ def _has_host(hosts: Hosts, targets: Targets, prior: ScenePrior) -> np.ndarray:
     return np.isin(outermost.sum(axis=1), wanted)
 
 
-def measure(setting: Setting, method: str, images: int, seed: int) -> Record | None:
-    """Scores a method on images of a setting.
-
-    Returns None if the method does not support the setting's sensor.
-    """
+def measure(setting: Setting, method: str, images: int, seed: int) -> Record:
+    """Scores a method on images of a setting."""
     truth = select_scenes(setting, images, seed)
     pixels = expose(
         jax.random.key(seed + 1), render(truth, setting.true_sensor), setting.true_sensor
     )
-    if method == "fast":
-        unmixer = distax.Unmixer(method=method)
-        if unmixer.sensor.clip_level != setting.sensor.clip_level:
-            return None
-    else:
-        unmixer = distax.Unmixer(method=method, sensor=setting.sensor, prior=setting.prior)
+    unmixer = distax.Unmixer(method=method, sensor=setting.sensor, prior=setting.prior)
     found = jax.tree.map(jnp.asarray, unmixer(np.asarray(pixels)))
     result = assess(found, truth, setting.true_sensor, setting.prior)
     return {
@@ -140,11 +136,6 @@ def run_missing(
             if resume and _is_done(path, name, method, images, seed):
                 continue
             result = measure(SETTINGS[name], method, images, seed)
-            # Each setting compiles again, and a process holds a limited number of functions.
-            jax.clear_caches()
-            if result is None:
-                print(f"{name}, {method}: does not support this sensor", flush=True)
-                continue
             command = " ".join(["python", "experiments/robustness.py", *sys.argv[1:]])
             record = {"setting": name, "method": method, **result, "command": command}
             record |= describe_machine()

@@ -19,12 +19,14 @@ class Setting:
       prior: prior of the scenes, known to the estimator.
       sigma: true width of the PSF in pixels; None for the sensor's.
       hosts: position of the host pixels: anywhere, at an edge of the image, or in a corner.
+      in_turn: True to place the targets of a scene one after the other.
     """
 
     sensor: Sensor = Sensor()
     prior: ScenePrior = ScenePrior()
     sigma: float | None = None
     hosts: Hosts = "any"
+    in_turn: bool = False
 
     @property
     def true_sensor(self) -> Sensor:
@@ -56,7 +58,16 @@ SETTINGS: dict[str, Setting] = {
     **{f"read noise {n}": Setting(Sensor(read_noise=float(n))) for n in (1, 2, 5, 10)},
     **{f"σ truly {100 * e:+.0f}%": Setting(sigma=0.5 * (1 + e)) for e in (-0.1, -0.05, 0.05, 0.1)},
     **{f"background {n}": Setting(Sensor(background=float(n))) for n in (5, 20)},
+    **{f"gain {n}": Setting(Sensor(gain=float(n))) for n in (10, 1)},
     "no saturation, 12 bit": Setting(Sensor(saturation=None, bit_depth=12)),
+    "14 bit, 50 times brighter": Setting(
+        Sensor(saturation=12_750.0, bit_depth=14, read_noise=5.0, gain=2.0),
+        ScenePrior(min_intensity=11_000.0, max_intensity=12_500.0),
+    ),
+    "σ 0.45 and 0.6 px": Setting(Sensor(sigma=(0.45, 0.6))),
+    "intensities 50 to 250": Setting(prior=ScenePrior(min_intensity=50.0)),
+    "placed in turn": Setting(in_turn=True),
+    "up to 6, cluster 1.2 px": Setting(prior=ScenePrior(max_targets=6, cluster=1.2)),
     "separation 0.3": Setting(prior=ScenePrior(separation=0.3)),
     "separation 0.8, up to 4": Setting(prior=ScenePrior(separation=0.8, max_targets=4)),
     "cluster 1 px, up to 3": Setting(prior=_TRIPLES),
@@ -79,6 +90,22 @@ SWEEPS = (
         | {"+5": "σ truly +5%", "+10": "σ truly +10%"},
     ),
     Sweep("Background", "counts", {"0": BASE, "5": "background 5", "20": "background 20"}),
+    Sweep(
+        "Shot noise",
+        "electrons per count",
+        {"∞": BASE, "10": "gain 10", "1": "gain 1"},
+    ),
+    Sweep(
+        "Cameras and scenes of other kinds",
+        "",
+        {
+            "14 bit": "14 bit, 50 times brighter",
+            "elongated": "σ 0.45 and 0.6 px",
+            "unequal": "intensities 50 to 250",
+            "in turn": "placed in turn",
+            "up to 6": "up to 6, cluster 1.2 px",
+        },
+    ),
     Sweep("Saturation", "", {"255 counts, 8 bit": BASE, "none, 12 bit": "no saturation, 12 bit"}),
     Sweep(
         "Smallest distance",

@@ -50,7 +50,7 @@ def export(
     """Writes a method, from images to targets, to a file that runs without distax.
 
     Args:
-      unmixer: an unmixer with the method "fast", "grid" or "refine".
+      unmixer: an unmixer with the method "grid", "refine", or "fast" with a trained model.
       path: the file.
       platforms: names from `PLATFORMS`. Default: all platforms that can compute the method.
       grid: True to write a grid model's output, False to write the targets read off it.
@@ -83,8 +83,8 @@ def _targets(unmixer: Method) -> _Function:
         network = estimator.model
         return _image_by_image(lambda images: named_leaves(network.detect(images)))
     raise DistaxError(
-        f"the method {estimator.name} cannot be exported: what it computes depends on how many "
-        "images hold how many targets; export fast or refine"
+        f"the method {estimator.name} cannot be exported for this sensor and prior: it computes "
+        "images of one number of targets together; export refine, or fast for CSIST-100K's"
     )
 
 

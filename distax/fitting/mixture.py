@@ -129,22 +129,25 @@ def _choose(mixture: Mixture, count: int) -> Float[Array, "{count} 2"]:
     place, mass = _points(mixture, *_FEW)
     weight = mixture.log_weight.reshape(-1, COMPONENTS)
     own = jnp.arange(len(weight)) * COMPONENTS + jnp.argmax(weight, axis=1)
-    wanted = jnp.ones(count, bool)
-    return choose_positions(place, count * mass, mixture.mean[own], _CELL, wanted)
+    # Without the barriers here and below XLA would compute a point anew wherever it is used.
+    place, mass, candidates = jax.lax.optimization_barrier((place, mass, mixture.mean[own]))
+    return choose_positions(place, count * mass, candidates, _CELL, jnp.ones(count, bool))
 
 
 def _points(
     mixture: Mixture, points: np.ndarray, masses: np.ndarray
 ) -> tuple[Float[Array, "P 2"], Float[Array, " P"]]:
     """Returns points that stand for a mixture, and the mass of each; the sum is 1."""
-    spread = jnp.einsum("mij,pj->mpi", mixture.factor, points)
-    place = (mixture.mean[:, None] + spread).reshape(-1, 2)
+    factor, (first, second) = mixture.factor, points.T
+    row = mixture.mean[:, :1] + factor[:, :1, 0] * first
+    column = mixture.mean[:, 1:] + factor[:, 1:, 0] * first + factor[:, 1:, 1] * second
+    place = jnp.stack([row.ravel(), column.ravel()], axis=-1)
     return place, (jnp.exp(mixture.log_weight)[:, None] * masses).ravel()
 
 
 def _describe(mixture: Mixture, position: Float[Array, "K 2"]) -> Targets:
     """Describes the mass that is nearer to each position than to the others."""
-    place, mass = _points(mixture, *_MANY)
+    place, mass = jax.lax.optimization_barrier(_points(mixture, *_MANY))
     count, points = len(position), len(_MANY[0])
     offsets = place - position[:, None]
     distances = jnp.sum(offsets**2, axis=-1)

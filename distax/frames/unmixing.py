@@ -122,7 +122,7 @@ class FrameUnmixer:
         """
         shape = _check_shape(pixels)
         background = measure_background(pixels, self.box)
-        self._check(background)
+        noisier = self._check(background)
         threshold = detection_threshold(self.false_blobs, math.prod(shape), self.sensor.sigma)
         parts = self._search(pixels, background, threshold)
         cutouts = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
@@ -130,8 +130,9 @@ class FrameUnmixer:
         order = np.lexsort((*cutouts.pixel.T[::-1], -cutouts.signal_to_noise))
         cutouts = jax.tree.map(lambda leaf: leaf[order], cutouts)
         found = self._unmix(cutouts, background, threshold)
-        _, first = np.unique(found.blob, return_index=True)
-        warn_of_misfits(found.misfit[first], "blobs")
+        if not noisier:
+            _, first = np.unique(found.blob, return_index=True)
+            warn_of_misfits(found.misfit[first], "blobs")
         return found
 
     @property
@@ -168,7 +169,8 @@ class FrameUnmixer:
     def _noise_known(self) -> bool:
         return self.sensor.read_noise > 0
 
-    def _check(self, background: Background) -> None:
+    def _check(self, background: Background) -> bool:
+        """Raises DistaxError for backgrounds that hide targets; returns True if it has warned."""
         level = float(np.median(background.level))
         if level >= self.sensor.clip_level:
             raise DistaxError(
@@ -181,14 +183,14 @@ class FrameUnmixer:
                 f"the background does not vary (it reads {level:g}), so that targets cannot be "
                 "distinguished from noise: state the read noise or the bit depth"
             )
-        if self._noise_known:
-            self._warn_of_noise(background)
+        return self._noise_known and self._warn_of_noise(background)
 
-    def _warn_of_noise(self, background: Background) -> None:
+    def _warn_of_noise(self, background: Background) -> bool:
         """Warns if a frame is noisier than its sensor, so that noise would pass for blobs."""
         stated = float(np.median(self._stated_noise(background.level)))
         measured = float(np.median(background.noise))
-        if measured > _NOISIER * stated:
+        noisier = measured > _NOISIER * stated
+        if noisier:
             warnings.warn(
                 f"the background's noise is {measured:.3g} counts, the sensor's read noise and "
                 f"gain make it {stated:.3g}: expect false blobs, or state a read noise of 0 to use "
@@ -196,6 +198,7 @@ class FrameUnmixer:
                 DistaxWarning,
                 stacklevel=4,
             )
+        return noisier
 
     def _search(
         self, pixels: Pixels, background: Background, threshold: float

@@ -9,6 +9,7 @@ that is nearest to it.
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from distax.metrics.cso import RADII
@@ -23,6 +24,8 @@ _FARTHEST = 0.3
 """Largest distance in pixels of mass that a chosen position removes, a little beyond the largest
 radius. A larger one removes mass of other targets. A smaller one leaves mass for a second choice of
 the same target."""
+_REMOVAL_RADII = np.linspace(0.0, _FARTHEST, 13)
+"""Radii in pixels from which the radius is interpolated that holds the mass of one target."""
 _LEAST = 1e-9
 """Weight that every point has in a median, so that a median without mass around it is defined."""
 
@@ -68,7 +71,10 @@ def distances_to(
     place: Float[Array, "points 2"], position: Float[Array, "*K 2"]
 ) -> Float[Array, "*K points"]:
     """Returns the distance in pixels of every point from positions."""
-    return jnp.linalg.norm(place - position[..., None, :], axis=-1)
+    # Both coordinates at once would be reduced over an axis of two, which a CPU cannot vectorise.
+    row = place[:, 0] - position[..., :1]
+    column = place[:, 1] - position[..., 1:]
+    return jnp.sqrt(row**2 + column**2)
 
 
 def share_inside(distance: Array, radius: float | Array, cell: float | Array) -> Array:
@@ -84,11 +90,12 @@ def _greedy(
     slots: int,
 ) -> Float[Array, "{slots} 2"]:
     """Chooses one position after the other, each for the most hits of the remaining mass."""
-    within = share_inside(distances_to(place, candidates)[..., None], jnp.array(RADII), cell)
-    hits = jnp.mean(within, axis=-1)
+    distance = distances_to(place, candidates)
+    hits = sum(share_inside(distance, radius, cell) for radius in RADII)
 
     def pick(left: Float[Array, " points"], _: None) -> tuple[Array, Array]:
-        position = _median(place, left, cell, candidates[jnp.argmax(hits @ left)])
+        best = jnp.argmax(jnp.sum(hits * left, axis=-1))
+        position = _median(place, left, cell, candidates[best])
         return _without_one(place, left, cell, position), position
 
     return jax.lax.scan(pick, mass, None, length=slots)[1]
@@ -109,7 +116,8 @@ def _median(
         distance = distances_to(place, position)
         near = mass * share_inside(distance, _REACH, cell)
         weight = near / jnp.maximum(distance, cell / 2) + _LEAST
-        position = weight @ place / jnp.sum(weight)
+        moment = [jnp.sum(weight * place[:, 0]), jnp.sum(weight * place[:, 1])]
+        position = jnp.stack(moment) / jnp.sum(weight)
     return position
 
 
@@ -120,7 +128,7 @@ def _without_one(
     position: Float[Array, "2"],
 ) -> Float[Array, " points"]:
     """Removes the mass of one target around a position, the nearest first, up to `_FARTHEST`."""
-    radii = jnp.linspace(0.0, _FARTHEST, 13)
     distance = distances_to(place, position)
-    within = mass @ share_inside(distance[:, None], radii, cell)
-    return mass * (1 - share_inside(distance, jnp.interp(1.0, within, radii), cell))
+    within = [jnp.sum(mass * share_inside(distance, r, cell)) for r in _REMOVAL_RADII.tolist()]
+    radius = jnp.interp(1.0, jnp.stack(within), jnp.asarray(_REMOVAL_RADII, mass.dtype))
+    return mass * (1 - share_inside(distance, radius, cell))

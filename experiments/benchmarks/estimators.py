@@ -20,6 +20,7 @@ from measuring import describe_machine, time_fastest
 import distax
 from distax.evaluation import assess
 from distax.evaluation.results import format_percent
+from distax.fitting.estimators import FastFit
 from distax.fitting.sampler import QUICK
 from distax.imaging.scenes import simulate
 from distax.imaging.targets import Targets
@@ -103,6 +104,7 @@ def main(
     pixels, truth = simulate(jax.random.key(seed), images)
     unmixers = {
         "fast": distax.Unmixer(method="fast"),
+        "fast, any camera": distax.Unmixer(method=FastFit()),
         "refine": distax.Unmixer(method="refine"),
         "posterior": distax.Unmixer(method="posterior"),
         "posterior, quick": distax.Unmixer(method="posterior", effort=QUICK),

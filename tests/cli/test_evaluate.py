@@ -7,6 +7,7 @@ import pytest
 from distax import Sensor
 from distax.cli.main import main
 from distax.evaluation import evaluate
+from distax.fitting.estimators import Posterior
 from distax.imaging.scenes import ScenePrior, simulate
 from distax.training.checkpoints import load_model
 from distax.weights import write
@@ -40,6 +41,7 @@ def test_json_and_table_have_the_evaluation(tiny_run, tmp_path, capsys):
         "method": "grid",
         "checkpoint": str(tiny_run),
         "sensor": asdict(Sensor()),
+        "prior": None,
         "data": None,
         "seed": 7,
         "threshold": 20.0,
@@ -56,6 +58,7 @@ def test_a_method_that_comes_with_distax_needs_no_checkpoint(tmp_path, monkeypat
         """Replaces the estimators: returns the true targets of the scenes of seed 7."""
 
         sensor, prior, model, threshold = Sensor(), PRIOR, None, 50.0
+        estimator = Posterior()
 
         def __init__(self, method, sensor, prior):
             self.method = method
@@ -71,6 +74,7 @@ def test_a_method_that_comes_with_distax_needs_no_checkpoint(tmp_path, monkeypat
     result = json.loads(path.read_text())
     assert (result["method"], result["checkpoint"], result["psnr"]) == ("posterior", None, None)
     assert result["cso_map"] == pytest.approx(1.0)
+    assert result["prior"]["max_targets"] == PRIOR.max_targets
     assert "posterior, 40 images" in capsys.readouterr().out
 
 

@@ -35,7 +35,7 @@ def test_table_csv_json_and_figure_show_the_track(sequence, tmp_path, capsys, na
     main(["track", str(folder / name), *arguments])
     content = json.loads(options["json"].read_text())
     (track,) = content["tracks"]
-    assert (content["assumed"]["method"], content["assumed"]["sensor"]["sigma"]) == ("grid", 0.5)
+    assert (content["assumed"]["method"], content["assumed"]["sensor"]["sigma"]) == ("refine", 0.5)
     points = track["points"]
     assert [point["frame"] for point in points] == list(range(20))
     place = np.array([[point["row"], point["column"]] for point in points])

@@ -228,8 +228,8 @@ def test_prior_options_apply_to_images(tmp_path):
     np.testing.assert_allclose(position, truth.position[:, 0], atol=0.05)
     np.testing.assert_allclose(intensity, truth.intensity[:, 0], rtol=0.05)
     for other, remedy in (
-        (["--method", "fast"], "or choose --method posterior"),
-        (["--checkpoint", "fista"], "or replace --checkpoint by --method posterior"),
+        (["--method", "grid"], "or choose --method fast, refine or posterior"),
+        (["--checkpoint", "fista"], "or replace --checkpoint by --method fast, refine or post"),
     ):
         with pytest.raises(SystemExit, match=f"can only use the prior of its training; .*{remedy}"):
             main([*arguments, *options, *other])
