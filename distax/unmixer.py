@@ -9,13 +9,14 @@ from typing import Any
 
 import jax
 import numpy as np
+from flax import nnx
 from jaxtyping import Array, Float
 
 from distax.fitting.cameras import outside_of_range
 from distax.fitting.estimators import Estimator, Fast, FastFit, Grid, Posterior, Refine
 from distax.fitting.misfit import warn_of_misfits
 from distax.fitting.sampler import Effort
-from distax.imaging.checks import as_counts, check_single, find_problems, to_stack
+from distax.imaging.checks import as_counts, check_known, check_single, find_problems, to_stack
 from distax.imaging.grid import THRESHOLD
 from distax.imaging.scenes import ScenePrior, check_host
 from distax.imaging.sensor import Sensor
@@ -257,7 +258,7 @@ class Unmixer:
     def _repr_html_(self) -> str:
         """Writes a table of the method, its settings, the sensor and the prior, for notebooks."""
         settings: dict[str, object] = {
-            name: type(value).__name__ if isinstance(value, Model) else _text(value)
+            name: type(value).__name__ if isinstance(value, nnx.Module) else _text(value)
             for name, value in _fields_of(self.estimator).items()
         }
         if "threshold" in settings:
@@ -292,6 +293,7 @@ class _Options:
     def __post_init__(self) -> None:
         check_fields(self)
         check_single(self.sensor, self.prior)
+        check_known(self.sensor, self.prior)
 
     def check_used(self, method: str | Estimator) -> None:
         """Raises DistaxError for an option that the method does not use."""

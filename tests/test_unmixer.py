@@ -355,6 +355,15 @@ def test_an_unmixer_cannot_be_traced():
         jax.jit(Unmixer(model=Peak()))(jnp.zeros((1, 11, 11)))
 
 
+@pytest.mark.parametrize(
+    "make",
+    [lambda x: {"sensor": Sensor(sigma=x)}, lambda x: {"prior": ScenePrior(cluster=x)}],
+)
+def test_a_traced_sensor_or_prior_is_refused(make):
+    with pytest.raises(DistaxError, match=r"(sigma|cluster) must be known, not traced"):
+        jax.jit(lambda x: Unmixer(**make(x)).method)(1.0)
+
+
 def test_a_folder_without_a_run_is_named(tmp_path):
     with pytest.raises(DistaxError, match=f"{tmp_path}/nothing.*no checkpoint there"):
         Unmixer.load(tmp_path / "nothing")

@@ -33,8 +33,8 @@ class Track:
     method: Annotated[
         Method | None,
         default(
-            "the method of --checkpoint; without one, fast for every sensor and prior in its "
-            "range, and refine for others"
+            "the method of --checkpoint; without one, refine, or fast if the square that holds the "
+            "group in all frames lies in its range"
         ),
     ] = None
     checkpoint: Checkpoint = None

@@ -41,23 +41,23 @@ def outside_of_range(sensor: Sensor, prior: ScenePrior) -> str | None:
     noise = float(sensor.total_variance(jnp.asarray(sensor.background + peak))) ** 0.5
     saturation = (sensor.clip_level - sensor.background) / peak
     checks = (
-        ("the smallest sigma is", min(sigmas), "px", *SIGMA),
-        ("the largest sigma is", widest, "px", *SIGMA),
-        ("the ratio of the two sigmas is", widest / min(sigmas), "", 1.0, LARGEST_RATIO),
-        ("the cluster's side is", prior.cluster / widest, "sigma", *CLUSTER),
-        ("the number of targets is up to", prior.max_targets, "", 1, LARGEST_COUNT),
+        ("the sensor's sigma", min(sigmas), " px", *SIGMA),
+        ("the sensor's sigma", widest, " px", *SIGMA),
+        ("the ratio of the sensor's two sigmas", widest / min(sigmas), "", 1.0, LARGEST_RATIO),
+        ("the prior's cluster", prior.cluster / widest, " sigma", *CLUSTER),
+        ("the prior's max_targets", prior.max_targets, "", 1, LARGEST_COUNT),
         (
-            "the ratio of the intensities is",
+            "the ratio of the prior's intensities",
             prior.max_intensity / prior.min_intensity,
             "",
             1.0,
             INTENSITIES,
         ),
-        ("the signal-to-noise ratio of a peak is", peak / noise, "", LEAST_PEAK, math.inf),
-        ("the saturation is", saturation, "of a target's peak", LEAST_SATURATION, math.inf),
+        ("the signal-to-noise ratio of a peak", peak / noise, "", LEAST_PEAK, math.inf),
+        ("the sensor's saturation", saturation, " of a peak", LEAST_SATURATION, math.inf),
     )
     for what, value, unit, low, high in checks:
         if not low / _ROUNDING <= value <= high * _ROUNDING:
             bounds = f"at least {low:g}" if math.isinf(high) else f"{low:g} to {high:g}"
-            return f"{what} {value:.3g}{unit and ' '}{unit}, and the network knows {bounds}"
+            return f"{what} is {value:.3g}{unit}, and the network of fast knows {bounds}"
     return None

@@ -10,10 +10,6 @@ from distax.imaging.least_squares import FIRST_DAMPING, damped_step, next_dampin
 from distax.imaging.psf import Psf
 from distax.runtime.pytree import pytree
 
-_FLOOR = 1e-6
-"""Value added to the diagonal, for parameters that neither the pixels nor the prior constrain. A
-larger one shortens the steps of all parameters."""
-
 
 @pytree
 class Bounds:
@@ -112,5 +108,5 @@ def _trial(state: _State, bounds: Bounds) -> Float[Array, "K 3 lanes"]:
     pull = state.fit.vector.reshape(scene.shape)
     held = ((scene <= bounds.lower) & (pull < 0)) | ((scene >= bounds.upper) & (pull > 0))
     free = jnp.where(held, 0.0, 1.0).reshape(len(matrix), -1)
-    step = damped_step(matrix, state.fit.vector, free, state.damping, floor=_FLOOR)
+    step = damped_step(matrix, state.fit.vector, free, state.damping)
     return jnp.clip(scene + step.reshape(scene.shape), bounds.lower, bounds.upper)

@@ -1,5 +1,6 @@
 """Checks of images, sensors and priors before an estimator takes them."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -9,21 +10,33 @@ from jaxtyping import Float
 
 from distax.imaging.psf import MeasuredPsf
 from distax.imaging.sensor import Sensor
-from distax.runtime.errors import DistaxError, first_line
+from distax.runtime.errors import DistaxError, first_line, known_scalar
 
 
 def check_single(*configs: Any) -> None:
     """Raises DistaxError for a batch of sensors or priors, which only `vmap` takes apart."""
+    for name, number in _numbers_of(configs):
+        if np.ndim(number) > 0:
+            raise DistaxError(
+                f"{name} holds {np.size(number)} numbers, but one is needed; map over them with "
+                "jax.vmap, or call once for each"
+            )
+
+
+def check_known(*configs: Any) -> None:
+    """Raises DistaxError for sensors or priors that JAX traces."""
+    for name, number in _numbers_of(configs):
+        known_scalar(name, number)
+
+
+def _numbers_of(configs: Any) -> Iterator[tuple[str, Any]]:
+    """Yields the numbers of sensors and priors with their names, without those of measured PSFs."""
     parts = jax.tree_util.tree_leaves_with_path(
         configs, is_leaf=lambda part: isinstance(part, MeasuredPsf)
     )
     for path, part in parts:
-        if not isinstance(part, MeasuredPsf) and np.ndim(part) > 0:
-            name = jax.tree_util.keystr(path[1:], simple=True, separator=".")
-            raise DistaxError(
-                f"{name} holds {np.size(part)} numbers, but one is needed; map over them with "
-                "jax.vmap, or call once for each"
-            )
+        if not isinstance(part, MeasuredPsf):
+            yield jax.tree_util.keystr(path[1:], simple=True, separator="."), part
 
 
 def as_counts(images: Any, name: str = "images", wide: bool = False) -> Float[np.ndarray, "..."]:

@@ -55,7 +55,6 @@ def damped(
     matrix: Float[Array, "D D lanes"],
     free: Float[Array, "D lanes"],
     damping: Float[Array, " lanes"] | float,
-    floor: float = 0.0,
 ) -> Float[Array, "D D lanes"]:
     """Returns the damped matrix of a step's normal equations.
 
@@ -64,10 +63,8 @@ def damped(
       free: 1 for parameters that may move, 0 for parameters that are held. The vector of the normal
         equations must be 0 for held parameters.
       damping: damping relative to the diagonal.
-      floor: value added to the diagonal of free parameters. It keeps the matrix positive definite
-        if no pixel constrains one of them.
     """
-    diagonal = damping * jnp.diagonal(matrix).T + jnp.where(free > 0, floor, 1.0)
+    diagonal = damping * jnp.diagonal(matrix).T + jnp.where(free > 0, 0.0, 1.0)
     return matrix * (free[:, None] * free) + jnp.eye(len(matrix))[:, :, None] * diagonal
 
 
@@ -76,8 +73,7 @@ def damped_step(
     vector: Float[Array, "D lanes"],
     free: Float[Array, "D lanes"],
     damping: Float[Array, " lanes"] | float,
-    floor: float = 0.0,
 ) -> Float[Array, "D lanes"]:
     """Solves a step's damped normal equations; see `damped`."""
-    system = jax.lax.optimization_barrier(damped(matrix, free, damping, floor))
+    system = jax.lax.optimization_barrier(damped(matrix, free, damping))
     return solve(cholesky(system), vector * free)

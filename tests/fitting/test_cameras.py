@@ -25,19 +25,31 @@ def test_the_stated_range_is_accepted(sensor, prior):
 @pytest.mark.parametrize(
     ("sensor", "prior", "message"),
     [
-        (Sensor(sigma=0.3), ScenePrior(), "the smallest sigma is 0.3 px, .* knows 0.35 to 1.2"),
-        (Sensor(sigma=1.5), WIDE, "the smallest sigma is 1.5 px"),
-        (Sensor(sigma=(1.0, 0.6)), WIDE, "the ratio of the two sigmas is 1.67, .* knows 1 to 1.4"),
-        (Sensor(), ScenePrior(cluster=2.5), "the cluster's side is 5 sigma, .* knows 0.8 to 4"),
-        (Sensor(), ScenePrior(max_targets=7, cluster=2.0), "the number of targets is up to 7"),
+        (Sensor(sigma=0.3), ScenePrior(), "the sensor's sigma is 0.3 px, .* knows 0.35 to 1.2"),
+        (Sensor(sigma=1.5), WIDE, "the sensor's sigma is 1.5 px"),
+        (
+            Sensor(sigma=(1.0, 0.6)),
+            WIDE,
+            "the ratio of the sensor's two sigmas is 1.67, .* knows 1 to 1.4",
+        ),
+        (Sensor(), ScenePrior(cluster=2.5), "the prior's cluster is 5 sigma, .* knows 0.8 to 4"),
+        (
+            Sensor(),
+            ScenePrior(max_targets=7, cluster=2.0),
+            "the prior's max_targets is 7, .* knows 1 to 6",
+        ),
         (
             Sensor(),
             ScenePrior(min_intensity=20.0),
-            "the ratio of the intensities is 12.5, .* knows 1 to 10",
+            "the ratio of the prior's intensities is 12.5, .* knows 1 to 10",
         ),
         (Sensor(read_noise=30.0), ScenePrior(), "the signal-to-noise ratio of a peak is 3.* 5"),
         (Sensor(gain=0.05), ScenePrior(), "the signal-to-noise ratio of a peak is 2"),
-        (Sensor(saturation=30.0), ScenePrior(), "the saturation is .* at least 0.4"),
+        (
+            Sensor(saturation=30.0),
+            ScenePrior(),
+            "the sensor's saturation is .* of a peak, .* at least 0.4",
+        ),
     ],
 )
 def test_what_lies_outside_is_named(sensor, prior, message):

@@ -22,11 +22,6 @@ def test_held_parameters_stay_and_act_as_constants_for_the_others():
         np.testing.assert_allclose(step, wanted, atol=1e-5)
 
 
-def test_the_floor_is_the_diagonal_of_unconstrained_parameters():
-    blind = damped(jnp.zeros((2, 2, 1)), jnp.ones((2, 1)), jnp.ones(1), floor=1e-6)
-    np.testing.assert_allclose(blind[:, :, 0], 1e-6 * np.eye(2), rtol=1e-6)
-
-
 def test_damping_falls_after_better_steps_to_a_smallest_value():
     better = jnp.array([True, False, True])
     found = next_damping(jnp.array([1e-2, 1e-2, 1e-7]), better)

@@ -98,7 +98,12 @@ class Unmixers:
     def for_images(self) -> "Unmixer":
         """Unmixer of images of the sensor's size."""
         prior = self.prior.for_images() if self.prior.given else None
-        return make_unmixer(self.method, self.checkpoint, self.threshold, self.sensor_file, prior)
+        choice = self.method, self.checkpoint, self.threshold, self.sensor_file
+        try:
+            return make_unmixer(*choice, prior)
+        except DistaxError as error:
+            # The options are at fault, and no image.
+            raise OptionError(str(error)) from None
 
     @cached_property
     def _for_frames(self) -> "FrameUnmixer":
