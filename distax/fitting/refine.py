@@ -94,6 +94,21 @@ def refine_patch(
     return _choose_number(patch, fits, prior)
 
 
+def count_evidence(patch: Patch, fits: Sequence[BestFit]) -> Float[Array, "numbers N"]:
+    """Returns the log evidence of no target, then of each number of targets that was fitted.
+
+    Args:
+      patch: the windows.
+      fits: the best fits of each number of targets that the prior allows, in rising order.
+    """
+    residual, weight = residual_and_weight(jnp.zeros_like(patch.counts), patch, 0.0)
+    log_evidence_empty = -0.5 * jnp.sum(weight * residual**2, axis=0)
+    # If no pixel is known, the prior alone would choose the number, and would choose the largest.
+    known = jnp.any(patch.known, axis=0)
+    of_counts = (jnp.where(known, fit.log_evidence, -jnp.inf) for fit in fits)
+    return jnp.stack([log_evidence_empty, *of_counts])
+
+
 def _choose_number(patch: Patch, fits: Sequence[BestFit], prior: ScenePrior) -> Targets:
     """Chooses the number of targets in each image by evidence; see `refine_patch`.
 
@@ -102,12 +117,7 @@ def _choose_number(patch: Patch, fits: Sequence[BestFit], prior: ScenePrior) -> 
       fits: the best fits of each number of targets that the prior allows, in rising order.
       prior: the scenes' prior.
     """
-    residual, weight = residual_and_weight(jnp.zeros_like(patch.counts), patch, 0.0)
-    log_evidence_empty = -0.5 * jnp.sum(weight * residual**2, axis=0)
-    # If no pixel is known, the prior alone would choose the number, and would choose the largest.
-    known = jnp.any(patch.known, axis=0)
-    of_counts = (jnp.where(known, fit.log_evidence, -jnp.inf) for fit in fits)
-    evidence = jnp.stack([log_evidence_empty, *of_counts])
+    evidence, known = count_evidence(patch, fits), jnp.any(patch.known, axis=0)
     winner = jnp.argmax(evidence, axis=0)
     padded = jax.tree.map(
         lambda *leaves: jnp.stack(leaves),
@@ -117,7 +127,7 @@ def _choose_number(patch: Patch, fits: Sequence[BestFit], prior: ScenePrior) -> 
     answer = jax.tree.map(lambda leaf: leaf[best, jnp.arange(len(best))], padded)
     count = jnp.where(winner == 0, 0, prior.min_targets + best)
     probability = jnp.where(known, jnp.max(jax.nn.softmax(evidence, axis=0), axis=0), 0.0)
-    misfit = jnp.where(winner == 0, compute_misfit(-2 * log_evidence_empty, patch), answer.misfit)
+    misfit = jnp.where(winner == 0, compute_misfit(-2 * evidence[0], patch), answer.misfit)
     return _with_errors(answer, count, misfit, probability)
 
 
