@@ -16,6 +16,7 @@ from distax.fitting.cameras import outside_of_range
 from distax.fitting.estimators import Estimator, Fast, FastFit, Grid, Posterior, Refine
 from distax.fitting.misfit import warn_of_misfits
 from distax.fitting.sampler import Effort
+from distax.fitting.self_calibration import FittedSensor, fit_sensor
 from distax.imaging.checks import as_counts, check_known, check_single, find_problems, to_stack
 from distax.imaging.grid import THRESHOLD
 from distax.imaging.scenes import ScenePrior, check_host
@@ -69,6 +70,8 @@ class Unmixer:
       estimator: the estimator.
       sensor: the sensor.
       prior: the scenes' prior.
+      fitted: the fit of the sensor with its standard deviations, for an unmixer that `calibrated`
+        made; None for any other.
 
     Raises:
       DistaxError: the method is unknown; the model or the sensor does not suit the method; the
@@ -97,6 +100,7 @@ class Unmixer:
         self.estimator = method
         self.sensor: Sensor = sensor or trained_for or Sensor()
         self.prior: ScenePrior = prior or ScenePrior()
+        self.fitted: FittedSensor | None = None
         if trained_for not in (None, self.sensor):
             raise DistaxError(
                 f"the model is for {trained_for}, not for {self.sensor}; leave the sensor out, or "
@@ -170,6 +174,44 @@ class Unmixer:
         unmixer = cls(model=model, sensor=trained_for, threshold=threshold)
         unmixer.prior = prior
         return unmixer
+
+    def calibrated(self, images: Float[Array | np.ndarray, "N height width"]) -> "Unmixer":
+        """Fits the sensor to images of unknown scenes, and returns an unmixer with this sensor.
+
+        The method and the prior stay. The network for CSIST-100K's sensor is replaced by the one
+        for all sensors. Stated uncertainties of targets do not include those of the sensor. With 64
+        images or more these are far smaller.
+
+        Args:
+          images: raw images in counts, at least 16, better 64; see
+            `fitting.self_calibration.fit_sensor`.
+
+        Returns:
+          The unmixer. Its `fitted` holds the sensor's standard deviations, and the names of the
+          fields that the images do not determine.
+
+        Raises:
+          DistaxError: the method has a model that was trained for this sensor only; the sensor
+            cannot be fitted to the images; the fitted sensor does not suit the method.
+        """
+        estimator = self.estimator
+        if not estimator.fits and not self._is_default_fast():
+            raise DistaxError(
+                f"the model of the method {self.method} is for its own sensor, so no other can be "
+                "fitted; choose the method fast, refine or posterior without a model"
+            )
+        fitted = fit_sensor(as_counts(images), self.sensor, self.prior)
+        if not estimator.fits:
+            estimator = _fast_for(fitted.sensor, self.prior)
+        prior = self.prior if estimator.fits else None
+        unmixer = Unmixer(method=estimator, sensor=fitted.sensor, prior=prior)
+        unmixer.fitted = fitted
+        return unmixer
+
+    def _is_default_fast(self) -> bool:
+        """Returns True for a network off the grid for CSIST-100K's sensor and prior."""
+        csist = self.sensor == Sensor() and self.prior == ScenePrior()
+        return isinstance(self.estimator, Fast) and csist
 
     def __call__(
         self,

@@ -14,6 +14,7 @@ from distax.fitting.patch import cut_rows, window_width
 from distax.fitting.posterior import posterior_rows
 from distax.fitting.refine import refine
 from distax.fitting.sampler import Effort
+from distax.fitting.self_calibration import FittedSensor
 from distax.imaging.scenes import ScenePrior, simulate
 from distax.metrics import assign, cso_map
 from distax.models import Model, create
@@ -402,3 +403,38 @@ def test_a_model_and_a_prior_for_other_images_are_refused():
         DistaxError, match="a border of 6 px leaves no host pixel in an image of 11"
     ):
         Unmixer(method="refine", prior=ScenePrior(border=6))
+
+
+def test_a_calibrated_unmixer_has_the_method_and_a_sensor_fitted_to_the_images():
+    camera = Sensor(read_noise=2.0, background=10.0)
+    frames, _ = simulate(jax.random.key(5), 64, camera, SINGLE)
+    told = replace(camera, sigma=0.55, background=13.0)
+    before = Unmixer(method="refine", sensor=told, prior=SINGLE)
+    after = before.calibrated(frames)
+    assert after.method == "refine"
+    assert after.prior == SINGLE
+    np.testing.assert_allclose(after.sensor.sigma, 0.5, rtol=0.03)
+    assert abs(after.sensor.background - 10.0) < 0.3
+    assert after.fitted.sensor == after.sensor
+    assert len(after.fitted.std["sigma"]) == 2
+    assert before.fitted is None
+    assert before.sensor == told
+
+
+def test_the_network_of_the_default_sensor_is_replaced_by_the_one_for_all(monkeypatch):
+    fitted = FittedSensor(
+        sensor=Sensor(sigma=(0.52, 0.52)),
+        std={"sigma": (0.001, 0.001)},
+        kept=(),
+        rounds=5,
+        images=64,
+    )
+    monkeypatch.setattr("distax.unmixer.fit_sensor", lambda images, sensor, prior: fitted)
+    after = Unmixer(method="fast").calibrated(np.zeros((64, 11, 11)))
+    assert isinstance(after.estimator, FastFit)
+    assert after.sensor == fitted.sensor
+
+
+def test_a_model_for_one_sensor_cannot_be_calibrated(unmixer, images):
+    with pytest.raises(DistaxError, match="the method grid is for its own sensor"):
+        unmixer.calibrated(images)
