@@ -43,6 +43,9 @@ class Unmix:
         on two CPU cores), refine (least squares) or grid (the model of --checkpoint). Frames take
         refine or posterior.
       sensor: TOML file of the sensor that took the images or frames, as `calibrate` writes it.
+      fit_sensor: Fit the sensor to the images first, starting from --sensor, unmix them with the
+        fitted one, and write it to this TOML file, which --sensor reads. All images must have the
+        sensor's size; `calibrate` measures a sensor from frames.
       json: Write the targets to this JSON file, which --resume reads.
       csv: Write the targets to this CSV file.
       table: Write a table with units (.ecsv or .fits) for astropy and similar tools to this file.
@@ -71,6 +74,7 @@ class Unmix:
     checkpoint: Checkpoint = None
     sensor: Annotated[Path | None, default("the checkpoint's, or CSIST-100K's sensor")] = None
     threshold: Threshold = None
+    fit_sensor: OutputPath = None
     json: OutputPath = None
     csv: OutputPath = None
     table: OutputPath = None
@@ -119,7 +123,13 @@ class Unmix:
         from distax.cli.unmix.answers import read_record
         from distax.cli.unmix.pictures import Pictures
         from distax.cli.unmix.runner import Runner, Unmixers
+        from distax.cli.unmix.sensor_fit import fit_sensor
 
+        if self.resume and self.fit_sensor:
+            raise DistaxError(
+                "--resume takes the sensor of the earlier run: leave --fit-sensor out and name its "
+                "file by --sensor, or leave --resume out"
+            )
         unmixers = Unmixers(
             *(self.method, self.checkpoint, self.sensor, self.threshold, self.prior, self.frame)
         )
@@ -135,6 +145,8 @@ class Unmix:
             runner.resume_from(read_record(self.json, unmixers.options()))
         self._check(tuple(runner.files))
         unmixers.check()
+        if self.fit_sensor:
+            runner.unmixers = fit_sensor(unmixers, tuple(runner.files), self.fit_sensor)
         return runner
 
     def _check(self, files: tuple[Path, ...]) -> None:
@@ -150,6 +162,7 @@ class Unmix:
             _check_name(path)
         names = ("json", "csv", "table", "residual", "report", "figure")
         outputs = {f"--{name}": getattr(self, name) for name in names}
+        outputs["--fit-sensor"] = self.fit_sensor
         check_outputs(outputs, (*files, *filter(None, [self.sensor])))
         if self.table:
             check_table_path(self.table)

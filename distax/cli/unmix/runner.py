@@ -48,6 +48,7 @@ class Unmixers:
 
     Attributes:
       method, checkpoint, sensor_file, threshold, prior, frame: options of the command.
+      calibrated: unmixer of images whose sensor is fitted to them; None for no such fit.
 
     Raises:
       DistaxError: a prior for a method that takes none.
@@ -59,6 +60,7 @@ class Unmixers:
     threshold: float | None
     prior: PriorOptions
     frame: FrameOptions
+    calibrated: "Unmixer | None" = None
 
     def __post_init__(self) -> None:
         if self.prior.given and (self.checkpoint or self.method == "grid"):
@@ -89,7 +91,7 @@ class Unmixers:
         """Sensor whose images are unmixed directly; images of other sizes are frames."""
         from distax.io.sensor_file import read_sensor
 
-        if not self.prior.given:
+        if self.calibrated or not self.prior.given:
             return self.for_images.sensor
         # `for_images` would refuse priors that only suit frames, so the sensor is read without it.
         return read_sensor(self.sensor_file) if self.sensor_file else Sensor()
@@ -97,6 +99,8 @@ class Unmixers:
     @cached_property
     def for_images(self) -> "Unmixer":
         """Unmixer of images of the sensor's size."""
+        if self.calibrated:
+            return self.calibrated
         prior = self.prior.for_images() if self.prior.given else None
         choice = self.method, self.checkpoint, self.threshold, self.sensor_file
         try:
