@@ -170,7 +170,7 @@ def load_network(path: Path) -> ModeNetwork:
 
 
 _SHIPPED = Path(__file__).parents[1] / "weights" / "any_camera.safetensors"
-_SHA256 = "89ac14e1645336394818f737bba593a4d79f8bfa9dc789f88d8f8a30c23a4602"
+_SHA256 = "62b6aa21e98ac2024aebd5a433f9e6dc6931433d21bd57c27c038f6a4724ec27"
 """Checksum of the network that comes with distax. Its model card lies beside it."""
 
 
