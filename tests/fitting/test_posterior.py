@@ -18,10 +18,10 @@ PRIOR = ScenePrior()
 
 @pytest.fixture(scope="module")
 def four(simulated, refined):
-    """24 images of four targets each, their targets, and their least-squares answers."""
+    """36 images of four targets each, their targets, and their least-squares answers."""
     images, truth = simulated
-    chosen = np.flatnonzero(np.asarray(truth.count) == 4)[:24]
-    assert len(chosen) == 24
+    chosen = np.flatnonzero(np.asarray(truth.count) == 4)[:36]
+    assert len(chosen) == 36
     assert (np.asarray(refined.count)[chosen] == 4).all()
     return jax.tree.map(lambda leaf: np.asarray(leaf)[chosen], (images, truth, refined))
 

@@ -83,7 +83,8 @@ def test_targets_without_numbers_have_no_table():
 
 def test_an_unmixer_shows_the_settings_that_its_method_uses():
     prior, sensor = ScenePrior(max_targets=3), Sensor(read_noise=2.0)
-    facts = dict(cells(Unmixer(sensor=sensor, prior=prior, effort=QUICK, seed=7)._repr_html_()))
+    options = {"sensor": sensor, "prior": prior, "effort": QUICK, "seed": 7}
+    facts = dict(cells(Unmixer(method="posterior", **options)._repr_html_()))
     assert list(facts) == ["method", "sensor", "prior", "effort", "seed", "refine"]
     assert facts["method"] == "posterior"
     assert "read_noise 2.0" in facts["sensor"]
