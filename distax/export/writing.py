@@ -83,8 +83,8 @@ def _targets(unmixer: Method) -> _Function:
         network = estimator.model
         return _image_by_image(lambda images: named_leaves(network.detect(images)))
     raise DistaxError(
-        f"the method {estimator.name} cannot be exported for this sensor and prior: it computes "
-        "images of one number of targets together; export refine, or fast for CSIST-100K's"
+        f"the method {estimator.name} cannot be exported: it computes images of one number of "
+        "targets together; export refine, or fast for CSIST-100K's sensor and prior"
     )
 
 

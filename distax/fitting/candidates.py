@@ -152,6 +152,21 @@ def best_fit(modes: Modes, starts: int) -> BestFit:
     return _compute_evidence(*chosen)
 
 
+def best_fits(
+    patch: Patch, pools: tuple[Pool, ...], prior: ScenePrior, search: Search, psf: Psf
+) -> list[BestFit]:
+    """Returns the best fit of each number of targets to each image, in rising order.
+
+    Args:
+      patch: the pixels.
+      pools: scenes to start from, for each number of targets; see `sample_pools`.
+      prior: the scenes' prior.
+      search: sizes for the cluster; see `Search.over`.
+      psf: the sensor's PSF.
+    """
+    return [best_fit(find_modes(patch, pool, prior, search, psf), search.starts) for pool in pools]
+
+
 def _crowding(scene: Float[Array, "K 3 lanes"], prior: ScenePrior) -> Float[Array, " lanes"]:
     """Computes the penalty in χ² for targets that are closer together than the prior allows."""
     total = jnp.zeros(scene.shape[-1:])

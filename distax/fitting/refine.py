@@ -12,8 +12,7 @@ from distax.fitting.candidates import (
     BestFit,
     Pool,
     Search,
-    best_fit,
-    find_modes,
+    best_fits,
     sample_pools,
 )
 from distax.fitting.likelihood import residual_and_weight
@@ -90,8 +89,7 @@ def refine_patch(
     Returns:
       Targets `[N, prior.max_targets]`, those with the highest score first.
     """
-    fits = [best_fit(find_modes(patch, pool, prior, search, psf), search.starts) for pool in pools]
-    return _choose_number(patch, fits, prior)
+    return _choose_number(patch, best_fits(patch, pools, prior, search, psf), prior)
 
 
 def count_evidence(patch: Patch, fits: Sequence[BestFit]) -> Float[Array, "numbers N"]:

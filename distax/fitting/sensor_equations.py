@@ -14,16 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from distax.fitting.candidates import (
-    Pool,
-    Search,
-    best_fit,
-    bounds_around,
-    find_modes,
-)
+from distax.fitting.candidates import Pool, Search, best_fits, bounds_around
 from distax.fitting.likelihood import censored
+from distax.fitting.misfit import compute_misfit
 from distax.fitting.patch import Patch, lanes_last
-from distax.fitting.refine import compute_misfit, count_evidence
+from distax.fitting.refine import count_evidence
 from distax.imaging.forward import image_and_jacobian, image_of
 from distax.imaging.least_squares import normal_equations
 from distax.imaging.scenes import ScenePrior
@@ -37,8 +32,6 @@ _CLEAR = 3.0
 """Standard deviations of the noise between a pixel's level and the counts at which it clips or
 reads zero, above which its residual counts for the noise. The residuals of nearer pixels are cut
 off on one side. A larger distance loses dim pixels, which determine the read noise."""
-
-
 _PLACE_PRIOR = 0.5
 """Factor of the precision of a uniform prior over the cluster's square, for positions. Targets that
 keep their distance spread wider than a uniform prior, and one of its variance makes sigma too wide:
@@ -97,10 +90,7 @@ def sensor_terms(
       search: sizes for the cluster; see `Search.over`.
     """
     patch = lanes_last(rows)
-    fits = [
-        best_fit(find_modes(patch, pool, prior, search, sensor.psf), search.starts)
-        for pool in pools
-    ]
+    fits = best_fits(patch, pools, prior, search, sensor.psf)
     winner = jnp.argmax(count_evidence(patch, fits), axis=0)
     best = jnp.maximum(winner - 1, 0)
     slots = prior.max_targets

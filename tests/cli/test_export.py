@@ -33,7 +33,7 @@ def test_a_grid_model_can_be_written_without_its_threshold(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--method", "posterior"], "the method posterior cannot be exported for this sensor"),
+        (["--method", "posterior"], "the method posterior cannot be exported"),
         (["--checkpoint", "none"], "unknown model 'none'"),
         (["--method", "grid"], "the method grid needs a trained model: name one by --checkpoint"),
         (["--grid"], "the method fast has no grid"),

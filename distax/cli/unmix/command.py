@@ -123,7 +123,6 @@ class Unmix:
         from distax.cli.unmix.answers import read_record
         from distax.cli.unmix.pictures import Pictures
         from distax.cli.unmix.runner import Runner, Unmixers
-        from distax.cli.unmix.sensor_fit import fit_sensor
 
         if self.resume and self.fit_sensor:
             raise DistaxError(
@@ -146,6 +145,8 @@ class Unmix:
         self._check(tuple(runner.files))
         unmixers.check()
         if self.fit_sensor:
+            from distax.cli.unmix.sensor_fit import fit_sensor
+
             runner.unmixers = fit_sensor(unmixers, tuple(runner.files), self.fit_sensor)
         return runner
 

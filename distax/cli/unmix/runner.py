@@ -148,8 +148,13 @@ class Unmixers:
             "prior": asdict(self.prior),
             "frame": asdict(self.frame),
         }
-        plain: dict[str, Any] = json.loads(json.dumps(options))
-        return plain
+        return _plain(options)
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    """Converts values to those that JSON reads back, such as lists for tuples."""
+    plain: dict[str, Any] = json.loads(json.dumps(values))
+    return plain
 
 
 @dataclass
@@ -240,7 +245,7 @@ class Runner:
         assumed = dict.fromkeys(map(self.unmixers.provenance, answers))
         return Record(
             options=self.unmixers.options(),
-            assumed=tuple(json.loads(json.dumps([asdict(one) for one in assumed]))),
+            assumed=tuple(_plain(asdict(one)) for one in assumed),
             files={
                 str(path): "unfinished" if path in queued and state == "finished" else state
                 for path, state in self.files.items()
