@@ -15,11 +15,10 @@ class Export:
 
     Attributes:
       target: File to write, such as fast.distax.
-      method: Method to write: fast (the network for CSIST-100K's sensor), refine (least squares) or
-        grid (the model of --checkpoint). The method posterior cannot be exported, nor can fast for
-        other sensors.
-      sensor: TOML file of the sensor that takes the images. For refine and for classical
-        models.
+      method: Method to write: fast (a network), refine (least squares) or grid (the model of
+        --checkpoint). The method posterior cannot be exported. With --sensor, fast serves every
+        camera whose windows are not wider than this sensor's.
+      sensor: TOML file of the sensor that takes the images. For fast, refine and classical models.
       grid: Write the output of a grid model instead of the targets that are read off it.
       platforms: Platforms that the file runs on.
     """

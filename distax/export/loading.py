@@ -11,7 +11,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from distax.export import archive
+from distax.export.numbers import numbers_of
 from distax.imaging.checks import find_problems, to_stack
+from distax.imaging.scenes import ScenePrior
 from distax.imaging.sensor import Sensor
 from distax.runtime.batching import in_batches, inference_batch
 from distax.runtime.errors import DistaxError
@@ -24,10 +26,12 @@ class ExportedMethod:
     """An exported method. `method(images)` returns its outputs by name.
 
     Attributes:
-      description: the description in the file: the method, the sensor, and the input and each
-        output with shape, type and unit.
+      description: the description in the file: the method, the sensor, and the inputs and each
+        output with shape, type and unit. `description["camera"]` describes the numbers of a method
+        that serves every camera; None for any other method.
       program: the program. `program.call(images)` is a JAX function of any number of images, for
-        use within other functions. It checks nothing.
+        use within other functions. It checks nothing. `program.call(images, numbers)` is that of a
+        method that serves every camera, with a dictionary of the camera's numbers.
     """
 
     description: dict[str, Any]
@@ -35,16 +39,30 @@ class ExportedMethod:
 
     @property
     def sensor(self) -> Sensor:
-        """The sensor that takes the images."""
+        """The sensor that takes the images, if a call names no other."""
         return from_plain(Sensor, self.description["sensor"], "the exported sensor")
 
+    @property
+    def prior(self) -> ScenePrior | None:
+        """The prior of the scenes, if a call names no other; None for a network with its own."""
+        prior = self.description["prior"]
+        return None if prior is None else from_plain(ScenePrior, prior, "the exported prior")
+
     def __call__(
-        self, images: Float[Array | np.ndarray, "N height width"]
+        self,
+        images: Float[Array | np.ndarray, "N height width"],
+        sensor: Sensor | None = None,
+        prior: ScenePrior | None = None,
     ) -> dict[str, np.ndarray]:
         """Computes the outputs for raw images in counts.
 
         Takes any number of images and computes them in batches of a size that suits the machine.
-        Pixels may be NaN if the method is "refine", which leaves them out.
+        Pixels may be NaN if the method fits the images; it leaves them out.
+
+        Args:
+          images: raw images in counts.
+          sensor: the camera, for a method that serves every camera. Default: `sensor`.
+          prior: the scenes' prior, for a method that serves every camera. Default: `prior`.
 
         Returns:
           The outputs by name, each with one row per image. `description["outputs"]` gives their
@@ -52,17 +70,39 @@ class ExportedMethod:
           pixels and `intensity` `[N, K]` in counts; a grid is `grid` `[N, H, W]` in counts.
 
         Raises:
-          DistaxError: there are no images, their size is not the sensor's, an image cannot be used,
-            or the method was not exported for this platform.
+          DistaxError: there are no images, their size is not the sensor's, an image cannot be used;
+            the method does not serve the sensor or the prior; or the method was not exported for
+            this platform.
         """
-        pixels = to_stack(images, self.sensor)
+        camera, numbers = self._camera(sensor, prior)
+        pixels = to_stack(images, camera)
         if not len(pixels):
             raise DistaxError("there are no images to unmix")
-        problems = find_problems(pixels, self.sensor, self.description["method"] == "refine")
+        problems = find_problems(pixels, camera, self.prior is not None)
         if problems:
             index, problem = next(iter(problems.items()))
             raise DistaxError(f"images: image {index}, {problem}")
-        return in_batches(self._compiled, pixels, inference_batch())
+        compiled = self._compiled
+        return in_batches(lambda rows: compiled(rows, *numbers), pixels, inference_batch())
+
+    def _camera(
+        self, sensor: Sensor | None, prior: ScenePrior | None
+    ) -> tuple[Sensor, tuple[dict[str, np.ndarray], ...]]:
+        """Returns the sensor of a call, and the camera's numbers for a method that takes them."""
+        exported, law = self.sensor, self.prior
+        if law is None or not self.description.get("camera"):
+            if sensor not in (None, exported) or prior not in (None, law):
+                raise DistaxError(
+                    f"the method was exported for {exported} and {law} alone: leave out the sensor "
+                    "and the prior, or export another for yours"
+                )
+            return exported, ()
+        # Only these methods need the estimators' code.
+        from distax.export.cameras import check_served
+
+        camera, known = sensor or exported, prior or law
+        check_served(camera, known, exported, law)
+        return camera, (numbers_of(camera, known),)
 
     @cached_property
     def _compiled(self) -> Any:

@@ -1,9 +1,10 @@
-"""Descriptions of the input and the outputs of an exported method, stored in its file."""
+"""Descriptions of the inputs and the outputs of an exported method, stored in its file."""
 
 from typing import Any
 
 import jax
 
+from distax.export.numbers import MEANING
 from distax.imaging.targets import CREDIBLE_LEVELS
 from distax.metrics import RADII
 
@@ -25,6 +26,7 @@ _MEANING = {
     "count_probability": ("", "probability that the image has the reported number of targets"),
     "misfit": ("", "residual in units of noise and rounding; about 1 where the model holds"),
     "trusted": ("", "false where the answer should not be relied upon"),
+    **MEANING,
 }
 
 

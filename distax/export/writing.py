@@ -7,25 +7,28 @@ from dataclasses import asdict
 from functools import partial
 from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.export
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 
 from distax.export import archive
-from distax.fitting.estimators import Estimator, Fast, Grid, Refine
-from distax.fitting.refine import refine
+from distax.export.cameras import cut_for, prior_of
+from distax.export.numbers import Numbers, numbers_of
+from distax.fitting.candidates import sample_pools
+from distax.fitting.estimators import Estimator, Fast, FastFit, Grid, Refine
+from distax.fitting.fast import fast_patch
+from distax.fitting.patch import window_width
+from distax.fitting.refine import refine, refine_patch
 from distax.imaging.scenes import ScenePrior
 from distax.imaging.sensor import Sensor
 from distax.runtime.errors import DistaxError, DistaxWarning, first_line, unknown
 from distax.runtime.optional import require
 from distax.runtime.pytree import named_leaves
 from distax.runtime.version import __version__
-
-if TYPE_CHECKING:
-    from distax.models import Model
 
 
 @runtime_checkable
@@ -37,7 +40,8 @@ class Method(Protocol):
     prior: ScenePrior
 
 
-_Function = Callable[[jax.Array], dict[str, jax.Array]]
+_Function = Callable[..., dict[str, jax.Array]]
+"""A method: images, and for one that serves every camera its numbers, to outputs by name."""
 
 
 def export(
@@ -50,7 +54,9 @@ def export(
     """Writes a method, from images to targets, to a file that runs without distax.
 
     Args:
-      unmixer: an unmixer with the method "grid", "refine", or "fast" with a trained model.
+      unmixer: an unmixer with the method "grid", "refine" or "fast". The network of "fast" for
+        sensors other than CSIST-100K's takes the numbers of sensor and prior as inputs. The
+        unmixer's own give the images' size, the widest windows, and the numbers of targets.
       path: the file.
       platforms: names from `PLATFORMS`. Default: all platforms that can compute the method.
       grid: True to write a grid model's output, False to write the targets read off it.
@@ -64,7 +70,7 @@ def export(
     """
     require("flatbuffers", "exported methods")
     function = _grid(unmixer) if grid else _targets(unmixer)
-    program = _lowered(function, unmixer.sensor.shape, platforms)
+    program = _lowered(function, _inputs(unmixer), platforms)
     about = _about(unmixer, program, grid)
     archive.write(Path(path), about, _serialised(program))
     return about
@@ -82,10 +88,46 @@ def _targets(unmixer: Method) -> _Function:
     if isinstance(estimator, Fast):
         network = estimator.model
         return _image_by_image(lambda images: named_leaves(network.detect(images)))
+    if isinstance(estimator, FastFit):
+        return _for_every_camera(unmixer, estimator)
     raise DistaxError(
         f"the method {estimator.name} cannot be exported: it computes images of one number of "
-        "targets together; export refine, or fast for CSIST-100K's sensor and prior"
+        "targets together; export refine or fast"
     )
+
+
+def _for_every_camera(unmixer: Method, estimator: FastFit) -> _Function:
+    """Returns a function of images and the numbers of sensor and prior; see `export.cameras`."""
+    if unmixer.sensor.measured_psf is not None:
+        raise DistaxError(
+            "a measured PSF cannot be an input of an exported method: export refine, or fast for a "
+            "Gaussian PSF"
+        )
+    law, network = unmixer.prior, estimator.network
+    width = window_width(unmixer.sensor, law.cluster)
+    of_refine, of_fast = (
+        search.over(law.cluster) for search in (estimator.refine.search, estimator.search)
+    )
+
+    def of_one(image: jax.Array, camera: Numbers) -> dict[str, jax.Array]:
+        prior = prior_of(camera, law)
+        patch, sensor = cut_for(image[None], camera, width)
+        pools = sample_pools(prior, of_refine)
+        fitted = refine_patch(patch, pools, sensor.psf, prior, of_refine)
+        found = fast_patch(patch, fitted, network, sensor, prior, of_fast)
+        return jax.tree.map(itemgetter(0), named_leaves(found))
+
+    return jax.vmap(of_one, (0, None))
+
+
+def _inputs(unmixer: Method) -> tuple[Any, ...]:
+    """Returns the shapes of a method's inputs: the images, and the numbers of a camera."""
+    shape = (*jax.export.symbolic_shape("batch"), *unmixer.sensor.shape)
+    images = jax.ShapeDtypeStruct(shape, jnp.float32)
+    if not isinstance(unmixer.estimator, FastFit):
+        return (images,)
+    numbers = numbers_of(unmixer.sensor, unmixer.prior)
+    return images, jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), numbers)
 
 
 def _grid(unmixer: Method) -> _Function:
@@ -109,7 +151,7 @@ def _image_by_image(function: _Function) -> _Function:
 
 
 def _lowered(
-    function: _Function, shape: tuple[int, int], platforms: Sequence[str] | None
+    function: _Function, inputs: tuple[Any, ...], platforms: Sequence[str] | None
 ) -> jax.export.Exported:
     """Lowers a function for the given platforms. Default: all platforms that can compute it.
 
@@ -120,10 +162,9 @@ def _lowered(
         if platform not in archive.PLATFORMS:
             raise unknown("platform", platform, archive.PLATFORMS)
     wanted = platforms or archive.PLATFORMS
-    images = jax.ShapeDtypeStruct((*jax.export.symbolic_shape("batch"), *shape), jnp.float32)
 
     def lower(platforms: Sequence[str]) -> jax.export.Exported:
-        return jax.export.export(jax.jit(function), platforms=platforms)(images)
+        return jax.export.export(jax.jit(function), platforms=platforms)(*inputs)
 
     try:
         return lower(wanted)
@@ -160,7 +201,8 @@ def _about(unmixer: Method, program: jax.export.Exported, grid: bool) -> dict[st
     from distax.export.outputs import described
 
     estimator = unmixer.estimator
-    model = getattr(estimator, "model", None)
+    model = getattr(estimator, "model", getattr(estimator, "network", None))
+    (images, *numbers), _ = jax.tree.unflatten(program.in_tree, program.in_avals)
     outputs = jax.tree.unflatten(program.out_tree, program.out_avals)
     return {
         "distax": __version__,
@@ -172,15 +214,14 @@ def _about(unmixer: Method, program: jax.export.Exported, grid: bool) -> dict[st
         "sensor": asdict(unmixer.sensor),
         "prior": asdict(unmixer.prior) if estimator.fits else None,
         "platforms": list(program.platforms),
-        "inputs": described({"images": program.in_avals[0]}),
+        "inputs": described({"images": images}),
+        "camera": described(numbers[0]) if numbers else None,
         "outputs": described(outputs),
     }
 
 
-def _fingerprint(model: "Model") -> str:
+def _fingerprint(model: nnx.Module) -> str:
     """Computes a SHA-256 hash of the names and values of the model's arrays."""
-    from flax import nnx
-
     digest = hashlib.sha256()
     for name, leaf in named_leaves(nnx.state(model)).items():
         digest.update(name.encode())

@@ -40,7 +40,9 @@ def traced_numbers(*static: str) -> Callable[[Class], Class]:
             # Type checks accept arrays and NumPy numbers. The field's own annotation stays, as it
             # states the values that a configuration file may hold.
             hint = cls.__init__.__annotations__[name]
-            cls.__init__.__annotations__[name] = hint | int | np.number | jax.Array | np.ndarray
+            number = int | np.number | jax.Array | np.ndarray
+            of_axes = tuple[number, ...] if "tuple" in str(hint) else number
+            cls.__init__.__annotations__[name] = hint | number | of_axes
         check_values = cls.__post_init__
 
         def check(value: Any) -> None:

@@ -10,6 +10,7 @@ from flax import nnx
 import distax
 from distax import DistaxError, DistaxWarning, Sensor, Targets, Unmixer
 from distax.export import PLATFORMS, export, load
+from distax.export.numbers import MEANING
 from distax.export.outputs import _MEANING
 from distax.imaging.scenes import ScenePrior, simulate
 from distax.models import Density, create, names
@@ -50,6 +51,7 @@ def test_the_file_says_what_it_is(unmixer, file):
         "sensor": asdict(Sensor()),
         "prior": None,
         "platforms": list(PLATFORMS),
+        "camera": None,
     }
     expected = {"shape": ["batch", 11, 11], "dtype": "float32", "unit": "counts"}
     assert inputs["images"].items() >= expected.items()
@@ -57,7 +59,8 @@ def test_the_file_says_what_it_is(unmixer, file):
 
 
 def test_every_array_of_targets_has_a_unit_and_a_meaning():
-    assert _MEANING.keys() == {field.name for field in fields(Targets)} | {"images", "grid"}
+    of_targets = {field.name for field in fields(Targets)}
+    assert _MEANING.keys() == of_targets | {"images", "grid"} | MEANING.keys()
 
 
 def export_grid(name, path):
