@@ -114,12 +114,18 @@ def _print_result(result: "Calibration") -> None:
         table.add_row(name, _format(quantity.value), _format(quantity.std, "2g"), quantity.source)
     wide_console().print(table)
     excess, std = result.elongation
+    from_residuals = any(q.source == "residuals of the fit" for q in result.quantities.values())
+    meaning = (
+        "always about 1: the noise comes from the residuals"
+        if from_residuals
+        else "about 1 if the PSF fits"
+    )
     print(
         f"{result.used} isolated sources used, {result.rejected} not explained by one PSF, "
         f"{result.crowded} with neighbours left out"
     )
     print(
-        f"misfit {result.misfit:.3f} (1 if the PSF fits), elongation {100 * excess:+.2f}% "
+        f"misfit {result.misfit:.3f} ({meaning}), elongation {100 * excess:+.2f}% "
         f"± {100 * std:.2f}% (width over rows beyond width over columns)"
     )
 

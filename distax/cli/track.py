@@ -18,8 +18,9 @@ class Track:
 
     Attributes:
       file: TIFF or NPY file of raw counts. Its pages or its first axis are the frames, in order.
-      method: Method that unmixes each frame: fast (a network), posterior (sampling, more accurate
-        and a hundred times slower), refine (least squares) or grid (the model of --checkpoint).
+      method: Method that unmixes each frame: fast (a network), posterior (sampling; for any sensor;
+        tens to hundreds of times slower than fast), refine (least squares) or grid (the model of
+        --checkpoint).
       speed: Largest speed of the group of targets in px per frame.
       drift: Largest speed of a target relative to the group in px per frame.
       acceleration: Largest acceleration in px per frame².
@@ -33,8 +34,8 @@ class Track:
     method: Annotated[
         Method | None,
         default(
-            "the method of --checkpoint; without one, refine, or fast if the square that holds the "
-            "group in all frames lies in its range"
+            "the method of --checkpoint; without one, fast if its network was trained for this "
+            "sensor and for the square that holds the group in each of 20 frames, else refine"
         ),
     ] = None
     checkpoint: Checkpoint = None
@@ -90,7 +91,10 @@ class Track:
             draw_trajectories(self.figure, frames, found, found_tracks)
 
     def _usual_method(self, prior: "MotionPrior") -> Method:
-        """Returns fast in its range, and beyond it refine, because sampling every frame is slow."""
+        """Returns fast where its network is trained, and refine elsewhere.
+
+        The default of other commands, posterior, is too slow for every frame.
+        """
         from distax.fitting.cameras import outside_of_range
         from distax.imaging.sensor import Sensor
         from distax.io.sensor_file import read_sensor

@@ -1,8 +1,11 @@
 """Mode network: turns the fits of an image into the posterior density of its targets.
 
-It starts as the mixture of the fits' own Gaussians, weighted by their evidence. What training adds
-is what these leave out: modes that no fit found, valleys that are not Gaussian, and the prior's
-edges.
+A mode is one fit of a number of targets to an image. Before training, the density is about the
+mixture of the fits' Gaussians, three of different size for each target of a mode, weighted by the
+fits' evidence. Training adds what the fits miss: solutions that no fit found, elongated bent
+minima, and the prior's edges.
+
+In shapes, N is the number of images, S of modes of an image, and K of targets of a mode.
 """
 
 import hashlib
@@ -24,17 +27,21 @@ from distax.runtime.files import atomic_write
 from distax.runtime.pytree import named_leaves, with_leaves
 
 _HEADS = 4
-"""Heads of the attention, which divide the width."""
+"""Number of attention heads; the width must be a multiple of it."""
 _LOWEST_WEIGHT = -12.0
-"""Logarithm of the smallest initial weight of a mode relative to the best one's."""
+"""Logarithm of the smallest weight of a mode before training, relative to that of the best one."""
 _SMALLEST, _LARGEST = -4.0, 3.0
-"""Bounds of the logarithm of a Gaussian's size relative to its fit's."""
+"""Bounds of the logarithm of the ratio of a Gaussian's size to that of its fit."""
 _OUTPUTS = 8
 """Numbers that describe a Gaussian; see `_mixture`."""
 
 
 class Block(nnx.Module):
-    """Three residual steps: with the mode's mean, with all tokens by attention, and alone."""
+    """Three updates that are added to each token.
+
+    They come from the mean over the mode's tokens, from attention to all tokens of the image, and
+    from a two-layer network of the token alone.
+    """
 
     def __init__(self, width: int, rngs: nnx.Rngs):
         self.norms = nnx.List(nnx.RMSNorm(width, rngs=rngs) for _ in range(3))
@@ -62,10 +69,12 @@ def _attention(projected: Float[Array, "N S K three_widths"]) -> Float[Array, "N
 
 
 class ModeNetwork(nnx.Module):
-    """A network over the tokens of an image's modes: a set transformer.
+    """A transformer without positional encoding, from an image's tokens to a mixture density.
+
+    There is one token for each target of each mode; see `tokens`.
 
     Args:
-      width: number of features inside, a multiple of 4.
+      width: number of features of a token within the network, a multiple of 4.
       blocks: number of blocks.
       rngs: keys for the initial parameters.
 
@@ -93,10 +102,11 @@ class ModeNetwork(nnx.Module):
 
 
 def _mixture(tokens: Tokens, out: Float[Array, "N S K C outputs"]) -> Mixture:
-    """Places Gaussians in the frame of each token's own covariance.
+    """Places Gaussians relative to each token's own covariance.
 
-    The outputs are a weight, a shift of the position (2), the lower factor of the covariance (3),
-    and the shift and the scale of the intensity.
+    The eight outputs are a log weight, which is added to the log evidence; two shifts of the
+    position; three entries of the Cholesky factor of its covariance, the diagonal as logarithms; a
+    shift of the intensity; and the logarithm of a factor of its standard deviation.
     """
     covariance = jnp.asarray(tokens.covariance)
     first = jnp.sqrt(jnp.maximum(covariance[..., 0, 0], 1e-12))
@@ -147,7 +157,7 @@ def load_network(path: Path) -> ModeNetwork:
     """Reads a network that `save_network` wrote.
 
     Raises:
-      DistaxError: the file cannot be read, or holds no whole network.
+      DistaxError: the file cannot be read, or is not a complete network.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -161,11 +171,11 @@ def load_network(path: Path) -> ModeNetwork:
         loaded = with_leaves(state, arrays)
         shapes = [jax.tree.map(jnp.shape, one) for one in (state, loaded)]
         if shapes[0] != shapes[1]:
-            raise ValueError("shapes differ")
+            raise ValueError("its arrays do not match the stated sizes")
     except OSError as error:
         raise DistaxError(f"{path}: cannot be read ({error.strerror or error})") from error
     except (SafetensorError, KeyError, ValueError) as error:
-        raise DistaxError(f"{path}: not a whole mode network ({error})") from error
+        raise DistaxError(f"{path}: not a complete mode network ({error})") from error
     return nnx.merge(graphdef, loaded)
 
 

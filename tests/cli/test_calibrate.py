@@ -71,6 +71,7 @@ def test_the_sensor_is_written_and_the_table_says_what_it_comes_from(
     assert (result["used"], result["rejected"], result["crowded"]) == (20, 3, 1)
     assert result["gaussian"]
     out = capsys.readouterr().out
+    assert "misfit 1.020 (about 1 if the PSF fits)" in out
     assert "20 isolated sources used, 3 not explained by one PSF, 1 with neighbours" in out
     assert "elongation -20.00% ±" in out
 
@@ -87,6 +88,18 @@ def test_what_cannot_be_used_is_named(asked, files, arguments, message):
     with pytest.raises(SystemExit, match=f"distax: .*{message}"):
         main(["calibrate", *(files.get(name, name) for name in arguments)])
     assert not asked
+
+
+def test_a_misfit_that_says_nothing_of_the_psf_is_printed_with_the_reason(
+    monkeypatch, files, tmp_path, capsys
+):
+    def stand_in(*arguments):
+        quantities = {"gain": Quantity(4.0, 0.1, "residuals of the fit")}
+        return Calibration(SENSOR, quantities, (0.5, 0.5), (0.01, 0.02), 20, 0, 0, 1.0, [])
+
+    monkeypatch.setattr("distax.calibration.calibrate", stand_in)
+    main(["calibrate", files["a"], "--out", str(tmp_path / "s.toml")])
+    assert "(always about 1: the noise comes from the residuals)" in capsys.readouterr().out
 
 
 def test_too_few_sources_leave_no_file(files, tmp_path):
