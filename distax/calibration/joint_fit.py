@@ -41,15 +41,16 @@ _ROUNDS = 6
 """Rounds of fit, noise model and rejection. More of them cost time; fewer leave noise and rejected
 sources that do not yet agree with each other."""
 _SIGMA_MARGIN = 1e-3
-"""Distance in pixels from a bound within which a fitted width counts as lying at it."""
+"""If a fitted width is nearer to a bound than this (pixels), it counts as lying at the bound."""
 _OUTLIER_SIGMAS = 4.0
-"""Significance, as Gaussian standard deviations, at which a source is rejected. Chance alone
-rejects about one good source in 10,000: one in 31,600 by χ², and one in 15,800 by the score test
-(one in 13,400 with two widths). A lower limit trims the tails of good sources, and makes noise and
-errors look smaller than they are; a higher one keeps closer pairs."""
+"""If a source fails a test with this significance, in standard deviations of a Gaussian, it is
+rejected. Chance alone rejects about one good source in 10,000: one in 31,600 by χ², and one in
+15,800 by the score test (one in 13,400 with two widths). A lower limit trims the tails of good
+sources, and makes noise and errors look smaller than they are; a higher one keeps closer pairs."""
 _CLIP_MARGIN = 3.0
-"""Standard deviations of the noise that a pixel's expected level must keep from clipping to count
-in noise and tests. A smaller margin biases the noise; a larger one loses the brightest pixels."""
+"""If a pixel's expected level is nearer to clipping than this, in standard deviations of the noise,
+the noise and the tests leave the pixel out. A smaller margin biases the noise; a larger one loses
+the brightest pixels."""
 _RING_EDGES = (0.0, 0.75, 1.25, 1.75, 2.25, 3.0, 4.0)
 """Edges in pixels of the rings around sources in which residuals are averaged. Narrower rings show
 finer departures of the PSF, but hold fewer pixels."""
@@ -96,7 +97,7 @@ class Residuals:
         return squares.sum(axis=0), np.maximum(dof.sum(axis=0), 1e-3)
 
     def misfit(self, used: Bool[np.ndarray, " sources"]) -> float:
-        """Returns the root-mean-square residual in units of the noise; 1 where the model holds."""
+        """Returns the root-mean-square residual in units of the noise; about 1 if the PSF fits."""
         squares, dof = self.chi_square()
         return float(np.sqrt(squares[used].sum() / dof[used].sum()))
 

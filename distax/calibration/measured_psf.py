@@ -2,10 +2,11 @@
 
 The PSF is a sum of the functions of a Fourier basis, in the offset of a pixel's centre from the
 source. Given positions, fluxes and backgrounds, its amplitudes follow by linear least squares.
-Given the PSF, each source's four parameters follow by Gauss–Newton steps. The two alternate, as in
-Anderson & King, "Toward high-precision astrometry with WFPC2", PASP 112, 2000, who tabulate the
-same function (the effective PSF). The Gaussian of the joint fit is the start and the mean of the
-prior, which the PSF stays near where sources are too few or too faint to constrain it.
+Given the PSF, each source's four parameters (row, column, flux, background) follow by Gauss–Newton
+steps. The two alternate, as in Anderson & King, "Toward high-precision astrometry with WFPC2", PASP
+112, 2000, who tabulate the same function (the effective PSF). The iteration starts from the
+Gaussian of the joint fit. That Gaussian is also the prior's mean, so the PSF stays close to it
+where sources are few or faint.
 
 Two properties of the PSF are not constrained by images of sources: a shift of the PSF moves all
 positions by the same amount, and a factor on the PSF divides all fluxes. The mean position is kept
@@ -38,37 +39,37 @@ from distax.imaging.forward import image_of, window_axes
 from distax.imaging.psf import MeasuredPsf, Psf
 
 WING_SQUARE = 6.0
-"""Side in pixels of the square, as `SOURCE_SQUARE`, for windows that hold the wings of the PSF. A
+"""Like `SOURCE_SQUARE`, but for the windows that the PSF is measured in, which hold its wings. A
 larger square shows more of the wings, but needs more amplitudes and admits more neighbours."""
 _MODEL_ERRORS = (0.05, 0.01, 0.0, 0.0)
-"""Relative error of the expected light in each round, added to the noise. While the PSF is rough,
-it keeps the brightest pixels from dominating, and good sources from being rejected. In the last
-rounds only the noise is left."""
+"""Assumed relative error of the model in each round; its variance is added to the noise. In early
+rounds, where the PSF is rough, this keeps the brightest pixels from dominating and good sources
+from being rejected. In the last rounds only the noise is left."""
 _ALTERNATIONS = 8
-"""Alternations between PSF and sources in a round. Each costs a solution for all amplitudes. Fewer
-leave PSF and sources that do not yet agree."""
+"""Alternations between PSF and sources in a round. Each one solves for all amplitudes again. After
+fewer, PSF and sources do not yet agree."""
 _SOURCE_STEPS = 3
 """Gauss–Newton steps of the sources in an alternation. Few suffice, because they start close to the
 solution."""
 _SETTLED_MOVE = 1e-3
-"""Largest move in pixels of a source in an alternation below which the normal matrix is kept. The
-matrix costs most of the time; a larger value saves more of it, at the cost of slower convergence.
-"""
+"""If no source moves farther than this (pixels) in an alternation, the next one reuses the normal
+matrix. Computing it takes most of the run time; with a larger value it is reused sooner, but the
+alternations converge more slowly."""
 _MAX_PSF_SOURCES = 300
-"""Largest number of sources that the PSF is measured from, the brightest. More of them hardly
-improve the PSF, and the time grows with their number."""
+"""The PSF is measured from at most this many sources, the brightest. More of them hardly improve
+it, and the time grows with their number."""
 _MAX_MOVE = 0.1
 """Largest move in pixels of a source in a step, along each axis. Longer steps may leave the range
 where the PSF is nearly linear in the position."""
 _BATCH = 16
-"""Sources whose design matrix is in memory at once: more of them are faster and need more memory.
-"""
+"""Sources whose design matrix is in memory at once. More are faster and need more memory."""
 _FLUX_SPREAD = 0.05
-"""Relative spread of the fluxes above which they separate wings from background. Below it the
-separation is noise, and is damped."""
+"""If the fluxes spread by more than this share of their mean, the regression of background on flux
+can separate wings from background. If they spread less, its slope is mostly noise, and is damped.
+"""
 _RIDGE = 1e-9
-"""Addition to the normal matrix of a source that its pixels leave singular: too small to change any
-other."""
+"""Ridge added to every source's normal matrix. It makes a matrix that the pixels leave singular
+invertible, and is too small to change the others."""
 
 
 @dataclass(frozen=True)
@@ -98,11 +99,11 @@ class SourceWindows:
         return self.parameters[:2, self.defines_psf].mean(axis=1)
 
     def shift(self, offset: Float[np.ndarray, "2"]) -> "SourceWindows":
-        """Moves all sources by the same offset in pixels."""
+        """Returns the sources moved by the same offset in pixels."""
         return self.add(np.concatenate([offset, np.zeros(2)])[:, None])
 
     def add(self, step: Float[np.ndarray, "4 #sources"]) -> "SourceWindows":
-        """Adds a step to the parameters."""
+        """Returns the sources with a step added to their parameters."""
         return replace(self, parameters=self.parameters + step)
 
     def offsets(self) -> Float[np.ndarray, "2 sources side"]:
@@ -132,10 +133,14 @@ def measure_psf(
     Args:
       joint: the joint fit of a Gaussian.
       windows: windows around the sources of that fit.
-      noise, noise_known, dark_noise: as for `joint_fit.fit_joint`.
+      noise: the sources' noise model, or a first guess.
+      noise_known: True keeps `noise`. False fits it to the residuals in the rounds without model
+        error.
+      dark_noise: noise model from dark frames, whose intercept is kept.
 
     Returns:
-      The PSF, and the joint fit with the PSF in place of the Gaussian.
+      The PSF, and the joint fit with the residuals and sources of this PSF. Its widths are those of
+      the Gaussian.
 
     Raises:
       DistaxError: too few sources share one PSF.
@@ -187,7 +192,8 @@ def _alternate(
         amplitudes, sources = normalise_flux(amplitudes, sources, basis)
         for _ in range(_SOURCE_STEPS):
             sources = sources.add(gauss_newton_step(sources, amplitudes, basis))
-        # The PSF and all positions could otherwise drift apart together.
+        # Otherwise a shift of the PSF and an opposite shift of all positions could grow without
+        # changing the images.
         sources = sources.shift(mean_position - sources.mean_position)
         moved = np.abs(sources.parameters - before.parameters)[:2, sources.defines_psf].max()
     return amplitudes, sources, basis.sample_std(covariance)
@@ -200,9 +206,10 @@ def _update_joint_fit(
     psf: Psf,
     model_error: float,
 ) -> JointFit:
-    """Replaces the PSF and the sources of a joint fit, and selects the sources again.
+    """Recomputes a joint fit's residuals with the given PSF and sources, and selects sources again.
 
-    While the PSF is rough, sources of typical χ² are selected, and later those within the noise.
+    The fit keeps the Gaussian's widths. While the PSF is rough (`model_error` above zero), sources
+    of typical χ² are selected, and later those within the noise.
     """
     patch, side, expected = _cut_windows(
         joint, windows, SOURCE_SQUARE, parameters, psf, model_error
@@ -268,15 +275,15 @@ def gauss_newton_step(
 ) -> Float[np.ndarray, "4 sources"]:
     """Returns a Gauss–Newton step of every source's parameters, given the PSF.
 
-    The step is computed in float64 and in the Fourier basis. `imaging.forward` needs a PSF as a few
-    products of profiles, and this form exists only after the measurement.
+    Derivatives and solution are in float64, residuals in float32. `imaging.forward` cannot serve
+    here: it needs the PSF as a few products of profiles, which are made only after each round.
     """
     offsets = sources.offsets()
     rows, columns = basis.values(offsets)
     row_derivatives, column_derivatives = basis.derivatives(offsets)
     unit_images = images_of_unit_flux((rows, columns), amplitudes)
     residual, weight = sources.residuals_and_weights(unit_images)
-    # An offset falls as a source moves on, hence the signs.
+    # The offset is pixel minus source, so its derivative by the position is −1.
     jacobian = np.stack(
         [
             -sources.flux * images_of_unit_flux((row_derivatives, columns), amplitudes),
@@ -287,7 +294,7 @@ def gauss_newton_step(
     )
     matrix = np.einsum("pnij,nij,qnij->npq", jacobian, weight, jacobian, optimize=True)
     vector = np.einsum("pnij,nij->np", jacobian, weight * residual)
-    # Rejected windows may hold nothing that constrains a source.
+    # The pixels of a rejected source may not constrain all its parameters.
     identity = np.eye(len(jacobian))
     matrix += _RIDGE * (identity * matrix + identity)
     step = np.linalg.solve(matrix, vector[..., None])[..., 0].T
@@ -303,7 +310,8 @@ def normal_matrix(
 ) -> Float[np.ndarray, "resolved resolved"]:
     """Returns the normal matrix JᵀWJ of the resolved amplitudes, given the sources.
 
-    The design matrix has a row for each pixel of each source and a column for each amplitude. It is
+    Resolved amplitudes are those whose frequency the optics pass (`FourierBasis.resolved`). The
+    design matrix J has a row for each pixel of each source and a column for each of them. It is
     built for a few sources at a time.
     """
     root = (np.sqrt(weight) * sources.flux)[sources.defines_psf]
@@ -333,7 +341,7 @@ def right_hand_side(
 def normalise_flux(
     amplitudes: Float[np.ndarray, "B B"], sources: SourceWindows, basis: FourierBasis
 ) -> tuple[Float[np.ndarray, "B B"], SourceWindows]:
-    """Normalises the PSF to unit flux, and leaves the sources' images unchanged.
+    """Returns the PSF with unit flux, and the sources changed so that their images stay the same.
 
     A constant in the PSF and the backgrounds of the sources have the same effect on a single image.
     Sources of different flux separate them: a background that grows with the flux belongs to the
@@ -342,7 +350,7 @@ def normalise_flux(
     row, column, flux, background = sources.parameters
     psf_flux, psf_background = (part[sources.defines_psf] for part in (flux, background))
     deviation = psf_flux - psf_flux.mean()
-    # The second term damps the slope to zero where all fluxes are nearly equal.
+    # `damping` draws the slope `wings` to zero where all fluxes are nearly equal.
     damping = (_FLUX_SPREAD * psf_flux.mean()) ** 2
     wings = np.mean(deviation * psf_background) / (np.var(psf_flux) + damping)
     amplitudes = amplitudes.copy()

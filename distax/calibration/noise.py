@@ -19,12 +19,12 @@ from distax.runtime.errors import DistaxError
 _BIT_DEPTHS = (8, 10, 12, 14, 16)
 """Common digitisers, recognised by saturation at their largest count."""
 _CLIPPED_RATIO = 5
-"""Pixels at the largest count, relative to the mean number at the counts just below it, from which
+"""If the pixels at the largest count are at least this many times those at a count just below it,
 clipping is assumed. A smaller ratio takes a chance coincidence of bright pixels for saturation; a
 larger one misses saturation where few sources clip."""
 _COUNTS_BELOW = 10
-"""Number of counts just below the largest that the mean is taken over. More of them smooth the
-mean, but reach into counts that are more frequent for other reasons."""
+"""The pixels at a count just below the largest are the mean over this many counts. More counts
+smooth the mean, but reach into counts that are more frequent for other reasons."""
 _UPPER_QUANTILE = 0.8
 """Quantile whose distance from the median gives the background's noise. A lower one fails where
 half the pixels read zero, a higher one where sources fill part of the image."""
@@ -44,14 +44,15 @@ _EM_STEPS = 300
 enough for 84% of zeros; at 95% the variance is still off by a tenth. More steps cost time, though
 little, as each distinct count is handled once."""
 _CUT_OFF_SHARE = 0.001
-"""Share of dark pixels that read zero from which the fit accounts for the cut-off. Below it the
-variance is too small by less than a percent, and plain differences of frames are more robust."""
+"""If more than this share of the dark pixels reads zero, the fit accounts for the cut-off. With
+fewer zeros the cut-off makes the variance too small by less than a percent, and plain differences
+of frames are more robust."""
 _HOT_SIGMAS = 6.0
-"""Standard deviations from the usual dark level beyond which a pixel counts as hot or dead. Fewer
-cut into the noise itself; more let hot pixels widen it."""
+"""If a pixel is farther from the usual dark level than this many standard deviations, it counts as
+hot or dead. A smaller limit cuts into the noise itself; a larger one lets hot pixels widen it."""
 _SLOPE_SIGMAS = 4.0
-"""Standard deviations from zero beyond which a slope counts as shot noise. Fewer turn chance slopes
-into a gain; more miss the shot noise of dim images."""
+"""If a slope is above this many of its standard deviations, it counts as shot noise. A smaller
+limit turns chance slopes into a gain; a larger one misses the shot noise of dim images."""
 
 
 @dataclass(frozen=True)

@@ -45,12 +45,12 @@ _WINDOW_MARGIN = 4
 """Pixels by which windows are wider than those of the fit, as the fit centres its own windows
 within them."""
 _MAX_IMAGE_SIDE = 32
-"""Side in pixels up to which images are assumed to be of the size that will be unmixed. Larger ones
-are taken for whole frames."""
+"""If the sides of the images are no longer than this (pixels), the images to be unmixed are assumed
+to have the same size. Larger images are taken for whole frames."""
 _OFFSET_SHARE = 0.2
-"""Limit of the variance that shot noise of the dark level would add, relative to the variance
-without light. Above it the dark level is reported as an electronic offset. A fifth of the variance
-is a tenth of the noise; smaller offsets change no weights noticeably."""
+"""If shot noise of the dark level would add more than this share to the variance without light, the
+dark level is reported as an electronic offset. A fifth of the variance is a tenth of the noise;
+smaller offsets change no weights noticeably."""
 
 
 def calibrate(

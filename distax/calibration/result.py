@@ -8,12 +8,12 @@ from distax.imaging.psf import MeasuredPsf
 from distax.imaging.sensor import Sensor
 
 SIGNIFICANT_SIGMAS = 4.0
-"""Standard deviations beyond which a difference is reported. Several rings and an elongation are
-tested in each calibration: four keep false warnings to about one in 2,000 calibrations, three
-would give one in 50."""
+"""If a difference is larger than this many of its standard deviations, it is reported. Each
+calibration tests several rings and an elongation: four keep false warnings to about one in 2,000
+calibrations, three would give one in 50."""
 _MIN_ELONGATION = 0.01
-"""Relative difference of the two widths below which a PSF is treated as round. With very many
-sources smaller differences become significant, but positions hardly change for them."""
+"""If the two widths differ by less than this share, the PSF is treated as round. With very many
+sources smaller differences become significant, but they hardly change positions."""
 
 
 @dataclass(frozen=True)

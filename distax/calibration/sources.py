@@ -17,7 +17,7 @@ _NEIGHBOUR_SNR = 5.0
 """The same ratio for a neighbour that disturbs a source. A lower ratio rejects good sources because
 of noise peaks; a higher one keeps sources with faint neighbours."""
 _SAME_PEAK = 2
-"""Distance in pixels up to which two maxima belong to one source."""
+"""If two maxima are no farther apart than this (pixels), they belong to one source."""
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,9 @@ def keep_compiled_programs() -> None:
 
     if jax.config.values["jax_compilation_cache_dir"] is None:
         jax.config.update("jax_compilation_cache_dir", str(default_folder()))
-        # Seconds of compilation from which a program is kept. JAX's own 1 s would leave out most of
-        # what a command compiles; with 0 s every trivial program would cost a file.
+        # A program is kept if its compilation takes at least this many seconds. JAX's own 1 s would
+        # leave out most of what a command compiles; with 0 s every trivial program would cost a
+        # file.
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 

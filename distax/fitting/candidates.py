@@ -32,8 +32,8 @@ this unit, by which two fitted targets are closer than the prior allows. It only
 of one number of targets to one image. A smaller unit chooses worse fits to keep the distance. A
 larger one lets two targets share one position."""
 WIDE_CLUSTER = 1.25
-"""Side in pixels above which a cluster counts as wide; see `Search.steps`. A larger one leaves fits
-of wide clusters unfinished, a smaller one takes more time for narrow ones."""
+"""If a cluster's side is longer than this (pixels), it counts as wide; see `Search.steps`. A larger
+limit leaves fits of wide clusters unfinished, a smaller one takes more time for narrow ones."""
 _HOST_ERROR = 0.25
 """Pixels by which the host pixel may be estimated wrongly, for each pixel that the cluster is wider
 than one. Positions may leave the square by that much. A smaller one locks targets out of the

@@ -18,9 +18,9 @@ _EDGE_VARIANCE = 0.01
 jump at the edge, and Gauss–Newton steps would stop there. A larger variance weakens the constraint
 of clipped pixels."""
 _FAR = 8.0
-"""Standard deviations from an edge beyond which a probability is computed from its asymptote.
-There float32 loses the difference of two error functions. Nearer to the edge the asymptote is less
-exact."""
+"""If an image lies farther outside the edges than this many standard deviations, the probability is
+computed from its asymptote. There float32 loses the difference of two error functions. Nearer to
+the edges the asymptote is less exact."""
 
 
 def relative_noise(patch: Patch) -> Float[Array, ""]:

@@ -10,15 +10,15 @@ from distax.fitting.patch import Patch
 from distax.runtime.errors import DistaxWarning
 
 TRUSTED_MISFIT = 1.4
-"""Misfit above which an answer is not trusted. One in a thousand images that the imaging model
-simulates has a larger misfit. A lower limit rejects more sound answers, a higher one trusts more
-wrong ones."""
+"""If the misfit is above this, the answer is not trusted. One in a thousand images that the imaging
+model simulates has a larger misfit. A lower limit rejects more good answers, a higher one trusts
+more wrong ones."""
 _USUAL_MISFIT = 1.1
-"""Median misfit above which a warning is given. A lower limit warns of sound images, a higher one
-misses small errors of the sensor. While the imaging model holds, medians are 0.7 to 1.0, depending
-on the number of targets. CSIST-100K's images exceed the limit when sigma is off by 2%."""
+"""If the median misfit is above this, a warning is given. A lower limit warns of good images, a
+higher one misses small errors of the sensor. While the imaging model holds, medians are 0.7 to 1.0,
+depending on the number of targets. CSIST-100K's images exceed the limit when sigma is off by 2%."""
 _FEW = 16
-"""Fewest images for which a warning is given. The median of fewer varies too much by chance."""
+"""A warning needs at least this many images. The median of fewer varies too much by chance."""
 
 
 def compute_misfit(squares: Float[Array, " N"], patch: Patch) -> Float[Array, " N"]:

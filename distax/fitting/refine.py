@@ -27,8 +27,8 @@ from distax.metrics import RADII
 from distax.runtime.pytree import pytree
 
 TRUSTED_COUNT = 0.9
-"""Probability of the number of targets below which an answer is not trusted. A higher limit rejects
-more right answers, a lower one trusts more wrong numbers."""
+"""If the probability of the number of targets is below this, the answer is not trusted. A higher
+limit rejects more right answers, a lower one trusts more wrong numbers."""
 
 
 def refine(

@@ -38,8 +38,8 @@ _ROUNDS = 30
 """Largest number of rounds. Five are usual with noise; without it ten, or twenty from a sigma that
 is 15% wrong. More help only if fits keep changing their number of targets."""
 _SETTLED = 0.1
-"""Step in standard deviations below which the fit ends. A smaller one costs rounds and changes the
-sensor by less than its error."""
+"""If a round changes the sensor by less than this share of its standard deviations, the fit ends. A
+smaller limit costs rounds that change the sensor by less than its error."""
 _SIGMA_PRIOR, _BACKGROUND_PRIOR = 0.2, 0.1
 """Standard deviations of the prior around the given sensor: of sigma as a share of it, and of the
 background as a share of the brightest target. Narrower ones pull towards a wrong sensor. Wider ones
@@ -50,12 +50,13 @@ _SMALLEST_WINDOW = 5
 """Smallest width in pixels of the windows. Narrower ones hold no pixels without light, which
 determine the background. Wider ones take longer."""
 _MISFIT_RATIO = 2.0
-"""Misfit in units of the median above which an image is left out. A lower ratio loses sound images,
-a higher one keeps images that are no scenes of the prior."""
+"""If an image's misfit is more than this many times the median, the image is left out. A lower
+ratio loses good images, a higher one keeps images that are no scenes of the prior."""
 _CAMERA_SIGMAS, _CAMERA_SHARE, _CAMERA_LEVEL = 5.0, 0.03, 10.0
-"""Difference of the two halves in standard deviations and as a share of the value, above both of
-which images come from two cameras; and the smallest background in counts that the share refers to.
-Smaller ones refuse one camera by chance or for a slow drift."""
+"""If the two halves differ by more than the first number in standard deviations and by more than
+the second as a share of the value, the images come from two cameras. The share of a background
+below the third number, in counts, is taken of that number. Smaller numbers refuse one camera by
+chance or for a slow drift."""
 _HELD, _FREE = 1e-4, 1e6
 """Factor of the prior's standard deviations that holds a field at its given value, and a standard
 deviation that leaves a field free. float64 resolves the normal equations with both."""

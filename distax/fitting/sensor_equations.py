@@ -29,13 +29,14 @@ from distax.runtime.pytree import pytree
 _SIZE = 3
 """Number of the sensor's parameters."""
 _CLEAR = 3.0
-"""Standard deviations of the noise between a pixel's level and the counts at which it clips or
-reads zero, above which its residual counts for the noise. The residuals of nearer pixels are cut
-off on one side. A larger distance loses dim pixels, which determine the read noise."""
+"""If a pixel's level is nearer to clipping or to zero than this, in standard deviations of the
+noise, its residual does not count for the noise, because it is cut off on one side. A larger
+distance loses dim pixels, which determine the read noise."""
 _PLACE_PRIOR = 0.5
-"""Factor of the precision of a uniform prior over the cluster's square, for positions. Targets that
-keep their distance spread wider than a uniform prior, and one of its variance makes sigma too wide:
-by 0.8% with five targets under a read noise of 2 counts. A smaller factor makes it too narrow."""
+"""Precision of the prior of positions, relative to a uniform prior over the cluster's square.
+Targets that keep their distance spread wider than the uniform prior. A factor of 1 makes sigma too
+wide, by 0.8% with five targets under a read noise of 2 counts; a smaller factor than this makes it
+too narrow."""
 
 
 @pytree

@@ -12,20 +12,22 @@ from distax.imaging.sensor import Sensor
 from distax.runtime.errors import DistaxError
 
 _FEWEST_FREEDOM = 50.0
-"""Degrees of freedom below which the noise is not estimated: its error would exceed a fifth."""
+"""With fewer degrees of freedom, the noise is not estimated: its error would exceed a fifth."""
 _DISTINCT = 2.0
-"""Standard deviations by which an estimated variance must differ from the given one to replace it.
-A smaller number replaces a right read noise of zero by chance, a larger one keeps wrong ones."""
+"""If an estimated variance differs from the given one by more than this many standard deviations,
+the estimate is used. A smaller number replaces a right read noise of zero by chance, a larger one
+keeps wrong ones."""
 _LEAST_SLOPE = 0.1
-"""Smallest shot noise per count of level, in its standard deviations, that sets the gain between
-rounds. A smaller one makes the gain leap, a larger one keeps shot noise that is not there."""
+"""Between rounds, the variance of the shot noise per count is taken as at least this many of its
+standard deviations. A smaller limit makes the gain leap, a larger one keeps shot noise that is not
+there."""
 _CLIPPED, _PILE = 8, 4.0
-"""Fewest pixels at the largest count, and their ratio to the mean number at the counts just below,
-from which the largest count is a saturation. Smaller ones take chance for clipping. Larger ones
-miss the saturation in stacks with few clipped pixels."""
+"""If the pixels at the largest count are at least the first number, and at least the second number
+times those at a count just below, the largest count is a saturation. Smaller numbers take chance
+for clipping. Larger ones miss the saturation in stacks with few clipped pixels."""
 _BELOW = 0.05
-"""Share of the largest count that "just below" reaches down. A larger one compares with counts of
-another frequency, a smaller one with few pixels."""
+"""Counts are just below the largest if they differ by at most this share of it. A larger share
+compares with counts of another frequency, a smaller one with few pixels."""
 
 
 @dataclass(frozen=True)

@@ -28,18 +28,23 @@ FEATURES = 37
 LARGEST_COUNT = 6
 """Largest number of targets that a network can be told."""
 _LEAST_EVIDENCE = -12.0
-"""Logarithm of the evidence, relative to the best mode's, below which modes look alike."""
+"""Smallest logarithm of a mode's evidence, relative to the best mode's, that the network reads.
+Lower ones are raised to it."""
 _NO_EVIDENCE = -1e9
 """Logarithm of the evidence of a mode whose matrix is singular to float32."""
 _FAR_STEP = 5.0
-"""Standard deviations beyond which the steps that a fit had still to go look alike."""
+"""The network reads the step that a fit would take next, in standard deviations, up to this
+size."""
 _NO_CLIPPING = 8.0
-"""Excess over the clip level that stands for images without clipped pixels."""
+"""Value that the network reads in place of the excess over the clip level, if no pixel is
+clipped."""
 
 
 @pytree
 class Tokens:
-    """One token for each target of each mode of images with the same number of targets.
+    """Tokens of images with the same number of targets, one for each target of each mode.
+
+    In shapes, N is the number of images, S of modes of an image, and K of targets of a mode.
 
     Attributes:
       position: row and column in pixels from the window's centre.

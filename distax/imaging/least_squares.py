@@ -20,8 +20,8 @@ _EASE, _TIGHTEN = 0.2, 5.0
 Factors farther from 1 adapt in fewer steps and overshoot more."""
 
 _UNROLLED = 81
-"""Largest number of pixels for which the normal matrix is computed by an unrolled loop. The loop
-runs faster than the batched product, but its compilation takes longer with every pixel."""
+"""If there are at most this many pixels, the normal matrix is computed by an unrolled loop. The
+loop runs faster than the batched product, but its compilation takes longer with every pixel."""
 
 
 def normal_equations(

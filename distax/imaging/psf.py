@@ -26,9 +26,9 @@ _DISCARDED = 1e-3
 needs more terms, which cost time in every evaluation and follow the noise of the measurement. A
 larger share makes images less exact."""
 _NEGLIGIBLE = 1e-6
-"""Largest amplitude of a harmonic that is left out, relative to the largest amplitude. A smaller
-limit keeps more harmonics, which cost time in every evaluation. A larger one makes images less
-exact."""
+"""If the amplitudes of all higher harmonics are at most this share of the largest amplitude, these
+harmonics are left out. A smaller share keeps more of them, which costs time in every evaluation. A
+larger one makes images less exact."""
 
 
 def per_axis(sigma: Sigma) -> tuple[Width, Width]:

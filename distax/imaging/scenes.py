@@ -31,8 +31,8 @@ _QUEUE = 16
 """Scenes in a queue, which are placed one after the other. Longer queues waste fewer draws. Shorter
 queues place more scenes in parallel."""
 _LEAST_KEPT = 1e-3
-"""Smallest share of random arrangements that keep the distance. A smaller limit would allow priors
-whose rejection sampling takes too long."""
+"""If a smaller share of random arrangements keeps the distance, the prior is refused. A smaller
+limit would allow priors whose rejection sampling takes too long."""
 
 
 @traced_numbers("min_targets", "max_targets", "border")

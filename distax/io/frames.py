@@ -15,13 +15,13 @@ FITS_SUFFIXES = (".fits", ".fit", ".fts", ".fz")
 def open_frames(path: Path, extension: str | None = None) -> Iterator[list[Frame]]:
     """Opens a file and yields its frames; the file stays open within the block.
 
-    FITS files and NPY arrays are read by rows when these are asked for. Each page of a TIFF and
-    each image of an NPY stack is a frame.
+    Rows of FITS files and NPY arrays are read only when they are used. Each page of a TIFF and each
+    image of an NPY stack is a frame.
 
     Args:
       path: a FITS file (also .gz and .fz), or a file that `open_images` reads.
-      extension: name or number of the FITS extension. Default: the first with a two-dimensional
-        image.
+      extension: name or number of the FITS extension; it has no effect on other formats. Default:
+        the first with a two-dimensional image.
 
     Raises:
       DistaxError: the file or the extension does not exist, has another format or is damaged.

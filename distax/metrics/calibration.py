@@ -1,7 +1,7 @@
 """Calibration of stated errors: coverage of credible regions, reliability of hit probabilities.
 
-Each found target is compared with the true target that `assign` pairs it with. A found target
-without a partner is outside every region and within no radius. All sums merge by adding.
+Each found target is compared with the true target that `assign` pairs it with. An unpaired found
+target counts as a miss at every level and radius. Sums of batches are merged by adding them.
 """
 
 import jax.numpy as jnp
@@ -24,9 +24,9 @@ class CoverageSums:
     """Sums for the coverage of credible regions: how often the true target lies inside.
 
     Attributes:
-      regions: number of found targets.
-      covered: `[L]`, number of found targets whose true target lies within `credible_radius`, for
-        each of `CREDIBLE_LEVELS`.
+      regions: number of credible regions, one for each found target.
+      covered: `[L]`, how many of them hold the paired true target, for each level of
+        `targets.CREDIBLE_LEVELS`.
     """
 
     regions: Int[Array, ""]
@@ -67,9 +67,9 @@ class ReliabilitySums:
 
     Attributes:
       detections: `[R, bins]`, number of found targets, binned by the reported probability that
-        they lie within each of `RADII`.
+        they lie within each matching radius of their true target.
       reported: `[R, bins]`, sum of the reported probabilities in each bin.
-      hits: `[R, bins]`, number of found targets in each bin that lie within the radius.
+      hits: `[R, bins]`, number of found targets in each bin that do lie within that radius.
     """
 
     detections: Int[Array, "R bins"]

@@ -25,7 +25,7 @@ _FARTHEST = 0.3
 radius. A larger one removes mass of other targets. A smaller one leaves mass for a second choice of
 the same target."""
 _REMOVAL_RADII = np.linspace(0.0, _FARTHEST, 13)
-"""Radii in pixels from which the radius is interpolated that holds the mass of one target."""
+"""Radii in pixels, between which the radius that holds one target's mass is interpolated."""
 _LEAST = 1e-9
 """Weight that every point has in a median, so that a median without mass around it is defined."""
 

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 _DELAY = 2.0
 """Seconds before a bar appears, so that short commands print none."""
 _WHOLE_RATE = 100.0
-"""Rate per second from which the bar shows no tenths."""
+"""If the rate per second is at least this, the bar shows no tenths."""
 _SPEED_WINDOW = 300.0
 """Seconds over which the speed is averaged to estimate the time left. A longer window makes the
 estimate steadier. A shorter one lets it follow a change of speed."""

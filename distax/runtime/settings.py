@@ -15,11 +15,11 @@ Settings = TypeVar("Settings")
 STRICT = {"extra": "forbid", "strict": True}
 """Value of `__pydantic_config__` that forbids undeclared fields and values of another type."""
 NO_VALUE = "none"
-"""Value that means None in a sensor's table, because TOML has no null."""
+"""Value that stands for None in the table `[sensor]`, because TOML has no null."""
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """Reads the plain values in a TOML file; in a table `sensor`, "none" becomes None.
+    """Reads the plain values in a TOML file. In the table `[sensor]`, "none" becomes None.
 
     Raises:
       DistaxError: the file cannot be read or is not TOML.
@@ -36,7 +36,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def from_plain(kind: type[Settings], values: dict[str, Any], where: str) -> Settings:
-    """Makes a dataclass from plain values; absent keys keep their defaults.
+    """Makes an instance of a dataclass from plain values; absent keys keep their defaults.
 
     Args:
       kind: the dataclass, with `STRICT` as its `__pydantic_config__`.
@@ -44,7 +44,7 @@ def from_plain(kind: type[Settings], values: dict[str, Any], where: str) -> Sett
       where: the file they come from, for error messages.
 
     Raises:
-      DistaxError: an unknown key, a value of another type or out of range.
+      DistaxError: a key is unknown or missing, or a value has another type or is out of range.
     """
     from pydantic import TypeAdapter, ValidationError
 
@@ -75,7 +75,10 @@ def _first_problem(
 
 
 def _keys(location: tuple[int | str, ...], values: Any) -> list[str]:
-    """Keeps the part of pydantic's location that the user wrote, without the types it tried."""
+    """Returns the keys of an error's location.
+
+    pydantic also puts the names of tried types there; these are dropped.
+    """
     keys: list[str] = []
     for part in location:
         if not isinstance(values, dict) or part not in values:

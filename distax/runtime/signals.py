@@ -8,7 +8,10 @@ from types import FrameType
 
 @contextmanager
 def sigterm() -> Iterator[Callable[[], bool]]:
-    """Makes SIGTERM only set a flag within the block; the yielded function reads the flag."""
+    """Makes SIGTERM set a flag within the block, instead of ending the process.
+
+    The yielded function returns the flag.
+    """
     asked = False
 
     def handler(signum: int, frame: FrameType | None) -> None:
@@ -19,7 +22,8 @@ def sigterm() -> Iterator[Callable[[], bool]]:
     try:
         yield lambda: asked
     finally:
-        # None means a handler that was not set from Python, such as JAX's own for clusters.
+        # None means a handler that was not set from Python, such as JAX's own for clusters. Python
+        # cannot restore such a handler, so the system's default is set.
         signal.signal(signal.SIGTERM, signal.SIG_DFL if previous is None else previous)
 
 

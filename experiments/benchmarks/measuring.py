@@ -31,7 +31,7 @@ def time_fastest(function: Callable[[], Any], repetitions: int) -> float:
 def train_model(config: TrainConfig, run: Path) -> tuple[Model, float | None]:
     """Trains a model; returns the run's best model and the training time in seconds.
 
-    An interrupted run is resumed; its training time is unknown and None.
+    A run that already holds a checkpoint is resumed; its time is unknown, so None is returned.
     """
     start, resumed = time.perf_counter(), checkpoints.holds_run(run)
     train(config, run, resume=resumed)

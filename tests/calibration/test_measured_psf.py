@@ -107,7 +107,7 @@ def test_the_measured_psf_unmixes_nearly_as_well_as_the_true_one(measured, senso
 
 
 def test_noise_and_pairs_are_found_without_dark_frames(images, sensor):
-    """Three of the sources are close pairs, which are rejected."""
+    """Replaces three sources by close pairs, which must be rejected."""
     place = jnp.array(
         [[[5.1, 4.8], [6.0, 5.4]], [[4.7, 5.2], [5.4, 4.4]], [[5.0, 5.3], [4.2, 4.6]]]
     )
@@ -122,7 +122,7 @@ def test_noise_and_pairs_are_found_without_dark_frames(images, sensor):
 
 
 def test_a_gaussian_in_the_fourier_basis_matches_the_imaging_model(sources, basis):
-    """The fixture's pixels come from the basis; the Gaussian's integral over pixels checks them."""
+    """Compares pixels made from the basis with the Gaussian's integral over pixels."""
     row, column, flux, level = sources.parameters
     down, across = (
         np.asarray(pixel_response(place + 4, 9, sigma))
@@ -150,7 +150,7 @@ def test_gauss_newton_steps_converge_to_the_true_sources(sources, basis):
 
 
 def test_normal_equations_match_the_design_matrix(sources, basis):
-    """Only the sources that define the PSF count."""
+    """Sources that do not define the PSF must not enter."""
     rng = np.random.default_rng(1)
     values, weight = basis.values(sources.offsets()), rng.uniform(0.5, 2.0, (6, 9, 9))
     residual = rng.standard_normal((6, 9, 9))
@@ -167,7 +167,7 @@ def test_normal_equations_match_the_design_matrix(sources, basis):
 
 
 def test_normalise_flux_gives_unit_flux_and_keeps_the_images(sources, basis):
-    """The given PSF has one percent too much flux, and wings that are in the backgrounds."""
+    """The given PSF has one percent too much flux, and wings that the backgrounds have absorbed."""
     amplitudes = 1.01 * basis.gaussian(0.7, 0.8)
     with_wings = sources.add(np.stack([*np.zeros((3, 6)), 1e-3 * sources.parameters[2]]))
     values = basis.values(sources.offsets())

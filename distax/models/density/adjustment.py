@@ -22,8 +22,8 @@ _LARGEST_MOVE = 0.1
 """Largest change in a step: of a position in pixels, of an intensity as a share of its mean. Larger
 steps leave the region in which the image is nearly linear in the positions."""
 _EXPLAINED = 2.0
-"""Misfit after the first step below which the image counts as explained. A higher limit moves
-positions to poor explanations; a lower one leaves good explanations unused."""
+"""If the misfit after the first step is below this, the image counts as explained. A higher limit
+moves positions to poor explanations; a lower one leaves good explanations unused."""
 _WEAKER = 9.0
 """Factor on the network's covariance after the first step. The network has seen the same pixels, so
 its answer is not independent evidence. Its only use is to keep the steps near it. A larger factor

@@ -33,9 +33,9 @@ _COUNT_WEIGHT = 0.1
 a small weight is enough, and leaves most of the loss to the positions."""
 _TRUSTED_MISFIT = 1.6
 _TRUSTED_STRAIN = 2.5
-"""Misfit and strain above which an answer is not trusted. Five in a thousand of the training's
-images have larger ones. Lower limits reject more sound answers, higher ones trust more wrong
-ones."""
+"""If misfit or strain is above its limit, the answer is not trusted. Five in a thousand of the
+training's images have larger ones. Lower limits reject more good answers, higher ones trust more
+wrong ones."""
 
 
 class Block(nnx.Module):

@@ -20,8 +20,8 @@ gives overconfident covariances, a larger one hides sharp positions."""
 def distance_grid(nodes: Nodes) -> Float[Array, " distances"]:
     """Returns the distances in pixels at which probabilities are computed.
 
-    The matching radii come first. Then follows a table of distances, finer near zero, from which
-    credible radii are interpolated.
+    The matching radii come first. The others are a table, finer near zero, from which credible
+    radii are interpolated.
     """
     return jnp.concatenate([jnp.array(RADII), 3 * nodes.reach * jnp.linspace(0.0, 1.0, 49) ** 3])
 

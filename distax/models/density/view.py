@@ -1,9 +1,11 @@
 """Window around the blob of an image, mirrored and transposed into a canonical pose.
 
-All targets of a scene lie around one host pixel. A rotated or mirrored scene has a rotated or
-mirrored image. So there are eight equivalent poses. A network that sees all windows in one of them
-has an eighth as much to learn. An elongated PSF differs between rows and columns, which leaves
-four equivalent poses. A measured PSF may have no symmetry, so that no two poses are equivalent.
+All targets of a scene lie in a small square around one pixel. If the scene is mirrored or
+transposed, so is its image, which gives eight equivalent poses. The canonical pose is the one with
+the blob's centroid below and right of the window's middle, and no farther down than right. A
+network that sees all windows in this pose has an eighth as much to learn. If the PSF is elongated,
+rows and columns differ and only four poses are equivalent. A measured PSF may have no symmetry;
+then no two poses are equivalent.
 """
 
 import jax
@@ -37,12 +39,15 @@ class View:
     transposed: Bool[Array, "*batch"]
 
     def inward(self, position: Float[Array | np.ndarray, "B K 2"]) -> Float[Array, "B K 2"]:
-        """Converts image positions to offsets in pixels from the window's middle, in its pose."""
+        """Converts image positions to offsets in pixels from the window's middle.
+
+        The offsets are mirrored and transposed as the window is.
+        """
         offset = (position - self.centre[:, None]) * self._signs
         return jnp.where(self.transposed[:, None, None], offset[..., ::-1], offset)
 
     def outward(self, offset: Float[Array | np.ndarray, "B K 2"]) -> Float[Array, "B K 2"]:
-        """Converts offsets in the window's pose to image positions: the inverse of `inward`."""
+        """Converts offsets from the window's middle to image positions: the inverse of `inward`."""
         turned = jnp.where(self.transposed[:, None, None], offset[..., ::-1], offset)
         return turned * self._signs + self.centre[:, None]
 

@@ -4,9 +4,9 @@
   thresholding η.
 - LIHT (Wang, Ling and Huang, AAAI 2016) is the same with hard thresholding.
 - LAMP (Borgerding, Schniter and Rangan, IEEE TSP 2017) is learned approximate message passing.
-- TiLISTA (Liu, Chen, Wang and Yin, ICLR 2019) learns one matrix per layer. Its support selection,
-  which spares the largest entries from shrinkage, is that of Chen, Liu, Wang and Yin (NeurIPS
-  2018).
+- TiLISTA (Liu, Chen, Wang and Yin, ICLR 2019) learns one matrix W for all layers; here, as in the
+  original toolkit, each layer has its own. Its support selection, which spares the largest entries
+  from shrinkage, is that of Chen, Liu, Wang and Yin (NeurIPS 2018).
 """
 
 from abc import abstractmethod
@@ -26,27 +26,27 @@ from distax.runtime.errors import check_positive
 
 # Half width of the ramp that replaces the jump of hard thresholding in gradients, relative to the
 # threshold. A wider ramp gives more entries a gradient and a narrower one is closer to the jump.
-# LIHT trains through a ramp too, on the lower side only (HELU, section 3.2).
+# The LIHT paper also trains through a ramp, but only below the threshold (HELU, its section 3.2).
 _RAMP = 0.2
 
-# Support selection: percent of the nodes that each layer adds, and the largest percent. More
-# selected nodes mean less bias from shrinkage and less sparsity.
+# Support selection: each layer selects this many more percent of the nodes than the layer before,
+# up to the second number. More selected nodes mean less bias from shrinkage and less sparsity.
 _SELECTED_STEP, _SELECTED_MOST = 1.2, 13.0
 
 
 class LayeredModel(UnfoldingModel):
-    """Base class of models whose layers start as iterations of a solver.
+    """Base class of models whose layers have the form of solver iterations.
 
-    Subclasses define `solver_steps` and `iterates`.
+    Subclasses define `iterates` and `solver_steps`, which sets the layers' initial parameters.
 
     Args:
       factor: grid nodes per pixel along each axis, odd.
       layers: unrolled iterations.
-      sparsity: sets the initial thresholds; each model defines its meaning.
+      sparsity: sets the initial thresholds; see each model for the scale.
       sensor: the imaging model; gives the defaults of Φ and of the initial estimator.
       phi: sampling matrix Φ `[pixels, nodes]`. Default: the sensor's.
       q_init: initial estimator Q `[nodes, pixels]`. Default: fitted to simulated scenes.
-      rngs: not used; the initial parameters are those of the solver.
+      rngs: not used; `solver_steps` sets the initial parameters.
 
     Raises:
       DistaxError: the factor is even, a size is not positive, or a matrix has the wrong shape.
@@ -77,7 +77,7 @@ def hard_threshold(
 ) -> Float[Array, "*batch nodes"]:
     """Applies hard thresholding: x where |x| > θ, else 0.
 
-    The gradient is that of a linear ramp around θ, since a jump has no gradient with respect to θ.
+    The gradient is that of x times a linear ramp around θ, because the gradient of a jump is zero.
     """
     size = jnp.abs(x)
     kept = jnp.where(size > threshold, x, 0)
@@ -152,7 +152,12 @@ def _soft_threshold_clamped(x: Array, threshold: Array) -> Array:
 
 
 class LampLayer(nnx.Module):
-    """One iteration: the residual v with its Onsager term, then x ← η(x + B v; λσ)."""
+    """One iteration: v ← y − Φx + (k / pixels) v, then x ← η(x + B v; λσ).
+
+    Here v is the residual and k is the number of nodes of x that are not zero; the term with k is
+    the Onsager correction. η thresholds softly at λσ, with the learned λ of each node and the
+    root-mean-square σ of the new v.
+    """
 
     def __init__(self, backward: Float[Array, "nodes pixels"], sparsity: float):
         self.backward = nnx.Param(backward)
@@ -199,7 +204,10 @@ class Lamp(LayeredModel):
 def shrink_unselected(
     z: Float[Array, "B nodes"], threshold: Float[Array, " nodes"], percent: float
 ) -> Float[Array, "B nodes"]:
-    """Applies soft thresholding to all entries but a sample's largest `percent` that exceed θ."""
+    """Applies soft thresholding, except to the largest entries.
+
+    Entries that exceed θ and are among the largest `percent` of their sample are kept unchanged.
+    """
     size = jnp.abs(z)
     level = jnp.quantile(size.astype(float), 1 - percent / 100, axis=1, keepdims=True)
     selected = (size > threshold) & (size > level)
@@ -230,12 +238,15 @@ class TiListaLayer(nnx.Module):
 class TiLista(LayeredModel):
     """TiLISTA (Liu, Chen, Wang and Yin, ICLR 2019), as the original toolkit configures it.
 
-    Each layer has its own matrix W, where the paper ties them all. The arguments are those of
-    `LayeredModel`; `sparsity` is λ of the lasso problem.
+    Each layer has its own matrix W. The paper shares one among all layers. The arguments are those
+    of `LayeredModel`; `sparsity` is λ of the lasso problem.
     """
 
     def solver_steps(self, layers: int, sparsity: float) -> Iterable[TiListaLayer]:
-        """Returns layers with W = Q and θ = λ/‖Φ‖²; each layer selects more nodes than the last."""
+        """Returns layers with W = Q and θ = λ/‖Φ‖².
+
+        Layer k selects at most 1.2 k percent of the nodes, and no layer more than 13 percent.
+        """
         threshold = sparsity / largest_eigenvalue(self.phi[...])
         for layer in range(layers):
             percent = min(_SELECTED_STEP * (layer + 1), _SELECTED_MOST)
