@@ -47,7 +47,7 @@ class Evaluate:
       split: Split of the dataset.
       images: Largest number of images to score on.
       frames: Number of simulated frames of 640×512 pixels to score on instead of images. Frames are
-        unmixed by refine, or by posterior if --method names it.
+        unmixed by refine unless --method names fast or posterior.
       seed: Seed of the simulated scenes.
       json: Write the result to this JSON file.
       figure: Draw position errors beside their bound to this file (PNG, PDF or SVG), with the

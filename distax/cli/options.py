@@ -208,7 +208,7 @@ class FrameOptions:
         """Makes the unmixer of frames that the options describe.
 
         Args:
-          method: "refine" or "posterior". Default: "refine".
+          method: "refine", "fast" or "posterior". Default: the unmixer's.
           checkpoint: must be None: no model unmixes frames.
           sensor_file: TOML file that describes the camera instead of these options.
           prior: options of the prior.
@@ -219,15 +219,15 @@ class FrameOptions:
         """
         from distax.frames import FrameUnmixer
 
-        if checkpoint is not None or method not in (None, "refine", "posterior"):
+        if checkpoint is not None or method not in (None, "refine", "fast", "posterior"):
             raise DistaxError(
                 f"{describe_choice(method, checkpoint)} unmixes images of its sensor's size only; "
-                "choose the method refine or posterior for a frame"
+                "choose the method refine, fast or posterior for a frame"
             )
         camera, known = self._camera(sensor_file), prior.for_frames()
         settings = {name: self.given[name] for name in ("false_blobs", "box") if name in self.given}
         with naming("--frame"):
-            return FrameUnmixer(sensor=camera, prior=known, method=method or "refine", **settings)
+            return FrameUnmixer(sensor=camera, prior=known, method=method, **settings)
 
     def _camera(self, sensor_file: Path | None) -> "Sensor":
         from distax.imaging.sensor import Sensor

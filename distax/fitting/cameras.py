@@ -2,10 +2,14 @@
 
 import math
 
+import jax
 import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
 
-from distax.fitting.tokens import LARGEST_COUNT
-from distax.imaging.psf import peak_share
+from distax.fitting.patch import Patch, lanes_last
+from distax.fitting.tokens import LARGEST_COUNT, mean_noise, middle_peak
+from distax.imaging.psf import Psf
 from distax.imaging.scenes import ScenePrior
 from distax.imaging.sensor import Sensor
 
@@ -36,8 +40,7 @@ def outside_of_range(sensor: Sensor, prior: ScenePrior) -> str | None:
     """
     sigmas = [float(sigma) for sigma in sensor.sigmas]
     widest = max(sigmas)
-    middle = (prior.min_intensity + prior.max_intensity) / 2
-    peak = middle * float(peak_share(sensor.psf))
+    peak = float(middle_peak(sensor.psf, prior))
     noise = float(sensor.total_variance(jnp.asarray(sensor.background + peak))) ** 0.5
     saturation = (sensor.clip_level - sensor.background) / peak
     checks = (
@@ -61,3 +64,22 @@ def outside_of_range(sensor: Sensor, prior: ScenePrior) -> str | None:
             bounds = f"at least {low:g}" if math.isinf(high) else f"{low:g} to {high:g}"
             return f"{what} is {value:.3g}{unit}, and the network of fast knows {bounds}"
     return None
+
+
+def bright_enough(rows: Patch, psf: Psf, prior: ScenePrior) -> Bool[np.ndarray, " N"]:
+    """Returns True for windows whose noise is in the range of the network.
+
+    The windows of a frame differ in noise, which their sensor does not state.
+
+    Args:
+      rows: the windows, with images along the first axis.
+      psf: the sensor's PSF.
+      prior: the scenes' prior.
+    """
+    noise = np.asarray(_mean_noise(rows))
+    return np.asarray(middle_peak(psf, prior)) * _ROUNDING >= LEAST_PEAK * noise
+
+
+@jax.jit
+def _mean_noise(rows: Patch) -> Float[Array, " N"]:
+    return mean_noise(lanes_last(rows))

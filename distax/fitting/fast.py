@@ -9,6 +9,7 @@ from flax import nnx
 from jaxtyping import Array, Bool
 
 from distax.fitting.by_count import unmix_by_count
+from distax.fitting.cameras import bright_enough
 from distax.fitting.candidates import Pool, Search, find_modes
 from distax.fitting.mixture import decide
 from distax.fitting.network import ModeNetwork
@@ -38,7 +39,8 @@ def fast_rows(
     """Finds targets that maximise the expected number of hits under the network's density.
 
     Images with the same number of targets are estimated together. The number of targets, the misfit
-    and whether to trust an answer are those of `fitted`.
+    and whether to trust an answer are those of `fitted`. Images that are noisier than those that
+    the network knows keep the answer of `fitted`; see `cameras.bright_enough`.
 
     Args:
       rows: the windows, with images along the first axis; see `patch.cut_rows`.
@@ -65,7 +67,7 @@ def fast_rows(
         )
         return in_batches(one_batch, some, inference_batch())
 
-    return unmix_by_count(rows, fitted, unmix)
+    return unmix_by_count(rows, fitted, unmix, bright_enough(rows, sensor.psf, prior))
 
 
 @partial(jax.jit, static_argnames=("graphdef", "search"))

@@ -5,6 +5,8 @@ squares say what the pixels say, whatever the PSF, the noise, the saturation and
 Lengths are measured in the cluster's half side, intensities in the prior's half range.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,7 +17,7 @@ from distax.fitting.misfit import TRUSTED_MISFIT, compute_misfit
 from distax.fitting.patch import Patch, repeat_lanes
 from distax.fitting.prior import intensity_range
 from distax.imaging.forward import image_of
-from distax.imaging.psf import peak_share
+from distax.imaging.psf import Psf, peak_share
 from distax.imaging.scenes import ScenePrior
 from distax.imaging.sensor import Sensor
 from distax.runtime.algebra import invert
@@ -171,6 +173,20 @@ def _room(patch: Patch, prior: ScenePrior) -> Float[Array, "N 4"]:
     return jnp.stack([before[0], after[0], before[1], after[1]], axis=-1).astype(float)
 
 
+def mean_noise(patch: Patch) -> Float[Array, " N"]:
+    """Returns the root-mean-square noise of each window's known pixels in counts, with rounding."""
+    variance = jnp.where(patch.known, patch.variance + patch.rounding, 0.0)
+    return jnp.sqrt(jnp.sum(variance, axis=0) / jnp.maximum(jnp.sum(patch.known, axis=0), 1))
+
+
+def middle_peak(psf: Psf, prior: ScenePrior) -> Any:
+    """Returns the light in counts of the brightest pixel of a target in the middle of a pixel.
+
+    The target's intensity is the middle of the prior's range.
+    """
+    return (prior.min_intensity + prior.max_intensity) / 2 * peak_share(psf)
+
+
 def describe_camera(patch: Patch, sensor: Sensor, prior: ScenePrior) -> Float[Array, "N 7"]:
     """Describes sensor and prior by numbers without units.
 
@@ -178,10 +194,9 @@ def describe_camera(patch: Patch, sensor: Sensor, prior: ScenePrior) -> Float[Ar
     all relative to the cluster's side; that side in pixels; the ratio of the largest intensity to
     the smallest; the noise relative to a target's peak; and the number of clipped pixels.
     """
-    variance = jnp.where(patch.known, patch.variance + patch.rounding, 0.0)
-    noise = jnp.sqrt(jnp.sum(variance, axis=0) / jnp.maximum(jnp.sum(patch.known, axis=0), 1))
+    noise = mean_noise(patch)
     row_sigma, column_sigma = sensor.sigmas
-    peak = (prior.min_intensity + prior.max_intensity) / 2 * peak_share(sensor.psf)
+    peak = middle_peak(sensor.psf, prior)
     numbers = (
         jnp.log(row_sigma / prior.cluster),
         jnp.log(column_sigma / prior.cluster),

@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import jax
@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from distax.fitting.estimators import Posterior, Refine, WindowEstimator
+from distax.fitting.cameras import outside_of_range
+from distax.fitting.estimators import FastFit, Posterior, Refine, WindowEstimator
 from distax.fitting.misfit import warn_of_misfits
 from distax.fitting.patch import Patch, rows_first, window_width
 from distax.frames.background import Background, measure_background
@@ -37,7 +38,11 @@ from distax.runtime.batching import inference_batch, pad_rows
 from distax.runtime.errors import DistaxError, DistaxWarning, check_positive, unknown
 from distax.runtime.fields import check_fields
 
-_ESTIMATORS: dict[str, WindowEstimator] = {"refine": Refine(), "posterior": Posterior()}
+_ESTIMATORS: dict[str, Callable[[], WindowEstimator]] = {
+    "refine": Refine,
+    "fast": FastFit,
+    "posterior": Posterior,
+}
 """Estimators of a frame's blobs by the names of the methods."""
 
 _RING = 2
@@ -76,8 +81,11 @@ class FrameUnmixer:
         frame. Otherwise the noise of the background is the read noise, together with the shot noise
         of the background's level if the gain is known.
       prior: the prior of a blob's targets.
-      method: "refine", the best least-squares fit, or "posterior", samples of the posterior. Or an
-        estimator object: `Posterior(effort=QUICK)`, for example.
+      method: "refine", the best least-squares fit; "fast", a network's answer from such fits; or
+        "posterior", samples of the posterior. Or an estimator object: `Posterior(effort=QUICK)`,
+        for example. The network of "fast" takes a PSF and a prior in its range, see
+        `fitting.cameras`. Blobs too faint for it are answered by "refine". Default: "fast" in the
+        range of its network, "refine" beyond.
       false_blobs: mean number of blobs in a frame of pure noise, which sets the threshold; see
         `blobs.false_blobs`.
       box: side in pixels of the boxes in which the background is measured.
@@ -85,12 +93,13 @@ class FrameUnmixer:
         two million pixels.
 
     Raises:
-      DistaxError: the method is unknown; a value has another type or is out of range.
+      DistaxError: the method is unknown, or its network does not know the PSF or the prior; a value
+        has another type or is out of range.
     """
 
     sensor: Sensor = Sensor(saturation=None, bit_depth=None)
     prior: FramePrior = FramePrior()
-    method: str | WindowEstimator = "refine"
+    method: str | WindowEstimator | None = None
     false_blobs: float = 0.01
     box: int = 64
     rows_at_once: int | None = None
@@ -105,7 +114,9 @@ class FrameUnmixer:
             check_positive(rows_at_once=self.rows_at_once)
         if self.box < _SMALLEST:
             raise DistaxError(f"box must be at least {_SMALLEST} pixels, got {self.box}")
-        self.prior.placement(self.sensor)
+        problem = self._outside_of_range()
+        if problem and isinstance(self.estimator, FastFit):
+            raise DistaxError(f"{problem}; choose the method refine or posterior")
 
     def __call__(self, pixels: Pixels) -> FrameTargets:
         """Finds the targets of a frame.
@@ -138,7 +149,14 @@ class FrameUnmixer:
     @property
     def estimator(self) -> WindowEstimator:
         """The estimator of the targets in each window."""
-        return _ESTIMATORS[self.method] if isinstance(self.method, str) else self.method
+        if isinstance(self.method, str):
+            return _ESTIMATORS[self.method]()
+        usual = Refine if self._outside_of_range() else FastFit
+        return self.method or usual()
+
+    def _outside_of_range(self) -> str | None:
+        """Says what the network of "fast" does not know; None if it knows PSF and prior."""
+        return outside_of_range(self.window, self.prior.placement(self.window))
 
     @property
     def window(self) -> Sensor:

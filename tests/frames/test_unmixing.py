@@ -9,7 +9,8 @@ import pytest
 from flax import nnx
 
 from distax import DistaxError, DistaxWarning, Sensor, make_targets, render
-from distax.fitting.estimators import Fast, Posterior, Refine
+from distax.fitting.candidates import Search
+from distax.fitting.estimators import Fast, FastFit, Posterior, Refine
 from distax.fitting.refine import refine_rows
 from distax.fitting.sampler import QUICK
 from distax.frames import Flag, FramePrior, FrameUnmixer
@@ -162,11 +163,11 @@ def test_invalid_frames_are_refused(frame, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"method": "fast"}, "unknown method for frames 'fast'"),
+        ({"method": "quick"}, "unknown method for frames 'quick'"),
         ({"box": 3}, "box must be at least 16"),
         ({"false_blobs": 0.0}, "false_blobs must be greater"),
         ({"false_blobs": np.inf}, "false_blobs must be a finite number, got inf"),
-        ({"method": None}, "method must be of type str or WindowEstimator, got None"),
+        ({"method": 3}, "method must be of type str or WindowEstimator or None, got 3"),
         ({"method": Refine}, "got the class Refine; make an instance of it"),
         ({"method": Fast(create("density", width=8, blocks=1, rngs=nnx.Rngs(0)))}, "got a Fast"),
         ({"sensor": 5}, "sensor must be of type Sensor, got 5"),
@@ -204,3 +205,34 @@ def test_a_sensor_that_does_not_explain_the_blobs_is_warned_of():
     frame = np.asarray(render(targets, wide)) + 100 + 2.0 * rng.standard_normal(SHAPE)
     with pytest.warns(DistaxWarning, match=r"the median misfit of 2\d blobs is .* check the sens"):
         UNMIXER(frame)
+
+
+def test_the_network_answers_bright_blobs_and_the_fit_faint_ones(pixels):
+    # Targets have 10 to 60% of a blob's flux, so a target's peak is fainter than the blob's.
+    known = FramePrior(max_targets=2, cluster=1.0, min_share=0.1, max_share=0.6)
+    search = Search(pool=32, starts=2)
+    fit = Refine(search)
+    network = FastFit(search=search, refine=fit)
+    noisy = pixels + 40.0 * np.random.default_rng(6).standard_normal(SHAPE)
+    by_network, by_fit = (
+        FrameUnmixer(sensor=CAMERA, prior=known, method=method)(noisy) for method in (network, fit)
+    )
+    np.testing.assert_array_equal(by_network.blob, by_fit.blob)
+    moved = np.any(by_network.targets.position != by_fit.targets.position, axis=-1)
+    signal = by_fit.blobs.signal_to_noise[by_fit.blob]
+    assert moved[signal > 20].all()
+    assert not moved[signal < 9].any()
+    assert (signal > 20).any()
+    assert (signal < 9).any()
+
+
+def test_the_default_method_is_fast_in_the_range_of_its_network():
+    assert FrameUnmixer(prior=FramePrior(min_share=0.15)).estimator.name == "fast"
+    assert FrameUnmixer().estimator.name == "refine"
+    wide = Sensor(sigma=2.0, saturation=None, bit_depth=None)
+    assert FrameUnmixer(sensor=wide, prior=FramePrior(min_share=0.15)).estimator.name == "refine"
+
+
+def test_fast_refuses_what_its_network_does_not_know():
+    with pytest.raises(DistaxError, match=r"ratio of the prior's intensities is 50"):
+        FrameUnmixer(method="fast")

@@ -41,7 +41,7 @@ class Unmix:
         first.
       method: Method to use: fast (a network), posterior (sampling; about a dozen images per second
         on two CPU cores), refine (least squares) or grid (the model of --checkpoint). Frames take
-        refine or posterior.
+        fast, refine or posterior.
       sensor: TOML file of the sensor that took the images or frames, as `calibrate` writes it.
       fit_sensor: Fit the sensor to the images first, starting from --sensor, unmix them with the
         fitted one, and write it to this TOML file, which --sensor reads. All images must have the
@@ -67,8 +67,8 @@ class Unmix:
     method: Annotated[
         Method | None,
         default(
-            "the method of --checkpoint; without one, fast for images of every sensor and prior in "
-            "its range, posterior for images of others, refine for frames"
+            "the method of --checkpoint; without one, fast for every sensor and prior in its range, "
+            "and beyond it posterior for images and refine for frames"
         ),
     ] = None
     checkpoint: Checkpoint = None
