@@ -14,14 +14,12 @@ from typing import Any
 import jax
 import numpy as np
 import tyro
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 import distax
 from distax.evaluation.results import SCORE_HEADINGS, format_percent
-from distax.fitting.patch import cut_patches, window_width
-from distax.fitting.population import SEARCH
-from distax.fitting.prior import starting_scenes
-from distax.fitting.sampler import Effort, draw_noise, sample_posterior
+from distax.fitting.posterior import draw_scenes
+from distax.fitting.sampler import Effort
 from distax.imaging.forward import render
 from distax.imaging.scenes import ScenePrior, sample, simulate
 from distax.imaging.sensor import Sensor, expose
@@ -116,17 +114,6 @@ def _draw_nodes(ax, position: Float[np.ndarray, "K 2"]) -> None:
     ax.set_title("One host pixel")
 
 
-def sample_positions(
-    image: Float[Array, "height width"], sensor: Sensor, effort: Effort
-) -> Float[np.ndarray, "N 4 2"]:
-    """Samples positions `[N, 4, 2]` of four targets from the posterior."""
-    patch = cut_patches(image[None], sensor, window_width(sensor, FOUR_TARGETS.cluster))
-    noise = draw_noise(jax.random.key(0), 4, effort)
-    pool = starting_scenes(FOUR_TARGETS, 4, SEARCH.pool)
-    drawn = jax.jit(sample_posterior)(patch, noise, pool, FOUR_TARGETS, sensor.psf)
-    return np.asarray(drawn[:, :2].transpose(2, 0, 1) + patch.origin[:, 0])
-
-
 def draw_clipping(path: Path, seed: int, index: int, effort: Effort) -> dict[str, float]:
     """Draws a scene taken with and without clipping: image, posterior draws and bound.
 
@@ -145,7 +132,8 @@ def draw_clipping(path: Path, seed: int, index: int, effort: Effort) -> dict[str
         covariance = np.asarray(cramer_rao(truth, sensor, FOUR_TARGETS))
         bounds[title] = math.sqrt(np.trace(covariance, axis1=-2, axis2=-1).mean())
         _draw_image(figure, axes[0], np.asarray(image), sensor, title)
-        _draw_draws(axes[1], sample_positions(image, sensor, effort), truth, covariance)
+        position, _ = draw_scenes(image[None], 4, sensor, FOUR_TARGETS, effort)
+        _draw_draws(axes[1], position[0], truth, covariance)
         axes[1].set_title(f"posterior; bound {bounds[title]:.3f} px")
     with atomic_write(path) as temporary:
         figure.savefig(temporary, dpi=100)

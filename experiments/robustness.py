@@ -65,6 +65,8 @@ def measure(setting: Setting, method: str, images: int, seed: int) -> Record:
         jax.random.key(seed + 1), render(truth, setting.true_sensor), setting.true_sensor
     )
     unmixer = distax.Unmixer(method=method, sensor=setting.sensor, prior=setting.prior)
+    if setting.fitted:
+        unmixer = unmixer.calibrated(np.asarray(pixels))
     found = jax.tree.map(jnp.asarray, unmixer(np.asarray(pixels)))
     result = assess(found, truth, setting.true_sensor, setting.prior)
     return {

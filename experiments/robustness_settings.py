@@ -18,6 +18,7 @@ class Setting:
       sensor: sensor that the estimator assumes.
       prior: prior of the scenes, known to the estimator.
       sigma: true width of the PSF in pixels; None for the sensor's.
+      fitted: True to fit the sensor to the images first, from `sensor`.
       hosts: position of the host pixels: anywhere, at an edge of the image, or in a corner.
       in_turn: True to place the targets of a scene one after the other.
     """
@@ -27,6 +28,7 @@ class Setting:
     sigma: float | None = None
     hosts: Hosts = "any"
     in_turn: bool = False
+    fitted: bool = False
 
     @property
     def true_sensor(self) -> Sensor:
@@ -52,11 +54,20 @@ class Sweep:
 BASE = "CSIST-100K"
 _EDGES = ScenePrior(border=0)
 _TRIPLES = ScenePrior(max_targets=3)
+_ERRORS = (-0.1, -0.05, 0.05, 0.1)
+
+
+def _off(error: float) -> str:
+    """Names the true σ by its difference from the usual one."""
+    return f"σ {100 * error:+.0f}%"
+
 
 SETTINGS: dict[str, Setting] = {
     BASE: Setting(),
     **{f"read noise {n}": Setting(Sensor(read_noise=float(n))) for n in (1, 2, 5, 10)},
-    **{f"σ truly {100 * e:+.0f}%": Setting(sigma=0.5 * (1 + e)) for e in (-0.1, -0.05, 0.05, 0.1)},
+    **{f"{_off(e)}, told": Setting(Sensor(sigma=0.5 * (1 + e))) for e in _ERRORS},
+    **{f"{_off(e)}, told wrong": Setting(sigma=0.5 * (1 + e)) for e in _ERRORS},
+    **{f"{_off(e)}, fitted": Setting(sigma=0.5 * (1 + e), fitted=True) for e in _ERRORS},
     **{f"background {n}": Setting(Sensor(background=float(n))) for n in (5, 20)},
     **{f"gain {n}": Setting(Sensor(gain=float(n))) for n in (10, 1)},
     "no saturation, 12 bit": Setting(Sensor(saturation=None, bit_depth=12)),
@@ -83,11 +94,17 @@ SWEEPS = (
         "standard deviation / counts",
         {"0": BASE} | {str(n): f"read noise {n}" for n in (1, 2, 5, 10)},
     ),
-    Sweep(
-        "σ of the PSF, taken to be 0.5 px",
-        "its true value less that / %",
-        {"−10": "σ truly -10%", "−5": "σ truly -5%", "0": BASE}
-        | {"+5": "σ truly +5%", "+10": "σ truly +10%"},
+    *(
+        Sweep(
+            f"σ of the PSF, {how}",
+            "its true value less 0.5 px / %",
+            {
+                **{f"{100 * e:+.0f}": f"{_off(e)}, {how}" for e in _ERRORS[:2]},
+                "0": BASE,
+                **{f"{100 * e:+.0f}": f"{_off(e)}, {how}" for e in _ERRORS[2:]},
+            },
+        )
+        for how in ("told", "told wrong", "fitted")
     ),
     Sweep("Background", "counts", {"0": BASE, "5": "background 5", "20": "background 20"}),
     Sweep(

@@ -11,6 +11,7 @@ from distax.fitting.patch import Patch
 from distax.fitting.prior import proposal_precision
 from distax.imaging.psf import Psf
 from distax.imaging.scenes import ScenePrior
+from distax.runtime.algebra import cholesky, solve_upper
 from distax.runtime.batching import map_lanes
 
 FIRST_DRAWS = 2048
@@ -22,25 +23,49 @@ larger than those of the search for the best fit, because every mode counts. A l
 fewer modes and takes longer."""
 
 
-def first_draws(
-    patch: Patch,
-    normal: Float[Array, "D draws"],
-    extra_noise: Float[Array, ""],
-    pool: Pool,
-    prior: ScenePrior,
-    psf: Psf,
-) -> tuple[Float[Array, "K 3 draws"], Float[Array, " draws"]]:
-    """Draws scenes from a mixture of Gaussians around many fits (importance sampling).
+def fit_modes(
+    patch: Patch, pool: Pool, prior: ScenePrior, psf: Psf
+) -> Float[Array, "K 3 fits"]:
+    """Fits scenes to one image from many starts, to find the modes of its posterior.
 
-    Targets are interchangeable, so a mode may be found with its targets in several orders, and
-    would then count several times. To prevent this the targets of each fit are sorted, and a draw
-    whose targets are in another order gets no weight: its density is returned as infinite.
+    Targets are interchangeable, so fits may find one mode with its targets in several orders. The
+    targets of each fit are therefore sorted.
 
     Args:
       patch: the pixels of one image.
-      normal: standard normal numbers.
-      extra_noise: standard deviation in counts of the first level's extra noise.
       pool: `SEARCH.pool` scenes to start from.
+      prior: the scenes' prior.
+      psf: the sensor's PSF.
+    """
+    starts = promising_starts(patch, pool, SEARCH.starts, psf)
+
+    def fit_scenes(starts: Array) -> Array:
+        bounds = bounds_around(starts, patch, prior)
+        return solver.fit(starts, patch, bounds, psf, SEARCH.steps).scene
+
+    fitted = map_lanes(fit_scenes, starts)
+    order = jnp.argsort(_sort_coordinate(fitted), axis=0)
+    return jnp.take_along_axis(fitted, order[:, None], axis=0)
+
+
+def first_draws(
+    patch: Patch,
+    fits: Float[Array, "K 3 fits"],
+    normal: Float[Array, "D draws"],
+    extra_noise: Float[Array, ""],
+    prior: ScenePrior,
+    psf: Psf,
+) -> tuple[Float[Array, "K 3 draws"], Float[Array, " draws"]]:
+    """Draws scenes from a mixture of Gaussians around the fits (importance sampling).
+
+    A mode whose targets are drawn in several orders would count several times. To prevent this a
+    draw whose targets are not sorted gets no weight: its density is returned as infinite.
+
+    Args:
+      patch: the pixels of one image.
+      fits: see `fit_modes`.
+      normal: standard normal numbers.
+      extra_noise: standard deviation in counts of the extra noise of the likelihood.
       prior: the scenes' prior.
       psf: the sensor's PSF.
 
@@ -49,27 +74,16 @@ def first_draws(
     """
     size, draws = normal.shape
     count = size // 3
-    starts = promising_starts(patch, pool, SEARCH.starts, psf)
-
-    def fit_scenes(starts: Array) -> Array:
-        bounds = bounds_around(starts, patch, prior)
-        return solver.fit(starts, patch, bounds, psf, SEARCH.steps).scene
-
-    fitted = map_lanes(fit_scenes, starts)
-    fits = jnp.take_along_axis(
-        fitted, jnp.argsort(_sort_coordinate(fitted), axis=0)[:, None], axis=0
-    )
     _, matrix, _, _ = scene_equations(fits, patch, extra_noise, psf)
-    precision = jnp.moveaxis(matrix, -1, 0) + jnp.diag(proposal_precision(patch, prior, count))
-    factor = jnp.linalg.cholesky(precision)
-    centre = fits.reshape(size, -1).T
-    each = normal.reshape(size, len(centre), -1).swapaxes(0, 1)
-    offset = jax.scipy.linalg.solve_triangular(factor, each, lower=True, trans=1)
-    drawn = (centre[:, :, None] + offset).swapaxes(0, 1).reshape(size, draws)
-    away = drawn - centre[:, :, None]
-    squared = jnp.sum((factor.swapaxes(1, 2) @ away) ** 2, axis=1)
-    log_height = jnp.sum(jnp.log(jnp.diagonal(factor, axis1=1, axis2=2)), axis=1)
-    log_density = jax.nn.logsumexp(log_height[:, None] - 0.5 * squared, axis=0)
+    prior_precision = jnp.diag(proposal_precision(patch, prior, count))[:, :, None]
+    factor = cholesky(matrix + prior_precision)
+    centre = fits.reshape(size, -1)
+    each = draws // fits.shape[-1]
+    of_draws = jax.tree.map(lambda leaf: jnp.repeat(leaf, each, axis=-1), factor)
+    drawn = jnp.repeat(centre, each, axis=-1) + solve_upper(of_draws, normal)
+    away = drawn[:, None] - centre[:, :, None]
+    squared = jnp.sum(jnp.einsum("ijf,ifn->jfn", factor.dense, away) ** 2, axis=0)
+    log_density = jax.nn.logsumexp(0.5 * (factor.log_determinant[:, None] - squared), axis=0)
     scenes = drawn.reshape(count, 3, draws)
     ordered = jnp.all(jnp.diff(_sort_coordinate(scenes), axis=0) >= 0, axis=0)
     return scenes, jnp.where(ordered, log_density, jnp.inf)

@@ -1,7 +1,10 @@
 """Posterior method: samples each image's posterior and maximises the expected number of hits."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from operator import itemgetter
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -12,15 +15,19 @@ from distax.fitting.by_count import unmix_by_count
 from distax.fitting.candidates import Pool
 from distax.fitting.decision import decide
 from distax.fitting.misfit import TRUSTED_MISFIT
-from distax.fitting.patch import Patch, lanes_last, rows_first
+from distax.fitting.patch import Patch, blob_reach, cut_rows, window_width
 from distax.fitting.population import SEARCH
 from distax.fitting.prior import starting_scenes
 from distax.fitting.sampler import Effort, Noise, draw_noise, sample_posterior
 from distax.imaging.psf import Psf
 from distax.imaging.scenes import ScenePrior
+from distax.imaging.sensor import Sensor
 from distax.imaging.targets import Targets
 from distax.runtime.batching import in_batches, one_at_a_time
 from distax.runtime.numerics import exact_products
+from distax.runtime.sharding import divide_rows
+
+Summary = TypeVar("Summary")
 
 _MOVED_TOGETHER = 64
 """Images whose populations an accelerator moves together. More need more memory, fewer leave the
@@ -32,9 +39,10 @@ def posterior_rows(
 ) -> Targets:
     """Finds targets that maximise the expected number of hits under the posterior.
 
-    Images with the same number of targets are sampled together. An answer depends on its image, the
-    seed and the settings alone. The prior may exclude every scene that comes near to explaining an
-    image. In this case the answer of `fitted` stays, and is not trusted.
+    Images with the same number of targets are sampled together, divided over this process's
+    devices. An answer depends on its image, the seed and the settings alone. The prior may exclude
+    every scene that comes near to explaining an image. In this case the answer of `fitted` stays,
+    and is not trusted.
 
     Args:
       rows: the windows, with images along the first axis; see `patch.cut_rows`.
@@ -49,28 +57,108 @@ def posterior_rows(
       Targets `[N, K]`, those with the highest score first.
     """
 
-    def sample(some: tuple[Patch, np.ndarray], count: int) -> Targets:
-        noise = draw_noise(jax.random.key(seed), count, effort)
-        pool = starting_scenes(prior, count, SEARCH.pool)
-        one_batch = partial(_sample, noise=noise, pool=pool, psf=psf, prior=prior)
-        return in_batches(one_batch, some, one_at_a_time(), smallest=1)
+    def unmix(some: tuple[Patch, np.ndarray], count: int) -> Targets:
+        return _for_each_image(decide, some, count, psf, prior, effort, seed)
 
-    return unmix_by_count((rows, np.asarray(fitted.misfit)), fitted, sample)
+    return unmix_by_count((rows, np.asarray(fitted.misfit)), fitted, unmix)
 
 
-@jax.jit
+def draw_scenes(
+    images: Float[Array | np.ndarray, "N height width"],
+    count: int,
+    sensor: Sensor = Sensor(),
+    prior: ScenePrior = ScenePrior(),
+    effort: Effort = Effort(),
+    seed: int = 0,
+) -> tuple[Float[np.ndarray, "N S {count} 2"], Float[np.ndarray, "N S {count}"]]:
+    """Draws scenes from the posterior of images whose number of targets is known.
+
+    Source: see `sampler`.
+
+    Args:
+      images: raw images in counts; NaN marks pixels to leave out.
+      count: number of targets in each image.
+      sensor: the sensor.
+      prior: the scenes' prior.
+      effort: sizes of the sampler; S is its number of particles.
+      seed: seed of the sampler's random numbers.
+
+    Returns:
+      Positions in pixels and intensities in counts of equally likely scenes, with targets in any
+      order. They are NaN for an image that the prior excludes.
+    """
+    width = window_width(sensor, prior.cluster)
+    rows = cut_rows(images, sensor, width, blob_reach(width))
+    explained = np.zeros(len(images), np.float32)
+    drawn = _for_each_image(_unchanged, (rows, explained), count, sensor.psf, prior, effort, seed)
+    return np.asarray(drawn[0]), np.asarray(drawn[1])
+
+
+def _unchanged(position: Array, intensity: Array) -> tuple[Array, Array]:
+    return position, intensity
+
+
+def _for_each_image(
+    summarise: Callable[[Array, Array], Summary],
+    images: tuple[Patch, np.ndarray],
+    count: int,
+    psf: Psf,
+    prior: ScenePrior,
+    effort: Effort,
+    seed: int,
+) -> Summary:
+    """Samples the posterior of each image, and summarises its scenes.
+
+    Args:
+      summarise: makes the result of an image from positions `[S, K, 2]` and intensities `[S, K]`.
+      images: the windows and their misfits.
+      count: number of targets in each image.
+      psf, prior, effort, seed: as for `posterior_rows`.
+    """
+    devices = tuple(jax.local_devices())
+    sample = partial(
+        _sample,
+        noise=draw_noise(jax.random.key(seed), count, effort),
+        pool=starting_scenes(prior, count, SEARCH.pool),
+        psf=psf,
+        prior=prior,
+        summarise=summarise,
+        devices=devices,
+    )
+    return in_batches(sample, images, one_at_a_time() * len(devices), smallest=len(devices))
+
+
+@partial(jax.jit, static_argnames=("summarise", "devices"))
 @exact_products
 def _sample(
-    rows: tuple[Patch, Float[Array, " N"]], noise: Noise, pool: Pool, psf: Psf, prior: ScenePrior
-) -> Targets:
-    patch, misfit = lanes_last(rows[0]), rows[1]
+    rows: tuple[Patch, Float[Array, " N"]],
+    noise: Noise,
+    pool: Pool,
+    psf: Psf,
+    prior: ScenePrior,
+    summarise: Callable[[Array, Array], Summary],
+    devices: tuple[jax.Device, ...],
+) -> Summary:
+    def of_device(rows: tuple[Patch, Array], *shared: Any) -> Summary:
+        one = partial(_sample_image, shared=shared, summarise=summarise)
+        if len(rows[1]) == 1:
+            # No loop and no `vmap`: under `vmap` the sampler would run all levels for every image,
+            # and within a loop a CPU may wait for ever on the threads of its matrix library.
+            return jax.tree.map(lambda leaf: leaf[None], one(jax.tree.map(itemgetter(0), rows)))
+        return jax.lax.map(one, rows, batch_size=_MOVED_TOGETHER)
+
+    return divide_rows(of_device, devices, rows, noise, pool, psf, prior)
+
+
+def _sample_image(
+    row: tuple[Patch, Float[Array, ""]],
+    shared: tuple[Noise, Pool, Psf, ScenePrior],
+    summarise: Callable[[Array, Array], Summary],
+) -> Summary:
+    noise, pool, psf, prior = shared
+    patch, misfit = jax.tree.map(lambda leaf: leaf[..., None], row)
     excess = jnp.where(misfit > TRUSTED_MISFIT, misfit**2 - 1, 0.0)
     patch = replace(patch, variance=patch.variance + excess * (patch.variance + patch.rounding))
-
-    def one(patch_of_image: Patch) -> Targets:
-        single = jax.tree.map(lambda leaf: leaf[..., None], patch_of_image)
-        scenes = sample_posterior(single, noise, pool, prior, psf)
-        position = jnp.moveaxis(scenes[:, :2], -1, 0) + single.origin[:, 0]
-        return decide(position, scenes[:, 2].T)
-
-    return jax.lax.map(one, rows_first(patch), batch_size=_MOVED_TOGETHER)
+    scenes = sample_posterior(patch, noise, pool, prior, psf)
+    position = jnp.moveaxis(scenes[:, :2], -1, 0) + patch.origin[:, 0]
+    return summarise(position, scenes[:, 2].T)

@@ -21,7 +21,13 @@ from distax.fitting.candidates import Pool
 from distax.fitting.likelihood import log_likelihood, relative_noise
 from distax.fitting.moves import move_all
 from distax.fitting.patch import Patch
-from distax.fitting.population import FIRST_DRAWS, effective_size, first_draws, resample
+from distax.fitting.population import (
+    FIRST_DRAWS,
+    effective_size,
+    first_draws,
+    fit_modes,
+    resample,
+)
 from distax.fitting.prior import log_prior
 from distax.imaging.forward import image_of
 from distax.imaging.psf import Psf
@@ -36,6 +42,10 @@ _FIRST_EXTRA_NOISE, _LAST_EXTRA_NOISE = 1.5, 0.1
 whose only noise is rounding. For others both are multiplied by `likelihood.relative_noise`. A
 larger first value keeps more modes and needs more levels. The last value is too small to widen the
 posterior. A smaller one would need more levels."""
+_ENOUGH = 8.0
+"""If the first draws have this effective number or more under the last level's extra noise, the
+sampler starts at the last level. A larger number takes more time. A smaller one starts from so few
+scenes that the moves cannot make up for it."""
 _EVEN = 0.5
 """Effective share of the population below which it is resampled. A higher share resamples more
 often and loses more lineages. A lower one wastes particles of small weight."""
@@ -123,37 +133,41 @@ def sample_posterior(
     Returns:
       The draws. They are NaN if the prior excludes every draw of the first population.
     """
-    particles = noise.proposals.shape[3]
-    levels = jnp.geomspace(_FIRST_EXTRA_NOISE, _LAST_EXTRA_NOISE, len(noise.resampling))
-    extra_noises = relative_noise(patch) * levels
-    move = partial(move_all, patch=patch, prior=prior, psf=psf)
+    levels, _, _, particles = noise.proposals.shape
+    fits = fit_modes(patch, pool, prior, psf)
+    extra_noises = relative_noise(patch) * jnp.geomspace(
+        _FIRST_EXTRA_NOISE, _LAST_EXTRA_NOISE, levels
+    )
 
     def likelihood_under(scenes: Array, extra_noise: Array) -> Float[Array, " N"]:
         return log_likelihood(image_of(scenes, patch.axes, psf), patch, extra_noise)
 
-    def level(
-        carry: tuple[Array, Array], step: tuple[Array, ...]
-    ) -> tuple[tuple[Array, Array], None]:
+    def draw_at(extra_noise: Array) -> tuple[Array, Float[Array, " draws"]]:
+        """Draws scenes around the fits, and weighs them by the posterior at a level."""
+        drawn, log_density = first_draws(patch, fits, noise.first, extra_noise, prior, psf)
+        log_posterior = log_prior(drawn, patch, prior) + likelihood_under(drawn, extra_noise)
+        return drawn, log_posterior - log_density
+
+    def level(index: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
         scenes, log_weight = carry
-        extra_noise, next_extra_noise, offset, proposals, acceptance = step
-        scenes = move(scenes, proposals, acceptance, extra_noise)
+        extra_noise = extra_noises[index]
+        next_extra_noise = extra_noises[jnp.minimum(index + 1, levels - 1)]
+        proposals, acceptance = noise.proposals[index], noise.acceptance[index]
+        scenes = move_all(scenes, proposals, acceptance, extra_noise, patch, prior, psf)
         log_weight += likelihood_under(scenes, next_extra_noise) - likelihood_under(
             scenes, extra_noise
         )
         # Resampling loses lineages, so it waits until the weights are uneven.
         uneven = effective_size(log_weight) < _EVEN * particles
-        drawn = resample(log_weight, offset, particles)
+        drawn = resample(log_weight, noise.resampling[index], particles)
         scenes = scenes[:, :, jnp.where(uneven, drawn, jnp.arange(particles))]
-        return (scenes, jnp.where(uneven, 0.0, log_weight)), None
+        return scenes, jnp.where(uneven, 0.0, log_weight)
 
-    drawn, log_density = first_draws(patch, noise.first, extra_noises[0], pool, prior, psf)
-    first_weight = (
-        log_prior(drawn, patch, prior) + likelihood_under(drawn, extra_noises[0]) - log_density
-    )
-    chosen = resample(first_weight, jnp.array(0.5), particles)
+    last = draw_at(extra_noises[-1])
+    enough = effective_size(last[1]) >= _ENOUGH
+    drawn, log_weight = jax.lax.cond(enough, lambda: last, lambda: draw_at(extra_noises[0]))
+    chosen = resample(log_weight, jnp.array(0.5), particles)
     start = (drawn[:, :, chosen], jnp.zeros(particles))
-    next_extra_noises = jnp.append(extra_noises[1:], extra_noises[-1])
-    steps = (extra_noises, next_extra_noises, noise.resampling, noise.proposals, noise.acceptance)
-    (scenes, log_weight), _ = jax.lax.scan(level, start, steps)
-    last = scenes[:, :, resample(log_weight, jnp.array(0.5), particles)]
-    return jnp.where(jnp.any(jnp.isfinite(first_weight)), last, jnp.nan)
+    scenes, weight = jax.lax.fori_loop(jnp.where(enough, levels - 1, 0), levels, level, start)
+    drawn_last = scenes[:, :, resample(weight, jnp.array(0.5), particles)]
+    return jnp.where(jnp.any(jnp.isfinite(log_weight)), drawn_last, jnp.nan)

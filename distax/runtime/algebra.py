@@ -28,6 +28,12 @@ class Factor:
     inverse_diagonal: Float[Array, "D lanes"]
 
     @property
+    def dense(self) -> Float[Array, "D D lanes"]:
+        """L with its zeros."""
+        padded = (jnp.pad(column, [(j, 0), (0, 0)]) for j, column in enumerate(self.columns))
+        return jnp.stack(list(padded), axis=1)
+
+    @property
     def log_determinant(self) -> Float[Array, " lanes"]:
         """Logarithm of A's determinant."""
         return -2.0 * jnp.sum(jnp.log(self.inverse_diagonal), axis=0)

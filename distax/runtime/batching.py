@@ -72,13 +72,14 @@ def in_batches(
     On a CPU a batch's results are fetched before the next batch is dispatched, because executions
     that run at the same time can wait for each other's threads for ever. An accelerator computes a
     batch while the results of the previous one are fetched. Arrays that fit in one batch are padded
-    to a power of two. A function is then compiled only a few times for arrays of all lengths.
+    to a power of two, and that to a multiple of `smallest`. A function is then compiled only a few
+    times for arrays of all lengths.
 
     Args:
       function: a compiled function that treats every row independently.
       data: a tree of arrays with rows along their first axis.
-      size: largest number of rows in a batch.
-      smallest: smallest number of rows in a batch, at most `size`.
+      size: largest number of rows in a batch, a multiple of `smallest`.
+      smallest: smallest number of rows in a batch. Every batch is a multiple of it.
 
     Returns:
       The results as NumPy arrays, with rows along their first axis.
@@ -87,7 +88,8 @@ def in_batches(
     if length == 0:
         # One row of padding gives the shapes and types of no results.
         data = pad_rows(data, 1)
-    size = min(size, max(smallest, 1 << (length - 1).bit_length()))
+    needed = max(smallest, 1 << (length - 1).bit_length())
+    size = min(size, -(-needed // smallest) * smallest)
     in_flight = 0 if jax.default_backend() == "cpu" else 1
     parts: list[Result] = []
     running: deque[Result] = deque()

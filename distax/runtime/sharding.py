@@ -25,7 +25,7 @@ all processes in the same order; a process that skips one leaves the others wait
 import os
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -36,6 +36,7 @@ from jaxtyping import Array, Bool
 from distax.runtime.errors import DistaxError
 
 Tree = TypeVar("Tree")
+Result = TypeVar("Result")
 
 AXIS = "data"
 """Name of the only mesh axis."""
@@ -106,6 +107,31 @@ def replicated(mesh: Mesh) -> NamedSharding:
 def sharded(mesh: Mesh, axis: int = 0) -> NamedSharding:
     """Makes the sharding with an equal part of an array's `axis` on each device."""
     return NamedSharding(mesh, PartitionSpec(*[None] * axis, AXIS))
+
+
+def divide_rows(
+    function: Callable[..., Result], devices: Sequence[jax.Device], rows: Tree, *shared: Any
+) -> Result:
+    """Applies a function to equal shares of rows, each on its own device, without communication.
+
+    Args:
+      function: treats every row on its own; it is called with a device's rows and `shared`.
+      devices: the devices.
+      rows: a tree of arrays with rows along their first axis, a multiple of the devices.
+      shared: trees of arrays that every device gets whole.
+
+    Returns:
+      The results, with rows along their first axis.
+    """
+    specs = (PartitionSpec(AXIS), *[PartitionSpec()] * len(shared))
+    of_share = jax.shard_map(
+        function,
+        mesh=Mesh(np.array(devices), (AXIS,), axis_types=(AxisType.Auto,)),
+        in_specs=specs,
+        out_specs=PartitionSpec(AXIS),
+        check_vma=False,
+    )
+    return of_share(rows, *shared)
 
 
 def state_shardings(state: Tree, mesh: Mesh, shard: bool) -> Tree:

@@ -4,7 +4,14 @@ import numpy as np
 
 from distax import Sensor
 from distax.fitting.patch import cut_patches, window_width
-from distax.fitting.population import FIRST_DRAWS, SEARCH, effective_size, first_draws, resample
+from distax.fitting.population import (
+    FIRST_DRAWS,
+    SEARCH,
+    effective_size,
+    first_draws,
+    fit_modes,
+    resample,
+)
 from distax.fitting.prior import starting_scenes
 from distax.imaging.scenes import ScenePrior
 
@@ -32,10 +39,10 @@ def test_first_draws_in_another_order_of_targets_get_no_weight(simulated):
     patch = cut_patches(images[chosen], Sensor(), window_width(Sensor(), PRIOR.cluster))
     pool = starting_scenes(PRIOR, 2, SEARCH.pool)
     normal = jax.random.normal(jax.random.key(0), (6, FIRST_DRAWS))
-    draw = jax.jit(first_draws)
+    fits = jax.jit(fit_modes)(patch, pool, PRIOR, Sensor().psf)
     scenes, log_density = (
         np.asarray(part, float)
-        for part in draw(patch, normal, jnp.array(1.5), pool, PRIOR, Sensor().psf)
+        for part in jax.jit(first_draws)(patch, fits, normal, jnp.array(1.5), PRIOR, Sensor().psf)
     )
     ordered = scenes[1, 0] + 0.6 * scenes[1, 1] >= scenes[0, 0] + 0.6 * scenes[0, 1]
     np.testing.assert_array_equal(np.isfinite(log_density), ordered)

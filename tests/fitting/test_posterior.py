@@ -1,4 +1,5 @@
 from dataclasses import replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +9,7 @@ import pytest
 from distax import Sensor, make_targets, render
 from distax.fitting.estimators import Refine
 from distax.fitting.patch import cut_rows, window_width
-from distax.fitting.posterior import posterior_rows
+from distax.fitting.posterior import draw_scenes, posterior_rows
 from distax.fitting.sampler import Effort
 from distax.imaging.scenes import ScenePrior, simulate
 from distax.metrics import CoverageSums, assign, cso_map
@@ -96,3 +97,16 @@ def test_if_the_prior_excludes_every_scene_the_fit_stays_and_is_not_trusted():
     assert fitted.trusted.all()
     assert not found.trusted.any()
     jax.tree.map(np.testing.assert_array_equal, replace(found, trusted=fitted.trusted), fitted)
+
+
+def test_drawn_scenes_hold_the_truth_and_depend_on_their_image_alone():
+    one = replace(PRIOR, max_targets=1)
+    images, truth = jax.tree.map(np.asarray, simulate(jax.random.key(2), 9, Sensor(), one))
+    draw = partial(draw_scenes, count=1, prior=one, effort=Effort(levels=2, moves=4))
+    position, intensity = draw(images)
+    assert position.shape == (9, 128, 1, 2)
+    away = position.mean(axis=1) - truth.position
+    assert (np.abs(away) < 5 * position.std(axis=1) + 1e-3).all()
+    assert ((intensity >= 220) & (intensity <= 250)).all()
+    # The devices, of which the tests have eight, draw what one device would draw.
+    np.testing.assert_array_equal(draw(images[3:4])[0][0], position[3])

@@ -82,3 +82,16 @@ def test_an_error_in_any_batch_is_the_callers():
 
     with pytest.raises(ValueError, match="the third batch"):
         in_batches(refuse, np.arange(20.0), 4)
+
+
+@pytest.mark.parametrize(("length", "sizes"), [(1, [3]), (4, [6]), (13, [12, 12])])
+def test_batches_are_a_multiple_of_the_smallest(length, sizes):
+    seen = []
+
+    def double(rows):
+        seen.append(len(rows))
+        return 2 * rows
+
+    found = in_batches(double, np.arange(length), 12, smallest=3)
+    np.testing.assert_array_equal(found, 2 * np.arange(length))
+    assert seen == sizes

@@ -7,6 +7,7 @@ from distax import DistaxError
 from distax.runtime.sharding import (
     check_divisible,
     data_mesh,
+    divide_rows,
     gathered,
     local_rows,
     on_any_process,
@@ -81,3 +82,17 @@ def test_one_process_has_all_rows_and_decides_alone(mesh):
     assert local_rows(16, mesh) == slice(0, 16)
     assert bool(on_any_process(True, mesh))
     assert not bool(on_any_process(False, mesh))
+
+
+def test_rows_are_divided_over_devices_and_shared_arrays_are_whole():
+    rows, scale = {"x": jnp.arange(16.0).reshape(8, 2)}, jnp.array([1.0, 10.0])
+
+    def of_share(share, scale):
+        assert share["x"].shape == (2, 2)
+        return share["x"] @ scale + jnp.sum(share["x"])
+
+    devices = tuple(jax.devices()[:4])
+    found = jax.jit(lambda rows, scale: divide_rows(of_share, devices, rows, scale))(rows, scale)
+    sums = jnp.repeat(jnp.sum(rows["x"].reshape(4, 4), axis=1), 2)
+    np.testing.assert_allclose(found, rows["x"] @ scale + sums)
+    assert found.sharding.device_set == set(devices)
