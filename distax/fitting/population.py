@@ -23,9 +23,7 @@ larger than those of the search for the best fit, because every mode counts. A l
 fewer modes and takes longer."""
 
 
-def fit_modes(
-    patch: Patch, pool: Pool, prior: ScenePrior, psf: Psf
-) -> Float[Array, "K 3 fits"]:
+def fit_modes(patch: Patch, pool: Pool, prior: ScenePrior, psf: Psf) -> Float[Array, "K 3 fits"]:
     """Fits scenes to one image from many starts, to find the modes of its posterior.
 
     Targets are interchangeable, so fits may find one mode with its targets in several orders. The

@@ -67,8 +67,8 @@ class Unmix:
     method: Annotated[
         Method | None,
         default(
-            "the method of --checkpoint; without one, fast for every sensor and prior in its range, "
-            "and beyond it posterior for images and refine for frames"
+            "the method of --checkpoint; without one, fast for every sensor and prior in its "
+            "range, and beyond it posterior for images and refine for frames"
         ),
     ] = None
     checkpoint: Checkpoint = None
