@@ -1,7 +1,8 @@
 """Sampler of the posterior of one image's scene, by sequential Monte Carlo.
 
 Least-squares fits from many starts find the modes of the posterior. The first population is drawn
-from the Gaussians around them, and weighted by the posterior under a likelihood with extra noise.
+from the Gaussians around them, or from the prior where these give none, and weighted by the
+posterior under a likelihood with extra noise.
 The extra noise is then lowered level by level. At each level scenes are moved by
 Metropolis–Hastings, weighted by the ratio of their likelihoods under the next extra noise and this
 one, and resampled. So each mode ends with its share of the posterior. A single chain that starts in
@@ -42,6 +43,11 @@ _FIRST_EXTRA_NOISE, _LAST_EXTRA_NOISE = 1.5, 0.1
 whose only noise is rounding. For others both are multiplied by `likelihood.relative_noise`. A
 larger first value keeps more modes and needs more levels. The last value is too small to widen the
 posterior. A smaller one would need more levels."""
+_FEW, _PRIOR_EXTRA_NOISE = 4.0, 6.0
+"""If the first draws around the fits have less than this effective number, the prior's scenes are
+drawn instead, and the first extra noise is the second number. Noise makes the Gaussians around the
+fits so wide that the prior excludes nearly all of their draws. A larger extra noise
+keeps more of the prior's scenes and makes the levels farther apart."""
 _ENOUGH = 8.0
 """If the first draws have this effective number or more under the last level's extra noise, the
 sampler starts at the last level. A larger number takes more time. A smaller one starts from so few
@@ -131,22 +137,41 @@ def sample_posterior(
       psf: the sensor's PSF.
 
     Returns:
-      The draws. They are NaN if the prior excludes every draw of the first population.
+      The draws. They are NaN if the prior excludes every scene to start from.
     """
     levels, _, _, particles = noise.proposals.shape
     fits = fit_modes(patch, pool, prior, psf)
-    extra_noises = relative_noise(patch) * jnp.geomspace(
-        _FIRST_EXTRA_NOISE, _LAST_EXTRA_NOISE, levels
-    )
+    unit = relative_noise(patch)
 
     def likelihood_under(scenes: Array, extra_noise: Array) -> Float[Array, " N"]:
         return log_likelihood(image_of(scenes, patch.axes, psf), patch, extra_noise)
 
-    def draw_at(extra_noise: Array) -> tuple[Array, Float[Array, " draws"]]:
-        """Draws scenes around the fits, and weighs them by the posterior at a level."""
+    def draw_around_fits(extra_noise: Array) -> tuple[Array, Float[Array, ""]]:
+        """Draws a population around the fits; returns it with the draws' effective number."""
         drawn, log_density = first_draws(patch, fits, noise.first, extra_noise, prior, psf)
         log_posterior = log_prior(drawn, patch, prior) + likelihood_under(drawn, extra_noise)
-        return drawn, log_posterior - log_density
+        weight = log_posterior - log_density
+        return _resampled(drawn, weight, particles), jnp.nan_to_num(effective_size(weight))
+
+    def draw_from_prior() -> Array:
+        allowed = jnp.isfinite(log_prior(pool, patch, prior))
+        weight = jnp.where(allowed, likelihood_under(pool, unit * _PRIOR_EXTRA_NOISE), -jnp.inf)
+        return _resampled(pool, weight, particles)
+
+    def start_at_first_level() -> tuple[Array, Array]:
+        """Returns a population and its extra noise; one from the prior if the fits give none."""
+        around_fits, number = draw_around_fits(unit * _FIRST_EXTRA_NOISE)
+        few = number < _FEW
+        population = jnp.where(few, draw_from_prior(), around_fits)
+        return population, jnp.where(few, _PRIOR_EXTRA_NOISE, _FIRST_EXTRA_NOISE)
+
+    direct, number = draw_around_fits(unit * _LAST_EXTRA_NOISE)
+    enough = number >= _ENOUGH
+    population, highest = jax.lax.cond(
+        enough, lambda: (direct, jnp.array(_LAST_EXTRA_NOISE)), start_at_first_level
+    )
+    share = jnp.linspace(0.0, 1.0, levels)
+    extra_noises = unit * highest ** (1 - share) * _LAST_EXTRA_NOISE**share
 
     def level(index: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
         scenes, log_weight = carry
@@ -163,11 +188,15 @@ def sample_posterior(
         scenes = scenes[:, :, jnp.where(uneven, drawn, jnp.arange(particles))]
         return scenes, jnp.where(uneven, 0.0, log_weight)
 
-    last = draw_at(extra_noises[-1])
-    enough = effective_size(last[1]) >= _ENOUGH
-    drawn, log_weight = jax.lax.cond(enough, lambda: last, lambda: draw_at(extra_noises[0]))
-    chosen = resample(log_weight, jnp.array(0.5), particles)
-    start = (drawn[:, :, chosen], jnp.zeros(particles))
-    scenes, weight = jax.lax.fori_loop(jnp.where(enough, levels - 1, 0), levels, level, start)
-    drawn_last = scenes[:, :, resample(weight, jnp.array(0.5), particles)]
-    return jnp.where(jnp.any(jnp.isfinite(log_weight)), drawn_last, jnp.nan)
+    first_level = jnp.where(enough, levels - 1, 0)
+    start = (population, jnp.zeros(particles))
+    scenes, log_weight = jax.lax.fori_loop(first_level, levels, level, start)
+    return _resampled(scenes, log_weight, particles)
+
+
+def _resampled(
+    scenes: Float[Array, "K 3 M"], log_weight: Float[Array, " M"], size: int
+) -> Float[Array, "K 3 {size}"]:
+    """Draws equally likely scenes by their weights; NaN if no weight is finite."""
+    drawn = scenes[:, :, resample(log_weight, jnp.array(0.5), size)]
+    return jnp.where(jnp.any(jnp.isfinite(log_weight)), drawn, jnp.nan)
