@@ -52,6 +52,10 @@ _ENOUGH = 8.0
 """If the first draws have this effective number or more under the last level's extra noise, the
 sampler starts at the last level. A larger number takes more time. A smaller one starts from so few
 scenes that the moves cannot make up for it."""
+_EXCLUDED = 50.0
+"""If the log-likelihood of the best drawn scene is this far below that of the best fit, the prior
+is taken to exclude the image's scene. A smaller number drops images of many targets, whose fits
+come closer than the prior allows. A larger one keeps scenes that do not explain the image."""
 _EVEN = 0.5
 """Effective share of the population below which it is resampled. A higher share resamples more
 often and loses more lineages. A lower one wastes particles of small weight."""
@@ -137,7 +141,8 @@ def sample_posterior(
       psf: the sensor's PSF.
 
     Returns:
-      The draws. They are NaN if the prior excludes every scene to start from.
+      The draws. They are NaN if the prior excludes every scene that comes near to explaining the
+      image.
     """
     levels, _, _, particles = noise.proposals.shape
     fits = fit_modes(patch, pool, prior, psf)
@@ -191,7 +196,9 @@ def sample_posterior(
     first_level = jnp.where(enough, levels - 1, 0)
     start = (population, jnp.zeros(particles))
     scenes, log_weight = jax.lax.fori_loop(first_level, levels, level, start)
-    return _resampled(scenes, log_weight, particles)
+    sampled = _resampled(scenes, log_weight, particles)
+    best_fit, best = (jnp.max(likelihood_under(some, extra_noises[-1])) for some in (fits, sampled))
+    return jnp.where(best > best_fit - _EXCLUDED, sampled, jnp.nan)
 
 
 def _resampled(
