@@ -160,7 +160,6 @@ def test_frames_and_images_are_answered_side_by_side(file, frame, tmp_path, caps
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--method", "fast"], "the method fast unmixes images of its sensor's size only"),
         (["--checkpoint", "fista"], "a checkpoint unmixes images of its sensor's size only"),
         (["--frame.extension", "SCI"], "no extension 'SCI'"),
     ],
@@ -221,3 +220,8 @@ def test_options_of_frames_without_a_frame_are_warned_of(tmp_path):
     np.save(tmp_path / "images.npy", np.full((1, 11, 11), 9.0))
     with pytest.warns(DistaxWarning, match=r"--frame.sigma had no effect: no file holds a frame"):
         main(["unmix", str(tmp_path / "images.npy"), "--frame.sigma", "0.7", "--method", "refine"])
+
+
+def test_fast_says_what_its_network_does_not_know_about_a_frame(file):
+    with pytest.raises(SystemExit, match="the ratio of the prior's intensities is 50"):
+        main(["unmix", str(file), "--method", "fast"])
