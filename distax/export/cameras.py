@@ -1,6 +1,7 @@
 """Sensors, priors and windows from the numbers that an exported method takes; its range."""
 
 from dataclasses import replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -47,27 +48,27 @@ def cut_for(
 
     The sensor is one with a digitiser. The windows hold all that depends on whether there is one.
     """
-    patches = []
-    for digital in (True, False):
-        sensor = sensor_of(numbers, (images.shape[1], images.shape[2]), digital)
-        patches.append(cut_patches(images, sensor, width, blob_reach(width)))
-    rounds = numbers["digital"] > 0
-    patch = jax.tree.map(lambda *leaves: jnp.where(rounds, *leaves), *patches)
-    return patch, sensor_of(numbers, (images.shape[1], images.shape[2]), True)
+    shape = images.shape[1], images.shape[2]
+    digital, real = (sensor_of(numbers, shape, rounds) for rounds in (True, False))
+    patches = (cut_patches(images, sensor, width, blob_reach(width)) for sensor in (digital, real))
+    return jax.tree.map(partial(jnp.where, numbers["digital"] > 0), *patches), digital
 
 
-def check_served(sensor: Sensor, prior: ScenePrior, exported: Sensor, law: ScenePrior) -> None:
+def check_served(
+    sensor: Sensor, prior: ScenePrior, exported: Sensor, exported_prior: ScenePrior
+) -> None:
     """Raises DistaxError for a sensor or a prior that an exported method does not serve.
 
     Args:
       sensor, prior: those asked for.
       exported: the sensor that the method was exported with; its windows are the widest.
-      law: the prior that it was exported with; its counts and border are part of the program.
+      exported_prior: the prior that it was exported with, whose counts and border the program has.
     """
-    widest = window_width(exported, law.cluster)
+    widest = window_width(exported, exported_prior.cluster)
     width = window_width(sensor, prior.cluster)
-    counts = (law.min_targets, law.max_targets, law.border)
-    asked = (prior.min_targets, prior.max_targets, prior.border)
+    counts, asked = (
+        (one.min_targets, one.max_targets, one.border) for one in (exported_prior, prior)
+    )
     if sensor.measured_psf is not None:
         problem = "a measured PSF cannot be an input"
     elif sensor.shape != exported.shape:
@@ -76,7 +77,7 @@ def check_served(sensor: Sensor, prior: ScenePrior, exported: Sensor, law: Scene
         problem = f"min_targets, max_targets and border are {counts}, not {asked}"
     elif width > widest:
         problem = f"its windows are {widest} px wide, and this camera needs {width} px"
-    elif law.cluster <= WIDE_CLUSTER < prior.cluster:
+    elif exported_prior.cluster <= WIDE_CLUSTER < prior.cluster:
         problem = f"its clusters are at most {WIDE_CLUSTER} px wide, not {prior.cluster} px"
     elif outside := outside_of_range(sensor, prior):
         problem = outside

@@ -89,19 +89,19 @@ class ExportedMethod:
         self, sensor: Sensor | None, prior: ScenePrior | None
     ) -> tuple[Sensor, tuple[dict[str, np.ndarray], ...]]:
         """Returns the sensor of a call, and the camera's numbers for a method that takes them."""
-        exported, law = self.sensor, self.prior
-        if law is None or not self.description.get("camera"):
-            if sensor not in (None, exported) or prior not in (None, law):
+        exported, exported_prior = self.sensor, self.prior
+        if exported_prior is None or not self.description.get("camera"):
+            if sensor not in (None, exported) or prior not in (None, exported_prior):
                 raise DistaxError(
-                    f"the method was exported for {exported} and {law} alone: leave out the sensor "
-                    "and the prior, or export another for yours"
+                    "the method was exported for its own sensor and prior alone: leave both out, "
+                    "or export another for yours"
                 )
             return exported, ()
         # Only these methods need the estimators' code.
         from distax.export.cameras import check_served
 
-        camera, known = sensor or exported, prior or law
-        check_served(camera, known, exported, law)
+        camera, known = sensor or exported, prior or exported_prior
+        check_served(camera, known, exported, exported_prior)
         return camera, (numbers_of(camera, known),)
 
     @cached_property

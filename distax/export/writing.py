@@ -103,21 +103,20 @@ def _for_every_camera(unmixer: Method, estimator: FastFit) -> _Function:
             "a measured PSF cannot be an input of an exported method: export refine, or fast for a "
             "Gaussian PSF"
         )
-    law, network = unmixer.prior, estimator.network
-    width = window_width(unmixer.sensor, law.cluster)
+    like, network = unmixer.prior, estimator.network
+    width = window_width(unmixer.sensor, like.cluster)
     of_refine, of_fast = (
-        search.over(law.cluster) for search in (estimator.refine.search, estimator.search)
+        search.over(like.cluster) for search in (estimator.refine.search, estimator.search)
     )
 
-    def of_one(image: jax.Array, camera: Numbers) -> dict[str, jax.Array]:
-        prior = prior_of(camera, law)
-        patch, sensor = cut_for(image[None], camera, width)
+    def find(images: jax.Array, camera: Numbers) -> dict[str, jax.Array]:
+        prior = prior_of(camera, like)
+        patch, sensor = cut_for(images, camera, width)
         pools = sample_pools(prior, of_refine)
         fitted = refine_patch(patch, pools, sensor.psf, prior, of_refine)
-        found = fast_patch(patch, fitted, network, sensor, prior, of_fast)
-        return jax.tree.map(itemgetter(0), named_leaves(found))
+        return named_leaves(fast_patch(patch, fitted, network, sensor, prior, of_fast))
 
-    return jax.vmap(of_one, (0, None))
+    return _image_by_image(find)
 
 
 def _inputs(unmixer: Method) -> tuple[Any, ...]:
@@ -144,10 +143,13 @@ def _image_by_image(function: _Function) -> _Function:
     must then be a number. Here it is 1, and only `vmap` sees the symbolic number of images.
     """
 
-    def of_one(image: jax.Array) -> dict[str, jax.Array]:
-        return jax.tree.map(itemgetter(0), function(image[None]))
+    def of_all(images: jax.Array, *camera: Numbers) -> dict[str, jax.Array]:
+        def of_one(image: jax.Array) -> dict[str, jax.Array]:
+            return jax.tree.map(itemgetter(0), function(image[None], *camera))
 
-    return jax.vmap(of_one)
+        return jax.vmap(of_one)(images)
+
+    return of_all
 
 
 def _lowered(

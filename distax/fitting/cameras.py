@@ -12,6 +12,7 @@ from distax.fitting.tokens import LARGEST_COUNT, mean_noise, middle_peak
 from distax.imaging.psf import Psf
 from distax.imaging.scenes import ScenePrior
 from distax.imaging.sensor import Sensor
+from distax.runtime.batching import in_batches, inference_batch
 
 SIGMA = 0.35, 1.2
 """Smallest and largest standard deviation of the PSF along an axis, in pixels."""
@@ -76,7 +77,7 @@ def bright_enough(rows: Patch, psf: Psf, prior: ScenePrior) -> Bool[np.ndarray, 
       psf: the sensor's PSF.
       prior: the scenes' prior.
     """
-    noise = np.asarray(_mean_noise(rows))
+    noise = in_batches(_mean_noise, rows, inference_batch())
     return np.asarray(middle_peak(psf, prior)) * _ROUNDING >= LEAST_PEAK * noise
 
 

@@ -71,7 +71,6 @@ def fast_rows(
 
 
 @partial(jax.jit, static_argnames=("graphdef", "search"))
-@exact_products
 def _unmix(
     rows: Patch,
     graphdef: nnx.GraphDef[ModeNetwork],
@@ -127,6 +126,7 @@ def _with_count(answer: Targets, own: Bool[Array, " N"], found: Targets) -> Targ
     return replace(answer, **replaced, trusted=trusted)
 
 
+@exact_products
 def _of_count(
     patch: Patch,
     pool: Pool,

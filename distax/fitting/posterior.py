@@ -142,8 +142,7 @@ def _sample(
     def of_device(rows: tuple[Patch, Array], *shared: Any) -> Summary:
         one = partial(_sample_image, shared=shared, summarise=summarise)
         if len(rows[1]) == 1:
-            # No loop and no `vmap`: under `vmap` the sampler would run all levels for every image,
-            # and within a loop a CPU may wait for ever on the threads of its matrix library.
+            # No `vmap`, under which the sampler would run all levels for every image.
             return jax.tree.map(lambda leaf: leaf[None], one(jax.tree.map(itemgetter(0), rows)))
         return jax.lax.map(one, rows, batch_size=_MOVED_TOGETHER)
 

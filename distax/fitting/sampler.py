@@ -1,12 +1,12 @@
 """Sampler of the posterior of one image's scene, by sequential Monte Carlo.
 
 Least-squares fits from many starts find the modes of the posterior. The first population is drawn
-from the Gaussians around them, or from the prior where these give none, and weighted by the
-posterior under a likelihood with extra noise.
-The extra noise is then lowered level by level. At each level scenes are moved by
-Metropolis–Hastings, weighted by the ratio of their likelihoods under the next extra noise and this
-one, and resampled. So each mode ends with its share of the posterior. A single chain that starts in
-one mode would stay there.
+from the Gaussians around them, or from the prior where nearly none of these draws is allowed. It is
+weighted by the posterior under a likelihood with extra noise. The extra noise is then lowered level
+by level. At each level scenes are moved by Metropolis–Hastings, weighted by the ratio of their
+likelihoods under the next extra noise and this one, and resampled. So each mode ends with its share
+of the posterior. A single chain that starts in one mode would stay there. Where enough draws are
+likely under the last level already, the population is drawn and moved there only.
 
 Source: Del Moral, Doucet & Jasra, J. R. Stat. Soc. B 68 (2006), "Sequential Monte Carlo samplers".
 """
@@ -46,8 +46,8 @@ posterior. A smaller one would need more levels."""
 _FEW, _PRIOR_EXTRA_NOISE = 4.0, 6.0
 """If the first draws around the fits have less than this effective number, the prior's scenes are
 drawn instead, and the first extra noise is the second number. Noise makes the Gaussians around the
-fits so wide that the prior excludes nearly all of their draws. A larger extra noise
-keeps more of the prior's scenes and makes the levels farther apart."""
+fits so wide that the prior excludes nearly all of their draws. A larger extra noise keeps more of
+the prior's scenes and makes the levels farther apart."""
 _ENOUGH = 8.0
 """If the first draws have this effective number or more under the last level's extra noise, the
 sampler starts at the last level. A larger number takes more time. A smaller one starts from so few
