@@ -36,7 +36,15 @@ def sample():
     windows = jax.eval_shape(lambda images: cut_rows(images, sensor, 5), IMAGES)
 
     def sampled(rows):
-        return posterior._sample(rows, noise, pool, sensor.psf, prior)
+        return posterior._sample(
+            rows,
+            noise,
+            pool,
+            sensor.psf,
+            prior,
+            summarise=lambda position, intensity: (position, intensity),
+            devices=tuple(jax.local_devices()[:1]),
+        )
 
     return sampled, ((windows, jnp.ones(2)),)
 
