@@ -124,6 +124,11 @@ class Unmixer:
         """Counts that a grid node needs to be reported. Only the method "grid" uses it."""
         return float(getattr(self.estimator, "threshold", THRESHOLD))
 
+    @property
+    def assumed_prior(self) -> ScenePrior | None:
+        """The prior that the answers assume; None for a model, which learned its own."""
+        return self.prior if self.estimator.fits else None
+
     @classmethod
     def load(
         cls,

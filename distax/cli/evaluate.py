@@ -100,11 +100,12 @@ class Evaluate:
         print_by_count(result)
         print_reliability(result)
         if self.json:
+            assumed_prior = unmixer.assumed_prior
             about = {
                 "method": unmixer.method,
                 "checkpoint": self.checkpoint,
                 "sensor": asdict(unmixer.sensor),
-                "prior": asdict(unmixer.prior) if unmixer.estimator.fits else None,
+                "prior": assumed_prior and asdict(assumed_prior),
                 "data": self.dataset and f"{self.dataset}/{self.split}",
                 "seed": None if self.dataset else self.seed,
                 "threshold": unmixer.threshold,

@@ -78,10 +78,11 @@ class Track:
         found_tracks = trajectories(track(found, Tracker.for_prior(prior)))
         print_table(found_tracks)
         if self.json:
+            assumed_prior = unmixer.assumed_prior
             assumed = {
                 "method": unmixer.method,
                 "sensor": asdict(unmixer.sensor),
-                "prior": asdict(unmixer.prior) if unmixer.estimator.fits else None,
+                "prior": assumed_prior and asdict(assumed_prior),
                 "motion": asdict(prior),
             }
             write_text(self.json, to_json(found_tracks, assumed))

@@ -11,12 +11,13 @@ likely under the last level already, the population is drawn and moved there onl
 Source: Del Moral, Doucet & Jasra, J. R. Stat. Soc. B 68 (2006), "Sequential Monte Carlo samplers".
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from distax.fitting.candidates import Pool
 from distax.fitting.likelihood import log_likelihood, relative_noise
@@ -151,29 +152,8 @@ def sample_posterior(
     def likelihood_under(scenes: Array, extra_noise: Array) -> Float[Array, " N"]:
         return log_likelihood(image_of(scenes, patch.axes, psf), patch, extra_noise)
 
-    def draw_around_fits(extra_noise: Array) -> tuple[Array, Float[Array, ""]]:
-        """Draws a population around the fits; returns it with the draws' effective number."""
-        drawn, log_density = first_draws(patch, fits, noise.first, extra_noise, prior, psf)
-        log_posterior = log_prior(drawn, patch, prior) + likelihood_under(drawn, extra_noise)
-        weight = log_posterior - log_density
-        return _resampled(drawn, weight, particles), jnp.nan_to_num(effective_size(weight))
-
-    def draw_from_prior() -> Array:
-        allowed = jnp.isfinite(log_prior(pool, patch, prior))
-        weight = jnp.where(allowed, likelihood_under(pool, unit * _PRIOR_EXTRA_NOISE), -jnp.inf)
-        return _resampled(pool, weight, particles)
-
-    def start_at_first_level() -> tuple[Array, Array]:
-        """Returns a population and its extra noise; one from the prior if the fits give none."""
-        around_fits, number = draw_around_fits(unit * _FIRST_EXTRA_NOISE)
-        few = number < _FEW
-        population = jnp.where(few, draw_from_prior(), around_fits)
-        return population, jnp.where(few, _PRIOR_EXTRA_NOISE, _FIRST_EXTRA_NOISE)
-
-    direct, number = draw_around_fits(unit * _LAST_EXTRA_NOISE)
-    enough = number >= _ENOUGH
-    population, highest = jax.lax.cond(
-        enough, lambda: (direct, jnp.array(_LAST_EXTRA_NOISE)), start_at_first_level
+    population, highest, enough = _first_population(
+        patch, fits, noise, pool, prior, psf, likelihood_under
     )
     share = jnp.linspace(0.0, 1.0, levels)
     extra_noises = unit * highest ** (1 - share) * _LAST_EXTRA_NOISE**share
@@ -199,6 +179,50 @@ def sample_posterior(
     sampled = _resampled(scenes, log_weight, particles)
     best_fit, best = (jnp.max(likelihood_under(some, extra_noises[-1])) for some in (fits, sampled))
     return jnp.where(best > best_fit - _EXCLUDED, sampled, jnp.nan)
+
+
+def _first_population(
+    patch: Patch,
+    fits: Float[Array, "K 3 M"],
+    noise: Noise,
+    pool: Pool,
+    prior: ScenePrior,
+    psf: Psf,
+    likelihood_under: Callable[[Array, Array], Float[Array, " _"]],
+) -> tuple[Float[Array, "K 3 N"], Float[Array, ""], Bool[Array, ""]]:
+    """Draws the first population, around the fits or from the prior.
+
+    Returns:
+      The scenes; their extra noise, relative to the image's noise; True if they are draws under
+      the last level's extra noise.
+    """
+    particles = noise.proposals.shape[-1]
+    unit = relative_noise(patch)
+
+    def draw_around_fits(extra_noise: Array) -> tuple[Array, Float[Array, ""]]:
+        """Draws a population around the fits; returns it with the draws' effective number."""
+        drawn, log_density = first_draws(patch, fits, noise.first, extra_noise, prior, psf)
+        log_posterior = log_prior(drawn, patch, prior) + likelihood_under(drawn, extra_noise)
+        weight = log_posterior - log_density
+        return _resampled(drawn, weight, particles), jnp.nan_to_num(effective_size(weight))
+
+    def draw_from_prior() -> Array:
+        allowed = jnp.isfinite(log_prior(pool, patch, prior))
+        weight = jnp.where(allowed, likelihood_under(pool, unit * _PRIOR_EXTRA_NOISE), -jnp.inf)
+        return _resampled(pool, weight, particles)
+
+    def start_at_first_level() -> tuple[Array, Array]:
+        around_fits, number = draw_around_fits(unit * _FIRST_EXTRA_NOISE)
+        few = number < _FEW
+        population = jnp.where(few, draw_from_prior(), around_fits)
+        return population, jnp.where(few, _PRIOR_EXTRA_NOISE, _FIRST_EXTRA_NOISE)
+
+    direct, number = draw_around_fits(unit * _LAST_EXTRA_NOISE)
+    enough = number >= _ENOUGH
+    population, highest = jax.lax.cond(
+        enough, lambda: (direct, jnp.array(_LAST_EXTRA_NOISE)), start_at_first_level
+    )
+    return population, highest, enough
 
 
 def _resampled(

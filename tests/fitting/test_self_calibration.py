@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 
 from distax import DistaxError, Sensor
-from distax.fitting.self_calibration import FEWEST_IMAGES, fit_sensor
+from distax.fitting.self_calibration import fit_sensor
+from distax.fitting.sensor_rounds import FEWEST_IMAGES
 from distax.imaging.scenes import ScenePrior, simulate
+from distax.runtime.errors import DistaxWarning
 
 PRIOR = ScenePrior(max_targets=3)
 CAMERA = Sensor(read_noise=2.0, background=10.0)
@@ -96,6 +98,39 @@ def test_images_of_two_cameras_are_refused():
     halves = [expose_scenes(replace(CAMERA, sigma=sigma), 64) for sigma in (0.45, 0.55)]
     with pytest.raises(DistaxError, match=r"sigma over rows is 0.4.* they come from two cameras"):
         fit_sensor(np.concatenate(halves), CAMERA, PRIOR)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "message"),
+    [
+        (
+            Sensor(sigma=0.5),
+            Sensor(sigma=0.6),
+            r"over rows is 0\.6 in about 3. of them and 0\.5",
+        ),
+        (
+            replace(CAMERA, sigma=0.45),
+            replace(CAMERA, sigma=0.55),
+            r"sigma over rows is 0\.5.* of them and 0\.4",
+        ),
+        (CAMERA, replace(CAMERA, background=20.0), r"background is 2.* of them and 1"),
+    ],
+    ids=["without noise", "sigma", "background"],
+)
+def test_cameras_that_alternate_are_refused(first, second, message):
+    pair = [expose_scenes(camera, 32, seed) for seed, camera in enumerate((first, second))]
+    mixed = np.stack(pair, axis=1).reshape(-1, 11, 11)
+    with pytest.raises(DistaxError, match=message + r".*, so they come from two cameras"):
+        fit_sensor(mixed, replace(first, sigma=0.53), PRIOR)
+
+
+def test_a_few_images_of_another_camera_are_left_out_with_a_warning():
+    truth = Sensor()
+    mixed = expose_scenes(truth, 64).copy()
+    mixed[::8] = expose_scenes(replace(truth, sigma=0.65), 8, seed=1)
+    with pytest.warns(DistaxWarning, match=r" of 64 images fit far worse than the others"):
+        fitted = fit_sensor(mixed, replace(truth, sigma=0.53), PRIOR)
+    np.testing.assert_allclose(fitted.sensor.sigma, 0.5, atol=0.005)
 
 
 def test_too_few_images_are_refused(images):

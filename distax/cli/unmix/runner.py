@@ -135,8 +135,7 @@ class Unmixers:
             return Provenance(*about, answer.threshold)
         unmixer = self.for_images
         threshold = unmixer.threshold if unmixer.method == "grid" else None
-        prior = unmixer.prior if unmixer.estimator.fits else None
-        return Provenance(unmixer.method, unmixer.sensor, prior, threshold)
+        return Provenance(unmixer.method, unmixer.sensor, unmixer.assumed_prior, threshold)
 
     def options(self) -> dict[str, Any]:
         """Returns all options that the answers depend on, as plain JSON values."""
