@@ -17,7 +17,7 @@ FLOORS = [
     ("fitting",),
     ("evaluation", "frames", "calibration", "export", "interop"),
     ("training", "viz"),
-    ("weights",),
+    ("weights", "compilation"),
     ("unmixer",),
     ("tracking",),
     ("cli",),

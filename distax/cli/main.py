@@ -86,6 +86,7 @@ def _parse(arguments: Sequence[str]) -> Any:
     from distax.cli.build_dataset import BuildDataset
     from distax.cli.cache import default_folder, keep_compiled_programs
     from distax.cli.calibrate import Calibrate
+    from distax.cli.compile import Compile
     from distax.cli.convert import Convert
     from distax.cli.evaluate import Evaluate
     from distax.cli.export import Export
@@ -112,6 +113,7 @@ def _parse(arguments: Sequence[str]) -> Any:
         Annotated[Track, subcommand("track")],
         Annotated[Convert, subcommand("convert")],
         Annotated[Export, subcommand("export")],
+        Annotated[Compile, subcommand("compile")],
     ]
     return tyro.cli(
         commands,  # type: ignore[arg-type]

@@ -19,6 +19,7 @@ from distax.metrics import psnr, ssim
 from distax.models import GridModel, Model
 from distax.runtime.batching import inference_batch
 from distax.runtime.errors import DistaxError, check_positive
+from distax.runtime.sharding import ordered_devices
 
 
 def assess(
@@ -83,8 +84,9 @@ def evaluate(
     if not len(images):
         raise DistaxError("there are no images to evaluate on")
     graphdef, state = nnx.split(model)
-    batch = batch_size or inference_batch()
-    scorer = _ModelScorer(sensor, prior, graphdef, batch)
+    devices = ordered_devices(devices)
+    batch = batch_size or inference_batch(devices[0].platform)
+    scorer = ModelScorer(sensor, prior, graphdef, batch)
     arrays = state, np.float32(threshold)
     return sum_over_devices(scorer, arrays, (images, truth), batch, devices).value()
 
@@ -103,11 +105,17 @@ class _TargetsScorer(Scorer[EvaluationSums]):
 
 
 @dataclass(frozen=True)
-class _ModelScorer(Scorer[EvaluationSums]):
+class ModelScorer(Scorer[EvaluationSums]):
     """Scores the targets that a model finds.
 
     The model runs over one batch after the other, because a batch fits a CPU's cache or fills an
     accelerator. The sums are made of all batches at once, because adding them up is slow.
+
+    Attributes:
+      sensor: the sensor that took the images.
+      prior: the prior that the Cramér–Rao bound includes; None for no prior.
+      graphdef: the model's architecture.
+      batch: images in a batch of inference.
     """
 
     sensor: Sensor

@@ -21,9 +21,9 @@ from distax.runtime.sharding import ordered_devices
 Sums = TypeVar("Sums")
 
 _AXIS = "devices"
-# Images that a device sums in one call. The sums are tens of megabytes. Adding two of them takes as
-# long as computing the sums of a thousand images. More images per call need more memory.
-_IMAGES_A_CALL = 2048
+IMAGES_A_CALL = 2048
+"""Images that a device sums in one call. The sums are tens of megabytes, and adding two of them
+takes as long as computing the sums of a thousand images. More images a call need more memory."""
 
 
 class Scorer(ABC, Generic[Sums]):
@@ -62,7 +62,7 @@ def sum_over_devices(
     devices = ordered_devices(devices)
     rows = jax.tree.map(np.asarray, rows)
     length = len(jax.tree.leaves(rows)[0])
-    calls = -(-length // (_IMAGES_A_CALL * len(devices)))
+    calls = -(-length // (IMAGES_A_CALL * len(devices)))
     share = -(-length // (calls * len(devices) * batch)) * batch
     run = _compile(scorer, devices)
     parts = (
@@ -89,9 +89,18 @@ def _local_shares(
 # Bounded, because each entry holds compiled code.
 @lru_cache(maxsize=8)
 def _compile(scorer: Scorer[Sums], devices: tuple[jax.Device, ...]) -> Any:
-    def on_one_device(arrays: Any, rows: Any, valid: Bool[Array, " share"]) -> Sums:
-        return jax.lax.psum(scorer(arrays, rows, valid), _AXIS)
-
     return jax.pmap(
-        on_one_device, axis_name=_AXIS, in_axes=(None, 0, 0), out_axes=None, devices=devices
+        partial(sum_on_one_device, scorer, _AXIS),
+        axis_name=_AXIS,
+        in_axes=(None, 0, 0),
+        out_axes=None,
+        devices=devices,
     )
+
+
+def sum_on_one_device(
+    scorer: Scorer[Sums], axis: str, arrays: Any, rows: Any, valid: Bool[Array, " share"]
+) -> Sums:
+    """Computes a device's sums, and adds those of all devices along a mapped axis."""
+    summed: Sums = jax.lax.psum(scorer(arrays, rows, valid), axis)
+    return summed

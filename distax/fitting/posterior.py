@@ -125,7 +125,9 @@ def _for_each_image(
         summarise=summarise,
         devices=devices,
     )
-    return in_batches(sample, images, one_at_a_time() * len(devices), smallest=len(devices))
+    return in_batches(
+        sample, images, one_at_a_time(devices[0].platform) * len(devices), smallest=len(devices)
+    )
 
 
 @partial(jax.jit, static_argnames=("summarise", "devices"))

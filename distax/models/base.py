@@ -33,7 +33,10 @@ class Model(nnx.Module):
 
     @abstractmethod
     def loss(self, images: Float[Array, "B height width"], targets: Targets) -> Float[Array, ""]:
-        """Returns the training objective for images in counts and their true targets `[B, K]`."""
+        """Returns the training objective for images in counts and their true targets `[B, K]`.
+
+        It is a mean over images: devices compute it for equal shares of a batch, and average.
+        """
 
     @abstractmethod
     def detect(self, images: Float[Array, "B height width"]) -> Targets:

@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from distax.runtime.platforms import default_platform
+
 Tree = TypeVar("Tree")
 Result = TypeVar("Result")
 
@@ -17,17 +19,24 @@ SMALLEST = 16
 """Rows of the smallest batch. Smaller ones save little time, and each size is compiled anew."""
 
 
-def inference_batch() -> int:
-    """Returns the number of images per call: it fits a CPU's cache, or fills an accelerator."""
-    return 16 if jax.default_backend() == "cpu" else 1024
+def inference_batch(platform: str | None = None) -> int:
+    """Returns the number of images per call: it fits a CPU's cache, or fills an accelerator.
+
+    Args:
+      platform: platform of the devices that compute. Default: that of the default device.
+    """
+    return 16 if (platform or default_platform()) == "cpu" else 1024
 
 
-def one_at_a_time() -> int:
+def one_at_a_time(platform: str) -> int:
     """Returns the number of images per call for functions that a CPU computes image by image.
 
     It is 1 on a CPU, so that nothing is padded, and `inference_batch` on an accelerator.
+
+    Args:
+      platform: platform of the devices that compute.
     """
-    return 1 if jax.default_backend() == "cpu" else inference_batch()
+    return 1 if platform == "cpu" else inference_batch(platform)
 
 
 def padded_batches(data: Tree, size: int) -> Iterator[tuple[Tree, Bool[Array, " size"]]]:
@@ -90,7 +99,7 @@ def in_batches(
         data = pad_rows(data, 1)
     needed = max(smallest, 1 << (length - 1).bit_length())
     size = min(size, -(-needed // smallest) * smallest)
-    in_flight = 0 if jax.default_backend() == "cpu" else 1
+    in_flight = 0 if default_platform() == "cpu" else 1
     parts: list[Result] = []
     running: deque[Result] = deque()
     for batch, _ in padded_batches(data, size):

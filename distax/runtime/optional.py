@@ -21,6 +21,7 @@ OPTIONAL = {
     "flatbuffers": Optional("flatbuffers", "export"),
     "grain": Optional("grain", "train"),
     "jinja2": Optional("jinja2", "viz"),
+    "libtpu": Optional("libtpu", "tpu-compile"),
     "matplotlib": Optional("matplotlib", "viz"),
     "photutils": Optional("photutils", "frames"),
     "tensorboardX": Optional("tensorboardX", "train"),

@@ -63,11 +63,13 @@ class SimulatedFeed:
         """See `Feed`."""
         for span in spans:
             steps = np.arange(span.start, span.stop)
-            yield _simulate(self.key, steps, self.batch_size, self.sensor, self.prior, self.mesh)
+            yield simulated_batches(
+                self.key, steps, self.batch_size, self.sensor, self.prior, self.mesh
+            )
 
 
 @partial(jax.jit, static_argnames=("batch_size", "mesh"))
-def _simulate(
+def simulated_batches(
     key: PRNGKeyArray,
     steps: Int[Array, " steps"],
     batch_size: int,
@@ -75,6 +77,7 @@ def _simulate(
     prior: ScenePrior,
     mesh: Mesh,
 ) -> Batches:
+    """Simulates the batches of successive steps; see `SimulatedFeed`."""
     step_keys = jax.vmap(lambda step: jax.random.split(jax.random.fold_in(key, step)))(steps)
     rows = sharded(mesh, axis=1)
 

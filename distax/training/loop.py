@@ -14,7 +14,7 @@ from distax.training import checkpoints
 from distax.training.config import TrainConfig
 from distax.training.reporting import LossLog, Reporter
 from distax.training.setup import Setup, build
-from distax.training.state import TrainState, merge
+from distax.training.state import TrainState, merge, steps_a_dispatch
 
 
 def train(
@@ -56,9 +56,7 @@ def train(
     # Dispatches that the devices compute while the host reads the losses of earlier ones. On a CPU
     # executions that overlap compete for its cores, and can wait for one another for ever.
     in_flight = 0 if on_cpu else 1
-    # More steps in a dispatch hide the host's share of the time, but SIGTERM and the log wait for
-    # all of them. On a CPU the loop around them is slow; see `_train_steps`.
-    per_dispatch = config.steps_per_dispatch or (1 if on_cpu else 50)
+    per_dispatch = steps_a_dispatch(config, platform(mesh))
 
     with Reporter(run, config.steps, start) as report, sigterm() as asked_to_stop:
         log = LossLog(report, str(run), config.batch_size, config.logs_at)

@@ -8,14 +8,14 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
-from jax.sharding import Mesh
+from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float, Int
 
 from distax import models
 from distax.models import Model
 from distax.models.registry import import_module_file, parameter_rngs
 from distax.runtime.pytree import pytree
-from distax.runtime.sharding import state_shardings, with_shardings
+from distax.runtime.sharding import AXIS, sharded, state_shardings, with_shardings
 from distax.training.config import OptimizerConfig, TrainConfig
 from distax.training.feeds import Batch, Batches
 
@@ -66,6 +66,15 @@ def abstract_model(config: TrainConfig) -> Model:
       DistaxError: as `create_model`.
     """
     return nnx.eval_shape(lambda: create_model(config))
+
+
+def steps_a_dispatch(config: TrainConfig, platform: str) -> int:
+    """Returns the number of steps that devices of a platform take in one call from the host.
+
+    More steps hide more of the host's share of the time, but SIGTERM and the log wait for all of
+    them. On a CPU the loop around them is slow; see `_train_steps`.
+    """
+    return config.steps_per_dispatch or (1 if platform == "cpu" else 50)
 
 
 # The compiled steps take the optimiser as a static argument, which jit compares by identity. With
@@ -182,18 +191,10 @@ def _train_steps(
     shard: bool,
 ) -> tuple[TrainState, Float[Array, " steps"]]:
     shardings = state_shardings(state, mesh, shard)
+    differentiate = _differentiate_apart if _is_mean(state) else _differentiate
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Float[Array, ""]]:
-        def loss(params: nnx.State) -> tuple[Float[Array, ""], nnx.State]:
-            # The model writes its running statistics. With a copy it writes to arrays of this
-            # function only.
-            model = nnx.merge(graphdef, params, state.constants, copy=True)
-            model.train()
-            value = model.loss(*batch)
-            # Running statistics have changed now; the other constants are the same.
-            return value, nnx.state(model, nnx.Not(nnx.Param))
-
-        (value, constants), gradients = jax.value_and_grad(loss, has_aux=True)(state.params)
+        value, constants, gradients = differentiate(state, batch, graphdef, mesh)
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         state = TrainState(
             step=state.step + 1,
@@ -211,3 +212,60 @@ def _train_steps(
     # on CPUs.
     state, value = step(state, jax.tree.map(itemgetter(0), batches))
     return state, value[None]
+
+
+Differentiated = tuple[Float[Array, ""], nnx.State, nnx.State]
+"""The loss, the constants with new running statistics, and the gradients."""
+
+
+def _is_mean(state: TrainState) -> bool:
+    """Returns True if the loss is a mean over images, of which devices can take equal shares.
+
+    With batch normalisation an image's part depends on the whole batch.
+    """
+    return not any(
+        isinstance(variable, nnx.BatchStat) for _, variable in nnx.to_flat_state(state.constants)
+    )
+
+
+def _differentiate(
+    state: TrainState, batch: Batch, graphdef: nnx.GraphDef[Model], mesh: Mesh
+) -> Differentiated:
+    """Differentiates the loss of a batch as a whole."""
+
+    def loss(params: nnx.State) -> tuple[Float[Array, ""], nnx.State]:
+        # The model writes its running statistics. With a copy it writes to arrays of this
+        # function only.
+        model = nnx.merge(graphdef, params, state.constants, copy=True)
+        model.train()
+        value = model.loss(*batch)
+        # Running statistics have changed now; the other constants are the same.
+        return value, nnx.state(model, nnx.Not(nnx.Param))
+
+    (value, constants), gradients = jax.value_and_grad(loss, has_aux=True)(state.params)
+    return value, constants, gradients
+
+
+def _differentiate_apart(
+    state: TrainState, batch: Batch, graphdef: nnx.GraphDef[Model], mesh: Mesh
+) -> Differentiated:
+    """Differentiates the loss of each device's share, and averages over devices.
+
+    `jit` would sum the gradients of each layer in the layer's precision, where they arise. Here one
+    all-reduce sums all of them in float32, and each device is free in how it divides its share.
+    """
+
+    def of_share(state: TrainState, batch: Batch) -> tuple[Array, nnx.State]:
+        value, _, gradients = _differentiate(state, batch, graphdef, mesh)
+        averaged: tuple[Array, nnx.State] = jax.lax.pmean((value, gradients), AXIS)
+        return averaged
+
+    everywhere = PartitionSpec()
+    value, gradients = jax.shard_map(
+        of_share,
+        mesh=mesh,
+        in_specs=(everywhere, sharded(mesh).spec),
+        out_specs=everywhere,
+        check_vma=False,
+    )(state, batch)
+    return value, state.constants, gradients

@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from distax.models import Dista
-from distax.models.unfolding.dista import Stage as DistaxStage
+from distax.models.unfolding.dista_stage import Stage as DistaxStage
 from distax.runtime.pytree import named_leaves
 
 
 class Stage(nn.Module):
-    """One unrolled iteration; names follow `distax.models.unfolding.dista`."""
+    """One unrolled iteration; names follow `distax.models.unfolding.dista_stage`."""
 
     def __init__(self, arrays: dict[str, np.ndarray], shape: tuple[int, int], alpha: float):
         super().__init__()

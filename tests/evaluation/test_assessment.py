@@ -110,7 +110,7 @@ def test_groups_make_up_the_whole(result):
 
 
 def test_how_many_are_summed_at_once_changes_nothing(result, found, truth, monkeypatch):
-    monkeypatch.setattr(devices, "_IMAGES_A_CALL", 30)
+    monkeypatch.setattr(devices, "IMAGES_A_CALL", 30)
     assert assess(found, truth, Sensor(), LAW) == result
 
 

@@ -32,7 +32,7 @@ class Weigh(Scorer[dict]):
 @pytest.mark.parametrize("count", [1, 2, 3, 8])
 @pytest.mark.parametrize("length", [1, 7, 24, 100])
 def test_every_row_is_counted_once_at_its_place(length, count, monkeypatch):
-    monkeypatch.setattr(devices, "_IMAGES_A_CALL", 10)
+    monkeypatch.setattr(devices, "IMAGES_A_CALL", 10)
     rows = {"number": np.arange(length), "more": np.zeros((length, 2))}
     sums = sum_over_devices(Weigh(5), np.int32(3), rows, 5, jax.devices()[:count])
     assert sums == {"rows": length, "weighted": 3 * sum(range(length)), "out of place": 0}

@@ -130,9 +130,6 @@ def _dense_backward(arguments: tuple[Array, Array], cotangent: Array) -> tuple[A
         return lambda cotangent, *arguments: jax.vjp(form, *arguments)[1](cotangent)
 
     whole, parts = pull_back(_convolve), pull_back(_convolve_in_parts)
-    # A batch that is sharded over several devices is split already: its parts would be sent around.
-    if jax.device_count() > 1:
-        return whole(cotangent, *arguments)
     return jax.lax.platform_dependent(cotangent, *arguments, cpu=parts, default=whole)
 
 

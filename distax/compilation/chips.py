@@ -1,0 +1,60 @@
+"""Figures of TPU chips."""
+
+from dataclasses import dataclass
+
+from distax.runtime.errors import DistaxError
+
+
+@dataclass(frozen=True)
+class Chip:
+    """A chip's figures, as its vendor states them.
+
+    Attributes:
+      name: generation, as in the names of topologies.
+      peak_flops: multiplications and additions a second in bfloat16.
+      memory_bytes: high-bandwidth memory.
+      memory_bandwidth: bytes a second between that memory and the chip.
+      slice_bandwidth: bytes a second to the other chips of a slice, both directions together.
+      network_bandwidth: bytes a second to other slices, a chip's share of its slice's.
+      dimensions: dimensions of a slice's torus.
+      layout: libtpu's name of the layout in which a chip is one device.
+    """
+
+    name: str
+    peak_flops: float
+    memory_bytes: float
+    memory_bandwidth: float
+    slice_bandwidth: float
+    network_bandwidth: float
+    dimensions: int
+    layout: str
+
+
+_GIB = 2.0**30
+
+CHIPS = {
+    chip.name: chip
+    for chip in (
+        Chip("v4", 275e12, 32 * _GIB, 1200e9, 300e9, 3.1e9, 3, "megacore"),
+        Chip("v5e", 197e12, 16 * _GIB, 819e9, 200e9, 3.1e9, 2, "default"),
+        Chip("v5p", 459e12, 95 * _GIB, 2765e9, 600e9, 6.25e9, 3, "megachip"),
+        Chip("v6e", 918e12, 32 * _GIB, 1600e9, 400e9, 12.5e9, 2, "default"),
+    )
+}
+"""Chips by generation.
+
+Source: cloud.google.com/tpu/docs, pages v4, v5e, v5p and v6e (2026). Their interconnect is given
+there in Gbit/s: 2400, 1600, 4800 and 3200. A chip's share of the network is the pod's over its
+chips; that of v4 is not given, and taken as that of v5e.
+"""
+
+
+def find_chip(generation: str) -> Chip:
+    """Returns the figures of a generation.
+
+    Raises:
+      DistaxError: unknown generation.
+    """
+    if generation not in CHIPS:
+        raise DistaxError(f"unknown chip {generation!r}; known are {', '.join(CHIPS)}")
+    return CHIPS[generation]

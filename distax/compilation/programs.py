@@ -1,0 +1,194 @@
+"""The programs of `train`, `evaluate` and `unmix`, compiled for chips that are not there."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.experimental.compilation_cache import compilation_cache
+from jax.sharding import PartitionSpec
+
+from distax.compilation.methods import Method
+from distax.compilation.topology import Topology
+from distax.evaluation.assessment import ModelScorer
+from distax.evaluation.devices import IMAGES_A_CALL, sum_on_one_device
+from distax.imaging.scenes import simulate
+from distax.runtime.batching import inference_batch
+from distax.runtime.errors import DistaxError, first_line
+from distax.runtime.sharding import AXIS, replicated, sharded
+from distax.training.config import TrainConfig
+from distax.training.feeds import simulated_batches
+from distax.training.state import (
+    abstract_model,
+    abstract_state,
+    make_optimizer,
+    make_train_steps,
+    steps_a_dispatch,
+)
+
+PLATFORM = "tpu"
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A compiled program.
+
+    Attributes:
+      name: what it computes.
+      program: the program.
+      text: its text.
+      images: images of all chips in one call.
+      seconds: time to trace, lower and compile it.
+    """
+
+    name: str
+    program: jax.stages.Compiled
+    text: str
+    images: int
+    seconds: float
+
+
+def compile_training(
+    config: TrainConfig, topology: Topology, images_per_chip: int | None = None
+) -> list[Compiled]:
+    """Compiles the two programs of `train`: the simulation of scenes, and the steps on them.
+
+    Args:
+      config: the run's configuration. Its data must be simulated.
+      topology: the chips.
+      images_per_chip: images that each chip takes in a step. Default: the configuration's
+        batch_size, so that all chips together take a multiple of it.
+
+    Raises:
+      DistaxError: the configuration has a dataset on disk, or does not suit its model; the
+        compiler refuses a program.
+    """
+    mesh = topology.mesh
+    batch = (images_per_chip or config.batch_size) * mesh.size
+    config = replace(config, batch_size=batch, data=replace(config.data, dataset=None))
+    model = abstract_model(config)
+    optimizer = make_optimizer(config.optimizer, config.steps)
+    state = abstract_state(model, optimizer, mesh, config.shard_state)
+    steps = steps_a_dispatch(config, PLATFORM)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    feed = partial(
+        simulated_batches, batch_size=batch, sensor=config.sensor, prior=config.prior, mesh=mesh
+    )
+    rows = sharded(mesh, axis=1)
+    batches = _placed(jax.eval_shape(feed, key, jnp.arange(steps)), rows)
+    numbers = jax.ShapeDtypeStruct((steps,), jnp.int32)
+    arguments = _placed((key, numbers), replicated(mesh))
+    train_steps = make_train_steps(model, optimizer, mesh, config.shard_state)
+    return [
+        _compile("scenes", jax.jit(feed), arguments, steps * batch),
+        _compile("steps", train_steps, (state, batches), steps * batch),
+    ]
+
+
+def compile_evaluation(
+    config: TrainConfig, topology: Topology, images_per_chip: int | None = None
+) -> list[Compiled]:
+    """Compiles the body of the `pmap` of `evaluate`, as a `shard_map`.
+
+    `pmap` itself cannot be compiled for devices that are not there.
+
+    Args:
+      config: the configuration of the model and of the scenes.
+      topology: the chips.
+      images_per_chip: images that each chip takes in a call. Default: 2048.
+
+    Raises:
+      DistaxError: the configuration does not suit its model; the compiler refuses the program.
+    """
+    mesh, images = topology.mesh, images_per_chip or IMAGES_A_CALL
+    graphdef, state = nnx.split(abstract_model(config))
+    batch = min(inference_batch(PLATFORM), images)
+    scorer = ModelScorer(config.sensor, None, graphdef, batch)
+    total = images * mesh.size
+    rows = jax.eval_shape(
+        lambda key: simulate(key, total, config.sensor, config.prior), jax.random.key(0)
+    )
+    valid = jax.ShapeDtypeStruct((total,), jnp.bool_)
+    arrays = state, jax.ShapeDtypeStruct((), jnp.float32)
+    everywhere = PartitionSpec()
+    body = jax.shard_map(
+        partial(sum_on_one_device, scorer, AXIS),
+        mesh=mesh,
+        in_specs=(everywhere, PartitionSpec(AXIS), PartitionSpec(AXIS)),
+        out_specs=everywhere,
+        check_vma=False,
+    )
+    arguments = (
+        _placed(arrays, replicated(mesh)),
+        *_placed((rows, valid), sharded(mesh)),
+    )
+    return [_compile("evaluation", jax.jit(body), arguments, total)]
+
+
+def compile_unmixing(
+    method: Method,
+    shape: tuple[int, int],
+    topology: Topology,
+    images_per_chip: int | None = None,
+) -> list[Compiled]:
+    """Compiles a method of `unmix`, which treats each chip's images on that chip.
+
+    Args:
+      method: the method; see `compilation.methods`.
+      shape: the images' height and width.
+      topology: the chips.
+      images_per_chip: images that each chip takes in a call. Default: those that fill an
+        accelerator.
+
+    Raises:
+      DistaxError: the compiler refuses the program.
+    """
+    mesh = topology.mesh
+    total = (images_per_chip or inference_batch(PLATFORM)) * mesh.size
+    of_chip = PartitionSpec(AXIS)
+    find, arrays = method
+    specs = PartitionSpec(), of_chip
+    body = jax.shard_map(find, mesh=mesh, in_specs=specs, out_specs=of_chip, check_vma=False)
+    images = _placed(jax.ShapeDtypeStruct((total, *shape), jnp.float32), sharded(mesh))
+    return [_compile("method", jax.jit(body), (_placed(arrays, replicated(mesh)), images), total)]
+
+
+def _placed(shapes: Any, sharding: jax.sharding.NamedSharding) -> Any:
+    """Returns shapes with a sharding."""
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), shapes
+    )
+
+
+def _compile(name: str, function: Any, arguments: tuple[Any, ...], images: int) -> Compiled:
+    """Compiles a jitted function, or a partial one, for the devices of its arguments."""
+    keywords = getattr(function, "keywords", {})
+    lower = getattr(function, "func", function).lower
+    start = time.perf_counter()
+    try:
+        with without_cache():
+            program = lower(*arguments, **keywords).compile()
+    except (jax.errors.JaxRuntimeError, NotImplementedError) as error:
+        raise DistaxError(
+            f"the TPU compiler refuses the program of {name}: {first_line(error)}"
+        ) from error
+    seconds = time.perf_counter() - start
+    return Compiled(name, program, program.as_text() or "", images, seconds)
+
+
+@contextmanager
+def without_cache() -> Iterator[None]:
+    """Switches JAX's cache of compiled programs off: it cannot load programs for absent chips."""
+    before = jax.config.jax_enable_compilation_cache  # type: ignore[attr-defined]
+    jax.config.update("jax_enable_compilation_cache", False)
+    compilation_cache.reset_cache()
+    try:
+        yield
+    finally:
+        jax.config.update("jax_enable_compilation_cache", before)
+        compilation_cache.reset_cache()

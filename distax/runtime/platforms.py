@@ -1,0 +1,60 @@
+"""Computations that have another form on another platform, and the platform of an array.
+
+The platform is the one that a program is lowered for, whatever the host that lowers it.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import jax
+from jaxtyping import Array, Float
+
+
+def default_platform() -> str:
+    """Names the platform of the device on which functions compute arrays of the host."""
+    device = jax.config.jax_default_device  # type: ignore[attr-defined]
+    if device is None:
+        return jax.default_backend()
+    return device if isinstance(device, str) else device.platform
+
+
+Form = Callable[..., Float[Array, ""]]
+
+
+def evaluate_by_platform(default: Form, others: Mapping[str, Form], *arguments: Any) -> Array:
+    """Evaluates a scalar function in the form for the platform that the program is lowered for.
+
+    Value and gradient have the same form. Only reverse mode is supported.
+
+    Args:
+      default: the function's usual form.
+      others: other forms by the name of their platform: "cpu", "cuda", "rocm" or "tpu".
+      arguments: trees of arrays of floats.
+    """
+    return _evaluate(default, tuple(others.items()), *arguments)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _evaluate(default: Form, others: tuple[tuple[str, Form], ...], *arguments: Any) -> Array:
+    return jax.lax.platform_dependent(*arguments, default=default, **dict(others))
+
+
+def _forward(
+    default: Form, others: tuple[tuple[str, Form], ...], *arguments: Any
+) -> tuple[Array, Any]:
+    # A choice that is differentiated would store what every form needs for its gradient.
+    def with_gradient(form: Form) -> Callable[..., tuple[Array, Any]]:
+        return jax.value_and_grad(form, tuple(range(len(arguments))))
+
+    forms = {platform: with_gradient(form) for platform, form in others}
+    return jax.lax.platform_dependent(*arguments, default=with_gradient(default), **forms)
+
+
+def _backward(
+    default: Form, others: tuple[tuple[str, Form], ...], gradient: Any, cotangent: Array
+) -> Any:
+    return jax.tree.map(lambda leaf: leaf * cotangent, gradient)
+
+
+_evaluate.defvjp(_forward, _backward)

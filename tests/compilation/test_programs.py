@@ -1,0 +1,96 @@
+"""The programs of the smallest DISTA-Net for four chips that are not there."""
+
+import json
+from dataclasses import replace
+
+import jax
+import numpy as np
+import pytest
+from flax import nnx
+
+from distax.cli.main import main
+from distax.compilation import compile_training, open_topology, predict
+from distax.compilation.prediction import Report
+from distax.training.config import ModelConfig, TrainConfig
+from distax.training.state import abstract_model
+
+CONFIG = TrainConfig(
+    model=ModelConfig(options={"stages": 2, "channels": 8, "hidden": 16, "window": 5}),
+    batch_size=4,
+    steps_per_dispatch=1,
+)
+
+
+@pytest.fixture(scope="module")
+def report():
+    topology = open_topology("v5e:2x2")
+    return predict(compile_training(CONFIG, topology), topology)
+
+
+def test_a_step_sums_gradients_once_and_sends_nothing_else(report):
+    scenes, steps = report.programs
+    assert scenes.cost.collectives == {}
+    assert set(steps.cost.collectives) == {"all-reduce"}
+    assert steps.cost.collectives["all-reduce"].count == 1
+
+
+def test_an_all_reduce_has_every_gradient_and_the_loss(report):
+    parameters = jax.tree.leaves(nnx.state(abstract_model(CONFIG), nnx.Param))
+    size = 4 * (sum(np.prod(leaf.shape) for leaf in parameters) + 1)
+    sent = report.programs[1].cost.collectives["all-reduce"].bytes
+    # Arrays fill whole tiles of 8 × 128.
+    assert size <= sent < 20 * size
+
+
+def test_the_program_is_small_and_takes_the_memory_of_its_arrays(report):
+    plain, steps = report.to_dict(), report.programs[1]
+    parameters = jax.tree.leaves(nnx.state(abstract_model(CONFIG)))
+    size = 4 * sum(np.prod(leaf.shape) for leaf in parameters)
+    assert plain["program_bytes"] < 20e6
+    # Parameters, two moments of Adam and constants, in tiles.
+    assert size < steps.argument_bytes < 12 * size
+    assert plain["fits"]
+    assert plain["chips"] == 4
+    assert plain["images_per_call"] == 16
+
+
+def test_predictions_follow_from_the_roofs(report):
+    plain, chip = report.to_dict(), report.topology.chip
+    steps = plain["programs"][1]
+    assert steps["seconds"]["compute"] == pytest.approx(steps["flops"] / chip.peak_flops)
+    assert steps["seconds"]["memory"] == pytest.approx(
+        steps["memory_bytes_accessed"] / chip.memory_bandwidth
+    )
+    per_chip = plain["predicted_images_per_second"]["per_chip"]
+    assert plain["predicted_images_per_second"]["all"] == pytest.approx(4 * per_chip)
+    assert 0 < plain["efficiency"] < 1
+
+
+def test_a_program_that_does_not_fit_says_by_how_much(report):
+    chip = replace(report.topology.chip, memory_bytes=1e5)
+    small = Report(replace(report.topology, chip=chip), report.programs)
+    assert small.missing_bytes == max(p.memory for p in report.programs) - 100_000
+    assert not small.to_dict()["fits"]
+
+
+def test_the_command_writes_its_figures(tmp_path, capsys):
+    config, figures = tmp_path / "small.toml", tmp_path / "figures.json"
+    config.write_text(
+        'batch_size = 4\nsteps_per_dispatch = 1\n[model]\nname = "dista"\n'
+        "options = { stages = 2, channels = 8, hidden = 16, window = 5 }\n"
+    )
+    arguments = ["--config", str(config), "--what", "unmix", "--method", "grid"]
+    main(["compile", "--topology", "v5e:2x2", *arguments, "--json", str(figures)])
+    written = json.loads(figures.read_text())
+    assert written["topology"] == "v5e:2x2"
+    assert written["collectives"] == {}
+    assert written["images_per_call"] == 4 * 1024
+    assert "images/s a chip" in capsys.readouterr().out
+
+
+def test_a_command_without_room_fails_by_name(monkeypatch, report):
+    monkeypatch.setattr(Report, "missing_bytes", 123_000_000)
+    monkeypatch.setattr("distax.compilation.predict", lambda *_: report)
+    monkeypatch.setattr("distax.compilation.compile_training", lambda *_: [])
+    with pytest.raises(SystemExit, match=r"does not fit: .* 0\.12 GB more are needed"):
+        main(["compile", "--topology", "v5e:2x2"])

@@ -1,0 +1,27 @@
+import pytest
+
+from distax import DistaxError
+from distax.compilation import open_topology
+
+
+@pytest.mark.parametrize(
+    ("name", "chips", "slices"), [("v5e:2x2", 4, 1), ("v5e:1x1", 1, 1), ("2xv5e:2x2", 8, 2)]
+)
+def test_a_topology_has_its_chips(name, chips, slices):
+    topology = open_topology(name)
+    assert (len(topology.devices), topology.slices) == (chips, slices)
+    assert topology.mesh.size == chips
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("banana", r"unknown topology 'banana'; give one such as v5e:2x2"),
+        ("v9:2x2", r"unknown chip 'v9'; known are v4, v5e, v5p, v6e"),
+        ("v5e:2x2x2", r"slices of v5e have 2 dimensions"),
+        ("v5e:3x5", r"the TPU compiler refuses the topology 'v5e:3x5'"),
+    ],
+)
+def test_an_unknown_topology_is_refused_with_known_ones(name, message):
+    with pytest.raises(DistaxError, match=message):
+        open_topology(name)
