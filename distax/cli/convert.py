@@ -119,7 +119,8 @@ class Convert:
 def _save(model: "Model", config: "TrainConfig", folder: str) -> None:
     """Writes the model as a checkpoint of step 0, with a fresh optimiser state."""
     from distax.training import checkpoints
-    from distax.training.state import init_state, make_optimizer
+    from distax.training.optimizer import make_optimizer
+    from distax.training.state import init_state
 
     state = init_state(model, make_optimizer(config.optimizer, config.steps))
     checkpoints.save(folder, "last", state, config, None)

@@ -1,5 +1,6 @@
 """`distax train`: starts a training run, or resumes one."""
 
+import os
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -28,6 +29,9 @@ class Train:
       resume: Folder of a run to resume from its last checkpoint.
       auto_resume: Resume the run in --run-dir if there is one, and start it otherwise. For jobs
         that are restarted.
+      profile: Steps to trace, such as 10:20, for XProf or TensorBoard. The trace is in the run's
+        folder profile.
+      dump_hlo: Folder for the text of all compiled programs. They are compiled anew.
       distributed: Train together with other processes, each started by the same command.
     """
 
@@ -35,6 +39,8 @@ class Train:
     config: Annotated[Path | None, default("the defaults below")] = None
     resume: Annotated[str | None, default("start a new run")] = None
     auto_resume: bool = False
+    profile: Annotated[str | None, default("no trace")] = None
+    dump_hlo: Annotated[Path | None, default("not written")] = None
     distributed: bool = False
     cluster: Cluster = Cluster()
     settings: Annotated[TrainConfig, tyro.conf.arg(name="")] = TrainConfig()
@@ -66,6 +72,8 @@ class Train:
         """
         if self.cluster != Cluster() and not self.distributed:
             raise DistaxError("the options of --cluster need --distributed")
+        if self.dump_hlo:
+            _dump_programs(self.dump_hlo)
         with member(self.cluster) if self.distributed else nullcontext():
             self._train()
 
@@ -75,14 +83,25 @@ class Train:
         from distax.cli.console import print_evaluation
         from distax.training.checkpoints import holds_run
         from distax.training.loop import train
+        from distax.training.profiling import parse_steps
 
         run = self.resume or self.run_dir
         resume = self.resume is not None or (self.auto_resume and holds_run(run))
         # The configuration of a run to resume stays as it was saved.
         settings = self.settings if self.resume else _with_absolute_module_path(self.settings)
-        best = train(settings, run, resume=resume)
+        traced = parse_steps(self.profile) if self.profile else range(0)
+        best = train(settings, run, resume=resume, profile=traced)
         if jax.process_index() == 0:
             print_evaluation(best)
+
+
+def _dump_programs(folder: Path) -> None:
+    """Makes XLA write the programs that it compiles; JAX's devices must not have started."""
+    import jax
+
+    flags = os.environ.get("XLA_FLAGS", "")
+    os.environ["XLA_FLAGS"] = f"{flags} --xla_dump_to={folder.resolve()} --xla_dump_hlo_as_text"
+    jax.config.update("jax_enable_compilation_cache", False)
 
 
 def _with_absolute_module_path(settings: TrainConfig) -> TrainConfig:

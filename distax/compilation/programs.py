@@ -23,10 +23,10 @@ from distax.runtime.errors import DistaxError, first_line
 from distax.runtime.sharding import AXIS, replicated, sharded
 from distax.training.config import TrainConfig
 from distax.training.feeds import simulated_batches
+from distax.training.optimizer import make_optimizer
 from distax.training.state import (
     abstract_model,
     abstract_state,
-    make_optimizer,
     make_train_steps,
     steps_a_dispatch,
 )

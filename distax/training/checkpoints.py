@@ -22,7 +22,8 @@ from distax.runtime.errors import DistaxError, first_line
 from distax.runtime.pytree import named_leaves, with_leaves
 from distax.runtime.sharding import data_mesh, with_shardings
 from distax.training.config import TrainConfig, from_dict
-from distax.training.state import TrainState, abstract_model, merge
+from distax.training.optimizer import Averaged
+from distax.training.state import TrainState, abstract_model, evaluated_params, merge
 
 if TYPE_CHECKING:
     import orbax.checkpoint as ocp
@@ -147,16 +148,18 @@ def load_state(run: epath.PathLike, abstract: TrainState) -> TrainState:
         training=ocp.args.StandardRestore(named_leaves(training)),
     )
     return TrainState(
-        **with_leaves(model, restored["model"]), **with_leaves(training, restored["training"])
+        **with_leaves(model, restored["model"]) | with_leaves(training, restored["training"])
     )
 
 
 def _model_part(state: TrainState) -> dict[str, Any]:
-    return {"params": state.params, "constants": state.constants}
+    return {"params": evaluated_params(state), "constants": state.constants}
 
 
 def _training_part(state: TrainState) -> dict[str, Any]:
-    return {"opt_state": state.opt_state, "step": state.step}
+    part = {"opt_state": state.opt_state, "step": state.step}
+    # The model's part then has their average.
+    return {**part, "params": state.params} if isinstance(state.opt_state, Averaged) else part
 
 
 @contextmanager

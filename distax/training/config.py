@@ -1,5 +1,6 @@
 """Configuration of a training run: typed, frozen dataclasses read from TOML and JSON."""
 
+import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -34,22 +35,38 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """Adam, its learning-rate schedule and gradient clipping.
+    """Adam or AdamW, its learning-rate schedule, clipping, accumulation and averaging.
 
     Attributes:
       learning_rate: peak learning rate.
       warmup_steps: steps over which the learning rate rises linearly from zero to its peak.
-      decay: schedule after the warm-up: "constant", or "cosine" down to a hundredth of the peak at
-        the last step.
+      decay: schedule after the warm-up: "constant"; "cosine" down to a hundredth of the peak at the
+        last step; or "wsd", constant and then down in a straight line in the last fifth.
       clip_norm: largest global norm of the gradients; larger gradients are scaled down to it. None
         for no limit. Without a limit, one gradient that is a million times too large makes Adam's
         next thousands of steps too small.
+      weight_decay: decay of kernels per unit of the learning rate (AdamW); 0 for Adam.
+      accumulate: steps whose gradients are averaged before the parameters change.
+      average: decay per step of an exponential moving average of the parameters, such as 0.999,
+        which is then evaluated and shipped; None for the parameters themselves.
     """
 
     learning_rate: float = 1e-4
     warmup_steps: int = 0
-    decay: Literal["constant", "cosine"] = "constant"
+    decay: Literal["constant", "cosine", "wsd"] = "constant"
     clip_norm: float | None = None
+    weight_decay: float = 0.0
+    accumulate: int = 1
+    average: float | None = None
+
+    def __post_init__(self) -> None:
+        check_positive(learning_rate=self.learning_rate, accumulate=self.accumulate)
+        if self.clip_norm is not None:
+            check_positive(clip_norm=self.clip_norm)
+        if not 0 <= self.weight_decay < math.inf:
+            raise DistaxError(f"weight_decay must be a number ≥ 0, got {self.weight_decay}")
+        if self.average is not None and not 0 < self.average < 1:
+            raise DistaxError(f"average must lie between 0 and 1, got {self.average}")
 
 
 @dataclass(frozen=True)
@@ -120,9 +137,6 @@ class TrainConfig:
             check_positive(**{name: getattr(self, name)})
         if self.steps_per_dispatch is not None:
             check_positive(steps_per_dispatch=self.steps_per_dispatch)
-        check_positive(learning_rate=self.optimizer.learning_rate)
-        if self.optimizer.clip_norm is not None:
-            check_positive(clip_norm=self.optimizer.clip_norm)
         check_host(self.prior, self.sensor.shape)
         if self.data.dataset is not None and self.sensor != Sensor():
             raise DistaxError(

@@ -1,7 +1,6 @@
 """The training loop: steps, evaluations and checkpoints, and a saved state when it is stopped."""
 
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
 
 from etils import epath
 from jax.sharding import Mesh
@@ -12,13 +11,19 @@ from distax.runtime.sharding import data_mesh, gathered, on_any_process, platfor
 from distax.runtime.signals import sigterm
 from distax.training import checkpoints
 from distax.training.config import TrainConfig
+from distax.training.goodput import Goodput
+from distax.training.profiling import Profile
 from distax.training.reporting import LossLog, Reporter
 from distax.training.setup import Setup, build
-from distax.training.state import TrainState, merge, steps_a_dispatch
+from distax.training.state import TrainState, evaluated_params, merge, steps_a_dispatch
 
 
 def train(
-    config: TrainConfig, run: epath.PathLike, resume: bool = False, mesh: Mesh | None = None
+    config: TrainConfig,
+    run: epath.PathLike,
+    resume: bool = False,
+    mesh: Mesh | None = None,
+    profile: range = range(0),
 ) -> Evaluation:
     """Trains a model and writes its last and best checkpoints and its log to a folder.
 
@@ -31,6 +36,7 @@ def train(
       run: the run's folder, or a place in a bucket such as gs://bucket/run.
       resume: continue from the last checkpoint in the folder; `config` must be the run's own.
       mesh: the devices. Default: all devices of all processes.
+      profile: steps to trace, counted from 0; the trace is in the run's folder `profile`.
 
     Returns:
       The best evaluation.
@@ -42,15 +48,16 @@ def train(
         finite; a checkpoint cannot be saved; a dataset cannot be read.
       Terminated: this or another process received SIGTERM; the state is saved.
     """
-    run, mesh = epath.Path(run), mesh or data_mesh()
+    run, mesh, goodput = epath.Path(run), mesh or data_mesh(), Goodput()
     _check_folder(run, config, resume)
-    setup = build(config, mesh)
-    save = partial(checkpoints.save, run, config=config)
-    if resume:
-        state = checkpoints.load_state(run, setup.abstract_state)
-        best = _saved_best(run, state, save)
-    else:
-        state, best = setup.initial_state(), None
+    with goodput.spend("compiling"):
+        setup = build(config, mesh)
+
+    def save(which: checkpoints.Which, state: TrainState, evaluation: Evaluation | None) -> None:
+        with goodput.spend("saving"):
+            checkpoints.save(run, which, state, config, evaluation)
+
+    state, best = _begin(setup, run, resume, save, goodput)
     start = int(state.step)
     on_cpu = platform(mesh) == "cpu"
     # Dispatches that the devices compute while the host reads the losses of earlier ones. On a CPU
@@ -58,36 +65,70 @@ def train(
     in_flight = 0 if on_cpu else 1
     per_dispatch = steps_a_dispatch(config, platform(mesh))
 
-    with Reporter(run, config.steps, start) as report, sigterm() as asked_to_stop:
-        log = LossLog(report, str(run), config.batch_size, config.logs_at)
+    with (
+        goodput.reported(run / "goodput.json"),
+        Reporter(run, config.steps, start) as report,
+        sigterm() as asked_to_stop,
+        Profile(run / "profile", profile) as trace,
+    ):
+        log = LossLog(report, str(run), config.batch_size, mesh.size, config.logs_at)
         spans = list(
             _spans(range(start, config.steps), (per_dispatch, config.log_every, config.eval_every))
         )
-        for span, batches in zip(spans, setup.feed.batches(spans), strict=False):
+        feed, seen = setup.feed.batches(spans), set[int]()
+        for span in spans:
+            # The first dispatch of a length is compiled, the next ones are not.
+            known = len(span) in seen
+            seen.add(len(span))
+            with goodput.spend("waiting_for_input" if known else "compiling"):
+                batches = next(feed)
+            trace.before(span)
             # All processes must stop after the same step. So they exchange the flag with the step
             # and all act on it when they read that step's losses.
             stop = on_any_process(asked_to_stop(), mesh)
-            state, losses = setup.train_steps(state, batches)
-            log.add(span, losses, stop)
-            done = span.stop
-            due = config.evaluates_at(done)
-            stopping = log.read(keep=0 if due else in_flight)
-            if stopping:
-                log.read(keep=0)
-                log.flush(done)
+            with goodput.spend("steps" if known else "compiling"):
+                state, losses = setup.train_steps(state, batches)
+                log.add(span, losses, stop, timed=known)
+                done = span.stop
+                due, traced = config.evaluates_at(done), trace.is_over_after(span)
+                waits = due or traced or not known
+                stopping = log.read(keep=0 if waits else in_flight)
+                if stopping:
+                    log.read(keep=0)
+                    log.flush(done)
+            if traced:
+                trace.end()
             if due:
-                result = _evaluate(setup, state)
+                with goodput.spend("evaluating"):
+                    result = _evaluate(setup, state)
                 report.log(done, **result.headline)
-                save("last", state, evaluation=result)
+                save("last", state, result)
                 best = _keep_better(best, result, state, save)
                 report.start_clock(done)
+                log.start_clock()
             if stopping and done < config.steps:
                 if not due:
-                    save("last", state, evaluation=None)
+                    save("last", state, None)
                 raise Terminated(f"stopped at step {done} of {config.steps}; saved in {run}")
     if best is None:
         raise DistaxError(f"{run}: nothing left to do, the run has ended without an evaluation")
     return best
+
+
+Save = Callable[[checkpoints.Which, TrainState, Evaluation | None], None]
+"""Saves a state as one kind of checkpoint, with its evaluation or None."""
+
+
+def _begin(
+    setup: Setup, run: epath.Path, resume: bool, save: Save, goodput: Goodput
+) -> tuple[TrainState, Evaluation | None]:
+    """Creates the first state, or loads the last one and the best evaluation so far."""
+    if not resume:
+        with goodput.spend("compiling"):
+            return setup.initial_state(), None
+    with goodput.spend("restoring"):
+        state = checkpoints.load_state(run, setup.abstract_state)
+    return state, _saved_best(run, state, save)
 
 
 def _check_folder(run: epath.Path, config: TrainConfig, resume: bool) -> None:
@@ -121,7 +162,7 @@ def _spans(steps: range, every: Sequence[int]) -> Iterator[range]:
 
 def _evaluate(setup: Setup, state: TrainState) -> Evaluation:
     """Evaluates the model of a state on the held-out images."""
-    arrays = gathered((state.params, state.constants), setup.mesh)
+    arrays = gathered((evaluated_params(state), state.constants), setup.mesh)
     return evaluate(
         merge(setup.model, *arrays),
         *setup.held_out,
@@ -131,7 +172,7 @@ def _evaluate(setup: Setup, state: TrainState) -> Evaluation:
     )
 
 
-def _saved_best(run: epath.Path, state: TrainState, save: "partial[None]") -> Evaluation | None:
+def _saved_best(run: epath.Path, state: TrainState, save: Save) -> Evaluation | None:
     """Reads the best evaluation of a run so far.
 
     An interruption may have come after the last checkpoint was saved and before the best one was.
@@ -143,10 +184,10 @@ def _saved_best(run: epath.Path, state: TrainState, save: "partial[None]") -> Ev
 
 
 def _keep_better(
-    best: Evaluation | None, latest: Evaluation | None, state: TrainState, save: "partial[None]"
+    best: Evaluation | None, latest: Evaluation | None, state: TrainState, save: Save
 ) -> Evaluation | None:
     """Returns the better of two evaluations; saves `state` as the best if that is the latest."""
     if latest is None or (best and latest.cso_map_by_score <= best.cso_map_by_score):
         return best
-    save("best", state, evaluation=latest)
+    save("best", state, latest)
     return latest

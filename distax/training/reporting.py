@@ -129,19 +129,31 @@ class LossLog:
       report: where mean losses and speeds are written.
       where: the run, for error messages.
       batch_size: images a step.
+      devices: number of devices.
       logs_at: returns True for the steps after which a line is logged.
     """
 
     def __init__(
-        self, report: Reporter, where: str, batch_size: int, logs_at: Callable[[int], bool]
+        self,
+        report: Reporter,
+        where: str,
+        batch_size: int,
+        devices: int,
+        logs_at: Callable[[int], bool],
     ):
         self._report, self._where = report, where
-        self._batch_size, self._logs_at = batch_size, logs_at
-        self._waiting: deque[tuple[range, Array, Array | np.ndarray]] = deque()
+        self._batch_size, self._devices, self._logs_at = batch_size, devices, logs_at
+        self._step_seconds: list[float] = []
+        self.start_clock()
+        self._waiting: deque[tuple[range, Array, Array | np.ndarray, bool]] = deque()
         self._read: list[float] = []
 
     def add(
-        self, span: range, losses: Float[Array, " steps"], stop: Bool[Array | np.ndarray, ""]
+        self,
+        span: range,
+        losses: Float[Array, " steps"],
+        stop: Bool[Array | np.ndarray, ""],
+        timed: bool = True,
     ) -> None:
         """Queues the losses of steps just dispatched.
 
@@ -149,8 +161,13 @@ class LossLog:
           span: the steps.
           losses: their losses.
           stop: True if any process was asked to stop before these steps.
+          timed: False to leave out the time of these steps, because they are compiled first.
         """
-        self._waiting.append((span, losses, stop))
+        self._waiting.append((span, losses, stop, timed))
+
+    def start_clock(self) -> None:
+        """Starts to measure the next step anew, so that time spent otherwise is left out."""
+        self._last_read = time.perf_counter()
 
     def read(self, keep: int) -> bool:
         """Waits for all but the newest `keep` dispatches and logs the lines that are due.
@@ -163,8 +180,12 @@ class LossLog:
         """
         stopping = False
         while len(self._waiting) > keep:
-            span, losses, stop = self._waiting.popleft()
+            span, losses, stop, timed = self._waiting.popleft()
             self._check(span, values := np.asarray(jax.device_get(losses)))
+            now = time.perf_counter()
+            if timed:
+                self._step_seconds.append((now - self._last_read) / len(span))
+            self._last_read = now
             self._read.extend(values.tolist())
             if self._logs_at(span.stop):
                 self.flush(span.stop)
@@ -175,8 +196,17 @@ class LossLog:
         """Logs the mean over the steps read since the last line, if there are any."""
         if self._read:
             speed = self._report.images_per_second(done, self._batch_size)
-            self._report.log(done, loss=float(np.mean(self._read)), images_per_second=speed)
+            figures = {
+                "loss": float(np.mean(self._read)),
+                "images_per_second": speed,
+                "images_per_second_per_device": speed / self._devices,
+            }
+            if self._step_seconds:
+                figures["step_seconds"] = float(np.mean(self._step_seconds))
+                figures["step_seconds_spread"] = float(np.std(self._step_seconds))
+            self._report.log(done, **figures)
             self._read.clear()
+            self._step_seconds.clear()
 
     def _check(self, span: range, values: np.ndarray) -> None:
         finite = np.isfinite(values)

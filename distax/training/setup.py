@@ -19,6 +19,7 @@ from distax.runtime.pytree import named_leaves
 from distax.runtime.sharding import check_divisible, replicate
 from distax.training.config import TrainConfig
 from distax.training.feeds import Feed, MemoryFeed, SimulatedFeed, StreamFeed
+from distax.training.optimizer import make_optimizer
 from distax.training.state import (
     TrainState,
     TrainSteps,
@@ -26,7 +27,6 @@ from distax.training.state import (
     abstract_state,
     create_model,
     initial_state,
-    make_optimizer,
     make_train_steps,
 )
 

@@ -1,7 +1,7 @@
 """The state of a training run, and the steps that change it."""
 
 from collections.abc import Callable
-from functools import cache, partial
+from functools import partial
 from operator import itemgetter
 
 import jax
@@ -16,8 +16,9 @@ from distax.models import Model
 from distax.models.registry import import_module_file, parameter_rngs
 from distax.runtime.pytree import pytree
 from distax.runtime.sharding import AXIS, sharded, state_shardings, with_shardings
-from distax.training.config import OptimizerConfig, TrainConfig
+from distax.training.config import TrainConfig
 from distax.training.feeds import Batch, Batches
+from distax.training.optimizer import Averaged
 
 
 @pytree
@@ -77,25 +78,12 @@ def steps_a_dispatch(config: TrainConfig, platform: str) -> int:
     return config.steps_per_dispatch or (1 if platform == "cpu" else 50)
 
 
-# The compiled steps take the optimiser as a static argument, which jit compares by identity. With
-# the cache, equal runs in one process have the same optimiser and compile once.
-@cache
-def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransformation:
-    """Makes Adam (Kingma & Ba 2015, arXiv 1412.6980) with a learning-rate schedule.
-
-    The learning rate rises linearly from zero, then stays or falls along a cosine to a hundredth
-    of its peak at step `steps`. With `clip_norm`, gradients are scaled down to that global norm
-    first.
-    """
-    peak, warmup = config.learning_rate, config.warmup_steps
-    after: optax.Schedule = optax.constant_schedule(peak)
-    if config.decay == "cosine":
-        after = optax.cosine_decay_schedule(peak, max(steps - warmup, 1), alpha=0.01)
-    rise = optax.linear_schedule(0.0, peak, warmup)
-    adam = optax.adam(optax.join_schedules([rise, after], [warmup]) if warmup else after)
-    if config.clip_norm is None:
-        return adam
-    return optax.chain(optax.clip_by_global_norm(config.clip_norm), adam)
+def evaluated_params(state: TrainState) -> nnx.State:
+    """Returns the parameters that are evaluated and shipped: their average, if there is one."""
+    if isinstance(state.opt_state, Averaged):
+        average: nnx.State = state.opt_state.average
+        return average
+    return state.params
 
 
 def init_state(model: Model, optimizer: optax.GradientTransformation) -> TrainState:

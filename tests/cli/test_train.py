@@ -63,7 +63,7 @@ def test_a_measured_psf_comes_from_a_file_and_is_no_subcommand(tmp_path, monkeyp
 def trained(monkeypatch):
     """Replaces the training loop, and lists the configurations it is called with."""
     trained = []
-    monkeypatch.setattr(loop, "train", lambda settings, run, resume: trained.append(settings))
+    monkeypatch.setattr(loop, "train", lambda settings, run, **_: trained.append(settings))
     monkeypatch.setattr(console, "print_evaluation", lambda best: None)
     return trained
 

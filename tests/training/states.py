@@ -7,7 +7,8 @@ from jax.sharding import Mesh
 from distax.runtime.sharding import data_mesh
 from distax.training import checkpoints
 from distax.training.config import TrainConfig
-from distax.training.state import TrainState, abstract_model, abstract_state, make_optimizer
+from distax.training.optimizer import make_optimizer
+from distax.training.state import TrainState, abstract_model, abstract_state
 
 
 def load_state(run: Path, config: TrainConfig, mesh: Mesh | None = None) -> TrainState:

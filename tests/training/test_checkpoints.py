@@ -14,7 +14,8 @@ from flax import nnx
 from distax import DistaxError
 from distax.training import checkpoints
 from distax.training.config import ModelConfig
-from distax.training.state import create_model, init_state, make_optimizer
+from distax.training.optimizer import make_optimizer
+from distax.training.state import create_model, init_state
 from tests.training.states import load_state
 
 

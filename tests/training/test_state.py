@@ -11,49 +11,15 @@ from distax import Sensor
 from distax.imaging.scenes import ScenePrior, simulate
 from distax.models.base import Constant
 from distax.runtime.sharding import data_mesh
-from distax.training.config import ModelConfig, OptimizerConfig
+from distax.training.config import ModelConfig
+from distax.training.optimizer import make_optimizer
 from distax.training.setup import build
 from distax.training.state import (
     abstract_model,
     create_model,
     init_state,
-    make_optimizer,
     merge,
 )
-
-
-def learning_rates(config, steps):
-    """Measures learning rates: with a constant gradient each update of Adam is the rate itself."""
-    optimizer = make_optimizer(config, steps)
-    state, rates = optimizer.init(jnp.zeros(())), []
-    for _ in range(steps):
-        update, state = optimizer.update(jnp.ones(()), state)
-        rates.append(-float(update))
-    return rates
-
-
-def test_a_constant_rate_is_constant():
-    np.testing.assert_allclose(learning_rates(OptimizerConfig(0.1), 4), 0.1, rtol=1e-4)
-
-
-def test_warm_up_rises_linearly_and_cosine_ends_at_a_hundredth():
-    rates = learning_rates(OptimizerConfig(0.1, warmup_steps=4, decay="cosine"), 44)
-    np.testing.assert_allclose(rates[:5], [0, 0.025, 0.05, 0.075, 0.1], atol=1e-6)
-    assert rates[24] == pytest.approx((0.1 + 0.001) / 2, rel=1e-4)
-    assert rates[43] == pytest.approx(0.001, rel=0.2)
-    assert all(np.diff(rates[4:]) < 0)
-
-
-def test_large_gradients_are_scaled_down_together():
-    optimizer = make_optimizer(OptimizerConfig(0.1, clip_norm=5.0), 4)
-    unlimited = make_optimizer(OptimizerConfig(0.1), 4)
-    small, large = jnp.array([0.3, 0.4]), jnp.array([-300.0, 400.0])
-    scaled = large / 100  # of norm 5
-    state, expected = optimizer.init(small), unlimited.init(small)
-    for gradient, limited in ((small, small), (large, scaled), (small, small)):
-        update, state = optimizer.update(gradient, state)
-        wanted, expected = unlimited.update(limited, expected)
-        np.testing.assert_allclose(update, wanted, rtol=1e-5)
 
 
 def test_merging_puts_arrays_into_an_abstract_model(tiny_config):

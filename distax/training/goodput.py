@@ -1,0 +1,83 @@
+"""Seconds of a run by their use: the share of it that trains, and the uses that take the rest."""
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Literal, get_args
+
+import jax
+from etils import epath
+
+from distax.runtime.errors import DistaxError
+
+Kind = Literal["compiling", "steps", "waiting_for_input", "evaluating", "saving", "restoring"]
+
+
+class Goodput:
+    """Sums the seconds of a run by what they are spent on.
+
+    Time that is spent on nothing of this list, such as the writing of logs, is "other".
+    """
+
+    def __init__(self) -> None:
+        self._seconds: dict[str, float] = dict.fromkeys(get_args(Kind), 0.0)
+        self._start = time.perf_counter()
+
+    @contextmanager
+    def spend(self, kind: Kind) -> Iterator[None]:
+        """Adds the time in the context to a kind."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._seconds[kind] += time.perf_counter() - start
+
+    def seconds(self) -> dict[str, float]:
+        """Returns the seconds by kind, the others and the total included."""
+        total = time.perf_counter() - self._start
+        other = max(total - sum(self._seconds.values()), 0.0)
+        return {**self._seconds, "other": other, "total": total}
+
+    def summary(self) -> str:
+        """Writes the shares in one line, largest first."""
+        seconds = self.seconds()
+        total = seconds.pop("total")
+        shares = sorted(seconds.items(), key=lambda item: -item[1])
+        parts = [
+            f"{kind.replace('_', ' ')} {100 * spent / total:.0f}%"
+            for kind, spent in shares
+            if spent >= total / 200
+        ]
+        return f"time: {total:.0f} s, of which {', '.join(parts)}"
+
+    @contextmanager
+    def reported(self, path: epath.Path) -> Iterator[None]:
+        """Prints the shares and writes the seconds after the context, also after an error.
+
+        With several processes only the first one does.
+        """
+        try:
+            yield
+        except BaseException:
+            # An error of the run matters more than one of this file.
+            with suppress(DistaxError):
+                self._report(path)
+            raise
+        self._report(path)
+
+    def _report(self, path: epath.Path) -> None:
+        if jax.process_index() == 0:
+            print(self.summary(), flush=True)
+            self.write(path)
+
+    def write(self, path: epath.Path) -> None:
+        """Writes the seconds as JSON.
+
+        Raises:
+          DistaxError: the file cannot be written.
+        """
+        try:
+            path.write_text(json.dumps(self.seconds(), indent=2) + "\n")
+        except OSError as error:
+            raise DistaxError(f"{path}: cannot be written ({error.strerror})") from error
