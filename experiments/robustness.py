@@ -18,13 +18,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tyro
-from benchmarks.measuring import describe_machine
 from jaxtyping import Array, Float
 from mode_examples import place_in_turn
 from robustness_page import METHODS, Record, draw_sweeps, full_table, row
 from robustness_settings import SETTINGS, Hosts, Setting
 
 import distax
+from distax.benchmarking.figures import describe_machine
 from distax.evaluation import assess
 from distax.imaging.forward import render
 from distax.imaging.scenes import IMAGE_SHAPE, ScenePrior, sample, scene_keys

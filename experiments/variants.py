@@ -16,9 +16,10 @@ from typing import Annotated
 
 import jax
 import tyro
-from benchmarks.measuring import describe_machine, train_model
+from benchmarks.measuring import train_model
 from flax import nnx
 
+from distax.benchmarking.figures import describe_machine
 from distax.cli.quickstart import CONFIG
 from distax.evaluation import Evaluation, evaluate
 from distax.imaging.scenes import simulate

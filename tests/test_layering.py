@@ -19,7 +19,7 @@ FLOORS = [
     ("training", "viz"),
     ("weights", "compilation"),
     ("unmixer",),
-    ("tracking",),
+    ("tracking", "benchmarking"),
     ("cli",),
 ]
 FLOOR = {folder: number for number, floor in enumerate(FLOORS, start=1) for folder in floor}

@@ -60,9 +60,10 @@ class Compile:
         check_outputs({"--json": self.json}, filter(None, [self.config]))
         config = read_toml(self.config) if self.config else TrainConfig()
         topology = open_topology(self.topology)
+        if self.dump_hlo:
+            _make_folder(self.dump_hlo)
         compiled = self._compile(config, topology)
         if self.dump_hlo:
-            self.dump_hlo.mkdir(parents=True, exist_ok=True)
             for one in compiled:
                 write_text(self.dump_hlo / f"{one.name}.txt", one.text)
         report = predict(compiled, topology)
@@ -98,9 +99,20 @@ class Compile:
         return trace_method(unmixer.estimator, unmixer.sensor, unmixer.prior)
 
 
+def _plural(count: int, noun: str) -> str:
+    return noun if count == 1 else f"{noun}s"
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DistaxError(f"{folder}: cannot be made a folder ({error.strerror})") from error
+
+
 def _print(report: "Report") -> None:
-    chips, chip = len(report.topology.devices), report.topology.chip
-    print(f"{report.topology.name}: {chips} chips of {chip.memory_bytes / 1e9:.1f} GB")
+    chips, memory = len(report.topology.devices), report.topology.chip.memory_bytes
+    print(f"{report.topology.name}: {chips} {_plural(chips, 'chip')} of {memory / 1e9:.1f} GB")
     for program in report.programs:
         cost = program.cost
         kinds = ", ".join(
@@ -122,7 +134,8 @@ def _print(report: "Report") -> None:
             f"  bound by     {program.bound_by}"
         )
         if cost.open_loops:
-            print(f"  {cost.open_loops} loops run until the data are right; one turn is counted")
+            loops = _plural(cost.open_loops, "loop")
+            print(f"  {cost.open_loops} {loops} with an end that the data set; one turn is counted")
     print(
         f"\nat most {report.images_per_second / chips:,.0f} images/s a chip, "
         f"{report.images_per_second:,.0f} in all; efficiency {100 * report.efficiency:.1f}%"

@@ -83,6 +83,7 @@ def _parse(arguments: Sequence[str]) -> Any:
     import tyro
     from tyro.conf import AvoidSubcommands, OmitSubcommandPrefixes, subcommand
 
+    from distax.cli.benchmark import Benchmark
     from distax.cli.build_dataset import BuildDataset
     from distax.cli.cache import default_folder, keep_compiled_programs
     from distax.cli.calibrate import Calibrate
@@ -95,7 +96,9 @@ def _parse(arguments: Sequence[str]) -> Any:
     from distax.cli.track import Track
     from distax.cli.train import Train
     from distax.cli.unmix import Unmix
+    from distax.runtime.platforms import quiet_tpu_compiler
 
+    quiet_tpu_compiler()
     keep_compiled_programs()
     train = Train()
     if arguments[:1] == ["train"]:
@@ -114,6 +117,7 @@ def _parse(arguments: Sequence[str]) -> Any:
         Annotated[Convert, subcommand("convert")],
         Annotated[Export, subcommand("export")],
         Annotated[Compile, subcommand("compile")],
+        Annotated[Benchmark, subcommand("benchmark")],
     ]
     return tyro.cli(
         commands,  # type: ignore[arg-type]

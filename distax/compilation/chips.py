@@ -16,7 +16,7 @@ class Chip:
       memory_bandwidth: bytes a second between that memory and the chip.
       slice_bandwidth: bytes a second to the other chips of a slice, both directions together.
       network_bandwidth: bytes a second to other slices, a chip's share of its slice's.
-      dimensions: dimensions of a slice's torus.
+      largest: sides of the largest slice.
       layout: libtpu's name of the layout in which a chip is one device.
     """
 
@@ -26,7 +26,7 @@ class Chip:
     memory_bandwidth: float
     slice_bandwidth: float
     network_bandwidth: float
-    dimensions: int
+    largest: tuple[int, ...]
     layout: str
 
 
@@ -35,10 +35,10 @@ _GIB = 2.0**30
 CHIPS = {
     chip.name: chip
     for chip in (
-        Chip("v4", 275e12, 32 * _GIB, 1200e9, 300e9, 3.1e9, 3, "megacore"),
-        Chip("v5e", 197e12, 16 * _GIB, 819e9, 200e9, 3.1e9, 2, "default"),
-        Chip("v5p", 459e12, 95 * _GIB, 2765e9, 600e9, 6.25e9, 3, "megachip"),
-        Chip("v6e", 918e12, 32 * _GIB, 1600e9, 400e9, 12.5e9, 2, "default"),
+        Chip("v4", 275e12, 32 * _GIB, 1200e9, 300e9, 3.1e9, (16, 16, 16), "megacore"),
+        Chip("v5e", 197e12, 16 * _GIB, 819e9, 200e9, 3.1e9, (16, 16), "default"),
+        Chip("v5p", 459e12, 95 * _GIB, 2765e9, 600e9, 6.25e9, (16, 16, 24), "megachip"),
+        Chip("v6e", 918e12, 32 * _GIB, 1600e9, 400e9, 12.5e9, (16, 16), "default"),
     )
 }
 """Chips by generation.

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from distax.compilation.chips import Chip
 from distax.compilation.costs import Collective, Cost, cost_of
 from distax.compilation.hlo import parse
 from distax.compilation.programs import Compiled
@@ -106,7 +105,9 @@ class Report:
             "argument_bytes": largest.argument_bytes,
             "temporary_bytes": largest.temporary_bytes,
             "output_bytes": largest.output_bytes,
-            "program_bytes": sum(program.program_bytes for program in self.programs),
+            "program_bytes": largest.program_bytes,
+            "memory_bytes": largest.memory,
+            "missing_bytes": self.missing_bytes,
             "chip_memory_bytes": int(self.topology.chip.memory_bytes),
             "fits": not self.missing_bytes,
             "collectives": _plain(cost.collectives),
@@ -130,7 +131,6 @@ def _predict(compiled: Compiled, topology: Topology) -> Prediction:
     memory = compiled.program.memory_analysis()
     assert memory is not None  # The TPU compiler always gives it.
     cost, chip = cost_of(parse(compiled.text)), topology.chip
-    summed = sum(collective.bytes for collective in cost.collectives.values())
     return Prediction(
         name=compiled.name,
         images=compiled.images,
@@ -141,21 +141,27 @@ def _predict(compiled: Compiled, topology: Topology) -> Prediction:
         cost=cost,
         compute_seconds=cost.flops / chip.peak_flops,
         memory_seconds=cost.memory_bytes / chip.memory_bandwidth,
-        interconnect_seconds=_sum_seconds(summed, chip, topology),
+        interconnect_seconds=_interconnect_seconds(cost, topology),
         compile_seconds=compiled.seconds,
     )
 
 
-def _sum_seconds(size: int, chip: Chip, topology: Topology) -> float:
-    """Returns the time of an all-reduce: a ring within each slice, and one between slices.
+def _interconnect_seconds(cost: Cost, topology: Topology) -> float:
+    """Returns the time of the collectives: rings within each slice, and between slices.
 
-    A chip sends each byte twice, first to sum the parts and then to share the sums (Patarasuk &
-    Yuan, J. Parallel Distrib. Comput. 69, 2009). Between slices each chip sends its own part only.
+    In an all-reduce a chip sends each byte twice, first to sum the parts and then to share the sums
+    (Patarasuk & Yuan, J. Parallel Distrib. Comput. 69, 2009), in an all-gather to every other chip,
+    in others once. Between slices each chip sends its own part only.
     """
-    slices, chips = topology.slices, len(topology.devices) // topology.slices
-    within = 2 * size * (chips - 1) / chips / chip.slice_bandwidth
-    between = 2 * size / chips * (slices - 1) / slices / chip.network_bandwidth
-    return within + between
+    chip, slices = topology.chip, topology.slices
+    chips = len(topology.devices) // slices
+    seconds = 0.0
+    for kind, collective in cost.collectives.items():
+        times = {"all-reduce": 2, "all-gather": chips}.get(kind, 1)
+        sent = times * collective.bytes
+        seconds += sent * (chips - 1) / chips / chip.slice_bandwidth
+        seconds += sent / chips * (slices - 1) / slices / chip.network_bandwidth
+    return seconds
 
 
 def _plain(collectives: Mapping[str, Collective]) -> dict[str, dict[str, int]]:

@@ -1,7 +1,8 @@
 """The programs of `train`, `evaluate` and `unmix`, compiled for chips that are not there."""
 
+import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -24,9 +25,11 @@ from distax.runtime.sharding import AXIS, replicated, sharded
 from distax.training.config import TrainConfig
 from distax.training.feeds import simulated_batches
 from distax.training.optimizer import make_optimizer
+from distax.training.setup import check_trainable
 from distax.training.state import (
     abstract_model,
     abstract_state,
+    lower_train_steps,
     make_train_steps,
     steps_a_dispatch,
 )
@@ -56,22 +59,23 @@ class Compiled:
 def compile_training(
     config: TrainConfig, topology: Topology, images_per_chip: int | None = None
 ) -> list[Compiled]:
-    """Compiles the two programs of `train`: the simulation of scenes, and the steps on them.
+    """Compiles the programs of `train`: the simulation of scenes, and the steps on them.
 
     Args:
-      config: the run's configuration. Its data must be simulated.
+      config: the run's configuration. With a dataset on disk only the steps are compiled.
       topology: the chips.
       images_per_chip: images that each chip takes in a step. Default: the configuration's
         batch_size, so that all chips together take a multiple of it.
 
     Raises:
-      DistaxError: the configuration has a dataset on disk, or does not suit its model; the
-        compiler refuses a program.
+      DistaxError: the model cannot be trained (see `training.setup.check_trainable`); a chip's
+        memory cannot hold a program's arguments; the compiler refuses a program.
     """
     mesh = topology.mesh
     batch = (images_per_chip or config.batch_size) * mesh.size
-    config = replace(config, batch_size=batch, data=replace(config.data, dataset=None))
+    config = replace(config, batch_size=batch)
     model = abstract_model(config)
+    check_trainable(model, config.model.name, config.prior, config.threshold)
     optimizer = make_optimizer(config.optimizer, config.steps)
     state = abstract_state(model, optimizer, mesh, config.shard_state)
     steps = steps_a_dispatch(config, PLATFORM)
@@ -84,10 +88,14 @@ def compile_training(
     numbers = jax.ShapeDtypeStruct((steps,), jnp.int32)
     arguments = _placed((key, numbers), replicated(mesh))
     train_steps = make_train_steps(model, optimizer, mesh, config.shard_state)
-    return [
-        _compile("scenes", jax.jit(feed), arguments, steps * batch),
-        _compile("steps", train_steps, (state, batches), steps * batch),
+    scenes = [] if config.data.dataset else [("scenes", jax.jit(feed).lower, arguments)]
+    programs: list[tuple[str, Any, Any]] = [
+        *scenes,
+        ("steps", partial(lower_train_steps, train_steps), (state, batches)),
     ]
+    for _, _, taken in programs:
+        _check_room(taken, topology)
+    return [_compile(*program, steps * batch) for program in programs]
 
 
 def compile_evaluation(
@@ -127,7 +135,8 @@ def compile_evaluation(
         _placed(arrays, replicated(mesh)),
         *_placed((rows, valid), sharded(mesh)),
     )
-    return [_compile("evaluation", jax.jit(body), arguments, total)]
+    _check_room(arguments, topology)
+    return [_compile("evaluation", jax.jit(body).lower, arguments, total)]
 
 
 def compile_unmixing(
@@ -155,7 +164,9 @@ def compile_unmixing(
     specs = PartitionSpec(), of_chip
     body = jax.shard_map(find, mesh=mesh, in_specs=specs, out_specs=of_chip, check_vma=False)
     images = _placed(jax.ShapeDtypeStruct((total, *shape), jnp.float32), sharded(mesh))
-    return [_compile("method", jax.jit(body), (_placed(arrays, replicated(mesh)), images), total)]
+    taken = _placed(arrays, replicated(mesh)), images
+    _check_room(taken, topology)
+    return [_compile("method", jax.jit(body).lower, taken, total)]
 
 
 def _placed(shapes: Any, sharding: jax.sharding.NamedSharding) -> Any:
@@ -165,20 +176,32 @@ def _placed(shapes: Any, sharding: jax.sharding.NamedSharding) -> Any:
     )
 
 
-def _compile(name: str, function: Any, arguments: tuple[Any, ...], images: int) -> Compiled:
-    """Compiles a jitted function, or a partial one, for the devices of its arguments."""
-    keywords = getattr(function, "keywords", {})
-    lower = getattr(function, "func", function).lower
+def _compile(
+    name: str, lower: Callable[..., jax.stages.Lowered], arguments: tuple[Any, ...], images: int
+) -> Compiled:
+    """Compiles a function that can be lowered, for the devices of its arguments."""
     start = time.perf_counter()
     try:
         with without_cache():
-            program = lower(*arguments, **keywords).compile()
+            program = lower(*arguments).compile()
     except (jax.errors.JaxRuntimeError, NotImplementedError) as error:
         raise DistaxError(
             f"the TPU compiler refuses the program of {name}: {first_line(error)}"
         ) from error
     seconds = time.perf_counter() - start
     return Compiled(name, program, program.as_text() or "", images, seconds)
+
+
+def _check_room(arguments: Any, topology: Topology) -> None:
+    """Raises DistaxError if arguments alone exceed a chip's memory, before hours of compilation."""
+    shapes = [(leaf, leaf.sharding.shard_shape(leaf.shape)) for leaf in jax.tree.leaves(arguments)]
+    needed = sum(math.prod(shape) * leaf.dtype.itemsize for leaf, shape in shapes)
+    chip = topology.chip
+    if needed > chip.memory_bytes:
+        raise DistaxError(
+            f"does not fit: a chip of {chip.name} has {chip.memory_bytes / 1e9:.1f} GB, and the "
+            f"arguments of a program take {needed / 1e9:.1f} GB; give fewer images to each chip"
+        )
 
 
 @contextmanager

@@ -1,7 +1,6 @@
 """TPU slices that are not there: their devices, from the compiler's description."""
 
 import math
-import os
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -14,9 +13,11 @@ from jax.sharding import AxisType, Mesh
 from distax.compilation.chips import Chip, find_chip
 from distax.runtime.errors import DistaxError, first_line
 from distax.runtime.optional import require
+from distax.runtime.platforms import quiet_tpu_compiler
 from distax.runtime.sharding import AXIS
 
 _NAME = re.compile(r"(?:(?P<slices>\d+)x)?(?P<chip>v\d+[a-z]*):(?P<shape>\d+(?:x\d+)*)")
+_MOST_SLICES = 256
 _EXAMPLES = "v5e:2x2, v5e:16x16, v6e:8x8, v5p:4x4x4, v4:2x2x1, or 2xv5e:16x16 for two slices"
 
 
@@ -56,13 +57,21 @@ def open_topology(name: str) -> Topology:
         raise DistaxError(f"unknown topology {name!r}; give one such as {_EXAMPLES}")
     chip, slices = find_chip(match["chip"]), int(match["slices"] or 1)
     shape = [int(side) for side in match["shape"].split("x")]
-    if len(shape) != chip.dimensions:
+    if len(shape) != len(chip.largest):
         raise DistaxError(
-            f"unknown topology {name!r}: slices of {chip.name} have {chip.dimensions} dimensions; "
-            f"give one such as {_EXAMPLES}"
+            f"unknown topology {name!r}: slices of {chip.name} have {len(chip.largest)} "
+            f"dimensions; give one such as {_EXAMPLES}"
+        )
+    # The compiler would end the process.
+    fits = all(side <= most for side, most in zip(sorted(shape), sorted(chip.largest), strict=True))
+    if not fits or not 1 <= slices <= _MOST_SLICES:
+        largest = "x".join(map(str, chip.largest))
+        raise DistaxError(
+            f"unknown topology {name!r}: a slice of {chip.name} is at most {largest}, and there are"
+            f" 1 to {_MOST_SLICES} slices; give one such as {_EXAMPLES}"
         )
     require("libtpu", "TPU programs")
-    _quiet()
+    quiet_tpu_compiler()
     options: dict[str, Any] = {"chip_config_name": chip.layout}
     if slices > 1:
         options["num_slices"] = slices
@@ -81,12 +90,3 @@ def open_topology(name: str) -> Topology:
     if len(devices) != slices * math.prod(shape):
         raise DistaxError(f"the TPU compiler gives {len(devices)} chips for {name!r}")
     return Topology(name, chip, slices, devices)
-
-
-def _quiet() -> None:
-    """Keeps libtpu from looking for this host's chips, and lets several processes load it."""
-    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
-    os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
-    os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
-    os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-4")
-    os.environ.setdefault("TPU_STDERR_LOG_LEVEL", "3")

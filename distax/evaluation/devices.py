@@ -102,5 +102,10 @@ def sum_on_one_device(
     scorer: Scorer[Sums], axis: str, arrays: Any, rows: Any, valid: Bool[Array, " share"]
 ) -> Sums:
     """Computes a device's sums, and adds those of all devices along a mapped axis."""
-    summed: Sums = jax.lax.psum(scorer(arrays, rows, valid), axis)
+
+    # A TPU fills the last axes of an array up to 8 × 128. Most sums have short ones.
+    def add(leaf: Array) -> Array:
+        return jax.lax.psum(leaf.ravel(), axis).reshape(leaf.shape)
+
+    summed: Sums = jax.tree.map(add, scorer(arrays, rows, valid))
     return summed

@@ -3,8 +3,10 @@
 The platform is the one that a program is lowered for, whatever the host that lowers it.
 """
 
+import os
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -19,7 +21,26 @@ def default_platform() -> str:
     return device if isinstance(device, str) else device.platform
 
 
+def quiet_tpu_compiler() -> None:
+    """Keeps libtpu from looking for chips on a host without any, and lets processes share it.
+
+    Otherwise every command prints its complaints. Call it before JAX starts its devices.
+    """
+    if any(Path("/dev").glob("accel*")) or any(Path("/dev/vfio").glob("[0-9]*")):
+        return
+    for name, value in _WITHOUT_CHIPS.items():
+        os.environ.setdefault(name, value)
+
+
 Form = Callable[..., Float[Array, ""]]
+_WITHOUT_CHIPS = {
+    "TPU_SKIP_MDS_QUERY": "1",
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+    "TPU_WORKER_HOSTNAMES": "localhost",
+    "TPU_ACCELERATOR_TYPE": "v5litepod-4",
+    "TPU_STDERR_LOG_LEVEL": "3",
+}
+"""Environment of libtpu on a host without TPU."""
 
 
 def evaluate_by_platform(default: Form, others: Mapping[str, Form], *arguments: Any) -> Array:

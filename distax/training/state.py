@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 from operator import itemgetter
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -163,6 +164,20 @@ def make_train_steps(
     """
     graphdef = nnx.graphdef(model)
     return partial(_train_steps, graphdef=graphdef, optimizer=optimizer, mesh=mesh, shard=shard)
+
+
+def lower_train_steps(train_steps: TrainSteps, state: Any, batches: Any) -> jax.stages.Lowered:
+    """Lowers steps that `make_train_steps` made.
+
+    Args:
+      train_steps: the steps.
+      state: a `TrainState`, with arrays or with their shapes and shardings.
+      batches: `Batches`, likewise.
+    """
+    assert isinstance(train_steps, partial)
+    function: Any = train_steps.func
+    lowered: jax.stages.Lowered = function.lower(state, batches, **train_steps.keywords)
+    return lowered
 
 
 @partial(

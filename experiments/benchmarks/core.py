@@ -14,9 +14,10 @@ from typing import Annotated, Any
 
 import jax
 import tyro
-from measuring import describe_machine, time_fastest
+from measuring import time_fastest
 
 import distax
+from distax.benchmarking.figures import describe_machine
 from distax.imaging.scenes import simulate
 from distax.runtime.files import write_text
 from distax.runtime.sharding import data_mesh

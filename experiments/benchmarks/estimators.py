@@ -15,9 +15,10 @@ from typing import Annotated
 import jax
 import numpy as np
 import tyro
-from measuring import describe_machine, time_fastest
+from measuring import time_fastest
 
 import distax
+from distax.benchmarking.figures import describe_machine
 from distax.evaluation import assess
 from distax.evaluation.results import format_percent
 from distax.fitting.estimators import FastFit

@@ -18,9 +18,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tyro
-from measuring import describe_machine
 
 import distax
+from distax.benchmarking.figures import describe_machine
 from distax.calibration import calibrate
 from distax.evaluation.results import format_percent
 from distax.imaging.psf import MeasuredPsf

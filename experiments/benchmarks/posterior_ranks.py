@@ -20,8 +20,8 @@ import jax
 import numpy as np
 import tyro
 from jaxtyping import Float
-from measuring import describe_machine
 
+from distax.benchmarking.figures import describe_machine
 from distax.evaluation.results import format_percent
 from distax.fitting.posterior import draw_scenes
 from distax.imaging.scenes import ScenePrior, simulate

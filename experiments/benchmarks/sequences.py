@@ -15,9 +15,9 @@ from typing import Annotated, Any
 import jax
 import numpy as np
 import tyro
-from measuring import describe_machine
 
 import distax
+from distax.benchmarking.figures import describe_machine
 from distax.evaluation.results import SCORE_HEADINGS, format_percent, format_pixels
 from distax.imaging.targets import Targets
 from distax.runtime.files import write_text

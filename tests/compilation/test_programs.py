@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from distax import DistaxError
 from distax.cli.main import main
-from distax.compilation import compile_training, open_topology, predict
+from distax.compilation import compile_training, compile_unmixing, open_topology, predict
+from distax.compilation.methods import trace_model
 from distax.compilation.prediction import Report
 from distax.training.config import ModelConfig, TrainConfig
 from distax.training.state import abstract_model
@@ -86,6 +88,24 @@ def test_the_command_writes_its_figures(tmp_path, capsys):
     assert written["collectives"] == {}
     assert written["images_per_call"] == 4 * 1024
     assert "images/s a chip" in capsys.readouterr().out
+
+
+def test_what_train_refuses_is_refused():
+    config = replace(CONFIG, model=ModelConfig("nnls"))
+    with pytest.raises(DistaxError, match="nothing to train"):
+        compile_training(config, open_topology("v5e:2x2"))
+
+
+def test_more_images_than_a_chip_holds_are_refused_before_compilation():
+    method = trace_model(abstract_model(CONFIG))
+    with pytest.raises(DistaxError, match=r"does not fit: .* take 484\.\d GB; give fewer images"):
+        compile_unmixing(method, (11, 11), open_topology("v5e:2x2"), 10**9)
+
+
+def test_a_file_is_no_folder_for_programs(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit, match="file: cannot be made a folder"):
+        main(["compile", "--topology", "v5e:2x2", "--dump-hlo", str(tmp_path / "file")])
 
 
 def test_a_command_without_room_fails_by_name(monkeypatch, report):
