@@ -58,6 +58,7 @@ def test_a_method_that_comes_with_distax_needs_no_checkpoint(tmp_path, monkeypat
         """Replaces the estimators: returns the true targets of the scenes of seed 7."""
 
         sensor, prior, model, threshold = Sensor(), PRIOR, None, 50.0
+        assumed_prior = PRIOR
         estimator = Posterior()
 
         def __init__(self, method, sensor, prior):
