@@ -21,12 +21,12 @@ from typing import Any
 import jax
 import numpy as np
 import tyro
-from benchmarks.measuring import time_fastest, train_model
+from benchmarks.measuring import train_model
 from flax import nnx
 from leaderboard_page import draw_scores, insert_table
 
 from distax import Sensor, Targets, Unmixer, decode, rasterize, weights
-from distax.benchmarking.figures import describe_machine
+from distax.benchmarking.figures import describe_machine, time_fastest
 from distax.evaluation import Evaluation, evaluate
 from distax.imaging.grid import THRESHOLD
 from distax.imaging.scenes import simulate

@@ -53,12 +53,21 @@ def time_calls(
     flops: float | None = None,
 ) -> Figure:
     """Times a call: a first one that compiles, then the fastest of several."""
-    seconds = []
-    for _ in range(1 + repetitions):
-        start = time.perf_counter()
-        jax.block_until_ready(call())
-        seconds.append(time.perf_counter() - start)
-    return Figure(name, images, min(seconds[1:]), seconds[0], flops, _peak_memory())
+    first = _seconds_of(call)
+    fastest = min(_seconds_of(call) for _ in range(repetitions))
+    return Figure(name, images, fastest, first, flops, _peak_memory())
+
+
+def time_fastest(call: Callable[[], Any], repetitions: int) -> float:
+    """Returns the time in seconds of the fastest call after a first call that compiles."""
+    _seconds_of(call)
+    return min(_seconds_of(call) for _ in range(repetitions))
+
+
+def _seconds_of(call: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    jax.block_until_ready(call())
+    return time.perf_counter() - start
 
 
 def _peak_memory() -> int | None:

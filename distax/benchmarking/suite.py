@@ -18,6 +18,7 @@ from distax.imaging.sensor import Sensor
 from distax.metrics import CsoSums
 from distax.runtime.batching import inference_batch
 from distax.runtime.errors import DistaxError, first_line
+from distax.runtime.platforms import default_platform
 from distax.runtime.sharding import data_mesh
 from distax.training.config import ModelConfig, TrainConfig
 from distax.training.setup import build
@@ -101,7 +102,7 @@ def measure(batches: Sequence[int] = BATCHES, seconds: float = 600.0) -> Iterato
 
 
 def _tasks(batches: Sequence[int]) -> Iterator[_Task]:
-    on_cpu = jax.default_backend() == "cpu"
+    on_cpu = default_platform() == "cpu"
     count = 10_000 if on_cpu else 1_000_000
     yield _Task("simulation", count, partial(_simulation, count))
     yield _Task("CSO-mAP", _SCORED, _metric)

@@ -20,9 +20,6 @@ _FREE = frozenset(
         "partition-id",
         "replica-id",
         "opt-barrier",
-        "copy-done",
-        "slice-done",
-        "async-done",
         "iota",
         "add-dependency",
         "domain",
@@ -129,10 +126,10 @@ def _cost_of_computation(program: Program, name: str) -> Cost:
 
 
 def _cost_of_instruction(program: Program, around: Instructions, at: Instruction) -> Cost:
-    if at.opcode in _FREE:
+    if at.opcode in _FREE or at.opcode.endswith("-done"):
         return Cost()
     if at.opcode == "while":
-        return _cost_of_loop(program, around, at)
+        return _cost_of_loop(program, at)
     if at.opcode == "call":
         return _cost_of_computation(program, at.attribute("to_apply") or "")
     if at.opcode == "conditional":
@@ -140,14 +137,12 @@ def _cost_of_instruction(program: Program, around: Instructions, at: Instruction
         costs = [_cost_of_computation(program, name) for name in branches]
         return max(costs, key=lambda cost: cost.bytes_accessed, default=Cost())
     kind = _collective_kind(at.opcode)
-    if at.opcode.endswith("-done"):
-        return Cost()
     read = [shape for name in at.operands if name in around for shape in around[name].shapes]
     touched = [*read, *at.shapes]
     if at.opcode == "fusion":
         touched = _touched_by_fusion(program, around, at)
     elif at.opcode in ("dynamic-slice", "slice", "gather", "copy-start", "slice-start"):
-        touched = [shape for shape in at.shapes[:1] for _ in range(2)]
+        touched = [*at.shapes[:1], *at.shapes[:1]]
         if at.opcode.endswith("-start") and read:
             touched = [_like(at.shapes[0], read[0]), at.shapes[0]]
     elif at.opcode == "dynamic-update-slice":
@@ -169,15 +164,15 @@ def _like(part: Shape, whole: Shape) -> Shape:
     return Shape(part.sides, part.bytes, whole.on_chip)
 
 
-def _cost_of_loop(program: Program, around: Instructions, at: Instruction) -> Cost:
+def _cost_of_loop(program: Program, at: Instruction) -> Cost:
     body = _cost_of_computation(program, at.attribute("body") or "")
-    turns = _turns(program, around, at)
+    turns = _turns(program, at)
     if turns is None:
         return body + Cost(open_loops=1)
     return body.times(turns)
 
 
-def _turns(program: Program, around: Instructions, at: Instruction) -> int | None:
+def _turns(program: Program, at: Instruction) -> int | None:
     """Returns the number of turns of a loop that counts up from zero to a constant, else None."""
     condition = program.computations.get(at.attribute("condition") or "", {})
     for instruction in condition.values():
@@ -211,7 +206,7 @@ def _touched_by_fusion(program: Program, around: Instructions, at: Instruction) 
         parts = _parts_used(inside, parameters.get(index, ""))
         touched += whole if parts is None else [_like(part, whole[0]) for part in parts if whole]
     updates = {
-        _sides(instruction): inside[instruction.operands[1]].shapes
+        instruction.shapes[0].sides: inside[instruction.operands[1]].shapes
         for instruction in inside.values()
         if instruction.opcode == "dynamic-update-slice" and instruction.operands[1] in inside
     }
@@ -219,10 +214,6 @@ def _touched_by_fusion(program: Program, around: Instructions, at: Instruction) 
         update = updates.get(shape.sides)
         touched += [_like(update[0], shape)] if update else [shape]
     return touched
-
-
-def _sides(instruction: Instruction) -> tuple[int, ...]:
-    return instruction.shapes[0].sides
 
 
 def _parts_used(inside: Instructions, parameter: str) -> list[Shape] | None:

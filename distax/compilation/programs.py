@@ -34,7 +34,7 @@ from distax.training.state import (
     steps_a_dispatch,
 )
 
-PLATFORM = "tpu"
+_PLATFORM = "tpu"
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def compile_training(
     check_trainable(model, config.model.name, config.prior, config.threshold)
     optimizer = make_optimizer(config.optimizer, config.steps)
     state = abstract_state(model, optimizer, mesh, config.shard_state)
-    steps = steps_a_dispatch(config, PLATFORM)
+    steps = steps_a_dispatch(config, _PLATFORM)
     key = jax.eval_shape(lambda: jax.random.key(0))
     feed = partial(
         simulated_batches, batch_size=batch, sensor=config.sensor, prior=config.prior, mesh=mesh
@@ -115,7 +115,7 @@ def compile_evaluation(
     """
     mesh, images = topology.mesh, images_per_chip or IMAGES_A_CALL
     graphdef, state = nnx.split(abstract_model(config))
-    batch = min(inference_batch(PLATFORM), images)
+    batch = min(inference_batch(_PLATFORM), images)
     scorer = ModelScorer(config.sensor, None, graphdef, batch)
     total = images * mesh.size
     rows = jax.eval_shape(
@@ -158,7 +158,7 @@ def compile_unmixing(
       DistaxError: the compiler refuses the program.
     """
     mesh = topology.mesh
-    total = (images_per_chip or inference_batch(PLATFORM)) * mesh.size
+    total = (images_per_chip or inference_batch(_PLATFORM)) * mesh.size
     of_chip = PartitionSpec(AXIS)
     find, arrays = method
     specs = PartitionSpec(), of_chip

@@ -1,6 +1,7 @@
 """The training loop: steps, evaluations and checkpoints, and a saved state when it is stopped."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 
 from etils import epath
 from jax.sharding import Mesh
@@ -69,7 +70,7 @@ def train(
         goodput.reported(run / "goodput.json"),
         Reporter(run, config.steps, start) as report,
         sigterm() as asked_to_stop,
-        Profile(run / "profile", profile) as trace,
+        closing(Profile(run / "profile", profile)) as trace,
     ):
         log = LossLog(report, str(run), config.batch_size, mesh.size, config.logs_at)
         spans = list(
@@ -97,7 +98,7 @@ def train(
                     log.read(keep=0)
                     log.flush(done)
             if traced:
-                trace.end()
+                trace.close()
             if due:
                 with goodput.spend("evaluating"):
                     result = _evaluate(setup, state)

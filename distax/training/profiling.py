@@ -1,7 +1,6 @@
 """A trace of some training steps, for XProf or TensorBoard's profile page."""
 
 import re
-from types import TracebackType
 
 import jax
 from etils import epath
@@ -33,17 +32,6 @@ class Profile:
     def __init__(self, folder: epath.Path, steps: range):
         self._folder, self._steps, self._traces = folder, steps, False
 
-    def __enter__(self) -> "Profile":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._stop()
-
     def before(self, span: range) -> None:
         """Starts the trace if the steps of a dispatch are to be traced."""
         wanted = span.start < self._steps.stop and span.stop > self._steps.start
@@ -55,11 +43,8 @@ class Profile:
         """Returns True if the trace ends with this dispatch."""
         return self._traces and span.stop >= self._steps.stop
 
-    def end(self) -> None:
-        """Ends the trace; the caller has waited for its steps."""
-        self._stop()
-
-    def _stop(self) -> None:
+    def close(self) -> None:
+        """Ends the trace, if there is one; the caller has waited for its steps."""
         if self._traces:
             jax.profiler.stop_trace()
             self._traces, self._steps = False, range(0)

@@ -194,10 +194,11 @@ def _train_steps(
     shard: bool,
 ) -> tuple[TrainState, Float[Array, " steps"]]:
     shardings = state_shardings(state, mesh, shard)
-    differentiate = _differentiate_apart if _is_mean(state) else _differentiate
+    apart = partial(_differentiate_apart, mesh=mesh)
+    differentiate = apart if _is_mean(state) else _differentiate
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Float[Array, ""]]:
-        value, constants, gradients = differentiate(state, batch, graphdef, mesh)
+        value, constants, gradients = differentiate(state, batch, graphdef)
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         state = TrainState(
             step=state.step + 1,
@@ -232,7 +233,7 @@ def _is_mean(state: TrainState) -> bool:
 
 
 def _differentiate(
-    state: TrainState, batch: Batch, graphdef: nnx.GraphDef[Model], mesh: Mesh
+    state: TrainState, batch: Batch, graphdef: nnx.GraphDef[Model]
 ) -> Differentiated:
     """Differentiates the loss of a batch as a whole."""
 
@@ -259,7 +260,7 @@ def _differentiate_apart(
     """
 
     def of_share(state: TrainState, batch: Batch) -> tuple[Array, nnx.State]:
-        value, _, gradients = _differentiate(state, batch, graphdef, mesh)
+        value, _, gradients = _differentiate(state, batch, graphdef)
         averaged: tuple[Array, nnx.State] = jax.lax.pmean((value, gradients), AXIS)
         return averaged
 

@@ -24,10 +24,9 @@ import numpy as np
 import torch
 import tyro
 from flax import nnx
-from measuring import time_fastest
 from torch_dista import TorchDista
 
-from distax.benchmarking.figures import describe_machine
+from distax.benchmarking.figures import describe_machine, time_fastest
 from distax.imaging.grid import rasterize
 from distax.imaging.scenes import simulate
 from distax.models import Dista

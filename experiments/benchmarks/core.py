@@ -14,10 +14,9 @@ from typing import Annotated, Any
 
 import jax
 import tyro
-from measuring import time_fastest
 
 import distax
-from distax.benchmarking.figures import describe_machine
+from distax.benchmarking.figures import describe_machine, time_fastest
 from distax.imaging.scenes import simulate
 from distax.runtime.files import write_text
 from distax.runtime.sharding import data_mesh

@@ -15,10 +15,9 @@ from typing import Annotated
 import jax
 import numpy as np
 import tyro
-from measuring import time_fastest
 
 import distax
-from distax.benchmarking.figures import describe_machine
+from distax.benchmarking.figures import describe_machine, time_fastest
 from distax.evaluation import assess
 from distax.evaluation.results import format_percent
 from distax.fitting.estimators import FastFit

@@ -1,27 +1,12 @@
-"""Shared functions of the experiments: timing and training."""
+"""Shared functions of the experiments: training."""
 
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-
-import jax
 
 from distax.models import Model
 from distax.training import checkpoints
 from distax.training.config import TrainConfig
 from distax.training.loop import train
-
-
-def time_fastest(function: Callable[[], Any], repetitions: int) -> float:
-    """Returns the time in seconds of the fastest call after a first call that compiles."""
-    jax.block_until_ready(function())
-    seconds = []
-    for _ in range(repetitions):
-        start = time.perf_counter()
-        jax.block_until_ready(function())
-        seconds.append(time.perf_counter() - start)
-    return min(seconds)
 
 
 def train_model(config: TrainConfig, run: Path) -> tuple[Model, float | None]:

@@ -80,7 +80,9 @@ class Dista(UnfoldingModel):
 
     def unroll(self, images: Float[Array, "B height width"]) -> list[StageOutput]:
         """Returns every stage's output, first to last."""
-        y, x = self.initialise(images)
+        return self._outputs(*self.initialise(images))
+
+    def _outputs(self, y: Array, x: Array) -> list[StageOutput]:
         outputs = []
         for stage in self.stages:
             outputs.append(stage(x, y, self.phi[...]))
@@ -98,10 +100,7 @@ class Dista(UnfoldingModel):
         graphdef, state = nnx.split(self)
 
         def unrolled(state: nnx.State, x: Array, y: Array) -> Array:
-            model = nnx.merge(graphdef, state)
-            for stage in model.stages:
-                x = stage(x, y, model.phi[...]).x
-            return x
+            return nnx.merge(graphdef, state)._outputs(y, x)[-1].x
 
         def in_lanes(state: nnx.State, x: Array, y: Array) -> Array:
             model = nnx.merge(graphdef, state)
