@@ -53,6 +53,9 @@ _COLLECTIVES = (
     "collective-broadcast",
     "ragged-all-to-all",
 )
+BETWEEN_SLICES = " between slices"
+"""End of the names of collectives over the network that joins slices."""
+
 Instructions = Mapping[str, Instruction]
 
 
@@ -136,7 +139,7 @@ def _cost_of_instruction(program: Program, around: Instructions, at: Instruction
         branches = re.findall(r"%([\w.\-]+)", at.rest.partition("branch_computations")[2])
         costs = [_cost_of_computation(program, name) for name in branches]
         return max(costs, key=lambda cost: cost.bytes_accessed, default=Cost())
-    kind = _collective_kind(at.opcode)
+    kind = _collective_kind(at)
     read = [shape for name in at.operands if name in around for shape in around[name].shapes]
     touched = [*read, *at.shapes]
     if at.opcode == "fusion":
@@ -187,8 +190,15 @@ def _turns(program: Program, at: Instruction) -> int | None:
     return None
 
 
-def _collective_kind(opcode: str) -> str | None:
-    kind = opcode.removesuffix("-start")
+def _collective_kind(at: Instruction) -> str | None:
+    """Returns the name of a collective's kind; None for other instructions.
+
+    A collective between slices is a transfer to the host, which does it over the network.
+    """
+    if at.opcode == "send":
+        network = re.search(r'_xla_megascale_transfer_type="(\w+)"', at.rest)
+        return network and network[1].lower().replace("_", "-") + BETWEEN_SLICES
+    kind = at.opcode.removesuffix("-start")
     return kind if kind in _COLLECTIVES else None
 
 

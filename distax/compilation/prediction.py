@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from distax.compilation.costs import Collective, Cost, cost_of
+from distax.compilation.costs import BETWEEN_SLICES, Collective, Cost, cost_of
 from distax.compilation.hlo import parse
 from distax.compilation.programs import Compiled
 from distax.compilation.topology import Topology
@@ -151,16 +151,17 @@ def _interconnect_seconds(cost: Cost, topology: Topology) -> float:
 
     In an all-reduce a chip sends each byte twice, first to sum the parts and then to share the sums
     (Patarasuk & Yuan, J. Parallel Distrib. Comput. 69, 2009), in an all-gather to every other chip,
-    in others once. Between slices each chip sends its own part only.
+    in others once.
     """
     chip, slices = topology.chip, topology.slices
-    chips = len(topology.devices) // slices
+    within = len(topology.devices) // slices, chip.slice_bandwidth
+    between = slices, chip.network_bandwidth
     seconds = 0.0
-    for kind, collective in cost.collectives.items():
-        times = {"all-reduce": 2, "all-gather": chips}.get(kind, 1)
-        sent = times * collective.bytes
-        seconds += sent * (chips - 1) / chips / chip.slice_bandwidth
-        seconds += sent / chips * (slices - 1) / slices / chip.network_bandwidth
+    for name, collective in cost.collectives.items():
+        kind = name.removesuffix(BETWEEN_SLICES)
+        members, bandwidth = within if kind == name else between
+        times = {"all-reduce": 2, "all-gather": members}.get(kind, 1)
+        seconds += times * collective.bytes * (members - 1) / members / bandwidth
     return seconds
 
 

@@ -21,7 +21,7 @@ from distax.evaluation.devices import IMAGES_A_CALL, sum_on_one_device
 from distax.imaging.scenes import simulate
 from distax.runtime.batching import inference_batch
 from distax.runtime.errors import DistaxError, first_line
-from distax.runtime.sharding import AXIS, replicated, sharded
+from distax.runtime.sharding import AXES, replicated, sharded
 from distax.training.config import TrainConfig
 from distax.training.feeds import simulated_batches
 from distax.training.optimizer import make_optimizer
@@ -125,9 +125,9 @@ def compile_evaluation(
     arrays = state, jax.ShapeDtypeStruct((), jnp.float32)
     everywhere = PartitionSpec()
     body = jax.shard_map(
-        partial(sum_on_one_device, scorer, AXIS),
+        partial(sum_on_one_device, scorer, AXES),
         mesh=mesh,
-        in_specs=(everywhere, PartitionSpec(AXIS), PartitionSpec(AXIS)),
+        in_specs=(everywhere, PartitionSpec(AXES), PartitionSpec(AXES)),
         out_specs=everywhere,
         check_vma=False,
     )
@@ -159,7 +159,7 @@ def compile_unmixing(
     """
     mesh = topology.mesh
     total = (images_per_chip or inference_batch(_PLATFORM)) * mesh.size
-    of_chip = PartitionSpec(AXIS)
+    of_chip = PartitionSpec(AXES)
     find, arrays = method
     specs = PartitionSpec(), of_chip
     body = jax.shard_map(find, mesh=mesh, in_specs=specs, out_specs=of_chip, check_vma=False)

@@ -6,15 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
-import numpy as np
 from jax.experimental import topologies
-from jax.sharding import AxisType, Mesh
+from jax.sharding import Mesh
 
 from distax.compilation.chips import Chip, find_chip
 from distax.runtime.errors import DistaxError, first_line
 from distax.runtime.optional import require
 from distax.runtime.platforms import quiet_tpu_compiler
-from distax.runtime.sharding import AXIS
+from distax.runtime.sharding import data_mesh
 
 _NAME = re.compile(r"(?:(?P<slices>\d+)x)?(?P<chip>v\d+[a-z]*):(?P<shape>\d+(?:x\d+)*)")
 _MOST_SLICES = 256
@@ -39,8 +38,8 @@ class Topology:
 
     @property
     def mesh(self) -> Mesh:
-        """Mesh over all chips, as `runtime.sharding.data_mesh` makes it."""
-        return Mesh(np.array(self.devices), (AXIS,), axis_types=(AxisType.Auto,))
+        """Mesh over all chips."""
+        return data_mesh(self.devices)
 
 
 def open_topology(name: str) -> Topology:

@@ -99,9 +99,13 @@ def _compile(scorer: Scorer[Sums], devices: tuple[jax.Device, ...]) -> Any:
 
 
 def sum_on_one_device(
-    scorer: Scorer[Sums], axis: str, arrays: Any, rows: Any, valid: Bool[Array, " share"]
+    scorer: Scorer[Sums],
+    axis: str | tuple[str, ...],
+    arrays: Any,
+    rows: Any,
+    valid: Bool[Array, " share"],
 ) -> Sums:
-    """Computes a device's sums, and adds those of all devices along a mapped axis."""
+    """Computes a device's sums, and adds those of all devices along mapped axes."""
 
     # A TPU fills the last axes of an array up to 8 × 128. Most sums have short ones.
     def add(leaf: Array) -> Array:

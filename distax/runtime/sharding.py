@@ -1,8 +1,9 @@
-"""Sharding of arrays over devices: one mesh axis, `data`, over all devices of all processes.
+"""Sharding of arrays over the devices of all processes: mesh axes `replica` and `data`.
 
 Training here is data-parallel, and the models are small enough for each device to compute all of
-one. So one axis is enough: the batch is sharded along it, and there is no second axis for parts of
-a model.
+one. So the batch is sharded along both axes, and there is no axis for parts of a model. The axis
+`data` has the devices of one slice of a TPU, with fast links between them. The axis `replica` has
+the slices, which a slower network joins; its size is 1 on other hardware.
 
 An array is in one of three states:
 
@@ -23,6 +24,7 @@ all processes in the same order; a process that skips one leaves the others wait
 """
 
 import os
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, TypeVar
@@ -30,6 +32,7 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.flatten_util import ravel_pytree
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool
 
@@ -38,8 +41,9 @@ from distax.runtime.errors import DistaxError
 Tree = TypeVar("Tree")
 Result = TypeVar("Result")
 
-AXIS = "data"
-"""Name of the only mesh axis."""
+REPLICA, DATA = "replica", "data"
+AXES = (REPLICA, DATA)
+"""Names of the mesh axes: slices, and the devices of a slice."""
 
 
 def all_devices() -> Sequence[jax.Device]:
@@ -48,7 +52,7 @@ def all_devices() -> Sequence[jax.Device]:
 
 
 def ordered_devices(devices: Sequence[jax.Device] | None = None) -> tuple[jax.Device, ...]:
-    """Orders devices by process and then by number.
+    """Orders devices by slice, then by process and then by number.
 
     The order must be the same in all processes. With the devices of a process side by side, its
     rows of a batch are one slice (see `local_rows`).
@@ -59,7 +63,10 @@ def ordered_devices(devices: Sequence[jax.Device] | None = None) -> tuple[jax.De
     Raises:
       DistaxError: there are more virtual CPU devices than the CPU's threads can serve.
     """
-    ordered = sorted(devices or all_devices(), key=lambda device: (device.process_index, device.id))
+    ordered = sorted(
+        devices or all_devices(),
+        key=lambda device: (_slice_of(device), device.process_index, device.id),
+    )
     local = sum(device.process_index == jax.process_index() for device in ordered)
     # A collective blocks one thread of each virtual device until all devices take part. The work
     # that comes before it needs threads of the same pool, hence two for each device.
@@ -71,23 +78,40 @@ def ordered_devices(devices: Sequence[jax.Device] | None = None) -> tuple[jax.De
     return tuple(ordered)
 
 
+def _slice_of(device: jax.Device) -> int:
+    """Returns the number of a TPU's slice; 0 for other devices."""
+    return getattr(device, "slice_index", None) or 0
+
+
 def _cpu_threads() -> int:
     """Reads the number of threads that XLA uses on a CPU."""
     return int(os.environ.get("NPROC") or os.cpu_count() or 1)
 
 
 def data_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """Makes the mesh with the one axis `data` over devices.
+    """Makes the mesh with the axes `replica` over slices and `data` within them.
 
-    The axis is of type Auto: `jit` chooses the shardings that are not given.
+    The axes are of type Auto: `jit` chooses the shardings that are not given.
 
     Args:
-      devices: the devices in any order. Default: all devices of all processes.
+      devices: the devices in any order, equally many of each slice. Default: all devices of all
+        processes.
 
     Raises:
-      DistaxError: as `ordered_devices`.
+      DistaxError: the slices have unequal numbers of devices, or as `ordered_devices`.
     """
-    return Mesh(np.array(ordered_devices(devices)), (AXIS,), axis_types=(AxisType.Auto,))
+    ordered = ordered_devices(devices)
+    of_slice = Counter(map(_slice_of, ordered))
+    if len(set(of_slice.values())) > 1:
+        sizes = ", ".join(f"{count} of slice {number}" for number, count in of_slice.items())
+        raise DistaxError(f"the slices must have equally many devices, got {sizes}")
+    return make_mesh(ordered, replicas=len(of_slice))
+
+
+def make_mesh(devices: Sequence[jax.Device], replicas: int = 1) -> Mesh:
+    """Makes the mesh of devices in their order, with `replicas` groups of successive devices."""
+    grid = np.array(devices).reshape(replicas, -1)
+    return Mesh(grid, AXES, axis_types=(AxisType.Auto, AxisType.Auto))
 
 
 def platform(mesh: Mesh) -> str:
@@ -106,7 +130,24 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 def sharded(mesh: Mesh, axis: int = 0) -> NamedSharding:
     """Makes the sharding with an equal part of an array's `axis` on each device."""
-    return NamedSharding(mesh, PartitionSpec(*[None] * axis, AXIS))
+    return NamedSharding(mesh, PartitionSpec(*[None] * axis, AXES))
+
+
+def mean_over_devices(tree: Tree, mesh: Mesh) -> Tree:
+    """Averages each device's float32 arrays over all devices, inside `shard_map`.
+
+    With several slices the average is hierarchical: within each slice every device sums a part of
+    the arrays, then the network between slices sums these parts, and at last they are shared within
+    each slice. So the slow network carries each number once for each slice.
+    """
+    if mesh.shape[REPLICA] == 1:
+        return jax.lax.pmean(tree, DATA)
+    vector, unravel = ravel_pytree(tree)
+    padded = jnp.pad(vector, (0, -len(vector) % mesh.shape[DATA]))
+    part = jax.lax.psum_scatter(padded, DATA, tiled=True)
+    total = jax.lax.all_gather(jax.lax.psum(part, REPLICA), DATA, tiled=True)
+    averaged: Tree = unravel(total[: len(vector)] / mesh.size)
+    return averaged
 
 
 def divide_rows(
@@ -123,12 +164,11 @@ def divide_rows(
     Returns:
       The results, with rows along their first axis.
     """
-    specs = (PartitionSpec(AXIS), *[PartitionSpec()] * len(shared))
     of_share = jax.shard_map(
         function,
-        mesh=Mesh(np.array(devices), (AXIS,), axis_types=(AxisType.Auto,)),
-        in_specs=specs,
-        out_specs=PartitionSpec(AXIS),
+        mesh=make_mesh(devices),
+        in_specs=(PartitionSpec(AXES), *[PartitionSpec()] * len(shared)),
+        out_specs=PartitionSpec(AXES),
         check_vma=False,
     )
     return of_share(rows, *shared)
@@ -139,9 +179,9 @@ def state_shardings(state: Tree, mesh: Mesh, shard: bool) -> Tree:
 
     Sharding the state is ZeRO's idea (Rajbhandari et al. 2020, arXiv 1910.02054): each device
     stores a part of the parameters and of Adam's moments, and `jit` gathers the parameters where a
-    step needs them. It saves memory and costs that communication. Every divisible axis saves the
-    same memory; taking the longest is only a fixed choice. Arrays without a divisible axis, such as
-    scalars, are small and stay replicated.
+    step needs them. It saves memory and costs that communication, which stays within a slice. Every
+    divisible axis saves the same memory; taking the longest is only a fixed choice. Arrays without
+    a divisible axis, such as scalars, are small and stay replicated.
 
     Args:
       state: the state, or its shapes.
@@ -151,10 +191,12 @@ def state_shardings(state: Tree, mesh: Mesh, shard: bool) -> Tree:
     """
 
     def sharding(leaf: jax.Array | jax.ShapeDtypeStruct) -> NamedSharding:
-        divisible = [axis for axis, size in enumerate(leaf.shape) if size % mesh.size == 0]
+        devices = mesh.shape[DATA]
+        divisible = [axis for axis, size in enumerate(leaf.shape) if size % devices == 0]
         if not (shard and divisible):
             return replicated(mesh)
-        return sharded(mesh, max(divisible, key=lambda axis: leaf.shape[axis]))
+        longest = max(divisible, key=lambda axis: leaf.shape[axis])
+        return NamedSharding(mesh, PartitionSpec(*[None] * longest, DATA))
 
     return jax.tree.map(sharding, state)
 

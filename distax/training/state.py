@@ -16,7 +16,7 @@ from distax import models
 from distax.models import Model
 from distax.models.registry import import_module_file, parameter_rngs
 from distax.runtime.pytree import pytree
-from distax.runtime.sharding import AXIS, sharded, state_shardings, with_shardings
+from distax.runtime.sharding import mean_over_devices, sharded, state_shardings, with_shardings
 from distax.training.config import TrainConfig
 from distax.training.feeds import Batch, Batches
 from distax.training.optimizer import Averaged
@@ -261,7 +261,7 @@ def _differentiate_apart(
 
     def of_share(state: TrainState, batch: Batch) -> tuple[Array, nnx.State]:
         value, _, gradients = _differentiate(state, batch, graphdef)
-        averaged: tuple[Array, nnx.State] = jax.lax.pmean((value, gradients), AXIS)
+        averaged: tuple[Array, nnx.State] = mean_over_devices((value, gradients), mesh)
         return averaged
 
     everywhere = PartitionSpec()

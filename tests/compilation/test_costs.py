@@ -1,13 +1,13 @@
 import jax
 import jax.numpy as jnp
 import pytest
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import PartitionSpec
 
 from distax.compilation.costs import Collective, Cost, cost_of
 from distax.compilation.hlo import Shape, parse
 from distax.compilation.programs import without_cache
 from distax.compilation.topology import open_topology
-from distax.runtime.sharding import AXIS
+from distax.runtime.sharding import mean_over_devices, sharded
 
 LOOP = """HloModule loop, is_scheduled=true
 
@@ -80,7 +80,7 @@ def topology():
 
 
 def compiled(function, topology, *shapes):
-    rows = NamedSharding(topology.mesh, PartitionSpec(AXIS))
+    rows = sharded(topology.mesh)
     arguments = [jax.ShapeDtypeStruct(shape, jnp.float32, sharding=rows) for shape in shapes]
     with without_cache():
         return jax.jit(function).lower(*arguments).compile()
@@ -97,6 +97,24 @@ def test_without_loops_costs_are_the_compilers(topology):
     cost, theirs = cost_of(parse(program.as_text())), program.cost_analysis()
     assert cost.flops == pytest.approx(theirs["flops"], rel=0.2)
     assert cost.bytes_accessed == pytest.approx(theirs["bytes accessed"], rel=0.2)
+
+
+def test_between_slices_each_chip_sends_its_part_once():
+    mesh = open_topology("2xv5e:2x2").mesh
+    average = jax.shard_map(
+        lambda values: mean_over_devices(values, mesh),
+        mesh=mesh,
+        in_specs=sharded(mesh).spec,
+        out_specs=PartitionSpec(),
+        check_vma=False,
+    )
+    numbers = 2**16
+    values = jax.ShapeDtypeStruct((8, numbers), jnp.float32, sharding=sharded(mesh))
+    with without_cache():
+        cost = cost_of(parse(jax.jit(average).lower(values).compile().as_text()))
+    between = cost.collectives.pop("all-reduce between slices")
+    assert between == Collective(1, 4 * numbers // 4)
+    assert sum(within.count for within in cost.collectives.values()) == 2
 
 
 def test_a_compiled_loop_counts_its_turns(topology):

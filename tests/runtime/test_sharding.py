@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import PartitionSpec
 
 from distax import DistaxError
 from distax.runtime.sharding import (
@@ -10,6 +11,8 @@ from distax.runtime.sharding import (
     divide_rows,
     gathered,
     local_rows,
+    make_mesh,
+    mean_over_devices,
     on_any_process,
     platform,
     replicate,
@@ -39,7 +42,41 @@ def test_batches_that_divide_pass(mesh):
 
 def test_devices_stand_in_the_same_order_however_they_are_given(mesh):
     assert data_mesh(jax.devices()[::-1]) == mesh
-    assert [device.id for device in mesh.devices] == sorted(d.id for d in jax.devices())
+    assert [device.id for device in mesh.devices.flat] == sorted(d.id for d in jax.devices())
+
+
+def test_each_slice_is_a_replica(monkeypatch):
+    monkeypatch.setattr("distax.runtime.sharding._slice_of", lambda device: device.id % 2)
+    devices = jax.devices()
+    ids = [[device.id for device in replica] for replica in data_mesh(devices).devices]
+    assert ids == [[0, 2, 4, 6], [1, 3, 5, 7]]
+    with pytest.raises(DistaxError, match=r"equally many devices, got 4 of slice 0, 3 of slice 1"):
+        data_mesh(devices[:7])
+
+
+@pytest.mark.parametrize("replicas", [1, 2, 4])
+def test_an_average_over_slices_is_that_over_all_devices(replicas):
+    mesh = make_mesh(jax.devices(), replicas)
+    # Seven numbers, which no number of devices divides.
+    values = {
+        "a": jax.random.normal(jax.random.key(0), (8, 5)),
+        "b": jnp.arange(16.0).reshape(8, 2),
+    }
+    average = jax.shard_map(
+        lambda tree: mean_over_devices(tree, mesh),
+        mesh=mesh,
+        in_specs=sharded(mesh).spec,
+        out_specs=PartitionSpec(),
+        check_vma=False,
+    )
+    for name, mean in jax.jit(average)(values).items():
+        np.testing.assert_allclose(mean[0], values[name].mean(axis=0), rtol=1e-6, atol=1e-7)
+
+
+def test_a_sharded_state_is_whole_in_each_slice():
+    mesh = make_mesh(jax.devices(), replicas=2)
+    (sharding,) = state_shardings([jnp.zeros((3, 12))], mesh, True)
+    assert sharding.shard_shape((3, 12)) == (3, 3)
 
 
 def test_the_platform_is_that_of_the_mesh_not_of_the_default_backend(mesh, monkeypatch):

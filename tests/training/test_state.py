@@ -10,7 +10,7 @@ from flax import nnx
 from distax import Sensor
 from distax.imaging.scenes import ScenePrior, simulate
 from distax.models.base import Constant
-from distax.runtime.sharding import data_mesh
+from distax.runtime.sharding import data_mesh, make_mesh
 from distax.training.config import ModelConfig
 from distax.training.optimizer import make_optimizer
 from distax.training.setup import build
@@ -75,12 +75,13 @@ def test_steps_in_one_dispatch_are_those_done_one_by_one(tiny_config):
     assert_close(together.params, state.params, 1e-5)
 
 
-@pytest.mark.parametrize("shard_state", [False, True])
-def test_eight_devices_take_the_steps_of_one(tiny_config, shard_state):
+@pytest.mark.parametrize(("shard_state", "replicas"), [(False, 1), (True, 1), (False, 2)])
+def test_eight_devices_take_the_steps_of_one(tiny_config, shard_state, replicas):
     config = replace(tiny_config, shard_state=shard_state)
     starts, results = {}, {}
     for count in (1, 8):
-        setup = build(config, data_mesh(jax.devices()[:count]))
+        mesh = make_mesh(jax.devices()[:count], replicas if count > 1 else 1)
+        setup = build(config, mesh)
         (batches,) = setup.feed.batches([range(3)])
         assert len(batches[0].sharding.device_set) == count
         starts[count] = setup.initial_state(), batches
