@@ -4,10 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from distax.compilation.costs import BETWEEN_SLICES, Collective, Cost, cost_of
-from distax.compilation.hlo import parse
 from distax.compilation.programs import Compiled
 from distax.compilation.topology import Topology
+from distax.costs import BETWEEN_SLICES, Collective, Cost, cost_of, parse
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import jax
 from jax.experimental import topologies
 from jax.sharding import Mesh
 
-from distax.compilation.chips import Chip, find_chip
+from distax.costs import Chip, find_chip
 from distax.runtime.errors import DistaxError, first_line
 from distax.runtime.optional import require
 from distax.runtime.platforms import quiet_tpu_compiler
