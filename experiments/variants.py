@@ -25,23 +25,21 @@ from distax.evaluation import Evaluation, evaluate
 from distax.imaging.scenes import simulate
 from distax.models import Model
 from distax.runtime.files import write_text
-from distax.training.config import ModelConfig
+from distax.training.config import TrainConfig
 from distax.training.state import abstract_model
-
-VARIANTS: dict[str, dict[str, int | float | str | bool]] = {
-    "float32, whole image": {},
-    "window of 7 pixels": {"window": 7},
-    "bfloat16 maps": {"dtype": "bfloat16"},
-}
-
 
 _WHOLE = {name: value for name, value in CONFIG.model.options.items() if name != "window"}
 """Options of the quickstart's model on whole images."""
 
-
-def make_model_config(options: dict[str, int | float | str | bool]) -> ModelConfig:
-    """Makes the quickstart's model configuration on whole images, with other options."""
-    return replace(CONFIG.model, options=_WHOLE | options)
+VARIANTS: dict[str, TrainConfig] = {
+    "float32, whole image": replace(CONFIG, model=replace(CONFIG.model, options=_WHOLE)),
+    "window of 7 pixels": replace(
+        CONFIG, model=replace(CONFIG.model, options=_WHOLE | {"window": 7})
+    ),
+    "bfloat16 maps": replace(
+        CONFIG, model=replace(CONFIG.model, options=_WHOLE), precision="bfloat16"
+    ),
+}
 
 
 def train_variant(name: str, folder: Path, steps: int) -> tuple[Model, float | None]:
@@ -50,15 +48,15 @@ def train_variant(name: str, folder: Path, steps: int) -> tuple[Model, float | N
     Returns:
       Its best model, and the training time in seconds; None for a run that was resumed.
     """
-    config = replace(CONFIG, model=make_model_config(VARIANTS[name]), steps=steps)
+    config = replace(VARIANTS[name], steps=steps)
     run = folder / name.replace(" ", "_").replace(",", "")
     return train_model(config, run)
 
 
 def convert_to_bfloat16(model: Model) -> Model:
     """Converts a model trained in float32 to bfloat16 feature maps."""
-    config = replace(CONFIG, model=make_model_config({"dtype": "bfloat16"}))
-    return nnx.merge(nnx.graphdef(abstract_model(config)), nnx.state(model))
+    rounded = abstract_model(VARIANTS["bfloat16 maps"])
+    return nnx.merge(nnx.graphdef(rounded), nnx.state(model))
 
 
 def main(
@@ -84,10 +82,10 @@ def main(
         return {"name": name, "training_seconds": seconds} | scores
 
     rows = []
-    for name, options in VARIANTS.items():
+    for name in VARIANTS:
         model, seconds = train_variant(name, folder, steps)
         rows.append(row(name, model, seconds))
-        if not options:
+        if name == "float32, whole image":
             rows.append(row("… the same weights, bfloat16 maps", convert_to_bfloat16(model), None))
         jax.clear_caches()
     if json_file:

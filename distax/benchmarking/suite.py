@@ -110,10 +110,10 @@ def _tasks(batches: Sequence[int]) -> Iterator[_Task]:
         images = many // 8 if on_cpu else many
         yield _Task(name, images, partial(_method, name, images))
     for batch, dtype, window in product(sorted(batches), ("float32", "bfloat16"), (None, 7)):
-        options: dict[str, Any] = {"dtype": dtype}
+        options: dict[str, Any] = {"precision": dtype}
         seen = "whole images" if window is None else f"window {window}"
         if window is not None:
-            options["window"] = window
+            options["model"] = ModelConfig(options={"window": window})
         for what, make in (("inference", _inference), ("training", _training)):
             name = f"DISTA-Net {what}, {dtype}, {seen}"
             yield _Task(name, batch, partial(make, name, batch, options))
@@ -141,7 +141,7 @@ def _method(name: str, count: int) -> Figure:
 
 
 def _inference(name: str, batch: int, options: dict[str, Any]) -> Figure:
-    config = TrainConfig(model=ModelConfig(options=options))
+    config = TrainConfig(**options)
     graphdef, state = nnx.split(create_model(config))
     images, _ = simulate(jax.random.key(1), batch, config.sensor, config.prior)
     part = min(batch, inference_batch())
@@ -155,7 +155,7 @@ def _inference(name: str, batch: int, options: dict[str, Any]) -> Figure:
 
 
 def _training(name: str, batch: int, options: dict[str, Any]) -> Figure:
-    config = TrainConfig(model=ModelConfig(options=options), batch_size=batch)
+    config = TrainConfig(batch_size=batch, **options)
     setup = build(config, data_mesh(jax.devices()[:1]))
     (batches,) = setup.feed.batches([range(1)])
     state = setup.initial_state()

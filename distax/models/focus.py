@@ -52,4 +52,4 @@ class Focus(GridModel):
         self, images: Float[Array, "B height width"]
     ) -> Float[Array, "B fine_height fine_width"]:
         start = self.activation(self.coarse(images[..., None]))
-        return (start + self.fine(start))[..., 0]
+        return (start + self.fine(start))[..., 0].astype(images.dtype)

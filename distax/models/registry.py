@@ -13,6 +13,7 @@ from jaxtyping import PRNGKeyArray
 
 from distax.imaging.sensor import Sensor
 from distax.models.base import GridModel, Model
+from distax.models.layers.precision import Precision, set_precision
 from distax.models.unfolding.initialization import simulated_estimator
 from distax.models.window import Windowed, host_margin, window_sensor
 from distax.runtime.errors import DistaxError, check_not_negative, unknown
@@ -62,23 +63,34 @@ def classical() -> list[str]:
     return sorted(name for name, model in _MODELS.items() if not model.trained)
 
 
-def create(name: str, *, rngs: nnx.Rngs, **options: Any) -> Model:
+def create(name: str, *, rngs: nnx.Rngs, precision: Precision = "float32", **options: Any) -> Model:
     """Creates a registered model with freshly initialised parameters.
 
     Args:
       name: name the model is registered under.
       rngs: keys for the initial parameters.
+      precision: precision of a network's maps; see `models.layers.precision`.
       **options: arguments of the model's constructor, such as `factor`. Every grid model takes two
         more. `window` restricts the model to a square around the blob; it is the square's side in
         pixels, odd (see `models.window.Windowed`). `label_blur` is the standard deviation in
         pixels of a target on the grids of the training objective (see `grid.rasterize`).
 
     Raises:
-      DistaxError: the name or an option is unknown (the message lists the known ones), or the model
-        refuses a value.
+      DistaxError: the name, an option or the precision is unknown (the message lists the known
+        ones), the model computes in float32 only, or it refuses a value.
     """
     if name not in _MODELS:
         raise unknown("model", name, _MODELS)
+    created = _create(name, rngs, options)
+    if not set_precision(created, precision) and precision != "float32":
+        raise DistaxError(
+            f"the model {name} computes in float32 only; leave out the precision {precision}"
+        )
+    return created
+
+
+def _create(name: str, rngs: nnx.Rngs, options: dict[str, Any]) -> Model:
+    """Creates a registered model in float32."""
     model = _MODELS[name]
     on_grid = issubclass(model, GridModel)
     known = [*constructor_parameters(name), *(_GRID_MODEL_OPTIONS if on_grid else ())]

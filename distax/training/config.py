@@ -8,6 +8,7 @@ from typing import Any, Literal
 from distax.imaging.grid import THRESHOLD
 from distax.imaging.scenes import ScenePrior, check_host
 from distax.imaging.sensor import Sensor
+from distax.models.layers.precision import Precision
 from distax.runtime import settings
 from distax.runtime.errors import DistaxError, check_positive, check_seed
 from distax.runtime.settings import STRICT, from_plain
@@ -96,6 +97,8 @@ class TrainConfig:
       data: the training data.
       sensor: the sensor that takes the images.
       prior: the prior of simulated scenes.
+      precision: precision of the model's maps: "bfloat16" takes half the memory and is faster on
+        accelerators. Parameters, physics, grids and the objective are always float32.
       steps: total number of optimiser steps.
       batch_size: images per step, of all devices together.
       seed: seed of the initial parameters, the scenes and their order.
@@ -119,6 +122,7 @@ class TrainConfig:
     data: DataConfig = DataConfig()
     sensor: Sensor = Sensor()
     prior: ScenePrior = ScenePrior()
+    precision: Precision = "float32"
     steps: int = 312_500
     batch_size: int = 64
     seed: int = 0

@@ -1,6 +1,6 @@
 """The state of a training run, and the steps that change it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from operator import itemgetter
 from typing import Any
@@ -56,6 +56,7 @@ def create_model(config: TrainConfig) -> Model:
         config.model.name,
         sensor=config.sensor,
         rngs=parameter_rngs(config.seed),
+        precision=config.precision,
         **grid,
         **config.model.options,
     )
@@ -178,6 +179,31 @@ def lower_train_steps(train_steps: TrainSteps, state: Any, batches: Any) -> jax.
     function: Any = train_steps.func
     lowered: jax.stages.Lowered = function.lower(state, batches, **train_steps.keywords)
     return lowered
+
+
+class StepPrograms:
+    """Does training steps, with one compiled program for each number of steps in a call.
+
+    Args:
+      train_steps: the steps, as `make_train_steps` makes them.
+      compiled: programs that are compiled already, by the number of steps.
+    """
+
+    def __init__(self, train_steps: TrainSteps, compiled: Mapping[int, TrainSteps] | None = None):
+        self._train_steps, self._compiled = train_steps, dict(compiled or {})
+
+    def __contains__(self, steps: int) -> bool:
+        """Returns True if the program for a number of steps is compiled."""
+        return steps in self._compiled
+
+    def __call__(
+        self, state: TrainState, batches: Batches
+    ) -> tuple[TrainState, Float[Array, " steps"]]:
+        steps = len(batches[0])
+        if steps not in self._compiled:
+            lowered = lower_train_steps(self._train_steps, state, batches)
+            self._compiled[steps] = lowered.compile()
+        return self._compiled[steps](state, batches)
 
 
 @partial(

@@ -30,6 +30,7 @@ from distax.benchmarking.figures import describe_machine, time_fastest
 from distax.imaging.grid import rasterize
 from distax.imaging.scenes import simulate
 from distax.models import Dista
+from distax.models.layers.precision import Precision
 from distax.runtime.batching import inference_batch
 from distax.runtime.files import write_text
 from distax.runtime.sharding import data_mesh
@@ -48,9 +49,10 @@ class Candidate:
     compile_seconds: float | None = None
 
 
-def make_jax_candidate(batch: int, **options: Any) -> Candidate:
+def make_jax_candidate(batch: int, precision: Precision = "float32", **options: Any) -> Candidate:
     """Makes and compiles a distax model."""
-    config = TrainConfig(batch_size=batch, model=ModelConfig(factor=3, options=options))
+    model = ModelConfig(factor=3, options=options)
+    config = TrainConfig(batch_size=batch, model=model, precision=precision)
     mesh = data_mesh(jax.devices()[:1])
     graphdef, arrays = nnx.split(create_model(config))
     images, targets = simulate(jax.random.key(1), batch, config.sensor, config.prior)
@@ -143,7 +145,7 @@ def make_candidates(batch: int) -> dict[str, Callable[[], Candidate]]:
         "PyTorch, compiled": partial(make_torch_candidate, batch, True),
         "distax": partial(make_jax_candidate, batch),
         "distax, window of 7 pixels": partial(make_jax_candidate, batch, window=7),
-        "distax, bfloat16 maps": partial(make_jax_candidate, batch, dtype="bfloat16"),
+        "distax, bfloat16 maps": partial(make_jax_candidate, batch, "bfloat16"),
         "distax, rematerialised": partial(make_jax_candidate, batch, rematerialize=True),
     }
 

@@ -10,7 +10,7 @@ import optax
 import pytest
 from flax import nnx
 
-from distax import Sensor, weights
+from distax import DistaxError, Sensor, weights
 from distax.imaging.scenes import simulate
 from distax.models import Density, GridModel, create, names, registry
 from distax.models.base import Constant
@@ -21,6 +21,7 @@ from tests.models.sizes import SMALL
 
 SENSOR = Sensor(height=9, width=9)
 GRID_MODELS = [name for name in names() if issubclass(registry._MODELS[name], GridModel)]
+WITHOUT_MAPS = ["lamp", "liht", "lista", "tilista"]
 TRAINED = [name for name in GRID_MODELS if name not in registry.classical()]
 
 
@@ -100,15 +101,36 @@ def test_every_image_is_treated_on_its_own(name):
     np.testing.assert_allclose(one_by_one, together, rtol=0, atol=2e-5 * scale)
 
 
-@pytest.mark.parametrize("name", GRID_MODELS)
+@pytest.mark.parametrize("name", [name for name in TRAINED if name not in WITHOUT_MAPS])
 def test_bfloat16_comes_near(name):
     run, state = forward(name)
-    images, _ = scenes()
-    exact = run(state, images)
-    half = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), state)
-    coarse = run(half, images.astype(jnp.bfloat16)).astype(jnp.float32)
+    (images, targets), exact = scenes(), run(state, scenes()[0])
+    graph = nnx.graphdef(
+        create(name, sensor=SENSOR, rngs=nnx.Rngs(0), precision="bfloat16", **SMALL[name])
+    )
+
+    @jax.jit
+    def run_half(state):
+        model = nnx.merge(graph, state, copy=True)
+        return model(images), model.loss(images, targets)
+
+    coarse, loss = run_half(state)
+    assert coarse.dtype == loss.dtype == jnp.float32
     error = jnp.sqrt(jnp.mean((coarse - exact) ** 2) / jnp.mean(exact**2))
-    assert float(error) < 0.1
+    assert 1e-5 < float(error) < 0.1
+    assert float(loss) == pytest.approx(float(build(name).loss(images, targets)), rel=0.1)
+    assert "bf16[3," in str(jax.make_jaxpr(run_half)(state))
+
+
+@pytest.mark.parametrize("name", [*WITHOUT_MAPS, *registry.classical()])
+def test_models_without_maps_are_float32(name):
+    with pytest.raises(DistaxError, match=f"the model {name} computes in float32 only"):
+        create(name, sensor=SENSOR, rngs=nnx.Rngs(0), precision="bfloat16", **SMALL[name])
+
+
+def test_an_unknown_precision_is_named():
+    with pytest.raises(DistaxError, match="unknown precision 'float16'"):
+        create("espcn", rngs=nnx.Rngs(0), precision="float16")
 
 
 @pytest.mark.parametrize("name", GRID_MODELS)

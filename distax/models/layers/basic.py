@@ -3,9 +3,11 @@
 `Affine`, `Conv` and `PRelu` stand in for `nnx.Linear`, `nnx.Conv` and `nnx.PReLU`: they compute in
 the precision of their input (the nnx layers promote bfloat16 maps to float32), `Conv` uses the
 faster CPU forms of `layers.convolution`, and stored weights have these parameter names and shapes.
+`Conv` rounds its input to the model's precision; see `layers.precision`.
 """
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +16,7 @@ from jaxtyping import Array, Float
 
 from distax.imaging.sensor import Sensor
 from distax.models.layers.convolution import convolve
+from distax.models.layers.precision import MapLayer
 from distax.runtime.errors import DistaxError
 
 Maps = Float[Array, "B height width channels"]
@@ -50,7 +53,7 @@ class Affine(nnx.Module):
         return y if self.bias is None else y + cast_like(self.bias, x)
 
 
-class Conv(nnx.Module):
+class Conv(MapLayer):
     """Convolution (cross-correlation) with a square kernel and zero padding.
 
     Args:
@@ -84,6 +87,7 @@ class Conv(nnx.Module):
         self.bias = fan_in_uniform(rngs, fan_in, outputs) if bias else None
 
     def __call__(self, maps: Maps) -> Float[Array, "B out_height out_width outputs"]:
+        maps = self.enter(maps)
         kernel = cast_like(self.kernel, maps)
         result = convolve(maps, kernel, self.stride, self.padding, self.groups)
         return result if self.bias is None else result + cast_like(self.bias, maps)
@@ -115,14 +119,29 @@ class FeedForward(nnx.Module):
         return self.second(jax.nn.gelu(self.first(x), approximate=False))
 
 
-def batch_norm(channels: int, rngs: nnx.Rngs) -> nnx.BatchNorm:
-    """Builds a batch normalisation that uses running statistics outside training mode."""
-    return nnx.BatchNorm(channels, use_running_average=True, momentum=0.9, rngs=rngs)
+class BatchNorm(nnx.BatchNorm):
+    """Batch normalisation with running statistics outside training mode.
+
+    Statistics are float32; the result has the precision of the input.
+    """
+
+    def __init__(self, channels: int, *, rngs: nnx.Rngs):
+        super().__init__(channels, use_running_average=True, momentum=0.9, rngs=rngs)
+
+    def __call__(
+        self, x: Float[Array, "*shape"], *arguments: Any, **options: Any
+    ) -> Float[Array, "*shape"]:
+        return super().__call__(x, *arguments, **options).astype(x.dtype)
 
 
-def layer_norm(channels: int, rngs: nnx.Rngs) -> nnx.LayerNorm:
-    """Builds a layer normalisation over the channels of each position."""
-    return nnx.LayerNorm(channels, epsilon=1e-5, rngs=rngs)
+class LayerNorm(nnx.LayerNorm):
+    """Layer normalisation over the channels of each position, in the precision of the input."""
+
+    def __init__(self, channels: int, *, rngs: nnx.Rngs):
+        super().__init__(channels, epsilon=1e-5, rngs=rngs)
+
+    def __call__(self, x: Float[Array, "*shape"], **options: Any) -> Float[Array, "*shape"]:
+        return super().__call__(x, **options).astype(x.dtype)
 
 
 def parameter_count(module: nnx.Module) -> int:

@@ -15,10 +15,10 @@ from distax.models.layers.basic import (
     Affine,
     Conv,
     FeedForward,
+    LayerNorm,
     Maps,
     check_multiple,
     check_side,
-    layer_norm,
 )
 from distax.models.layers.resampling import Tail, pixel_shuffle, pixel_unshuffle
 from distax.models.layers.residual import ResidualBlock, ResidualGroup
@@ -81,7 +81,7 @@ class SelfAttention(nnx.Module):
 
     def __init__(self, features: int, heads: int, rngs: nnx.Rngs):
         self.heads = heads
-        self.norm = layer_norm(features, rngs)
+        self.norm = LayerNorm(features, rngs=rngs)
         self.qkv = Affine(features, 3 * features, bias=False, rngs=rngs)
         self.out = Affine(features, features, rngs=rngs)
 
@@ -95,7 +95,7 @@ class CrossAttention(nnx.Module):
 
     def __init__(self, features: int, heads: int, rngs: nnx.Rngs):
         self.heads = heads
-        self.norm, self.other_norm = (layer_norm(features, rngs) for _ in range(2))
+        self.norm, self.other_norm = (LayerNorm(features, rngs=rngs) for _ in range(2))
         self.queries = Affine(features, features, bias=False, rngs=rngs)
         self.keys_values = Affine(features, 2 * features, bias=False, rngs=rngs)
         self.out = Affine(features, features, rngs=rngs)
@@ -111,7 +111,7 @@ class NormalizedFeedForward(nnx.Module):
     """Layer normalisation followed by a feed-forward network."""
 
     def __init__(self, inputs: int, hidden: int, outputs: int, rngs: nnx.Rngs):
-        self.norm = layer_norm(inputs, rngs)
+        self.norm = LayerNorm(inputs, rngs=rngs)
         self.layers = FeedForward(inputs, hidden, outputs, rngs=rngs)
 
     def __call__(self, tokens: Tokens) -> Float[Array, "B rows columns outputs"]:
@@ -248,4 +248,4 @@ class ActNet(GridModel):
             mixture = self.fusions[stage](maps, tokens)
             if stage < _STAGES - 1:
                 maps, tokens = self.returns[stage](mixture, maps, tokens)
-        return self.tail(head + self.last(mixture))
+        return self.tail(head + self.last(mixture)).astype(images.dtype)

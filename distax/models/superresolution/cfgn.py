@@ -104,4 +104,4 @@ class Cfgn(GridModel):
         for block in self.blocks:
             features.append(block(features[-1]))
         fused = _leaky_relu(self.fuse(jnp.concatenate(features, axis=-1)))
-        return self.upscale(features[0] + self.last(fused))[..., 0]
+        return self.upscale(features[0] + self.last(fused))[..., 0].astype(images.dtype)

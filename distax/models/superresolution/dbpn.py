@@ -88,4 +88,4 @@ class Dbpn(GridModel):
         for down, up in zip(self.downs, self.ups, strict=True):
             coarse.append(down(self.merge_fine(fine)))
             fine.append(up(self.merge_coarse(coarse)))
-        return self.last(jnp.concatenate(fine, axis=-1))[..., 0]
+        return self.last(jnp.concatenate(fine, axis=-1))[..., 0].astype(images.dtype)

@@ -10,12 +10,12 @@ from distax.imaging.sensor import Sensor
 from distax.models.base import GridModel
 from distax.models.layers.basic import (
     Affine,
+    BatchNorm,
     Conv,
     FeedForward,
+    LayerNorm,
     Maps,
-    batch_norm,
     check_multiple,
-    layer_norm,
 )
 from distax.models.layers.resampling import SubPixel
 from distax.models.registry import register
@@ -29,10 +29,10 @@ class LocalMixing(nnx.Module):
     """Mixing of neighbouring positions: a depthwise 3×3 between two 1×1 convolutions."""
 
     def __init__(self, channels: int, rngs: nnx.Rngs):
-        self.norm = batch_norm(channels, rngs)
+        self.norm = BatchNorm(channels, rngs=rngs)
         self.first = Affine(channels, channels, bias=False, rngs=rngs)
         self.depthwise = Conv(channels, channels, groups=channels, bias=False, rngs=rngs)
-        self.second_norm = batch_norm(channels, rngs)
+        self.second_norm = BatchNorm(channels, rngs=rngs)
         self.second = Affine(channels, channels, bias=False, rngs=rngs)
 
     def __call__(self, maps: Maps) -> Maps:
@@ -103,7 +103,7 @@ class Group(nnx.Module):
     """Two layers, the second with shifted windows, on maps padded to whole windows."""
 
     def __init__(self, channels: int, heads: int, rngs: nnx.Rngs):
-        self.norm = layer_norm(channels, rngs)
+        self.norm = LayerNorm(channels, rngs=rngs)
         self.layers = nnx.List(Layer(channels, heads, shift, rngs) for shift in (0, _WINDOW // 2))
 
     def __call__(self, maps: Maps) -> Maps:
@@ -172,4 +172,4 @@ class Dctlsa(GridModel):
             outputs.append(block(maps))
             seen = outputs if len(outputs) <= _BLOCKS else outputs[1:]
             maps = jax.nn.leaky_relu(mixture(jnp.concatenate(seen, axis=-1)), 0.05)
-        return self.upscale(self.last(maps) + head)[..., 0]
+        return self.upscale(self.last(maps) + head)[..., 0].astype(images.dtype)

@@ -57,4 +57,4 @@ class Edsr(GridModel):
         maps = head
         for block in self.blocks:
             maps = block(maps)
-        return self.tail(head + self.last(maps)) + FULL_SCALE / 2
+        return self.tail(head + self.last(maps)).astype(images.dtype) + FULL_SCALE / 2

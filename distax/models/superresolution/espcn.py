@@ -39,4 +39,5 @@ class Espcn(GridModel):
         self, images: Float[Array, "B height width"]
     ) -> Float[Array, "B fine_height fine_width"]:
         maps = jnp.tanh(self.first(images[..., None] / FULL_SCALE))
-        return self.upscale(jnp.tanh(self.second(maps)))[..., 0] * FULL_SCALE
+        fine = self.upscale(jnp.tanh(self.second(maps)))[..., 0]
+        return fine.astype(images.dtype) * FULL_SCALE

@@ -9,6 +9,7 @@ from distax.imaging.sensor import Sensor
 from distax.models.base import GridModel
 from distax.models.layers.basic import Maps, cast_like, check_multiple, check_side, fan_in_uniform
 from distax.models.layers.convolution import convolve
+from distax.models.layers.precision import MapLayer
 from distax.models.layers.resampling import average_pool, pixel_shuffle, resize_nearest, upsample
 from distax.models.registry import register
 from distax.runtime.errors import check_positive
@@ -17,7 +18,7 @@ from distax.runtime.errors import check_positive
 _CELL = 4
 
 
-class NormalizedConv(nnx.Module):
+class NormalizedConv(MapLayer):
     """Convolution with weight normalisation: a learned norm per output scales the kernel."""
 
     def __init__(
@@ -37,7 +38,7 @@ class NormalizedConv(nnx.Module):
         self.bias = fan_in_uniform(rngs, fan_in, outputs) if bias else None
 
     def __call__(self, maps: Maps) -> Float[Array, "B height width outputs"]:
-        direction = self.direction[...]
+        maps, direction = self.enter(maps), self.direction[...]
         kernel = direction * (self.norm[...] / _norm(direction))
         result = convolve(maps, kernel.astype(maps.dtype), groups=self.groups)
         return result if self.bias is None else result + cast_like(self.bias, maps)

@@ -116,4 +116,4 @@ class Han(GridModel):
         merged = self.merge_layers(stack.reshape(*stack.shape[:3], -1))
         attended = self.channel_spatial_attention(layers[-1])
         maps = self.merge_attentions(jnp.concatenate([attended, merged], axis=-1))
-        return self.tail(maps + head)
+        return self.tail(maps + head).astype(images.dtype)

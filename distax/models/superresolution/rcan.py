@@ -60,4 +60,4 @@ class Rcan(GridModel):
         maps = head
         for group in self.groups:
             maps = group(maps)
-        return self.tail(self.last(maps) + head)
+        return self.tail(self.last(maps) + head).astype(images.dtype)

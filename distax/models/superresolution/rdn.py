@@ -88,4 +88,5 @@ class Rdn(GridModel):
         for block in self.blocks:
             maps = block(maps)
             outputs.append(maps)
-        return self.tail(head + self.last(self.fuse(jnp.concatenate(outputs, axis=-1))))
+        fused = self.fuse(jnp.concatenate(outputs, axis=-1))
+        return self.tail(head + self.last(fused)).astype(images.dtype)

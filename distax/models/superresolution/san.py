@@ -140,4 +140,4 @@ class San(GridModel):
         maps = start
         for group in self.groups:
             maps = group(maps) + cast_like(self.gain, maps) * start
-        return self.tail(self.region_attention(maps) + head)
+        return self.tail(self.region_attention(maps) + head).astype(images.dtype)

@@ -38,4 +38,4 @@ class Srcnn(GridModel):
     ) -> Float[Array, "B fine_height fine_width"]:
         maps = upsample(images[..., None], self.factor, "bicubic")
         maps = jax.nn.relu(self.second(jax.nn.relu(self.first(maps))))
-        return self.last(maps)[..., 0]
+        return self.last(maps)[..., 0].astype(images.dtype)

@@ -16,10 +16,8 @@ from distax.models.registry import register
 from distax.models.unfolding import dista_lanes
 from distax.models.unfolding.base import UnfoldingModel
 from distax.models.unfolding.dista_stage import Dynamic, Stage, StageOutput
-from distax.runtime.errors import DistaxError, check_positive, unknown
+from distax.runtime.errors import DistaxError, check_positive
 from distax.runtime.platforms import evaluate_by_platform
-
-_PRECISIONS = ("float32", "bfloat16")
 
 
 @register("dista")
@@ -33,8 +31,6 @@ class Dista(UnfoldingModel):
       hidden: width of the hypernetwork.
       alpha: weight of the static transform against the dynamic one.
       symmetry_weight: weight of the symmetry residuals in the training objective.
-      dtype: precision of the maps: "float32", or "bfloat16" for less memory and more speed on
-        accelerators. Parameters, estimates and the objective are always float32.
       rematerialize: True to recompute each stage's maps for its gradients instead of storing them:
         less memory for a third more work. On TPUs they are always recomputed: the maps of a stage
         fit into the memory on the chip, those of all stages do not.
@@ -44,8 +40,8 @@ class Dista(UnfoldingModel):
       rngs: keys for the initial parameters.
 
     Raises:
-      DistaxError: the factor is even, a size is not positive, the channels are odd, the precision
-        is unknown, or a matrix has the wrong shape.
+      DistaxError: the factor is even, a size is not positive, the channels are odd, or a
+        matrix has the wrong shape.
     """
 
     dynamic = Dynamic()
@@ -59,7 +55,6 @@ class Dista(UnfoldingModel):
         hidden: int = 256,
         alpha: float = 0.7,
         symmetry_weight: float = 0.01,
-        dtype: str = "float32",
         rematerialize: bool = False,
         sensor: Sensor = Sensor(),
         phi: Float[Array, "pixels nodes"] | None = None,
@@ -70,12 +65,9 @@ class Dista(UnfoldingModel):
         check_positive(stages=stages, channels=channels, hidden=hidden)
         if channels % 2:
             raise DistaxError(f"channels must be even, got {channels}")
-        if dtype not in _PRECISIONS:
-            raise unknown("dtype", dtype, _PRECISIONS)
         self.symmetry_weight, self.rematerialize = symmetry_weight, rematerialize
         self.stages = nnx.List(
-            Stage(self.shape, channels, hidden, alpha, dtype, self.dynamic, rngs)
-            for _ in range(stages)
+            Stage(self.shape, channels, hidden, alpha, self.dynamic, rngs) for _ in range(stages)
         )
 
     def unroll(self, images: Float[Array, "B height width"]) -> list[StageOutput]:

@@ -89,7 +89,7 @@ class _InLanes:
     """
 
     def __init__(self, stage: Stage, samples: int):
-        self.stage, self.dtype = stage, jnp.dtype(stage.dtype)
+        self.stage, self.dtype = stage, jnp.dtype(stage.precision)
         self.channels = stage.inverse.first.shape[-1]
         self.group = group_size(samples, self.channels)
 
@@ -98,7 +98,7 @@ class _InLanes:
         stage = self.stage
         r = gradient_step(x, y, phi, stage.step_size[...]).reshape(-1, *stage.shape)
         r = side_by_side(r, self.group)
-        maps = r.astype(self.dtype)
+        maps = stage.enter(r)
         u = self._two_convolutions(stage.static_transform, maps)
         if stage.dynamic_transform is not None:
             dynamic = self._transform(stage.dynamic_transform, maps, x)

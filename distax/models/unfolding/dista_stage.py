@@ -16,6 +16,7 @@ from jaxtyping import Array, Float
 
 from distax.models.layers.basic import Affine, Maps, OneMap, cast_like, fan_in_uniform
 from distax.models.layers.convolution import conv3x3, filter3x3, separable3x3
+from distax.models.layers.precision import MapLayer
 from distax.models.layers.transforms import TwoConvolutions, soft_threshold
 from distax.models.unfolding.base import gradient_step
 from distax.runtime.pytree import pytree
@@ -98,10 +99,10 @@ class StageOutput:
     u: Maps
 
 
-class Stage(nnx.Module):
+class Stage(MapLayer):
     """One iteration: a gradient step on ‖Φx − y‖², the transform, shrinkage, the inverse transform.
 
-    The maps between r and the next x have the precision `dtype`; everything else is float32.
+    The maps between r and the next x have the model's precision; everything else is float32.
     """
 
     def __init__(
@@ -110,11 +111,10 @@ class Stage(nnx.Module):
         channels: int,
         hidden: int,
         alpha: float,
-        dtype: str,
         dynamic: Dynamic,
         rngs: nnx.Rngs,
     ):
-        self.shape, self.alpha, self.dtype = shape, alpha, dtype
+        self.shape, self.alpha = shape, alpha
         self.step_size = nnx.Param(jnp.array(0.5, jnp.float32))
         self.static_transform = TwoConvolutions(1, channels, channels, rngs)
         self.dynamic_transform = (
@@ -132,7 +132,7 @@ class Stage(nnx.Module):
         phi: Float[Array, "pixels nodes"],
     ) -> StageOutput:
         r = gradient_step(x, y, phi, self.step_size[...]).reshape(-1, *self.shape, 1)
-        maps = r.astype(self.dtype)
+        maps = self.enter(r)
         u = self.static_transform(maps)
         if self.dynamic_transform is not None:
             u = self.alpha * u + (1 - self.alpha) * self.dynamic_transform(maps, x)

@@ -39,9 +39,10 @@ class Proximal(nnx.Module):
         """Returns the estimate, the transforms' asymmetry G(F r) − r, and the shrunk features."""
         lifted = self.lift(r)
         features = self.forward(lifted)
-        shrunk = soft_threshold(features, threshold.astype(r.dtype))
+        shrunk = soft_threshold(features, threshold.astype(features.dtype))
         estimate = jax.nn.relu(r + self.drop(self.backward(shrunk)))
-        return estimate, self.backward(features) - lifted, shrunk
+        asymmetry = self.backward(features) - lifted
+        return estimate, asymmetry.astype(r.dtype), shrunk.astype(r.dtype)
 
 
 @pytree

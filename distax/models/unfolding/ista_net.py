@@ -9,13 +9,14 @@ from jaxtyping import Array, Float
 from distax.imaging.sensor import Sensor
 from distax.models.layers.basic import Maps, OneMap, cast_like
 from distax.models.layers.convolution import conv3x3
+from distax.models.layers.precision import MapLayer
 from distax.models.layers.transforms import TwoConvolutions, glorot_kernel, soft_threshold
 from distax.models.registry import register
 from distax.models.unfolding.base import UnfoldingModel, gradient_step
 from distax.runtime.errors import check_positive
 
 
-class Stage(nnx.Module):
+class Stage(MapLayer):
     """One iteration: a gradient step on ‖Φx − y‖² to r, then shrinkage in a learned transform."""
 
     def __init__(self) -> None:
@@ -48,9 +49,9 @@ class PlainStage(Stage):
 
     def shrink(self, r: OneMap) -> tuple[OneMap, Maps]:
         """Returns x = G(soft(F r; θ)) and the asymmetry G(F r) − r."""
-        u = self.forward(r)
+        u = self.forward(self.enter(r))
         x = self.backward(soft_threshold(u, cast_like(self.threshold, u)))
-        return x, self.backward(u) - r
+        return x.astype(r.dtype), self.backward(u) - r
 
 
 class ResidualStage(Stage):
@@ -65,11 +66,12 @@ class ResidualStage(Stage):
 
     def shrink(self, r: OneMap) -> tuple[OneMap, Maps]:
         """Returns x = r + drop G(soft(F(lift r); θ)) and the asymmetry G(F(lift r)) − lift r."""
-        lifted = conv3x3(r, cast_like(self.lift, r))
+        maps = self.enter(r)
+        lifted = conv3x3(maps, cast_like(self.lift, maps))
         u = self.forward(lifted)
         correction = self.backward(soft_threshold(u, cast_like(self.threshold, u)))
-        x = r + conv3x3(correction, cast_like(self.drop, r))
-        return x, self.backward(u) - lifted
+        x = r + conv3x3(correction, cast_like(self.drop, maps))
+        return x, (self.backward(u) - lifted).astype(r.dtype)
 
 
 @register("ista_net")

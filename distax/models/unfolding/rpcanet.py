@@ -12,7 +12,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from distax.imaging.sensor import Sensor
-from distax.models.layers.basic import Conv, batch_norm
+from distax.models.layers.basic import BatchNorm, Conv
 from distax.models.registry import register
 from distax.models.unfolding.base import EstimatingModel
 from distax.runtime.errors import check_positive
@@ -33,7 +33,7 @@ def convolutions(channels: int, layers: int, rngs: nnx.Rngs, *, normalized: bool
     hidden: list[Callable[[Array], Array]] = []
     for inputs in (1, *layers * (channels,)):
         hidden.append(Conv(inputs, channels, rngs=rngs))
-        hidden += [batch_norm(channels, rngs)] if normalized else []
+        hidden += [BatchNorm(channels, rngs=rngs)] if normalized else []
         hidden.append(jax.nn.relu)
     return nnx.Sequential(*hidden, Conv(channels, 1, rngs=rngs))
 

@@ -300,14 +300,9 @@ def test_a_window_has_a_middle(side):
         build(window=side)
 
 
-def test_an_unknown_precision_is_named():
-    with pytest.raises(DistaxError, match="unknown dtype 'float16'"):
-        build(dtype="float16")
-
-
 def test_bfloat16_maps_keep_parameters_and_answers_in_float32(small, batch):
     images, grids = batch
-    model = build(dtype="bfloat16")
+    model = build(precision="bfloat16")
     outputs, exact = model.unroll(images), small.unroll(images)
     assert outputs[0].u.dtype == jnp.bfloat16
     for mine, theirs in zip(outputs, exact, strict=True):
