@@ -118,12 +118,12 @@ class Convert:
 
 def _save(model: "Model", config: "TrainConfig", folder: str) -> None:
     """Writes the model as a checkpoint of step 0, with a fresh optimiser state."""
-    from distax.training import checkpoints
+    from distax.training import saving
     from distax.training.optimizer import make_optimizer
     from distax.training.state import init_state
 
     state = init_state(model, make_optimizer(config.optimizer, config.steps))
-    checkpoints.save(folder, "last", state, config, None)
+    saving.save(folder, "last", state, config, None)
 
 
 def _count(model: "Model") -> int:

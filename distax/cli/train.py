@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
@@ -13,6 +13,9 @@ from distax.cli.options import default
 from distax.runtime.errors import DistaxError
 from distax.runtime.processes import Cluster, member
 from distax.training.config import TrainConfig, read_toml
+
+if TYPE_CHECKING:
+    from distax.training.state import TrainSteps
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,8 @@ class Train:
       profile: Steps to trace, such as 10:20, for XProf or TensorBoard. The trace is in the run's
         folder profile.
       dump_hlo: Folder for the text of all compiled programs. They are compiled anew.
+      programs: File of compile --save with the training steps for these devices and this
+        configuration, so that they need not be compiled.
       distributed: Train together with other processes, each started by the same command.
     """
 
@@ -41,6 +46,7 @@ class Train:
     auto_resume: bool = False
     profile: Annotated[str | None, default("no trace")] = None
     dump_hlo: Annotated[Path | None, default("not written")] = None
+    programs: Annotated[Path | None, default("compile them")] = None
     distributed: bool = False
     cluster: Cluster = Cluster()
     settings: Annotated[TrainConfig, tyro.conf.arg(name="")] = TrainConfig()
@@ -90,9 +96,17 @@ class Train:
         # The configuration of a run to resume stays as it was saved.
         settings = self.settings if self.resume else _with_absolute_module_path(self.settings)
         traced = parse_steps(self.profile) if self.profile else range(0)
-        best = train(settings, run, resume=resume, profile=traced)
+        compiled = _load_steps(self.programs, settings) if self.programs else None
+        best = train(settings, run, resume=resume, profile=traced, compiled=compiled)
         if jax.process_index() == 0:
             print_evaluation(best)
+
+
+def _load_steps(path: Path, settings: TrainConfig) -> "dict[int, TrainSteps]":
+    from distax.compilation import load_programs, saved_steps
+    from distax.runtime.sharding import data_mesh
+
+    return saved_steps(load_programs(path, data_mesh()), settings)
 
 
 def _dump_programs(folder: Path) -> None:

@@ -1,16 +1,11 @@
-"""Checkpoints of a run, written by Orbax: the last and the best, each complete or absent.
+"""Checkpoints of a run: the last and the best, each complete or absent; `saving` writes them.
 
-Orbax writes a checkpoint under a temporary name and renames it when it is complete. The previous
-one is deleted only after that, so an interrupted save leaves it in place. Arrays are stored by
-name, so that an error about a checkpoint of another architecture can name the arrays that differ.
+Arrays are stored by name, so that an error about a checkpoint of another architecture can name the
+arrays that differ.
 """
 
 import json
-import shutil
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 import jax
 from etils import epath
@@ -25,9 +20,6 @@ from distax.training.config import TrainConfig, from_dict
 from distax.training.optimizer import Averaged
 from distax.training.state import TrainState, abstract_model, evaluated_params, merge
 
-if TYPE_CHECKING:
-    import orbax.checkpoint as ocp
-
 Which = Literal["best", "last"]
 
 
@@ -39,53 +31,6 @@ def holds_run(run: epath.PathLike) -> bool:
 def holds(run: epath.PathLike, which: Which) -> bool:
     """Returns True if a folder holds a finished checkpoint of that kind."""
     return bool(_finished_steps(epath.Path(run) / which))
-
-
-def save(
-    run: epath.PathLike,
-    which: Which,
-    state: TrainState,
-    config: TrainConfig,
-    evaluation: Evaluation | None,
-) -> None:
-    """Saves a run's best or last checkpoint in place of the previous one.
-
-    With several processes all call this; each writes the parts on its own devices.
-
-    Args:
-      run: the run's folder.
-      which: the kind of checkpoint.
-      state: the state to save.
-      config: the run's configuration, stored beside the arrays.
-      evaluation: the state's evaluation, stored too; None if it was not evaluated.
-
-    Raises:
-      DistaxError: the disk is full or not writable; the previous checkpoint is untouched.
-    """
-    import orbax.checkpoint as ocp
-
-    step, folder = int(state.step), epath.Path(run) / which
-    about = {
-        "config": config.to_dict(),
-        "evaluation": evaluation.to_dict() if evaluation else None,
-        "arrays": _shapes(_model_part(state)),
-    }
-    items = ocp.args.Composite(
-        model=ocp.args.StandardSave(named_leaves(_model_part(state))),
-        training=ocp.args.StandardSave(named_leaves(_training_part(state))),
-        about=ocp.args.JsonSave(about),
-    )
-    try:
-        _check_space(folder, sum(leaf.nbytes for leaf in jax.tree.leaves(state)))
-        with _manager(folder) as manager:
-            manager.save(step, args=items, force=True)
-    # Orbax and the storage below it report a full disk by one of several unrelated exceptions.
-    except Exception as error:
-        _discard(folder, step)
-        raise DistaxError(
-            f"{folder}: the checkpoint of step {step} could not be saved ({first_line(error)}); "
-            "the previous one is untouched: free space and resume"
-        ) from error
 
 
 def read_about(run: epath.PathLike, which: Which) -> tuple[TrainConfig, Evaluation | None]:
@@ -140,7 +85,7 @@ def load_state(run: epath.PathLike, abstract: TrainState) -> TrainState:
     import orbax.checkpoint as ocp
 
     folder = epath.Path(run) / "last"
-    model, training = _model_part(abstract), _training_part(abstract)
+    model, training = model_part(abstract), training_part(abstract)
     check_arrays(str(folder), _read(folder)["arrays"], model)
     restored = _restore(
         folder,
@@ -152,23 +97,16 @@ def load_state(run: epath.PathLike, abstract: TrainState) -> TrainState:
     )
 
 
-def _model_part(state: TrainState) -> dict[str, Any]:
+def model_part(state: TrainState) -> dict[str, Any]:
+    """Returns the arrays of a state that a model consists of."""
     return {"params": evaluated_params(state), "constants": state.constants}
 
 
-def _training_part(state: TrainState) -> dict[str, Any]:
+def training_part(state: TrainState) -> dict[str, Any]:
+    """Returns the other arrays of a state, which only the training needs."""
     part = {"opt_state": state.opt_state, "step": state.step}
     # The model's part then has their average.
     return {**part, "params": state.params} if isinstance(state.opt_state, Averaged) else part
-
-
-@contextmanager
-def _manager(folder: epath.Path) -> "Iterator[ocp.CheckpointManager]":
-    import orbax.checkpoint as ocp
-
-    options = ocp.CheckpointManagerOptions(max_to_keep=1, enable_async_checkpointing=False)
-    with ocp.CheckpointManager(folder.resolve(), options=options) as manager:
-        yield manager
 
 
 def _restore(folder: epath.Path, **items: Any) -> Any:
@@ -176,7 +114,7 @@ def _restore(folder: epath.Path, **items: Any) -> Any:
 
     step = _finished_step(folder)
     try:
-        with _manager(folder) as manager:
+        with ocp.CheckpointManager(folder.resolve()) as manager:
             return manager.restore(step, args=ocp.args.Composite(**items))
     # A damaged file raises a different exception in each of the layers that read it.
     except Exception as error:
@@ -188,30 +126,6 @@ def _damaged(checkpoint: epath.Path, error: Exception) -> DistaxError:
         f"{checkpoint}: the checkpoint is damaged ({first_line(error)}); use another one or train "
         "again"
     )
-
-
-def _check_space(folder: epath.Path, needed: int) -> None:
-    """Raises OSError if the disk has too little space, before Orbax's many writers fail."""
-    folder.mkdir(parents=True, exist_ok=True)
-    if "://" in str(folder):
-        return
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise OSError(f"it needs {needed / 1e6:.0f} MB, the disk has {free / 1e6:.0f} MB left")
-
-
-def _discard(folder: epath.Path, step: int) -> None:
-    """Deletes an unfinished checkpoint.
-
-    Tries for two seconds, because writers that have not noticed the failure may still add files.
-    """
-    for _ in range(20):
-        if not (unfinished := list(folder.glob(f"{step}.orbax-checkpoint-tmp*"))):
-            return
-        for path in unfinished:
-            with suppress(OSError):
-                path.rmtree(missing_ok=True)
-        time.sleep(0.1)
 
 
 def _finished_steps(folder: epath.Path) -> list[int]:
@@ -259,7 +173,7 @@ def check_arrays(where: str, stored: dict[str, list[int]], wanted: Any) -> None:
     Raises:
       DistaxError: they differ; the message names the first three and counts the others.
     """
-    expected = _shapes(wanted)
+    expected = shapes(wanted)
     differing = [
         name
         for name in sorted(stored.keys() | expected.keys())
@@ -275,5 +189,6 @@ def check_arrays(where: str, stored: dict[str, list[int]], wanted: Any) -> None:
         raise DistaxError(f"{where}: {named}{more}: weights of another architecture")
 
 
-def _shapes(tree: Any) -> dict[str, list[int]]:
+def shapes(tree: Any) -> dict[str, list[int]]:
+    """Returns the shapes of a tree's arrays by their names."""
     return {name: list(array.shape) for name, array in named_leaves(tree).items()}

@@ -1,6 +1,6 @@
 """The training loop: steps, evaluations and checkpoints, and a saved state when it is stopped."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 
 from etils import epath
@@ -15,8 +15,16 @@ from distax.training.config import TrainConfig
 from distax.training.goodput import Goodput
 from distax.training.profiling import Profile
 from distax.training.reporting import LossLog, Reporter
+from distax.training.saving import Saver
 from distax.training.setup import Setup, build
-from distax.training.state import TrainState, evaluated_params, merge, steps_a_dispatch
+from distax.training.state import (
+    StepPrograms,
+    TrainState,
+    TrainSteps,
+    evaluated_params,
+    merge,
+    steps_a_dispatch,
+)
 
 
 def train(
@@ -25,6 +33,7 @@ def train(
     resume: bool = False,
     mesh: Mesh | None = None,
     profile: range = range(0),
+    compiled: Mapping[int, TrainSteps] | None = None,
 ) -> Evaluation:
     """Trains a model and writes its last and best checkpoints and its log to a folder.
 
@@ -38,6 +47,8 @@ def train(
       resume: continue from the last checkpoint in the folder; `config` must be the run's own.
       mesh: the devices. Default: all devices of all processes.
       profile: steps to trace, counted from 0; the trace is in the run's folder `profile`.
+      compiled: programs of the steps by the number of steps in a call, such as
+        `compilation.saved_steps` loads. Default: compile them.
 
     Returns:
       The best evaluation.
@@ -54,63 +65,68 @@ def train(
     with goodput.spend("compiling"):
         setup = build(config, mesh)
 
-    def save(which: checkpoints.Which, state: TrainState, evaluation: Evaluation | None) -> None:
-        with goodput.spend("saving"):
-            checkpoints.save(run, which, state, config, evaluation)
-
-    state, best = _begin(setup, run, resume, save, goodput)
-    start = int(state.step)
-    on_cpu = platform(mesh) == "cpu"
     # Dispatches that the devices compute while the host reads the losses of earlier ones. On a CPU
     # executions that overlap compete for its cores, and can wait for one another for ever.
-    in_flight = 0 if on_cpu else 1
+    in_flight = 0 if platform(mesh) == "cpu" else 1
     per_dispatch = steps_a_dispatch(config, platform(mesh))
 
-    with (
-        goodput.reported(run / "goodput.json"),
-        Reporter(run, config.steps, start) as report,
-        sigterm() as asked_to_stop,
-        closing(Profile(run / "profile", profile)) as trace,
-    ):
-        log = LossLog(report, str(run), config.batch_size, mesh.size, config.logs_at)
-        spans = list(
-            _spans(range(start, config.steps), (per_dispatch, config.log_every, config.eval_every))
-        )
-        feed, seen = setup.feed.batches(spans), set[int]()
-        for span in spans:
-            # The first dispatch of a length is compiled, the next ones are not.
-            known = len(span) in seen
-            seen.add(len(span))
-            with goodput.spend("waiting_for_input" if known else "compiling"):
-                batches = next(feed)
-            trace.before(span)
-            # All processes must stop after the same step. So they exchange the flag with the step
-            # and all act on it when they read that step's losses.
-            stop = on_any_process(asked_to_stop(), mesh)
-            with goodput.spend("steps" if known else "compiling"):
-                state, losses = setup.train_steps(state, batches)
-                log.add(span, losses, stop, timed=known)
-                done = span.stop
-                due, traced = config.evaluates_at(done), trace.is_over_after(span)
-                waits = due or traced or not known
-                stopping = log.read(keep=0 if waits else in_flight)
-                if stopping:
-                    log.read(keep=0)
-                    log.flush(done)
-            if traced:
-                trace.close()
-            if due:
-                with goodput.spend("evaluating"):
-                    result = _evaluate(setup, state)
-                report.log(done, **result.headline)
-                save("last", state, result)
-                best = _keep_better(best, result, state, save)
-                report.start_clock(done)
-                log.start_clock()
-            if stopping and done < config.steps:
-                if not due:
-                    save("last", state, None)
-                raise Terminated(f"stopped at step {done} of {config.steps}; saved in {run}")
+    with goodput.reported(run / "goodput.json"), Saver(run, config) as saver:
+
+        def save(which: checkpoints.Which, state: TrainState, result: Evaluation | None) -> None:
+            with goodput.spend("saving"):
+                saver.save(which, state, result)
+
+        state, best = _begin(setup, run, resume, save, goodput)
+        start = int(state.step)
+        with (
+            Reporter(run, config.steps, start) as report,
+            sigterm() as asked_to_stop,
+            closing(Profile(run / "profile", profile)) as trace,
+        ):
+            log = LossLog(report, str(run), config.batch_size, mesh.size, config.logs_at)
+            spans = list(
+                _spans(
+                    range(start, config.steps), (per_dispatch, config.log_every, config.eval_every)
+                )
+            )
+            feed, steps = setup.feed.batches(spans), StepPrograms(setup.train_steps, compiled)
+            for span in spans:
+                # The first dispatch of a length is compiled, the next ones are not.
+                known = len(span) in steps
+                with goodput.spend("waiting_for_input" if known else "compiling"):
+                    batches = next(feed)
+                trace.before(span)
+                # All processes must stop after the same step. So they exchange the flag with the
+                # step and all act on it when they read that step's losses.
+                stop = on_any_process(asked_to_stop(), mesh)
+                with goodput.spend("steps" if known else "compiling"):
+                    state, losses = steps(state, batches)
+                    log.add(span, losses, stop, timed=known)
+                    done = span.stop
+                    due, traced = config.evaluates_at(done), trace.is_over_after(span)
+                    waits = due or traced or not known
+                    stopping = log.read(keep=0 if waits else in_flight)
+                    if stopping:
+                        log.read(keep=0)
+                        log.flush(done)
+                if traced:
+                    trace.close()
+                if due:
+                    with goodput.spend("evaluating"):
+                        result = _evaluate(setup, state)
+                    report.log(done, **result.headline)
+                    save("last", state, result)
+                    best = _keep_better(best, result, state, save)
+                    report.start_clock(done)
+                    log.start_clock()
+                if stopping and done < config.steps:
+                    if not due:
+                        save("last", state, None)
+                    with goodput.spend("saving"):
+                        saver.wait()
+                    raise Terminated(f"stopped at step {done} of {config.steps}; saved in {run}")
+        with goodput.spend("saving"):
+            saver.wait()
     if best is None:
         raise DistaxError(f"{run}: nothing left to do, the run has ended without an evaluation")
     return best

@@ -12,7 +12,7 @@ import pytest
 from flax import nnx
 
 from distax import DistaxError
-from distax.training import checkpoints
+from distax.training import checkpoints, saving
 from distax.training.config import ModelConfig
 from distax.training.optimizer import make_optimizer
 from distax.training.state import create_model, init_state
@@ -36,13 +36,13 @@ def assert_same(first, second):
 
 
 def test_a_state_comes_back_bit_for_bit(state, tiny_config, tmp_path):
-    checkpoints.save(tmp_path, "last", state, tiny_config, None)
+    saving.save(tmp_path, "last", state, tiny_config, None)
     assert_same(load_state(tmp_path, tiny_config), state)
     assert checkpoints.read_about(tmp_path, "last") == (tiny_config, None)
 
 
 def test_a_model_comes_back_with_its_configuration(state, tiny_config, tmp_path):
-    checkpoints.save(tmp_path, "last", state, tiny_config, None)
+    saving.save(tmp_path, "last", state, tiny_config, None)
     model, config = checkpoints.load_model(tmp_path)
     assert config == tiny_config
     assert_same(nnx.state(model, nnx.Param), state.params)
@@ -51,7 +51,7 @@ def test_a_model_comes_back_with_its_configuration(state, tiny_config, tmp_path)
 def test_the_initial_estimator_is_part_of_the_checkpoint(state, tiny_config, tmp_path):
     doubled = jax.tree.map(lambda leaf: 2 * leaf, state.constants)
     changed = replace(state, constants=doubled)
-    checkpoints.save(tmp_path, "last", changed, tiny_config, None)
+    saving.save(tmp_path, "last", changed, tiny_config, None)
     model, _ = checkpoints.load_model(tmp_path)
     np.testing.assert_array_equal(model.q_init[...], doubled["q_init"][...])
 
@@ -59,7 +59,7 @@ def test_the_initial_estimator_is_part_of_the_checkpoint(state, tiny_config, tmp
 def test_only_the_newest_of_a_kind_is_kept(state, tiny_config, tmp_path):
     for step in (1, 2):
         numbered = replace(state, step=jnp.int32(step))
-        checkpoints.save(tmp_path, "last", numbered, tiny_config, None)
+        saving.save(tmp_path, "last", numbered, tiny_config, None)
     assert [path.name for path in (tmp_path / "last").iterdir()] == ["2"]
 
 
@@ -123,7 +123,7 @@ from pathlib import Path
 import numpy as np
 from distax import DistaxError
 from distax.runtime.sharding import data_mesh
-from distax.training import checkpoints
+from distax.training import checkpoints, saving
 from distax.training.setup import build
 
 run = Path(sys.argv[1])
@@ -133,7 +133,7 @@ state = checkpoints.load_state(run, build(config, data_mesh()).abstract_state)
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
 try:
-    checkpoints.save(run, "last", replace(state, step=np.int32(9)), config, None)
+    saving.save(run, "last", replace(state, step=np.int32(9)), config, None)
 except DistaxError as error:
     print(error)
 """
@@ -153,5 +153,5 @@ def test_a_full_disk_leaves_the_checkpoint_before(tiny_run, tiny_config, tmp_pat
 def test_a_disk_without_room_is_found_before_writing(state, tiny_config, tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=1000))
     with pytest.raises(DistaxError, match=r"step 0 could not be saved \(it needs 1 MB, the disk"):
-        checkpoints.save(tmp_path, "last", state, tiny_config, None)
+        saving.save(tmp_path, "last", state, tiny_config, None)
     assert not any((tmp_path / "last").iterdir())

@@ -9,7 +9,7 @@ from flax import nnx
 
 from distax import DistaxError
 from distax.runtime.sharding import data_mesh
-from distax.training import checkpoints
+from distax.training import checkpoints, saving
 from distax.training.config import OptimizerConfig
 from distax.training.optimizer import make_optimizer
 from distax.training.setup import build
@@ -122,7 +122,7 @@ def test_parameters_and_their_average_come_back_bit_for_bit(tiny_config, tmp_pat
     setup = build(config, data_mesh(jax.devices()[:1]))
     (batches,) = setup.feed.batches([range(2)])
     state, _ = setup.train_steps(setup.initial_state(), batches)
-    checkpoints.save(tmp_path, "last", state, config, None)
+    saving.save(tmp_path, "last", state, config, None)
     loaded = load_state(tmp_path, config)
     jax.tree.map(np.testing.assert_array_equal, loaded, state)
     model, _ = checkpoints.load_model(tmp_path)

@@ -157,7 +157,7 @@ import os, signal, sys, threading
 from dataclasses import replace
 import jax
 from distax.runtime.sharding import data_mesh
-from distax.training import checkpoints
+from distax.training import checkpoints, saving
 from distax.training.setup import build
 
 run = sys.argv[1]
@@ -173,7 +173,7 @@ def die_when_it_has_begun():
 threading.Thread(target=die_when_it_has_begun).start()
 while True:
     state = replace(state, step=state.step + 1)
-    checkpoints.save(run, "last", state, config, None)
+    saving.save(run, "last", state, config, None)
 """
 
 

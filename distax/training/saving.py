@@ -1,0 +1,193 @@
+"""Saving of checkpoints by Orbax, while the training goes on.
+
+Orbax copies the arrays to the host's memory, and its threads write them under a temporary name,
+which is changed when the checkpoint is complete. The previous one is deleted only after that, so an
+interrupted save leaves it in place.
+"""
+
+import shutil
+import time
+from contextlib import suppress
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import jax
+from etils import epath
+
+from distax.evaluation import Evaluation
+from distax.runtime.errors import DistaxError, first_line
+from distax.runtime.pytree import named_leaves
+from distax.training.checkpoints import Which, model_part, shapes, training_part
+from distax.training.config import TrainConfig
+from distax.training.state import TrainState
+
+if TYPE_CHECKING:
+    import orbax.checkpoint as ocp
+
+
+def save(
+    run: epath.PathLike,
+    which: Which,
+    state: TrainState,
+    config: TrainConfig,
+    evaluation: Evaluation | None,
+) -> None:
+    """Saves a checkpoint and waits until it is complete; see `Saver`.
+
+    Raises:
+      DistaxError: as `Saver.save`.
+    """
+    with Saver(run, config) as saver:
+        saver.save(which, state, evaluation)
+
+
+class Saver:
+    """Saves the checkpoints of a run. At the end of the `with` block all are complete.
+
+    With several processes all do the same; each writes the parts on its own devices.
+
+    Args:
+      run: the run's folder.
+      config: the run's configuration, stored beside the arrays.
+    """
+
+    def __init__(self, run: epath.PathLike, config: TrainConfig):
+        self._run, self._config = epath.Path(run), config
+        self._writers: dict[Which, _Writer] = {}
+
+    def save(self, which: Which, state: TrainState, evaluation: Evaluation | None) -> None:
+        """Begins to save a checkpoint in place of the previous one of its kind.
+
+        Waits for the previous one of its kind. When it returns, the state may be given away.
+
+        Args:
+          which: the kind of checkpoint.
+          state: the state to save.
+          evaluation: the state's evaluation, stored too; None if it was not evaluated.
+
+        Raises:
+          DistaxError: the disk is full or not writable, now or at the previous save; the checkpoint
+            before is untouched.
+        """
+        import orbax.checkpoint as ocp
+
+        about = {
+            "config": self._config.to_dict(),
+            "evaluation": evaluation.to_dict() if evaluation else None,
+            "arrays": shapes(model_part(state)),
+        }
+        items = ocp.args.Composite(
+            model=ocp.args.StandardSave(named_leaves(model_part(state))),
+            training=ocp.args.StandardSave(named_leaves(training_part(state))),
+            about=ocp.args.JsonSave(about),
+        )
+        if which not in self._writers:
+            self._writers[which] = _Writer(self._run / which, which)
+        size = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+        self._writers[which].begin(int(state.step), items, size)
+
+    def wait(self) -> None:
+        """Waits until all checkpoints are complete.
+
+        Raises:
+          DistaxError: one could not be saved.
+        """
+        for writer in self._writers.values():
+            writer.wait()
+
+    def __enter__(self) -> "Saver":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            self.wait()
+        except DistaxError:
+            # An error of the run comes first.
+            if error is None:
+                raise
+        finally:
+            for writer in self._writers.values():
+                writer.close()
+
+
+class _Writer:
+    """Writes the checkpoints of one kind, one after the other."""
+
+    def __init__(self, folder: epath.Path, name: str):
+        self._folder, self._name = folder, name
+        self._step = 0
+        self._manager: ocp.CheckpointManager | None = None
+
+    def begin(self, step: int, items: "ocp.args.Composite", size: int) -> None:
+        """Begins to write a step's checkpoint, of `size` bytes."""
+        self.wait()
+        self._step = step
+        try:
+            _check_space(self._folder, size)
+            if self._manager is None:
+                self._manager = self._open()
+            # A resumed run may have the best checkpoint of a step that it does again.
+            if step not in self._manager.all_steps():
+                self._manager.save(step, args=items, force=True)
+        # Orbax and the storage below it report a full disk by one of several unrelated exceptions.
+        except Exception as error:
+            raise self._failed(error) from error
+
+    def _open(self) -> "ocp.CheckpointManager":
+        import orbax.checkpoint as ocp
+
+        # Two managers write at the same time, so each needs barriers of its own.
+        apart = ocp.options.MultiprocessingOptions(barrier_sync_key_prefix=self._name)
+        options = ocp.CheckpointManagerOptions(max_to_keep=1, multiprocessing_options=apart)
+        return ocp.CheckpointManager(self._folder.resolve(), options=options)
+
+    def wait(self) -> None:
+        """Waits until the checkpoint that was begun is complete."""
+        try:
+            if self._manager is not None:
+                self._manager.wait_until_finished()
+        except Exception as error:
+            raise self._failed(error) from error
+
+    def close(self) -> None:
+        """Ends the threads that write."""
+        if self._manager is not None:
+            # What it raises here was raised before.
+            with suppress(Exception):
+                self._manager.close()
+
+    def _failed(self, error: Exception) -> DistaxError:
+        _discard(self._folder, self._step)
+        return DistaxError(
+            f"{self._folder}: the checkpoint of step {self._step} could not be saved "
+            f"({first_line(error)}); the previous one is untouched: free space and resume"
+        )
+
+
+def _check_space(folder: epath.Path, needed: int) -> None:
+    """Raises OSError if the disk has too little space, before Orbax's many writers fail."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if "://" in str(folder):
+        return
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise OSError(f"it needs {needed / 1e6:.0f} MB, the disk has {free / 1e6:.0f} MB left")
+
+
+def _discard(folder: epath.Path, step: int) -> None:
+    """Deletes an unfinished checkpoint.
+
+    Tries for two seconds, because writers that have not noticed the failure may still add files.
+    """
+    for _ in range(20):
+        if not (unfinished := list(folder.glob(f"{step}.orbax-checkpoint-tmp*"))):
+            return
+        for path in unfinished:
+            with suppress(OSError):
+                path.rmtree(missing_ok=True)
+        time.sleep(0.1)
