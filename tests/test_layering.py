@@ -11,7 +11,7 @@ from tests.pages import ROOT
 # and from its own folder only.
 FLOORS = [
     ("runtime",),
-    ("imaging",),
+    ("imaging", "costs"),
     ("metrics", "io"),
     ("models",),
     ("fitting",),

@@ -1,7 +1,7 @@
 """`distax compile`: compiles the programs of other commands for chips that are not there."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -32,6 +32,8 @@ class Compile:
       images_per_chip: Images that each chip takes in a step or call.
       json: JSON file for the figures.
       dump_hlo: Folder for the text of the compiled programs.
+      save: File for the programs. They are machine code, and load on these chips with this version
+        of JAX: see --programs of train, and distax.compilation.load_programs.
     """
 
     topology: str
@@ -43,6 +45,7 @@ class Compile:
     ] = None
     json: Path | None = None
     dump_hlo: Path | None = None
+    save: Path | None = None
 
     def run(self) -> None:
         """Compiles the programs and prints their figures.
@@ -51,13 +54,13 @@ class Compile:
           DistaxError: unknown topology; libtpu is not installed; the configuration cannot be used;
             a program does not fit into a chip's memory.
         """
-        from distax.compilation import open_topology, predict
+        from distax.compilation import open_topology, predict, save_programs
         from distax.runtime.files import check_outputs, write_text
         from distax.training.config import TrainConfig, read_toml
 
         if self.images_per_chip is not None:
             check_positive(images_per_chip=self.images_per_chip)
-        check_outputs({"--json": self.json}, filter(None, [self.config]))
+        check_outputs({"--json": self.json, "--save": self.save}, filter(None, [self.config]))
         config = read_toml(self.config) if self.config else TrainConfig()
         topology = open_topology(self.topology)
         if self.dump_hlo:
@@ -77,6 +80,9 @@ class Compile:
                 f"{report.missing_bytes / 1e9:.2f} GB more are needed; give fewer images to each "
                 "chip (--images-per-chip)"
             )
+        if self.save:
+            batch = (self.images_per_chip or config.batch_size) * len(topology.devices)
+            save_programs(self.save, compiled, topology.mesh, replace(config, batch_size=batch))
 
     def _compile(self, config: "TrainConfig", topology: "Topology") -> "list[Compiled]":
         from distax.compilation import compile_evaluation, compile_training, compile_unmixing

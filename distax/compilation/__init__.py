@@ -7,15 +7,27 @@ from distax.compilation.programs import (
     compile_training,
     compile_unmixing,
 )
+from distax.compilation.saving import (
+    SavedProgram,
+    SavedPrograms,
+    load_programs,
+    save_programs,
+    saved_steps,
+)
 from distax.compilation.topology import Topology, open_topology
 
 __all__ = [
     "Compiled",
     "Report",
+    "SavedProgram",
+    "SavedPrograms",
     "Topology",
     "compile_evaluation",
     "compile_training",
     "compile_unmixing",
+    "load_programs",
     "open_topology",
     "predict",
+    "save_programs",
+    "saved_steps",
 ]

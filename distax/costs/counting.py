@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from distax.compilation.hlo import Instruction, Program, Shape
+from distax.costs.hlo import Instruction, Program, Shape
 
 _FREE = frozenset(
     {

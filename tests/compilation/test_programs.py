@@ -10,9 +10,16 @@ from flax import nnx
 
 from distax import DistaxError
 from distax.cli.main import main
-from distax.compilation import compile_training, compile_unmixing, open_topology, predict
+from distax.compilation import (
+    compile_training,
+    compile_unmixing,
+    load_programs,
+    open_topology,
+    predict,
+)
 from distax.compilation.methods import trace_model
 from distax.compilation.prediction import Report
+from distax.runtime.sharding import data_mesh
 from distax.training.config import ModelConfig, TrainConfig
 from distax.training.state import abstract_model
 
@@ -82,7 +89,11 @@ def test_the_command_writes_its_figures(tmp_path, capsys):
         "options = { stages = 2, channels = 8, hidden = 16, window = 5 }\n"
     )
     arguments = ["--config", str(config), "--what", "unmix", "--method", "grid"]
-    main(["compile", "--topology", "v5e:2x2", *arguments, "--json", str(figures)])
+    programs = tmp_path / "programs"
+    outputs = ["--json", str(figures), "--save", str(programs)]
+    main(["compile", "--topology", "v5e:2x2", *arguments, *outputs])
+    with pytest.raises(DistaxError, match="are 4 devices of kind TPU v5 lite, but here are 8"):
+        load_programs(programs, data_mesh())
     written = json.loads(figures.read_text())
     assert written["topology"] == "v5e:2x2"
     assert written["collectives"] == {}

@@ -3,10 +3,10 @@ import jax.numpy as jnp
 import pytest
 from jax.sharding import PartitionSpec
 
-from distax.compilation.costs import Collective, Cost, cost_of
-from distax.compilation.hlo import Shape, parse
 from distax.compilation.programs import without_cache
 from distax.compilation.topology import open_topology
+from distax.costs import Collective, Cost, cost_of
+from distax.costs.hlo import Shape, parse
 from distax.runtime.sharding import mean_over_devices, sharded
 
 LOOP = """HloModule loop, is_scheduled=true

@@ -1,0 +1,285 @@
+"""Programs compiled ahead of time, saved to a file, and loaded on the hardware they are for.
+
+A file is a zip archive: `about.json` describes the devices, the configuration and each program's
+arguments and results, and the other members are the programs. They are machine code: load only
+files of your own.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jaxlib
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxlib import xla_client
+from jaxtyping import Array, Float
+
+from distax.compilation.programs import Compiled
+from distax.runtime.archive import ArchiveFormat, read_archive, write_archive
+from distax.runtime.errors import DistaxError, first_line
+from distax.runtime.sharding import AXES
+from distax.training.config import TrainConfig, from_dict
+from distax.training.feeds import Batches
+from distax.training.state import TrainState, TrainSteps
+
+_FORMAT = ArchiveFormat("distax programs 1", "distax compile --save", "compile again")
+_SUFFIX = ".bin"
+_STEPS = "steps"
+
+
+@dataclass(frozen=True)
+class ArraySpec:
+    """An argument or a result of a program.
+
+    Attributes:
+      name: its place in the tree of arguments or results.
+      shape: its shape.
+      dtype: name of its type.
+      spec: mesh axes by array axis: None, a name or several names.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    spec: tuple[str | tuple[str, ...] | None, ...]
+
+    def sharding(self, mesh: Mesh) -> NamedSharding:
+        """Returns its sharding over a mesh."""
+        return NamedSharding(mesh, PartitionSpec(*self.spec))
+
+    def check(self, array: Any) -> None:
+        """Raises DistaxError if an array has another shape or type."""
+        if (array.shape, str(array.dtype)) != (self.shape, self.dtype):
+            raise DistaxError(
+                f"the saved program takes {self.dtype}{list(self.shape)} as {self.name}, got "
+                f"{array.dtype}{list(array.shape)}; compile it for these arguments"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class SavedProgram:
+    """A program loaded on its devices. `program(*arguments)` returns its results, as a flat list.
+
+    Attributes:
+      name: what it computes.
+      images: images of all devices in one call.
+      arguments: its arguments: the leaves of the tree of arguments, in the order of `jax.tree`.
+      used: True for each argument that the compiler kept.
+      results: its results, likewise.
+      mesh: its devices.
+      executable: the loaded program.
+    """
+
+    name: str
+    images: int
+    arguments: Sequence[ArraySpec]
+    used: Sequence[bool]
+    results: Sequence[ArraySpec]
+    mesh: Mesh
+    executable: Any
+
+    def __call__(self, *arguments: Any) -> list[jax.Array]:
+        """Computes the results. Arguments that the original donates are given away.
+
+        Raises:
+          DistaxError: the arguments are not those that it was compiled for.
+        """
+        given = jax.tree.leaves(arguments)
+        if len(given) != len(self.arguments):
+            raise DistaxError(
+                f"the saved program takes {len(self.arguments)} arrays, got {len(given)}"
+            )
+        for spec, array in zip(self.arguments, given, strict=True):
+            spec.check(array)
+        placed = [
+            _raw(jax.device_put(array, spec.sharding(self.mesh)))
+            for spec, array, used in zip(self.arguments, given, self.used, strict=True)
+            if used
+        ]
+        parts = self.executable.execute_sharded(placed).disassemble_into_single_device_arrays()
+        return [
+            jax.make_array_from_single_device_arrays(spec.shape, spec.sharding(self.mesh), part)
+            for spec, part in zip(self.results, parts, strict=True)
+        ]
+
+
+@dataclass(frozen=True)
+class SavedPrograms:
+    """The programs of a file.
+
+    Attributes:
+      config: the configuration that they were compiled for.
+      programs: the programs by their names.
+    """
+
+    config: TrainConfig
+    programs: Mapping[str, SavedProgram]
+
+
+def save_programs(
+    path: Path, compiled: Sequence[Compiled], mesh: Mesh, config: TrainConfig
+) -> None:
+    """Saves compiled programs, each for all devices of a mesh.
+
+    Args:
+      path: the file.
+      compiled: the programs.
+      mesh: the devices that they were compiled for.
+      config: the configuration that they were compiled for.
+
+    Raises:
+      DistaxError: the file cannot be written.
+    """
+    about = {
+        "versions": {"jax": jax.__version__, "jaxlib": jaxlib.__version__},
+        "devices": _describe(mesh),
+        "config": config.to_dict(),
+        "programs": {one.name: _about(one) for one in compiled},
+    }
+    write_archive(path, _FORMAT, about, {one.name + _SUFFIX: _binary(one) for one in compiled})
+
+
+def _binary(compiled: Compiled) -> bytes:
+    executable: Any = compiled.program.runtime_executable()
+    binary: bytes = executable.serialize()
+    return binary
+
+
+def load_programs(path: Path, mesh: Mesh) -> SavedPrograms:
+    """Loads programs on the devices that they were compiled for.
+
+    Args:
+      path: a file that `save_programs` or `distax compile --save` wrote.
+      mesh: the devices, as `runtime.sharding.data_mesh` makes it.
+
+    Raises:
+      DistaxError: the file is not there, damaged or of another kind; the devices are not those of
+        the programs; this version of JAX or of the compiler cannot load them.
+    """
+    about, members = read_archive(path, _FORMAT)
+    theirs, ours = about["devices"], _describe(mesh)
+    if theirs != ours:
+        found = _in_words(ours)
+        if found == _in_words(theirs):
+            found = "they are numbered otherwise"
+        raise DistaxError(
+            f"{path}: the devices that it is for {_in_words(theirs)}, but here {found}; compile it "
+            "for these devices"
+        )
+    programs = {}
+    for name, described in about["programs"].items():
+        try:
+            executable = _load(members[name + _SUFFIX], mesh)
+        # The runtime has no exception of its own for a program that it does not take.
+        except Exception as error:
+            raise DistaxError(
+                f"{path}: compiled with JAX {about['versions']['jax']}, and JAX {jax.__version__} "
+                f"cannot load it ({first_line(error)}); compile it again with this version"
+            ) from error
+        programs[name] = SavedProgram(
+            name,
+            described["images"],
+            [_spec(array) for array in described["arguments"]],
+            described["used"],
+            [_spec(array) for array in described["results"]],
+            mesh,
+            executable,
+        )
+    return SavedPrograms(from_dict(about["config"], str(path)), programs)
+
+
+# Fields of a configuration that no program depends on.
+_FREE = {"seed", "data", "threshold", "log_every", "eval_every", "eval_images"}
+
+
+def saved_steps(saved: SavedPrograms, config: TrainConfig) -> dict[int, TrainSteps]:
+    """Returns the saved training steps by the number of steps in a call, for `training.loop.train`.
+
+    Args:
+      saved: the programs.
+      config: the configuration of the run.
+
+    Raises:
+      DistaxError: there are no training steps, or they are those of another configuration.
+    """
+    if _STEPS not in saved.programs:
+        raise DistaxError("the saved programs have no training steps; compile with --what train")
+    theirs, ours = saved.config.to_dict(), config.to_dict()
+    differing = [key for key in ours if key not in _FREE and ours[key] != theirs[key]]
+    if differing:
+        raise DistaxError(
+            "the saved programs were compiled for another configuration (differs in "
+            f"{', '.join(differing)}); compile them for this one"
+        )
+    program = saved.programs[_STEPS]
+
+    def do_steps(state: TrainState, batches: Batches) -> tuple[TrainState, Float[Array, " steps"]]:
+        after: tuple[TrainState, Array] = jax.tree.unflatten(
+            jax.tree.structure((state, 0)), program(state, batches)
+        )
+        return after
+
+    # Batches come last, with the steps along their first axis.
+    return {program.arguments[-1].shape[0]: do_steps}
+
+
+def _load(binary: bytes, mesh: Mesh) -> Any:
+    devices = tuple(mesh.devices.flat)
+    return devices[0].client.deserialize_executable(
+        binary, executable_devices=xla_client.DeviceList(devices)
+    )
+
+
+def _describe(mesh: Mesh) -> dict[str, Any]:
+    devices = list(mesh.devices.flat)
+    return {
+        "platform": devices[0].platform,
+        "kind": devices[0].device_kind,
+        "mesh": [mesh.shape[axis] for axis in AXES],
+        "ids": [device.id for device in devices],
+    }
+
+
+def _in_words(devices: Mapping[str, Any]) -> str:
+    replicas, each = devices["mesh"]
+    slices = f" in {replicas} slices" if replicas > 1 else ""
+    return f"are {replicas * each} devices of kind {devices['kind']}{slices}"
+
+
+def _about(compiled: Compiled) -> dict[str, Any]:
+    program = compiled.program
+    arguments = jax.tree_util.tree_leaves_with_path(program.args_info)
+    # JAX gives None for an argument that the compiler dropped.
+    placed = jax.tree.structure(program.args_info).flatten_up_to(program.input_shardings)
+    results = jax.tree_util.tree_leaves_with_path(program.out_info)
+    return {
+        "images": compiled.images,
+        "arguments": [
+            _plain(path, leaf, sharding)
+            for (path, leaf), sharding in zip(arguments, placed, strict=True)
+        ],
+        "used": [sharding is not None for sharding in placed],
+        "results": [_plain(path, leaf, leaf.sharding) for path, leaf in results],
+    }
+
+
+def _plain(path: Any, leaf: Any, sharding: NamedSharding | None) -> dict[str, Any]:
+    return {
+        "name": jax.tree_util.keystr(path, simple=True, separator="/"),
+        "shape": list(leaf.shape),
+        "dtype": str(leaf.dtype),
+        "spec": [] if sharding is None else list(sharding.spec),
+    }
+
+
+def _spec(described: Mapping[str, Any]) -> ArraySpec:
+    axes = tuple(tuple(axis) if isinstance(axis, list) else axis for axis in described["spec"])
+    return ArraySpec(described["name"], tuple(described["shape"]), described["dtype"], axes)
+
+
+def _raw(array: jax.Array) -> jax.Array:
+    """Returns the numbers of a key, which is an array of keys only outside of programs."""
+    is_key = jax.dtypes.issubdtype(array.dtype, jax.dtypes.prng_key)
+    return jax.random.key_data(array) if is_key else array
