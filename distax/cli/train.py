@@ -15,7 +15,7 @@ from distax.runtime.processes import Cluster, member
 from distax.training.config import TrainConfig, read_toml
 
 if TYPE_CHECKING:
-    from distax.training.state import TrainSteps
+    from distax.training.state import CompiledSteps
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class Train:
             print_evaluation(best)
 
 
-def _load_steps(path: Path, settings: TrainConfig) -> "dict[int, TrainSteps]":
+def _load_steps(path: Path, settings: TrainConfig) -> "dict[int, CompiledSteps]":
     from distax.compilation import load_programs, saved_steps
     from distax.runtime.sharding import data_mesh
 

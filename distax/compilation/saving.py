@@ -22,7 +22,7 @@ from distax.runtime.errors import DistaxError, first_line
 from distax.runtime.sharding import AXES
 from distax.training.config import TrainConfig, from_dict
 from distax.training.feeds import Batches
-from distax.training.state import TrainState, TrainSteps
+from distax.training.state import CompiledSteps, TrainState
 
 _FORMAT = ArchiveFormat("distax programs 1", "distax compile --save", "compile again")
 _SUFFIX = ".bin"
@@ -194,7 +194,7 @@ def load_programs(path: Path, mesh: Mesh) -> SavedPrograms:
 _FREE = {"seed", "data", "threshold", "log_every", "eval_every", "eval_images"}
 
 
-def saved_steps(saved: SavedPrograms, config: TrainConfig) -> dict[int, TrainSteps]:
+def saved_steps(saved: SavedPrograms, config: TrainConfig) -> dict[int, CompiledSteps]:
     """Returns the saved training steps by the number of steps in a call, for `training.loop.train`.
 
     Args:
@@ -214,15 +214,33 @@ def saved_steps(saved: SavedPrograms, config: TrainConfig) -> dict[int, TrainSte
             f"{', '.join(differing)}); compile them for this one"
         )
     program = saved.programs[_STEPS]
+    # Batches come last, with the steps along their first axis.
+    return {program.arguments[-1].shape[0]: _SavedSteps(program)}
 
-    def do_steps(state: TrainState, batches: Batches) -> tuple[TrainState, Float[Array, " steps"]]:
+
+@dataclass(frozen=True)
+class _SavedSteps:
+    """Training steps that were saved; see `training.state.CompiledSteps`."""
+
+    program: SavedProgram
+
+    def __call__(
+        self, state: TrainState, batches: Batches
+    ) -> tuple[TrainState, Float[Array, " steps"]]:
         after: tuple[TrainState, Array] = jax.tree.unflatten(
-            jax.tree.structure((state, 0)), program(state, batches)
+            jax.tree.structure((state, 0)), self.program(state, batches)
         )
         return after
 
-    # Batches come last, with the steps along their first axis.
-    return {program.arguments[-1].shape[0]: do_steps}
+    def as_text(self) -> str:
+        """Returns the program's text."""
+        text: str = self.program.executable.get_hlo_text()
+        return text
+
+    def cost_analysis(self) -> dict[str, float]:
+        """Returns XLA's own counts by name."""
+        counts: dict[str, float] = self.program.executable.cost_analysis()
+        return counts
 
 
 def _load(binary: bytes, mesh: Mesh) -> Any:
@@ -252,7 +270,8 @@ def _about(compiled: Compiled) -> dict[str, Any]:
     program = compiled.program
     arguments = jax.tree_util.tree_leaves_with_path(program.args_info)
     # JAX gives None for an argument that the compiler dropped.
-    placed = jax.tree.structure(program.args_info).flatten_up_to(program.input_shardings)
+    structure: Any = jax.tree.structure(program.args_info)
+    placed = structure.flatten_up_to(program.input_shardings)
     results = jax.tree_util.tree_leaves_with_path(program.out_info)
     return {
         "images": compiled.images,

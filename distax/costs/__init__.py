@@ -1,6 +1,6 @@
 """Costs of compiled programs: operations, traffic and collectives, and the figures of chips."""
 
-from distax.costs.chips import CHIPS, Chip, find_chip
+from distax.costs.chips import CHIPS, Chip, find_chip, find_peak
 from distax.costs.counting import BETWEEN_SLICES, Collective, Cost, cost_of
 from distax.costs.hlo import parse
 
@@ -12,5 +12,6 @@ __all__ = [
     "Cost",
     "cost_of",
     "find_chip",
+    "find_peak",
     "parse",
 ]

@@ -18,9 +18,9 @@ from distax.training.reporting import LossLog, Reporter
 from distax.training.saving import Saver
 from distax.training.setup import Setup, build
 from distax.training.state import (
+    CompiledSteps,
     StepPrograms,
     TrainState,
-    TrainSteps,
     evaluated_params,
     merge,
     steps_a_dispatch,
@@ -33,7 +33,7 @@ def train(
     resume: bool = False,
     mesh: Mesh | None = None,
     profile: range = range(0),
-    compiled: Mapping[int, TrainSteps] | None = None,
+    compiled: Mapping[int, CompiledSteps] | None = None,
 ) -> Evaluation:
     """Trains a model and writes its last and best checkpoints and its log to a folder.
 
@@ -83,13 +83,16 @@ def train(
             sigterm() as asked_to_stop,
             closing(Profile(run / "profile", profile)) as trace,
         ):
-            log = LossLog(report, str(run), config.batch_size, mesh.size, config.logs_at)
+            steps = StepPrograms(setup.train_steps, mesh, compiled)
+            log = LossLog(
+                report, str(run), config.batch_size, mesh.size, config.logs_at, steps.utilisation
+            )
             spans = list(
                 _spans(
                     range(start, config.steps), (per_dispatch, config.log_every, config.eval_every)
                 )
             )
-            feed, steps = setup.feed.batches(spans), StepPrograms(setup.train_steps, compiled)
+            feed = setup.feed.batches(spans)
             for span in spans:
                 # The first dispatch of a length is compiled, the next ones are not.
                 known = len(span) in steps

@@ -131,6 +131,7 @@ class LossLog:
       batch_size: images a step.
       devices: number of devices.
       logs_at: returns True for the steps after which a line is logged.
+      utilisation: returns the share of the device's peak that steps of a duration reach, or None.
     """
 
     def __init__(
@@ -140,9 +141,11 @@ class LossLog:
         batch_size: int,
         devices: int,
         logs_at: Callable[[int], bool],
+        utilisation: Callable[[float], float | None],
     ):
         self._report, self._where = report, where
         self._batch_size, self._devices, self._logs_at = batch_size, devices, logs_at
+        self._utilisation = utilisation
         self._step_seconds: list[float] = []
         self.start_clock()
         self._waiting: deque[tuple[range, Array, Array | np.ndarray, bool]] = deque()
@@ -203,6 +206,9 @@ class LossLog:
             }
             if self._step_seconds:
                 figures["step_seconds"] = float(np.mean(self._step_seconds))
+                utilisation = self._utilisation(figures["step_seconds"])
+                if utilisation is not None:
+                    figures["model_flop_utilisation"] = utilisation
                 figures["step_seconds_spread"] = float(np.std(self._step_seconds))
             self._report.log(done, **figures)
             self._read.clear()

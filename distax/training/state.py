@@ -1,9 +1,9 @@
 """The state of a training run, and the steps that change it."""
 
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import cached_property, partial
 from operator import itemgetter
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,7 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float, Int
 
 from distax import models
+from distax.costs import cost_of, find_peak, parse
 from distax.models import Model
 from distax.models.registry import import_module_file, parameter_rngs
 from distax.runtime.pytree import pytree
@@ -181,16 +182,38 @@ def lower_train_steps(train_steps: TrainSteps, state: Any, batches: Any) -> jax.
     return lowered
 
 
+class CompiledSteps(Protocol):
+    """A compiled program of training steps, as `jax.stages.Compiled` is."""
+
+    def __call__(
+        self, state: TrainState, batches: Batches
+    ) -> tuple[TrainState, Float[Array, " steps"]]:
+        """Does the steps; see `TrainSteps`."""
+
+    def as_text(self) -> str | None:
+        """Returns the program's text."""
+
+    def cost_analysis(self) -> Any:
+        """Returns XLA's own counts by name."""
+
+
 class StepPrograms:
     """Does training steps, with one compiled program for each number of steps in a call.
 
     Args:
       train_steps: the steps, as `make_train_steps` makes them.
+      mesh: the devices.
       compiled: programs that are compiled already, by the number of steps.
     """
 
-    def __init__(self, train_steps: TrainSteps, compiled: Mapping[int, TrainSteps] | None = None):
-        self._train_steps, self._compiled = train_steps, dict(compiled or {})
+    def __init__(
+        self,
+        train_steps: TrainSteps,
+        mesh: Mesh,
+        compiled: Mapping[int, CompiledSteps] | None = None,
+    ):
+        self._train_steps, self._device = train_steps, mesh.devices.flat[0]
+        self._compiled: dict[int, CompiledSteps] = dict(compiled or {})
 
     def __contains__(self, steps: int) -> bool:
         """Returns True if the program for a number of steps is compiled."""
@@ -204,6 +227,27 @@ class StepPrograms:
             lowered = lower_train_steps(self._train_steps, state, batches)
             self._compiled[steps] = lowered.compile()
         return self._compiled[steps](state, batches)
+
+    def utilisation(self, step_seconds: float) -> float | None:
+        """Returns the share of the device's peak in bfloat16 that steps of a duration reach.
+
+        None if the peak is not known, as of CPUs, or nothing is compiled yet.
+        """
+        if self._seconds_at_peak is None:
+            return None
+        return self._seconds_at_peak / step_seconds
+
+    @cached_property
+    def _seconds_at_peak(self) -> float | None:
+        """Time of a step if the device did nothing but its operations, at the peak."""
+        peak = find_peak(self._device.device_kind)
+        if peak is None or not self._compiled:
+            return None
+        steps, program = next(iter(self._compiled.items()))
+        if self._device.platform == "tpu":
+            return cost_of(parse(program.as_text() or "")).flops / steps / peak
+        # XLA counts the loop over steps once, and on these platforms models have no loops.
+        return program.cost_analysis().get("flops", 0.0) / peak
 
 
 @partial(

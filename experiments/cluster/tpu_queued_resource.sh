@@ -34,4 +34,4 @@ on_every_host() {
 # The hosts' Python may be too old for distax.
 on_every_host "python3 -m pip install --quiet --user uv && python3 -m uv venv --quiet --python 3.11 distax"
 on_every_host "python3 -m uv pip install --quiet --python distax/bin/python 'jax[tpu]' 'distax[gcs] @ $DISTAX'"
-on_every_host "distax/bin/distax train --distributed --auto-resume --run-dir gs://$BUCKET/dista_c3 --batch-size 1024 --steps 20000 --model.factor 3"
+on_every_host "distax/bin/distax train --distributed --auto-resume --run-dir gs://$BUCKET/dista_c3 --batch-size 1024 --steps 20000 --precision bfloat16 --model.factor 3 --model.options window 7"

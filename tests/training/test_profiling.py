@@ -4,9 +4,11 @@ from dataclasses import replace
 import pytest
 
 from distax import DistaxError
+from distax.models.layers.basic import parameter_count
 from distax.runtime.sharding import data_mesh
 from distax.training.loop import train
 from distax.training.profiling import parse_steps
+from distax.training.state import create_model
 
 
 @pytest.mark.parametrize(("text", "steps"), [("10:20", range(10, 20)), ("0:1", range(1))])
@@ -20,7 +22,10 @@ def test_no_range_of_steps_is_refused(text):
         parse_steps(text)
 
 
-def test_a_run_leaves_a_trace_of_the_steps_and_what_its_time_went_to(tiny_config, tmp_path):
+def test_a_run_leaves_a_trace_of_the_steps_and_what_its_time_went_to(
+    tiny_config, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("distax.training.state.find_peak", lambda kind: 1e15)
     config = replace(tiny_config, steps=4, eval_every=4, log_every=2)
     train(config, tmp_path, profile=range(1, 3))
     assert list((tmp_path / "profile").rglob("*.xplane.pb"))
@@ -32,3 +37,8 @@ def test_a_run_leaves_a_trace_of_the_steps_and_what_its_time_went_to(tiny_config
     assert line["step_seconds_spread"] >= 0
     per_device = line["images_per_second"] / line["images_per_second_per_device"]
     assert per_device == pytest.approx(data_mesh().size)
+    flops = 1e15 * line["model_flop_utilisation"] * line["step_seconds"]
+    # Forward and backward products of the parameters, which all have several uses in an image.
+    per_image = flops / config.batch_size * data_mesh().size
+    parameters = parameter_count(create_model(config))
+    assert 6 * parameters < per_image < 1e5 * parameters
