@@ -2,6 +2,10 @@
 
 import math
 import re
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,9 +81,10 @@ def open_topology(name: str) -> Topology:
     if math.prod(shape) == 1:
         options["chips_per_host_bounds"] = (1, 1, 1)
     try:
-        description = topologies.get_topology_desc(
-            f"{chip.name}:{match['shape']}", "tpu", **options
-        )
+        with _own_sigterm():
+            description = topologies.get_topology_desc(
+                f"{chip.name}:{match['shape']}", "tpu", **options
+            )
     except Exception as error:
         raise DistaxError(
             f"the TPU compiler refuses the topology {name!r} ({first_line(error)}); give one such "
@@ -89,3 +94,12 @@ def open_topology(name: str) -> Topology:
     if len(devices) != slices * math.prod(shape):
         raise DistaxError(f"the TPU compiler gives {len(devices)} chips for {name!r}")
     return Topology(name, chip, slices, devices)
+
+
+@contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Restores the handler of SIGTERM: libtpu sets its own, which prints a dump of its stack."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    if before is not None and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, before)

@@ -1,3 +1,7 @@
+import signal
+import subprocess
+import sys
+
 import pytest
 
 from distax import DistaxError
@@ -28,3 +32,13 @@ def test_a_topology_has_its_chips(name, chips, slices):
 def test_an_unknown_topology_is_refused_with_known_ones(name, message):
     with pytest.raises(DistaxError, match=message):
         open_topology(name)
+
+
+def test_sigterm_ends_the_process_without_a_dump_of_its_stack():
+    program = (
+        "import os, signal\nfrom distax.compilation import open_topology\n"
+        'open_topology("v5e:1x1")\nos.kill(os.getpid(), signal.SIGTERM)'
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert result.returncode == -signal.SIGTERM
+    assert "SIGTERM" not in result.stderr
