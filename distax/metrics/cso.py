@@ -141,10 +141,13 @@ class CsoSums:
         hit = match(found, truth, jnp.asarray(radii))
         valid = jnp.broadcast_to(valid, found.count.shape)[..., None]
         flags = jnp.concatenate([found.mask[..., None], hit], axis=-1) & valid[..., None]
-        bins = _score_bin(jnp.ravel(found.score))
-        zeros = jnp.zeros(_BINS, jnp.int32)
-        count = jax.vmap(lambda weight: zeros.at[bins].add(weight.astype(jnp.int32)))
-        sums = count(flags.reshape(-1, flags.shape[-1]).T)
+        # One flat array of counts. A TPU pads the last two axes of an array up to 8 × 128, and with
+        # a short last axis the counts would take twenty times the memory.
+        kinds = flags.shape[-1]
+        places = _score_bin(jnp.asarray(found.score))[..., None] + _BINS * jnp.arange(kinds)
+        counts = jnp.zeros(kinds * _BINS, jnp.int32)
+        counts = counts.at[places.ravel()].add(flags.ravel().astype(jnp.int32))
+        sums = counts.reshape(kinds, _BINS)
         return cls(detections=sums[0], hits=sums[1:], targets=jnp.sum(truth.mask & valid))
 
     @jax.jit
@@ -158,7 +161,7 @@ class CsoSums:
         )
 
 
-def _score_bin(score: Float[Array, " N"]) -> Int[Array, " N"]:
+def _score_bin(score: Float[Array, "*shape"]) -> Int[Array, "*shape"]:
     """Returns the bin of each score: exponent and leading mantissa bits of its float32 pattern.
 
     The bit patterns of positive floats are in the order of their values. A shift of the pattern

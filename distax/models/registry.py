@@ -13,7 +13,7 @@ from jaxtyping import PRNGKeyArray
 
 from distax.imaging.sensor import Sensor
 from distax.models.base import GridModel, Model
-from distax.models.layers.precision import Precision, set_precision
+from distax.models.layers.precision import set_precision
 from distax.models.unfolding.initialization import simulated_estimator
 from distax.models.window import Windowed, host_margin, window_sensor
 from distax.runtime.errors import DistaxError, check_not_negative, unknown
@@ -63,7 +63,7 @@ def classical() -> list[str]:
     return sorted(name for name, model in _MODELS.items() if not model.trained)
 
 
-def create(name: str, *, rngs: nnx.Rngs, precision: Precision = "float32", **options: Any) -> Model:
+def create(name: str, *, rngs: nnx.Rngs, precision: str = "float32", **options: Any) -> Model:
     """Creates a registered model with freshly initialised parameters.
 
     Args:

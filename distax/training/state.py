@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from functools import cached_property, partial
 from operator import itemgetter
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -182,6 +182,7 @@ def lower_train_steps(train_steps: TrainSteps, state: Any, batches: Any) -> jax.
     return lowered
 
 
+@runtime_checkable
 class CompiledSteps(Protocol):
     """A compiled program of training steps, as `jax.stages.Compiled` is."""
 

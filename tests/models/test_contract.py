@@ -117,7 +117,7 @@ def test_bfloat16_comes_near(name):
     coarse, loss = run_half(state)
     assert coarse.dtype == loss.dtype == jnp.float32
     error = jnp.sqrt(jnp.mean((coarse - exact) ** 2) / jnp.mean(exact**2))
-    assert 1e-5 < float(error) < 0.1
+    assert 0 < float(error) < 0.1
     assert float(loss) == pytest.approx(float(build(name).loss(images, targets)), rel=0.1)
     assert "bf16[3," in str(jax.make_jaxpr(run_half)(state))
 

@@ -23,14 +23,14 @@ class MapLayer(nnx.Module):
       precision: the precision of its maps; `set_precision` changes it.
     """
 
-    precision: Precision = "float32"
+    precision: str = "float32"
 
     def enter(self, maps: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         """Rounds maps to the precision; float32 leaves maps as they are, also in float64."""
         return maps if self.precision == "float32" else maps.astype(jnp.dtype(self.precision))
 
 
-def set_precision(model: nnx.Module, precision: Precision) -> bool:
+def set_precision(model: nnx.Module, precision: str) -> bool:
     """Sets the precision of a model's maps.
 
     Returns:

@@ -98,7 +98,7 @@ class _InLanes:
         stage = self.stage
         r = gradient_step(x, y, phi, stage.step_size[...]).reshape(-1, *stage.shape)
         r = side_by_side(r, self.group)
-        maps = stage.enter(r)
+        maps = r.astype(self.dtype)
         u = self._two_convolutions(stage.static_transform, maps)
         if stage.dynamic_transform is not None:
             dynamic = self._transform(stage.dynamic_transform, maps, x)

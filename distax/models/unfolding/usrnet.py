@@ -117,7 +117,7 @@ class Denoiser(nnx.Module):
         for up, skip in zip(reversed(self.up), reversed(skips[:-1]), strict=True):
             # Interpolation restores a row or column that `Halve` dropped.
             maps = skip + resize_bilinear(up(maps), *skip.shape[1:3])
-        return self.tail(maps)[..., 0]
+        return self.tail(maps)[..., 0].astype(grids.dtype)
 
 
 class HyperParameters(nnx.Module):
