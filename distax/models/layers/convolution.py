@@ -5,6 +5,7 @@ XLA's convolution is as fast as a matrix product. With one input channel, one ou
 kernel per channel, nine shifted multiply-adds are faster: 1 ms instead of 7 ms. For gradients the
 order is reversed: a kernel's gradient takes 90 ms through shifts and 10 ms through XLA's
 convolution. Each function therefore computes its value in one form and its gradient in another.
+Kernels with many channels on both sides have a third form for their gradient.
 Only reverse mode is supported; forward-mode derivatives would need a rule of their own.
 """
 
@@ -113,27 +114,67 @@ def _convolve(maps: Array, kernel: Array) -> Array:
     )
 
 
-def _convolve_in_parts(maps: Array, kernel: Array) -> Array:
-    """Convolves the batch in eight parts, whose kernel gradients run in parallel on a CPU."""
-    parts = jnp.array_split(maps, min(8, len(maps)))
-    return jnp.concatenate([_convolve(part, kernel) for part in parts])
-
-
 @jax.custom_vjp
 def _dense(maps: Array, kernel: Array) -> Array:
-    """Convolves maps with a dense kernel; programs for a CPU split the batch for gradients."""
+    """Convolves maps with a dense kernel; its gradient has a form of its own on CPUs."""
     return _convolve(maps, kernel)
 
 
 def _dense_backward(arguments: tuple[Array, Array], cotangent: Array) -> tuple[Array, Array]:
-    def pull_back(form: Callable) -> Callable:
-        return lambda cotangent, *arguments: jax.vjp(form, *arguments)[1](cotangent)
+    def usual(cotangent: Array, maps: Array, kernel: Array) -> tuple[Array, Array]:
+        return jax.vjp(_convolve, maps, kernel)[1](cotangent)
 
-    whole, parts = pull_back(_convolve), pull_back(_convolve_in_parts)
-    return jax.lax.platform_dependent(cotangent, *arguments, cpu=parts, default=whole)
+    def on_cpu(cotangent: Array, maps: Array, kernel: Array) -> tuple[Array, Array]:
+        if min(kernel.shape[2:]) < _MANY_CHANNELS:
+            return usual(cotangent, maps, kernel)
+        (of_maps,) = jax.vjp(lambda maps: _convolve(maps, kernel), maps)[1](cotangent)
+        return of_maps, _kernel_gradient(maps, cotangent).astype(kernel.dtype)
+
+    return jax.lax.platform_dependent(cotangent, *arguments, cpu=on_cpu, default=usual)
 
 
 _dense.defvjp(lambda *arguments: (_convolve(*arguments), arguments), _dense_backward)
+
+_MANY_CHANNELS = 16
+"""Channels from which on the products of `_kernel_gradient` are faster on a CPU."""
+_PIXELS, _IMAGES = 2200, 4
+"""Largest part of a batch that `_kernel_gradient` handles at a time, in pixels and in images. It
+just fits a core's second-level cache."""
+
+
+def _kernel_gradient(maps: Array, cotangent: Array) -> Array:
+    """Computes the gradient by a 3×3 kernel: a matrix product per two images, for all nine taps.
+
+    Maps are shifted along the rows and cotangents along the columns, so that three copies of each
+    make nine taps. For 64 images (33×33, 64 channels on both sides) two cores need 77 ms of
+    processor time; XLA's own form needs 220 ms, or 143 ms for the batch in eight parts and 73 ms
+    in sixteen, but sixteen take nearly three times as long to compile.
+    """
+    count, height, width, inputs = maps.shape
+    outputs = cotangent.shape[-1]
+    precision = jnp.promote_types(maps.dtype, jnp.float32)
+    size = max(min(_IMAGES, _PIXELS // (height * width), count), 1)
+
+    def in_parts(maps: Array) -> Array:
+        padded = jnp.pad(maps, [(0, -count % size)] + [(0, 0)] * 3)  # zeros add nothing
+        return padded.reshape(-1, size, *maps.shape[1:])
+
+    def add_part(total: Array, part: tuple[Array, Array]) -> tuple[Array, None]:
+        # Pixels last: the product then reads both factors in the order in which they lie.
+        left = jnp.pad(jnp.transpose(part[0], (3, 0, 1, 2)), [(0, 0)] * 3 + [(1, 1)])
+        columns = jnp.concatenate([left[..., j : j + width] for j in range(3)])
+        right = jnp.pad(part[1], ((0, 0), (1, 1), (0, 0), (0, 0)))
+        rows = jnp.concatenate([right[:, 2 - i : 2 - i + height] for i in range(3)], axis=-1)
+        product = jnp.matmul(
+            columns.reshape(3 * inputs, -1),
+            rows.reshape(-1, 3 * outputs),
+            preferred_element_type=precision,
+        )
+        return total + product, None
+
+    total = jnp.zeros((3 * inputs, 3 * outputs), precision)
+    total, _ = jax.lax.scan(add_part, total, (in_parts(maps), in_parts(cotangent)))
+    return total.reshape(3, inputs, 3, outputs).transpose(2, 0, 1, 3)
 
 
 def _shift_one_to_many(maps: Array, kernel: Array) -> Array:

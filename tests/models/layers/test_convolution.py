@@ -5,15 +5,9 @@ import pytest
 
 from distax.models.layers.convolution import conv3x3, convolve, filter3x3, separable3x3
 
-BATCHES = [1, 3, 8, 17]  # one part, parts of one, whole parts, uneven parts
-CHANNELS = [(1, 1), (1, 4), (4, 1), (3, 5)]
+BATCHES = [1, 3, 8, 17]  # less than a part, one part, whole parts, uneven parts
+CHANNELS = [(1, 1), (1, 4), (4, 1), (3, 5), (16, 17)]
 HEIGHT, WIDTH = 5, 6
-
-
-@pytest.fixture(autouse=True)
-def one_device(monkeypatch):
-    """Kernel gradients split a batch into parts where it is not sharded over devices."""
-    monkeypatch.setattr(jax, "device_count", lambda: 1)
 
 
 def random(rng, *shape):
@@ -156,9 +150,21 @@ def test_convolve_is_what_xla_says(size, stride, padding, groups):
     assert_gradients_agree(ours, plain, (maps, kernel), cotangent)
 
 
-@pytest.mark.parametrize(("platform", "parts"), [("cpu", 8), ("tpu", 1), ("cuda", 1)])
-def test_the_platform_a_gradient_is_compiled_for_decides_on_its_parts(platform, parts):
-    maps, kernel = jnp.zeros((8, HEIGHT, WIDTH, 4)), jnp.zeros((3, 3, 4, 4))
+@pytest.mark.parametrize(("platform", "convolutions"), [("cpu", 0), ("tpu", 1), ("cuda", 1)])
+def test_the_platform_a_gradient_is_compiled_for_decides_on_its_form(platform, convolutions):
+    maps, kernel = jnp.zeros((8, HEIGHT, WIDTH, 16)), jnp.zeros((3, 3, 16, 16))
     gradient = jax.jit(jax.grad(lambda kernel: conv3x3(maps, kernel).sum()))
     program = gradient.trace(kernel).lower(lowering_platforms=(platform,)).as_text()
-    assert program.count("stablehlo.convolution") == parts
+    assert program.count("stablehlo.convolution") == convolutions
+
+
+def test_a_gradient_in_bfloat16_is_summed_in_float32():
+    rng = np.random.default_rng(0)
+    maps, cotangent = (jnp.asarray(random(rng, 64, 8, 8, 16), jnp.bfloat16) for _ in range(2))
+    kernel = jnp.zeros((3, 3, 16, 16), jnp.bfloat16)
+    found = jax.vjp(conv3x3, maps, kernel)[1](cotangent)[1]
+    assert found.dtype == jnp.bfloat16
+    exact = [array.astype(jnp.float32) for array in (maps, kernel, cotangent)]
+    expected = jax.vjp(xla_convolution, *exact[:2])[1](exact[2])[1]
+    # The result has eight bits; a sum in bfloat16 would lose far more.
+    np.testing.assert_allclose(found, expected, rtol=2**-8, atol=1e-3 * np.abs(expected).max())
