@@ -26,7 +26,8 @@ from flax import nnx
 from leaderboard_page import draw_scores, insert_table
 
 from distax import Sensor, Targets, Unmixer, decode, rasterize, weights
-from distax.benchmarking.figures import describe_machine, time_fastest
+from distax.benchmarking.figures import describe_machine
+from distax.benchmarking.timing import time_fastest
 from distax.evaluation import Evaluation, evaluate
 from distax.imaging.grid import THRESHOLD
 from distax.imaging.scenes import simulate

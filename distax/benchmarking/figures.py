@@ -1,19 +1,19 @@
-"""One measurement, how it is timed, and the machine that it was made on."""
+"""One measurement, and the machine that it was made on."""
 
 import datetime
 import json
 import os
 import platform
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import jax
 
 from distax.runtime.files import write_text
 from distax.runtime.version import __version__
+
+DISTAX = "distax"
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,12 @@ class Figure:
     Attributes:
       name: what was measured.
       images: images of a call.
+      library: what computed it: "distax", "PyTorch, eager" or "PyTorch, compiled".
       seconds: time of the fastest call after the first one, which compiles.
-      first_seconds: time of the first call.
-      flops: floating-point operations of a call, as the compiler counts them; None if unknown.
+      first_seconds: time of preparation and the first call.
+      flops: floating-point operations of a call; None if not counted.
+      peak_flops: floating-point operations a second of the chip, in bfloat16; None if unknown.
+      program_bytes: memory of a call, as the compiler plans it; None if unknown.
       peak_memory_bytes: largest memory in use on the device since the process began; None if the
         device does not tell, as CPUs do not.
       refused: why it was not measured; None if it was.
@@ -33,9 +36,12 @@ class Figure:
 
     name: str
     images: int
+    library: str = DISTAX
     seconds: float | None = None
     first_seconds: float | None = None
     flops: float | None = None
+    peak_flops: float | None = None
+    program_bytes: int | None = None
     peak_memory_bytes: int | None = None
     refused: str | None = None
 
@@ -44,36 +50,16 @@ class Figure:
         """Images a second."""
         return self.images / self.seconds if self.seconds else None
 
+    @property
+    def flops_per_second(self) -> float | None:
+        """Floating-point operations a second."""
+        return self.flops / self.seconds if self.flops and self.seconds else None
 
-def time_calls(
-    name: str,
-    images: int,
-    call: Callable[[], Any],
-    repetitions: int = 3,
-    flops: float | None = None,
-) -> Figure:
-    """Times a call: a first one that compiles, then the fastest of several."""
-    first = _seconds_of(call)
-    fastest = min(_seconds_of(call) for _ in range(repetitions))
-    return Figure(name, images, fastest, first, flops, _peak_memory())
-
-
-def time_fastest(call: Callable[[], Any], repetitions: int) -> float:
-    """Returns the time in seconds of the fastest call after a first call that compiles."""
-    _seconds_of(call)
-    return min(_seconds_of(call) for _ in range(repetitions))
-
-
-def _seconds_of(call: Callable[[], Any]) -> float:
-    start = time.perf_counter()
-    jax.block_until_ready(call())
-    return time.perf_counter() - start
-
-
-def _peak_memory() -> int | None:
-    stats = jax.local_devices()[0].memory_stats() or {}
-    peak = stats.get("peak_bytes_in_use")
-    return None if peak is None else int(peak)
+    @property
+    def utilisation(self) -> float | None:
+        """Share of the chip's peak in bfloat16."""
+        rate = self.flops_per_second
+        return rate / self.peak_flops if rate and self.peak_flops else None
 
 
 def describe_machine() -> dict[str, str | int]:
@@ -90,14 +76,38 @@ def describe_machine() -> dict[str, str | int]:
     }
 
 
-def write_figures(path: Path, figures: Sequence[Figure]) -> None:
-    """Writes the machine and all measurements as JSON.
+def write_figures(
+    path: Path, machine: Mapping[str, str | int], parity: Mapping[str, float], figures: list[Figure]
+) -> None:
+    """Writes the machine, the deviations and all measurements as JSON.
+
+    Args:
+      path: the file.
+      machine: date, hardware and versions; see `describe_machine`.
+      parity: deviations by name; see `distax.benchmarking.parity`.
+      figures: the measurements.
 
     Raises:
       DistaxError: the file cannot be written.
     """
-    rows = [asdict(one) | {"images_per_second": one.images_per_second} for one in figures]
-    write_text(path, json.dumps(describe_machine() | {"figures": rows}, indent=2) + "\n")
+    derived = ("images_per_second", "flops_per_second", "utilisation")
+    rows = [asdict(one) | {name: getattr(one, name) for name in derived} for one in figures]
+    content = {**machine, "parity": dict(parity), "figures": rows}
+    write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def ratios(figures: Sequence[Figure]) -> list[tuple[Figure, Figure, float]]:
+    """Returns each figure of distax beside those of other libraries, and distax's advantage.
+
+    The advantage is distax's images a second over the other library's.
+    """
+    found = []
+    for ours in figures:
+        for other in figures:
+            same = (ours.name, ours.images) == (other.name, other.images)
+            if same and ours.library == DISTAX != other.library and ours.seconds and other.seconds:
+                found.append((ours, other, other.seconds / ours.seconds))
+    return found
 
 
 def _find_processor() -> str:

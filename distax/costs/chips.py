@@ -59,12 +59,15 @@ _GPU_PEAKS = {
     "NVIDIA H100 NVL": 835e12,
     "NVIDIA H100 PCIe": 756e12,
     "NVIDIA H200": 989e12,
+    "NVIDIA H200 NVL": 836e12,
     "NVIDIA L4": 121e12,
     "NVIDIA L40S": 362e12,
+    "Tesla T4": 65e12,
+    "Tesla V100": 125e12,
 }
 """Multiplications and additions a second in bfloat16, by the beginning of JAX's name of the device.
 
-Source: NVIDIA's data sheets of each card (2026), dense matrices.
+Source: NVIDIA's data sheets of each card, dense matrices. V100 and T4 have float16 only.
 """
 
 
@@ -74,7 +77,10 @@ def find_peak(kind: str) -> float | None:
     Args:
       kind: JAX's name of the device (`jax.Device.device_kind`).
     """
-    peaks = _GPU_PEAKS | {chip.kind: chip.peak_flops for chip in CHIPS.values()}
+    tpus = {
+        name: chip.peak_flops for chip in CHIPS.values() for name in (chip.kind, f"TPU {chip.name}")
+    }
+    peaks = _GPU_PEAKS | tpus
     known = [name for name in peaks if kind == name or kind.startswith((f"{name} ", f"{name}-"))]
     return peaks[max(known, key=len)] if known else None
 

@@ -17,7 +17,8 @@ import numpy as np
 import tyro
 
 import distax
-from distax.benchmarking.figures import describe_machine, time_fastest
+from distax.benchmarking.figures import describe_machine
+from distax.benchmarking.timing import time_fastest
 from distax.evaluation import assess
 from distax.evaluation.results import format_percent
 from distax.fitting.estimators import FastFit

@@ -8,7 +8,9 @@ from distax.costs import find_peak
     [
         ("TPU v5 lite", 197e12),
         ("TPU v5", 459e12),
-        ("TPU v5p", None),
+        ("TPU v5p", 459e12),
+        ("TPU v99", None),
+        ("Tesla T4", 65e12),
         ("NVIDIA H100 80GB HBM3", 989e12),
         ("NVIDIA H100 PCIe", 756e12),
         ("NVIDIA A100-SXM4-80GB", 312e12),

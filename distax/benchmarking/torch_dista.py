@@ -1,6 +1,7 @@
 """DISTA-Net in PyTorch, written from its equations for comparison with distax.
 
-It takes the arrays of a distax model, so that both compute the same numbers.
+It takes the arrays of a distax model, so that both compute the same numbers. It is imported in
+PyTorch's own process only; see `distax.benchmarking.torch_process`.
 """
 
 import numpy as np
@@ -17,9 +18,11 @@ from distax.runtime.pytree import named_leaves
 class Stage(nn.Module):
     """One unrolled iteration; names follow `distax.models.unfolding.dista_stage`."""
 
-    def __init__(self, arrays: dict[str, np.ndarray], shape: tuple[int, int], alpha: float):
+    def __init__(self, stage: DistaxStage):
         super().__init__()
-        self.shape, self.alpha = shape, alpha
+        self.shape, self.alpha = stage.shape, stage.alpha
+        self.in_bfloat16 = stage.precision == "bfloat16"
+        arrays = _arrays(stage)
         self.names = {name: name.replace(".", "_") for name in arrays}
         for name, array in arrays.items():
             self.register_parameter(self.names[name], nn.Parameter(_to_torch(name, array)))
@@ -31,14 +34,20 @@ class Stage(nn.Module):
         """Returns the next estimate x, and the r and u of this iteration."""
         r = x - self["step_size"] * ((x @ phi.T - y) @ phi)
         r = r.reshape(-1, 1, *self.shape)
-        static = self._two_convolutions("static_transform", r)
-        u = self.alpha * static + (1 - self.alpha) * self._dynamic(r, x)
-        z = torch.sign(u) * functional.relu(u.abs() - self._threshold(u))
-        return self._two_convolutions("inverse", z).reshape(x.shape), r, u
+        with self._precision(x):
+            static = self._two_convolutions("static_transform", r)
+            u = self.alpha * static + (1 - self.alpha) * self._dynamic(r, x)
+            z = torch.sign(u) * functional.relu(u.abs() - self._threshold(u))
+            estimate = self._two_convolutions("inverse", z)
+        return estimate.to(x.dtype).reshape(x.shape), r, u
 
     def symmetry(self, r: Tensor, u: Tensor) -> Tensor:
         """Returns the symmetry residual G(u) − r."""
-        return self._two_convolutions("inverse", u) - r
+        with self._precision(r):
+            return self._two_convolutions("inverse", u).to(r.dtype) - r
+
+    def _precision(self, x: Tensor) -> torch.autocast:
+        return torch.autocast(x.device.type, torch.bfloat16, enabled=self.in_bfloat16)
 
     def _two_convolutions(self, name: str, maps: Tensor) -> Tensor:
         hidden = functional.relu(functional.conv2d(maps, self[f"{name}.first"], padding=1))
@@ -84,9 +93,7 @@ class TorchDista(nn.Module):
         self.symmetry_weight = model.symmetry_weight
         self.register_buffer("phi", torch.tensor(np.asarray(model.phi[...])))
         self.register_buffer("q_init", torch.tensor(np.asarray(model.q_init[...])))
-        self.stages = nn.ModuleList(
-            Stage(_arrays(stage), stage.shape, stage.alpha) for stage in model.stages
-        )
+        self.stages = nn.ModuleList(Stage(stage) for stage in model.stages)
 
     def forward(self, images: Tensor) -> Tensor:
         """Returns the intensity on the sub-pixel grid."""
