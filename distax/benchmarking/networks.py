@@ -12,6 +12,7 @@ from distax.benchmarking.timing import Candidate, jax_candidate
 from distax.imaging.scenes import simulate
 from distax.imaging.targets import Targets
 from distax.models import Dista
+from distax.models.layers.precision import Precision
 from distax.models.window import Windowed
 from distax.runtime.batching import inference_batch, padded_batches
 from distax.runtime.platforms import default_platform
@@ -36,7 +37,7 @@ class Network:
     """
 
     batch: int = 64
-    precision: str = "float32"
+    precision: Precision = "float32"
     window: int | None = None
     stages: int = 6
     channels: int = 64

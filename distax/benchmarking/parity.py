@@ -38,8 +38,8 @@ def check_parity(network: Network = NETWORK) -> dict[str, float]:
         if not found[precision] <= TOLERANCES[precision]:
             raise DistaxError(
                 f"DISTA-Net in {precision} on {device.device_kind} differs from the CPU by "
-                f"{found[precision]:.1e} of the brightest node; report this with the versions of JAX "
-                "and of the driver"
+                f"{found[precision]:.1e} of the brightest node; report this with the versions of "
+                "JAX and of the driver"
             )
     return found
 

@@ -41,8 +41,8 @@ def test_pytorch_is_timed(torch, what):
 
 @needs_torch
 def test_an_error_of_pytorch_is_one_line(torch):
-    with pytest.raises(DistaxError, match=r"^PyTorch failed: DistaxError: unknown precision .*$"):
-        torch.deviation(replace(SMALL, precision="float33"))
+    with pytest.raises(DistaxError, match=r"^PyTorch failed: DistaxError: stages must be .*$"):
+        torch.deviation(replace(SMALL, stages=-1))
 
 
 def start(monkeypatch, code):
