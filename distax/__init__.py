@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         metrics,
         models,
         scenes,
+        shards,
         tracking,
         weights,
     )
@@ -46,6 +47,7 @@ __all__ = [
     "rasterize",
     "render",
     "scenes",
+    "shards",
     "tracking",
     "weights",
 ]

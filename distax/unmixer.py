@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from distax.fitting.cameras import outside_of_range
 from distax.fitting.estimators import Estimator, Fast, FastFit, Grid, Posterior, Refine
@@ -260,7 +260,7 @@ class Unmixer:
         found = self._in_portions(np.where(bad[:, None, None], 0, pixels), advance)
         if found.misfit is not None:
             warn_of_misfits(np.asarray(found.misfit)[~bad])
-        return _without(found, bad)
+        return without_targets(found, bad)
 
     @property
     def portion_size(self) -> int:
@@ -407,7 +407,7 @@ def _fast_for(sensor: Sensor, prior: ScenePrior) -> Fast | FastFit:
     return FastFit()
 
 
-def _without(found: Targets, bad: np.ndarray) -> Targets:
+def without_targets(found: Targets, bad: Bool[np.ndarray, " N"]) -> Targets:
     """Removes the targets of bad images and marks these images as not trusted."""
     if not bad.any():
         return found

@@ -19,7 +19,7 @@ FLOORS = [
     ("training", "viz"),
     ("weights", "compilation"),
     ("unmixer",),
-    ("tracking", "benchmarking"),
+    ("tracking", "benchmarking", "shards"),
     ("cli",),
 ]
 FLOOR = {folder: number for number, floor in enumerate(FLOORS, start=1) for folder in floor}

@@ -1,6 +1,5 @@
 """Export of a method to a file: traced for any number of images, lowered for several platforms."""
 
-import hashlib
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -12,7 +11,6 @@ from typing import Any, Protocol, runtime_checkable
 import jax
 import jax.export
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 
 from distax.export import archive
@@ -27,7 +25,7 @@ from distax.imaging.scenes import ScenePrior
 from distax.imaging.sensor import Sensor
 from distax.runtime.errors import DistaxError, DistaxWarning, first_line, unknown
 from distax.runtime.optional import require
-from distax.runtime.pytree import named_leaves
+from distax.runtime.pytree import fingerprint, named_leaves
 from distax.runtime.version import __version__
 
 
@@ -211,7 +209,7 @@ def _about(unmixer: Method, program: jax.export.Exported, grid: bool) -> dict[st
         "jax": jax.__version__,
         "method": estimator.name,
         "model": None if model is None else type(model).__name__,
-        "weights_sha256": None if model is None else _fingerprint(model),
+        "weights_sha256": None if model is None else fingerprint(nnx.state(model)),
         "threshold": estimator.threshold if isinstance(estimator, Grid) and not grid else None,
         "sensor": asdict(unmixer.sensor),
         "prior": asdict(unmixer.prior) if estimator.fits else None,
@@ -220,12 +218,3 @@ def _about(unmixer: Method, program: jax.export.Exported, grid: bool) -> dict[st
         "camera": described(numbers[0]) if numbers else None,
         "outputs": described(outputs),
     }
-
-
-def _fingerprint(model: nnx.Module) -> str:
-    """Computes a SHA-256 hash of the names and values of the model's arrays."""
-    digest = hashlib.sha256()
-    for name, leaf in named_leaves(nnx.state(model)).items():
-        digest.update(name.encode())
-        digest.update(np.asarray(leaf).tobytes())
-    return digest.hexdigest()

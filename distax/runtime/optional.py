@@ -24,6 +24,7 @@ OPTIONAL = {
     "libtpu": Optional("libtpu", "tpu-compile"),
     "matplotlib": Optional("matplotlib", "viz"),
     "photutils": Optional("photutils", "frames"),
+    "pyarrow": Optional("pyarrow", "parquet"),
     "tensorboardX": Optional("tensorboardX", "train"),
     "tomlkit": Optional("tomlkit", "files"),
     "torch": Optional("torch", "torch"),

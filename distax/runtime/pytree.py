@@ -1,5 +1,6 @@
 """Frozen dataclasses as JAX pytrees, and pytrees as dictionaries of named arrays."""
 
+import hashlib
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar, dataclass_transform
 
@@ -107,3 +108,12 @@ def with_leaves(tree: Tree, named: dict[str, Any]) -> Tree:
     return jax.tree.unflatten(
         jax.tree.structure(tree), [named[name] for name in named_leaves(tree)]
     )
+
+
+def fingerprint(tree: Any) -> str:
+    """Computes a SHA-256 hash of the names and values of a tree's arrays."""
+    digest = hashlib.sha256()
+    for name, leaf in named_leaves(tree).items():
+        digest.update(name.encode())
+        digest.update(np.asarray(leaf).tobytes())
+    return digest.hexdigest()

@@ -4,7 +4,7 @@ import dataclasses
 import difflib
 import json
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -96,3 +96,31 @@ def _hint(kind: Any, keys: list[str]) -> str:
     known = [field.name for field in dataclasses.fields(kind)]
     nearest = difflib.get_close_matches(keys[-1], known, n=1)
     return f"; did you mean {nearest[0]!r}?" if nearest else f"; known are {', '.join(known)}"
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Lists the settings that differ, each with both values.
+
+    Args:
+      before, now: plain values by name; nested settings are named by both names.
+    """
+    earlier, present = dict(_flatten(before)), dict(_flatten(now))
+    return [
+        f"{name} {_format(earlier.get(name))}, now {_format(present.get(name))}"
+        for name in dict.fromkeys([*earlier, *present])
+        if earlier.get(name) != present.get(name)
+    ]
+
+
+def _flatten(settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yields settings under their names on the command line, with nested ones flattened."""
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from ((f"{name}.{inner}", setting) for inner, setting in _flatten(value))
+        else:
+            yield name.replace("_", "-"), value
+
+
+def _format(value: Any) -> str:
+    """Returns a setting's value as text."""
+    return "not given" if value is None else str(value)

@@ -15,7 +15,7 @@ from distax.imaging.targets import Targets
 from distax.io.pixels import Frame
 from distax.runtime.errors import DistaxError
 from distax.runtime.files import write_text
-from distax.runtime.settings import STRICT
+from distax.runtime.settings import STRICT, differences
 from distax.runtime.version import __version__
 
 State = Literal["finished", "failed", "unfinished"]
@@ -290,30 +290,10 @@ def read_record(path: Path, options: Mapping[str, Any]) -> Record:
             f"{path}: not a --json file of unmix ({where}: {first['msg']}); name another "
             "file, or leave --resume out to start anew"
         ) from None
-    before = {"distax": record.distax, **dict(_flatten(record.options))}
-    now = {"distax": __version__, **dict(_flatten(options))}
-    differing = [
-        f"{name} {_format(before.get(name))}, now {_format(now.get(name))}"
-        for name in dict.fromkeys([*before, *now])
-        if before.get(name) != now.get(name)
-    ]
-    if differing:
+    before, now = {"distax": record.distax, **record.options}, {"distax": __version__, **options}
+    if differing := differences(before, now):
         raise DistaxError(
             f"{path}: its answers come from other settings ({'; '.join(differing)}); give the "
             "same options, or leave --resume out to start anew"
         )
     return record
-
-
-def _flatten(options: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yields options under their names on the command line, with nested options flattened."""
-    for name, value in options.items():
-        if isinstance(value, Mapping):
-            yield from ((f"{name}.{inner}", setting) for inner, setting in _flatten(value))
-        else:
-            yield name.replace("_", "-"), value
-
-
-def _format(value: Any) -> str:
-    """Returns an option's value as text."""
-    return "not given" if value is None else str(value)

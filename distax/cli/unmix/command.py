@@ -2,10 +2,11 @@
 
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -21,13 +22,18 @@ from distax.cli.options import (
 )
 from distax.runtime.errors import DistaxError, Terminated
 from distax.runtime.optional import require
+from distax.runtime.processes import Cluster, member
 
 if TYPE_CHECKING:
     from distax.cli.unmix.answers import Record
-    from distax.cli.unmix.runner import Runner
+    from distax.cli.unmix.runner import Runner, Unmixers
 
 _MAX_NAMED = 3
 """Number of unfinished files that the message of a stopped run names before it counts the rest."""
+_OUTPUTS = ("json", "csv", "table", "residual", "report", "figure")
+"""Options that name the files of a run over files."""
+_ONLY_FILES = (*_OUTPUTS, "resume", "fit_sensor")
+"""Options that have no effect on a run over shards."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +42,10 @@ class Unmix:
 
     Attributes:
       files: FITS, PNG, TIFF or NPY files of raw counts. Each TIFF page, and each entry along the
-        first axis of an NPY array, is one image. Images of the sensor's size (11×11 px by default)
-        are unmixed directly. An image of any other size is a frame, in which blobs are detected
-        first.
+        first axis of an NPY array, is one image. With --output: shards of many images, their
+        folders, or patterns such as 'images/*.npy'. Images of the sensor's size (11×11 px by
+        default) are unmixed directly. An image of any other size is a frame, in which blobs are
+        detected first.
       method: Method to use: fast (a network), posterior (sampling; about a dozen images per second
         on two CPU cores), refine (least squares) or grid (the model of --checkpoint). Frames take
         fast, refine or posterior.
@@ -55,6 +62,12 @@ class Unmix:
       figure: Draw the first images or frames with their targets to this file (PNG, PDF or SVG).
       resume: Resume a run that was stopped. Answers in the --json file are kept; files without
         answers and files that failed are unmixed. Files are matched by their names.
+      output: Write the answers to shards of images of the sensor's size to this folder, a file for
+        each shard, and print no table. A shard is an .npy file or an .array_record file as
+        `build-dataset` writes it. The same command resumes a run that was stopped.
+      format: Format of the files in --output.
+      distributed: Share the shards of --output with other processes, each started by the same
+        command.
       prior: Number, spacing and intensity of the targets, as far as they are known.
       frame: Camera of the frames, unless --sensor gives it, and settings of the blob detection.
     """
@@ -82,6 +95,10 @@ class Unmix:
     report: OutputPath = None
     figure: OutputPath = None
     resume: bool = False
+    output: OutputPath = None
+    format: Annotated[Literal["parquet", "array_record"] | None, default("parquet")] = None
+    distributed: bool = False
+    cluster: Cluster = Cluster()
     prior: PriorOptions = PriorOptions()
     frame: FrameOptions = FrameOptions()
 
@@ -96,6 +113,9 @@ class Unmix:
         from distax.runtime.progress import PatientBar
         from distax.runtime.signals import sigterm
 
+        if self.output:
+            return self._unmix_shards(self.output)
+        self._check_needs_output()
         runner = self._make_runner()
         try:
             with sigterm() as stop_requested, PatientBar("file", len(runner.files)) as progress:
@@ -122,16 +142,14 @@ class Unmix:
         """Makes the runner, with the answers of an earlier run if there is one to resume."""
         from distax.cli.unmix.answers import read_record
         from distax.cli.unmix.pictures import Pictures
-        from distax.cli.unmix.runner import Runner, Unmixers
+        from distax.cli.unmix.runner import Runner
 
         if self.resume and self.fit_sensor:
             raise DistaxError(
                 "--resume takes the sensor of the earlier run: leave --fit-sensor out and name its "
                 "file by --sensor, or leave --resume out"
             )
-        unmixers = Unmixers(
-            *(self.method, self.checkpoint, self.sensor, self.threshold, self.prior, self.frame)
-        )
+        unmixers = self._unmixers()
         runner = Runner(
             unmixers=unmixers,
             pictures=Pictures(figure=self.figure, report=self.report),
@@ -150,6 +168,40 @@ class Unmix:
             runner.unmixers = fit_sensor(unmixers, tuple(runner.files), self.fit_sensor)
         return runner
 
+    def _unmixers(self) -> "Unmixers":
+        from distax.cli.unmix.runner import Unmixers
+
+        return Unmixers(
+            *(self.method, self.checkpoint, self.sensor, self.threshold, self.prior, self.frame)
+        )
+
+    def _unmix_shards(self, output: Path) -> None:
+        """Unmixes shards into a folder, alone or as one of several processes."""
+        from distax.cli.unmix.sharded import unmix_into
+
+        for name in _ONLY_FILES:
+            if getattr(self, name):
+                option = name.replace("_", "-")
+                raise DistaxError(
+                    f"--{option} has no effect on the shards of --output; leave one of the two out"
+                )
+        if self.frame.given:
+            raise DistaxError("the --frame options have no effect on the shards of --output")
+        if self.cluster != Cluster() and not self.distributed:
+            raise DistaxError("the options of --cluster need --distributed")
+        with member(self.cluster) if self.distributed else nullcontext():
+            unmixer = self._unmixers().for_images
+            unmix_into(output, self.files, unmixer, self.format or "parquet")
+
+    def _check_needs_output(self) -> None:
+        """Raises DistaxError for options of shards without a folder for their results."""
+        given = self.format or self.distributed or self.cluster != Cluster()
+        if given:
+            raise DistaxError(
+                "--format, --distributed and --cluster are for shards: name the folder of their "
+                "results by --output"
+            )
+
     def _check(self, files: tuple[Path, ...]) -> None:
         """Raises DistaxError for files and outputs that cannot be used, before any work."""
         from distax.cli.unmix.tables import check_table_path
@@ -161,8 +213,7 @@ class Unmix:
             raise DistaxError("no image files given; name at least one FITS, PNG, TIFF or NPY file")
         for path in files:
             _check_name(path)
-        names = ("json", "csv", "table", "residual", "report", "figure")
-        outputs = {f"--{name}": getattr(self, name) for name in names}
+        outputs = {f"--{name}": getattr(self, name) for name in _OUTPUTS}
         outputs["--fit-sensor"] = self.fit_sensor
         check_outputs(outputs, (*files, *filter(None, [self.sensor])))
         if self.table:

@@ -1,0 +1,75 @@
+"""Files of results: one for each shard, as Parquet or as ArrayRecord, written whole or not at all.
+
+All formats hold a row or record for each image, in the images' order: its number `image` in the
+shard, the columns of `columns`, and `problem`, the reason why it could not be unmixed.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from distax.imaging.targets import Targets
+from distax.runtime.errors import DistaxError
+from distax.shards.columns import Columns
+from distax.shards.parquet import Parquet
+from distax.shards.record_results import ArrayRecord
+
+
+@runtime_checkable
+class Format(Protocol):
+    """A format of results.
+
+    Attributes:
+      suffix: suffix of its files.
+    """
+
+    suffix: str
+
+    def check(self) -> None:
+        """Raises DistaxError if the package that writes the format is missing."""
+
+    def writing(
+        self, path: Path, about: Mapping[str, Any]
+    ) -> AbstractContextManager[Callable[[Columns], None]]:
+        """Opens a file for writing; the function appends images. Written whole or not at all.
+
+        Args:
+          path: the file.
+          about: description of the method and its settings, stored with the results.
+
+        Raises:
+          DistaxError: the file cannot be written.
+        """
+
+    def read(self, path: Path) -> Columns:
+        """Reads a file; raises DistaxError if it is damaged."""
+
+    def length(self, path: Path) -> int:
+        """Returns the number of images in a file; raises DistaxError if it is damaged."""
+
+
+FORMATS: dict[str, Format] = {"parquet": Parquet(), "array_record": ArrayRecord()}
+"""The formats of results, by name."""
+
+
+def read_results(folder: str | os.PathLike[str]) -> Iterator[tuple[str, Targets]]:
+    """Reads the results that `distax unmix --output` wrote, one shard after the other.
+
+    Args:
+      folder: the folder of results.
+
+    Yields:
+      The name of a shard without its suffix, and the targets `[N, K]` in its N images. Padding is
+      zero. An image that could not be unmixed has no targets, and is not trusted.
+
+    Raises:
+      DistaxError: there are no results, or a file is damaged.
+    """
+    by_suffix = {known.suffix: known for known in FORMATS.values()}
+    files = [path for path in sorted(Path(folder).glob("[!.]*")) if path.suffix in by_suffix]
+    if not files:
+        raise DistaxError(f"{folder}: holds no results of unmix --output")
+    for path in files:
+        yield path.stem, by_suffix[path.suffix].read(path).targets()

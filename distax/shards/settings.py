@@ -1,0 +1,76 @@
+"""Description of a method and its settings, by which a run recognises results of its own."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from flax import nnx
+
+from distax.runtime.errors import DistaxError
+from distax.runtime.files import write_text
+from distax.runtime.pytree import fingerprint
+from distax.runtime.settings import differences
+from distax.runtime.version import __version__
+from distax.unmixer import Unmixer
+
+FILE = "settings.json"
+"""Name of the file that describes a folder of results."""
+_NAMED = 3
+"""Settings that an error names before it counts the rest. More make the line hard to read."""
+
+
+def describe(unmixer: Unmixer, file_format: str) -> dict[str, Any]:
+    """Describes the version, the format, the method and its settings as plain values.
+
+    Networks are described by the SHA-256 hash of the names and values of their weights.
+    """
+    prior = unmixer.assumed_prior
+    about = {
+        "distax": __version__,
+        "format": file_format,
+        "method": unmixer.method,
+        "estimator": dict(_settings(unmixer.estimator)),
+        "sensor": asdict(unmixer.sensor),
+        "prior": prior and asdict(prior),
+    }
+    plain: dict[str, Any] = json.loads(json.dumps(about))
+    return plain
+
+
+def _settings(value: Any) -> Iterator[tuple[str, Any]]:
+    """Yields the settings of an estimator by name, with hashes for networks."""
+    for field in fields(value) if is_dataclass(value) else ():
+        part = getattr(value, field.name)
+        if isinstance(part, nnx.Module):
+            weights = fingerprint(nnx.state(part))
+            yield field.name, {"kind": type(part).__name__, "sha256": weights}
+        elif is_dataclass(part):
+            yield field.name, dict(_settings(part))
+        else:
+            yield field.name, part if isinstance(part, int | float | str | None) else str(part)
+
+
+def claim(folder: Path, about: Mapping[str, Any]) -> None:
+    """Makes a folder one of results with these settings, or checks that it is one.
+
+    Raises:
+      DistaxError: the folder holds results of other settings, or cannot be written.
+    """
+    file = folder / FILE
+    if not file.exists():
+        write_text(file, json.dumps(about, indent=2) + "\n")
+    try:
+        before = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise DistaxError(
+            f"{file}: cannot be read; name another folder, or delete this one to start anew"
+        ) from None
+    if differing := differences(before, about):
+        more = [f"and {len(differing) - _NAMED} more"] if len(differing) > _NAMED else []
+        named = "; ".join(differing[:_NAMED] + more)
+        raise DistaxError(
+            f"{folder}: holds results of other settings ({named}); give the same options, or name "
+            "another folder"
+        )

@@ -1,0 +1,216 @@
+"""Unmixing of shards into files of results: in portions, on all local devices, resumable."""
+
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from itertools import cycle, groupby
+from operator import itemgetter
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from etils import epath
+from jaxtyping import Float
+
+from distax.fitting.misfit import warn_of_misfits
+from distax.runtime.ahead import map_ahead
+from distax.runtime.batching import inference_batch, pad_rows
+from distax.runtime.errors import DistaxError, DistaxWarning, unknown
+from distax.shards.columns import Columns
+from distax.shards.results import FORMATS, Format
+from distax.shards.settings import claim, describe
+from distax.shards.sources import PathLike, open_shard, plain_name
+from distax.unmixer import Unmixer
+
+
+@dataclass
+class Outcome:
+    """Outcome of a run over shards so far.
+
+    Attributes:
+      shards: number of shards.
+      done: number of shards with results, those of earlier runs included.
+      images: number of images that this run unmixed.
+      failed: reasons why shards have no results, by shard.
+    """
+
+    shards: int
+    done: int = 0
+    images: int = 0
+    failed: dict[epath.Path, str] = field(default_factory=dict)
+
+
+def unmix_shards(
+    unmixer: Unmixer,
+    shards: Sequence[PathLike],
+    output: PathLike,
+    file_format: str = "parquet",
+    advance: Callable[[Outcome], object] | None = None,
+) -> Outcome:
+    """Unmixes shards, and writes a file of results for each.
+
+    Shards that have results are left out, so the same call resumes a run that ended early. A shard
+    that cannot be read gets no results, and the others are unmixed.
+
+    The devices compute a portion while the next one is read and the last one is written, and no
+    more are held. Portions go to the local devices in turn; a CPU computes one at a time.
+
+    Args:
+      unmixer: the unmixer.
+      shards: the shards, from `find_shards`.
+      output: folder of the results; created if missing.
+      file_format: name of a format in `FORMATS`.
+      advance: called with the outcome so far after every portion. If it raises, the shard that is
+        being written gets no results.
+
+    Raises:
+      DistaxError: the folder holds results of other settings or cannot be written; two shards have
+        the same name; the format is unknown, or its package is missing.
+    """
+    if file_format not in FORMATS:
+        raise unknown("format", file_format, FORMATS)
+    FORMATS[file_format].check()
+    targets = _targets(shards, Path(output), FORMATS[file_format].suffix)
+    about = describe(unmixer, file_format)
+    claim(Path(output), about)
+    run = _Run(unmixer, FORMATS[file_format], about, targets, Outcome(len(targets)))
+    return run(advance or (lambda outcome: None))
+
+
+def _targets(shards: Iterable[PathLike], folder: Path, suffix: str) -> dict[epath.Path, Path]:
+    """Returns the file of results of each shard."""
+    targets: dict[epath.Path, Path] = {}
+    taken: dict[Path, epath.Path] = {}
+    for shard in map(epath.Path, shards):
+        if Path(shard.parent).resolve() == folder.resolve():
+            raise DistaxError(f"{folder}: holds shards; name another folder for their results")
+        target = folder / (plain_name(shard) + suffix)
+        if taken.setdefault(target, shard) != shard:
+            raise DistaxError(
+                f"{taken[target]} and {shard} would both have their results in {target}; rename one"
+            )
+        targets[shard] = target
+    return targets
+
+
+class _Portion(NamedTuple):
+    """A portion of a shard's images and its device, or the reason why they cannot be read."""
+
+    path: epath.Path
+    images: Float[np.ndarray, "N height width"] | DistaxError
+    device: jax.Device
+
+
+_Answer = tuple[epath.Path, Columns | DistaxError]
+"""A shard, and the answers to a portion of it or the reason why it cannot be read."""
+
+
+class _UnreadableError(Exception):
+    """A shard that cannot be read to its end, so that its results are not kept."""
+
+
+@dataclass
+class _Run:
+    """A run over shards.
+
+    Attributes:
+      unmixer, format, about: the unmixer, the format and the description of the results.
+      targets: file of results of each shard.
+      outcome: the outcome so far.
+      misfits: misfits of the images so far.
+    """
+
+    unmixer: Unmixer
+    format: Format
+    about: Mapping[str, Any]
+    targets: Mapping[epath.Path, Path]
+    outcome: Outcome
+    misfits: list[np.ndarray] = field(default_factory=list)
+
+    def __call__(self, advance: Callable[[Outcome], object]) -> Outcome:
+        devices = jax.local_devices()
+        if devices[0].platform == "cpu":
+            # Programs that a CPU runs at the same time can wait for each other's threads for ever.
+            devices = devices[:1]
+        with closing(map_ahead(self._unmix, self._portions(devices), len(devices))) as answers:
+            for path, portions in groupby(answers, key=itemgetter(0)):
+                try:
+                    self._write(path, portions, advance)
+                except _UnreadableError as error:
+                    self.outcome.failed[path] = str(error)
+                    advance(self.outcome)
+        if self.misfits:
+            warn_of_misfits(np.concatenate(self.misfits))
+        return self.outcome
+
+    def _portions(self, devices: Sequence[jax.Device]) -> Iterator[_Portion]:
+        """Yields the portions of all shards without results, each for one of the devices."""
+        turn = cycle(devices)
+        size = self.unmixer.portion_size
+        for path, target in self.targets.items():
+            try:
+                with open_shard(path, self.unmixer.sensor.shape) as shard:
+                    if self._is_done(path, len(shard), target):
+                        self.outcome.done += 1
+                        continue
+                    for start in range(0, len(shard), size):
+                        images = shard.read(start, min(start + size, len(shard)))
+                        yield _Portion(path, images, next(turn))
+            except DistaxError as error:
+                yield _Portion(path, error, next(turn))
+
+    def _is_done(self, path: epath.Path, images: int, target: Path) -> bool:
+        """Returns True if a shard has results; raises DistaxError if they are not the shard's."""
+        if not images:
+            raise DistaxError(f"{path}: holds no images")
+        if not target.exists():
+            return False
+        if (results := self.format.length(target)) != images:
+            raise DistaxError(
+                f"{path}: holds {images} images, but {target} has results of {results}; delete "
+                "that file to unmix the shard again"
+            )
+        return True
+
+    def _unmix(self, portion: _Portion) -> _Answer:
+        """Unmixes a portion on its device."""
+        path, images, device = portion
+        if isinstance(images, DistaxError):
+            return path, images
+        problems = self.unmixer.check(images)
+        images = np.array(images)
+        images[list(problems)] = 0
+        with jax.default_device(device):
+            # Portions of all lengths are whole batches, so that nothing is compiled twice.
+            found = self.unmixer.unmix_portion(pad_rows(images, inference_batch()))
+        return path, Columns.of(jax.tree.map(lambda leaf: leaf[: len(images)], found), problems)
+
+    def _write(
+        self, path: epath.Path, answers: Iterable[_Answer], advance: Callable[[Outcome], object]
+    ) -> None:
+        """Writes the results of a shard; raises `_UnreadableError` if it ends too early."""
+        problems: dict[int, str] = {}
+        length = 0
+        with self.format.writing(self.targets[path], self.about) as write:
+            for _, columns in answers:
+                if isinstance(columns, DistaxError):
+                    raise _UnreadableError(str(columns))
+                write(columns)
+                problems |= {length + image: text for image, text in columns.problems.items()}
+                length += len(columns)
+                self.outcome.images += len(columns)
+                if (misfit := columns.of_images.get("misfit")) is not None:
+                    bad = np.isin(np.arange(len(columns)), list(columns.problems))
+                    self.misfits.append(misfit[~bad])
+                advance(self.outcome)
+        self.outcome.done += 1
+        if problems:
+            image, problem = next(iter(problems.items()))
+            warnings.warn(
+                f"{path}: {len(problems)} of {length} images not unmixed, the first of them image "
+                f"{image}: {problem}",
+                DistaxWarning,
+                stacklevel=2,
+            )
