@@ -201,15 +201,21 @@ class Dataset:
         Raises:
           DistaxError: a record cannot be read.
         """
-        chunks = [_read_chunk(source, start) for start in range(0, len(source), CHUNK)]
+        return self.read_rows(source, 0, len(source))
+
+    def read_rows(
+        self, source: Sequence[Record], start: int, stop: int
+    ) -> tuple[Float[np.ndarray, "N ..."], Targets]:
+        """Reads the pixels and targets of the records from `start` to `stop`, as `read_split`."""
+        starts = range(start, stop, CHUNK)
+        chunks = [_read_chunk(source, first, min(first + CHUNK, stop)) for first in starts]
         return self.record_to_example(
             {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
         )
 
 
-def _read_chunk(source: Any, start: int) -> Record:
-    """Reads up to `CHUNK` records and stacks each of their fields."""
-    stop = min(start + CHUNK, len(source))
+def _read_chunk(source: Any, start: int, stop: int) -> Record:
+    """Reads records and stacks each of their fields."""
     try:
         rows = source.__getitems__(range(start, stop))
         return {name: np.stack([row[name] for row in rows]) for name in rows[0]}

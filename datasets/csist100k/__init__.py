@@ -9,6 +9,7 @@ from distax.datasets.csist100k.configs import ReleasedConfig, SimulatedConfig, g
 from distax.datasets.csist100k.record import record_to_example
 
 open_split = DATASET.open_split
+read_rows = DATASET.read_rows
 read_split = DATASET.read_split
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "build",
     "get_config",
     "open_split",
+    "read_rows",
     "read_split",
     "record_to_example",
 ]

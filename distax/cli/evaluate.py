@@ -15,20 +15,18 @@ from distax.cli.options import (
     make_unmixer,
 )
 from distax.runtime.errors import DistaxError, check_positive, check_seed
+from distax.runtime.processes import Cluster, sharing
 
 if TYPE_CHECKING:
-    import numpy as np
-    from jax import Array
-
     from distax.evaluation import Evaluation
+    from distax.evaluation.devices import Rows
     from distax.imaging.scenes import ScenePrior
     from distax.imaging.sensor import Sensor
-    from distax.imaging.targets import Targets
     from distax.unmixer import Unmixer
 
 _IMAGES = 10_000
 """Default number of images. It is the size of CSIST-100K's test split."""
-_ONLY_IMAGES = ("dataset", "figure", "images", "sensor", "threshold")
+_ONLY_IMAGES = ("dataset", "figure", "images", "sensor", "threshold", "distributed")
 """Options that the evaluation of frames does not use."""
 
 
@@ -49,6 +47,8 @@ class Evaluate:
       frames: Number of simulated frames of 640×512 pixels to score on instead of images. Frames are
         unmixed by refine unless --method names fast or posterior.
       seed: Seed of the simulated scenes.
+      distributed: Share the images with other processes, each started by the same command. The
+        first prints the result and writes the files.
       json: Write the result to this JSON file.
       figure: Draw position errors beside their bound to this file (PNG, PDF or SVG), with the
         calibration of methods that state uncertainties.
@@ -70,18 +70,20 @@ class Evaluate:
     frames: Annotated[int | None, default("score on images")] = None
     seed: int = 1
     threshold: Threshold = None
+    distributed: bool = False
+    cluster: Cluster = Cluster()
     json: OutputPath = None
     figure: OutputPath = None
 
     def run(self) -> None:
         """Scores the estimator, prints the tables and writes the files."""
-        from distax.cli.console import print_by_count, print_evaluation, print_reliability
-        from distax.runtime.files import check_outputs, write_text
-        from distax.viz.figures import check_figure_path, draw_evaluation
+        from distax.runtime.files import check_outputs
+        from distax.viz.figures import check_figure_path
 
         check_seed(self.seed)
         outputs = {"--json": self.json, "--figure": self.figure}
         check_outputs(outputs, filter(None, [self.sensor]))
+        work = sharing(self.distributed, self.cluster)
         if self.frames is not None:
             return self._score_frames(self.frames)
         if self.images is not None:
@@ -93,9 +95,25 @@ class Evaluate:
                 f"dataset {self.dataset} was taken by CSIST-100K's sensor; give --dataset or "
                 "--sensor, not both"
             )
+        with work:
+            self._score_images()
+
+    def _score_images(self) -> None:
+        import jax
+
+        from distax.cli.scoring import score
+
         unmixer = make_unmixer(self.method, self.checkpoint, self.threshold, self.sensor)
-        images, truth = self._load_images(unmixer.sensor, unmixer.prior)
-        result = _score(unmixer, images, truth)
+        result = score(unmixer, self._open_images(unmixer.sensor, unmixer.prior))
+        if jax.process_index() == 0:
+            self._report(unmixer, result)
+
+    def _report(self, unmixer: "Unmixer", result: "Evaluation") -> None:
+        """Prints the tables and writes the files."""
+        from distax.cli.console import print_by_count, print_evaluation, print_reliability
+        from distax.runtime.files import write_text
+        from distax.viz.figures import draw_evaluation
+
         print_evaluation(result, name=str(self.checkpoint or unmixer.method))
         print_by_count(result)
         print_reliability(result)
@@ -125,7 +143,7 @@ class Evaluate:
 
         check_positive(frames=frames)
         for option in _ONLY_IMAGES:
-            if getattr(self, option) is not None:
+            if getattr(self, option) not in (None, False):
                 raise DistaxError(
                     f"--{option} is for images and has no effect on --frames; leave one of the two "
                     "out"
@@ -149,39 +167,27 @@ class Evaluate:
             }
             write_text(self.json, json.dumps(about | result.to_dict(), indent=2) + "\n")
 
-    def _load_images(
-        self, sensor: "Sensor", prior: "ScenePrior"
-    ) -> "tuple[np.ndarray | Array, Targets]":
-        """Returns the images to score on, and their true targets."""
+    def _open_images(self, sensor: "Sensor", prior: "ScenePrior") -> "Rows":
+        """Returns the images to score on, with their true targets."""
         import jax
+        import numpy as np
 
+        from distax.evaluation.devices import HeldRows
         from distax.imaging.scenes import simulate
         from distax.imaging.sensor import Sensor
 
         count = _IMAGES if self.images is None else self.images
         if self.dataset is None:
-            return simulate(jax.random.key(self.seed), count, sensor, prior)
+            scenes = simulate(jax.random.key(self.seed), count, sensor, prior)
+            return HeldRows(jax.tree.map(np.asarray, scenes))
         if sensor != Sensor():
             raise DistaxError(
                 f"dataset {self.dataset} was taken by CSIST-100K's sensor, {self.checkpoint} was "
                 f"trained for {sensor}; leave --dataset out to score on simulated scenes of that "
                 "sensor"
             )
+        from distax.cli.scoring import DatasetRows
         from distax.datasets import csist100k
 
         source = csist100k.open_split(self.dataset, self.split, self.data_dir)
-        data: tuple[np.ndarray, Targets] = csist100k.read_split(source)
-        return jax.tree.map(lambda leaf: leaf[:count], data)
-
-
-def _score(unmixer: "Unmixer", images: "np.ndarray | Array", truth: "Targets") -> "Evaluation":
-    """Scores an unmixer; for a grid model, scores the grids as well."""
-    from distax.evaluation import assess, evaluate
-    from distax.runtime.progress import PatientBar
-
-    sensor, prior = unmixer.sensor, unmixer.prior
-    if unmixer.model is None:
-        with PatientBar("image", len(images)) as progress:
-            found = unmixer(images, progress.update)
-        return assess(found, truth, sensor, prior)
-    return evaluate(unmixer.model, images, truth, sensor, unmixer.threshold, prior=prior)
+        return DatasetRows(source, min(count, len(source)))

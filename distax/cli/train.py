@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from distax.cli.options import default
-from distax.runtime.errors import DistaxError
-from distax.runtime.processes import Cluster, member
+from distax.runtime.processes import Cluster, sharing
 from distax.training.config import TrainConfig, read_toml
 
 if TYPE_CHECKING:
@@ -76,11 +74,10 @@ class Train:
           DistaxError: --cluster is given without --distributed, or the configuration or the run
             cannot be used.
         """
-        if self.cluster != Cluster() and not self.distributed:
-            raise DistaxError("the options of --cluster need --distributed")
+        work = sharing(self.distributed, self.cluster)
         if self.dump_hlo:
             _dump_programs(self.dump_hlo)
-        with member(self.cluster) if self.distributed else nullcontext():
+        with work:
             self._train()
 
     def _train(self) -> None:

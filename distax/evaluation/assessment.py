@@ -8,7 +8,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
-from distax.evaluation.devices import Scorer, sum_over_devices
+from distax.evaluation.devices import Rows, Scorer, sum_over_devices
 from distax.evaluation.results import Evaluation
 from distax.evaluation.sums import EvaluationSums, GridQuality
 from distax.imaging.grid import THRESHOLD, decode, rasterize
@@ -48,8 +48,22 @@ def assess(
         raise DistaxError("there are no images to evaluate on")
     if len(found.mask) != images:
         raise DistaxError(f"{len(found.mask)} answers cannot be compared with {images} images")
-    scorer = _TargetsScorer(sensor, prior)
-    return sum_over_devices(scorer, None, (found, truth), 1, devices).value()
+    return assess_rows((found, truth), sensor, prior, devices)
+
+
+def assess_rows(
+    rows: Rows | tuple[Targets, Targets],
+    sensor: Sensor,
+    prior: ScenePrior | None,
+    devices: Sequence[jax.Device] | None = None,
+) -> Evaluation:
+    """Compares targets as `assess` does, where the found and the true ones are read in parts.
+
+    Args:
+      rows: the targets found and the true ones, of one image at least.
+      sensor, prior, devices: as for `assess`.
+    """
+    return sum_over_devices(_TargetsScorer(sensor, prior), None, rows, 1, devices).value()
 
 
 def evaluate(
@@ -83,12 +97,31 @@ def evaluate(
     check_positive(threshold=threshold)
     if not len(images):
         raise DistaxError("there are no images to evaluate on")
+    return evaluate_rows(model, (images, truth), sensor, threshold, batch_size, prior, devices)
+
+
+def evaluate_rows(
+    model: Model,
+    rows: Rows | tuple[Float[Array | np.ndarray, "N height width"], Targets],
+    sensor: Sensor,
+    threshold: float = THRESHOLD,
+    batch_size: int | None = None,
+    prior: ScenePrior | None = None,
+    devices: Sequence[jax.Device] | None = None,
+) -> Evaluation:
+    """Scores a model as `evaluate` does, where the images and the true targets are read in parts.
+
+    Args:
+      model: the model.
+      rows: the images in counts and their true targets, one image at least.
+      sensor, threshold, batch_size, prior, devices: as for `evaluate`.
+    """
     graphdef, state = nnx.split(model)
     devices = ordered_devices(devices)
     batch = batch_size or inference_batch(devices[0].platform)
     scorer = ModelScorer(sensor, prior, graphdef, batch)
     arrays = state, np.float32(threshold)
-    return sum_over_devices(scorer, arrays, (images, truth), batch, devices).value()
+    return sum_over_devices(scorer, arrays, rows, batch, devices).value()
 
 
 @dataclass(frozen=True)

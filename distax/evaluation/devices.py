@@ -8,6 +8,7 @@ to rounding only.
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache, partial, reduce
 from typing import Any, Generic, TypeVar
 
@@ -40,19 +41,48 @@ class Scorer(ABC, Generic[Sums]):
         """
 
 
+class Rows(ABC):
+    """Rows that are read a part at a time, so that they need not fit in memory."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Returns the number of rows."""
+
+    @abstractmethod
+    def read(self, start: int, stop: int) -> Any:
+        """Reads a tree of NumPy arrays, with the rows from `start` to `stop` on their first axis.
+
+        Ranges come in rising order, but the last row may be asked for again.
+        """
+
+
+@dataclass(frozen=True)
+class HeldRows(Rows):
+    """Rows in memory: a tree of NumPy arrays of equal length."""
+
+    tree: Any
+
+    def __len__(self) -> int:
+        return len(jax.tree.leaves(self.tree)[0])
+
+    def read(self, start: int, stop: int) -> Any:
+        return jax.tree.map(lambda leaf: leaf[start:stop], self.tree)
+
+
 def sum_over_devices(
     scorer: Scorer[Sums], arrays: Any, rows: Any, batch: int, devices: Sequence[jax.Device] | None
 ) -> Sums:
-    """Computes the sums over all rows of a tree of arrays, each row once.
+    """Computes the sums over all rows, each row once.
 
     The devices take equal shares, a few thousand rows at a time, and the last shares are padded.
+    Each process reads the rows of its own devices only, and holds those of one time.
     The result is the same to the last bit on any number of devices and processes: row i always
     comes at place i mod `batch` of its batch, and the sums themselves are exact.
 
     Args:
       scorer: computes a device's sums.
       arrays: arrays to replicate on all devices.
-      rows: arrays with rows along their first axis; every process holds all of them.
+      rows: `Rows`, or a tree of arrays with rows along their first axis.
       batch: number of rows of which each device's share is a multiple.
       devices: the devices. Default: all devices of all processes.
 
@@ -60,8 +90,9 @@ def sum_over_devices(
       DistaxError: there are more virtual CPU devices than the CPU's threads can serve.
     """
     devices = ordered_devices(devices)
-    rows = jax.tree.map(np.asarray, rows)
-    length = len(jax.tree.leaves(rows)[0])
+    if not isinstance(rows, Rows):
+        rows = HeldRows(jax.tree.map(np.asarray, rows))
+    length = len(rows)
     calls = -(-length // (IMAGES_A_CALL * len(devices)))
     share = -(-length // (calls * len(devices) * batch)) * batch
     run = _compile(scorer, devices)
@@ -73,7 +104,7 @@ def sum_over_devices(
 
 
 def _local_shares(
-    rows: Any, start: int, share: int, devices: Sequence[jax.Device]
+    rows: Rows, start: int, share: int, devices: Sequence[jax.Device]
 ) -> tuple[Any, Bool[np.ndarray, "local share"]]:
     """Takes `share` rows for each of this process's devices, and a mask that is False for padding.
 
@@ -81,9 +112,11 @@ def _local_shares(
     """
     local = [i for i, device in enumerate(devices) if device.process_index == jax.process_index()]
     index = start + share * np.array(local)[:, None] + np.arange(share)
-    length = len(jax.tree.leaves(rows)[0])
-    inside = np.minimum(index, length - 1)
-    return jax.tree.map(lambda leaf: leaf[inside], rows), index < length
+    # Rows beyond the last are padding, for which the last stands in.
+    inside = np.minimum(index, len(rows) - 1)
+    first = int(inside.min())
+    tree = rows.read(first, int(inside.max()) + 1)
+    return jax.tree.map(lambda leaf: leaf[inside - first], tree), index < len(rows)
 
 
 # Bounded, because each entry holds compiled code.

@@ -11,7 +11,7 @@ import re
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from threading import Timer
 from typing import NoReturn
@@ -109,6 +109,23 @@ def member(cluster: Cluster) -> Iterator[None]:
     except Exception:
         traceback.print_exc()
         _exit_now("ended by the error above")
+
+
+def sharing(distributed: bool, cluster: Cluster) -> AbstractContextManager[None]:
+    """Returns the context of a command's work: as `member` of a cluster, or alone.
+
+    Args:
+      distributed: True for a member of the cluster.
+      cluster: the cluster; its default for a process alone.
+
+    Raises:
+      DistaxError: a cluster is described for a process alone.
+    """
+    if distributed:
+        return member(cluster)
+    if cluster != Cluster():
+        raise DistaxError("the options of --cluster need --distributed")
+    return nullcontext()
 
 
 def _exit_now(message: str, status: int = 1) -> NoReturn:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from etils import epath
 
+from distax.runtime.errors import DistaxError, first_line
 from distax.runtime.files import atomic_write
 from distax.runtime.optional import require
 from distax.shards.columns import IMAGE_COLUMNS, TARGET_COLUMNS, Columns
@@ -33,8 +34,9 @@ class ArrayRecord:
 
         def write(columns: Columns) -> None:
             nonlocal first
-            for record in _to_records(columns, first, about):
-                writer.write(record)
+            with _naming(path):
+                for record in _to_records(columns, first, about):
+                    writer.write(record)
             first += len(columns)
 
         with atomic_write(path) as temporary:
@@ -43,7 +45,8 @@ class ArrayRecord:
             try:
                 yield write
             finally:
-                writer.close()
+                with _naming(path):
+                    writer.close()
 
     def read(self, path: Path) -> Columns:
         file = epath.Path(path)
@@ -76,6 +79,15 @@ class ArrayRecord:
     def length(self, path: Path) -> int:
         with open_records(epath.Path(path)) as records:
             return int(records.num_records())
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Turns errors of the ArrayRecord writer, as of a full disk, into errors that name the file."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise DistaxError(f"{path}: cannot be written ({first_line(error)})") from error
 
 
 def _number(feature: Any) -> float:

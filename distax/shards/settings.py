@@ -15,8 +15,9 @@ from distax.runtime.settings import differences
 from distax.runtime.version import __version__
 from distax.unmixer import Unmixer
 
-FILE = "settings.json"
-"""Name of the file that describes a folder of results."""
+FILE = "_settings.json"
+"""Name of the file that describes a folder of results. Readers of Parquet folders skip files whose
+names begin with an underscore."""
 _NAMED = 3
 """Settings that an error names before it counts the rest. More make the line hard to read."""
 

@@ -16,9 +16,9 @@ from jaxtyping import Float
 
 from distax.fitting.misfit import warn_of_misfits
 from distax.runtime.ahead import map_ahead
-from distax.runtime.batching import inference_batch, pad_rows
 from distax.runtime.errors import DistaxError, DistaxWarning, unknown
 from distax.shards.columns import Columns
+from distax.shards.portions import devices_in_turn, unmix_on
 from distax.shards.results import FORMATS, Format
 from distax.shards.settings import claim, describe
 from distax.shards.sources import PathLike, open_shard, plain_name
@@ -130,10 +130,7 @@ class _Run:
     misfits: list[np.ndarray] = field(default_factory=list)
 
     def __call__(self, advance: Callable[[Outcome], object]) -> Outcome:
-        devices = jax.local_devices()
-        if devices[0].platform == "cpu":
-            # Programs that a CPU runs at the same time can wait for each other's threads for ever.
-            devices = devices[:1]
+        devices = devices_in_turn()
         with closing(map_ahead(self._unmix, self._portions(devices), len(devices))) as answers:
             for path, portions in groupby(answers, key=itemgetter(0)):
                 try:
@@ -182,10 +179,7 @@ class _Run:
         problems = self.unmixer.check(images)
         images = np.array(images)
         images[list(problems)] = 0
-        with jax.default_device(device):
-            # Portions of all lengths are whole batches, so that nothing is compiled twice.
-            found = self.unmixer.unmix_portion(pad_rows(images, inference_batch()))
-        return path, Columns.of(jax.tree.map(lambda leaf: leaf[: len(images)], found), problems)
+        return path, Columns.of(unmix_on(device, self.unmixer, images), problems)
 
     def _write(
         self, path: epath.Path, answers: Iterable[_Answer], advance: Callable[[Outcome], object]

@@ -1,14 +1,24 @@
 import json
+import socket
+import subprocess
+import sys
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import jax
+import numpy as np
 import pytest
 
-from distax import Sensor
+from distax import Sensor, Unmixer
 from distax.cli.main import main
-from distax.evaluation import evaluate
+from distax.cli.scoring import FoundRows
+from distax.datasets import csist100k
+from distax.evaluation import assess, evaluate
+from distax.evaluation.assessment import assess_rows
+from distax.evaluation.devices import Rows
 from distax.fitting.estimators import Posterior
 from distax.imaging.scenes import ScenePrior, simulate
+from distax.runtime.progress import PatientBar
 from distax.training.checkpoints import load_model
 from distax.weights import write
 
@@ -54,21 +64,12 @@ def test_json_and_table_have_the_evaluation(tiny_run, tmp_path, capsys):
 
 
 def test_a_method_that_comes_with_distax_needs_no_checkpoint(tmp_path, monkeypatch, capsys):
-    class Exact:
-        """Replaces the estimators: returns the true targets of the scenes of seed 7."""
+    def exact(self, images, sensor, prior):
+        """Returns the true targets of the scenes of seed 7."""
+        return simulate(jax.random.key(7), 40)[1]
 
-        sensor, prior, model, threshold = Sensor(), PRIOR, None, 50.0
-        assumed_prior = PRIOR
-        estimator = Posterior()
-
-        def __init__(self, method, sensor, prior):
-            self.method = method
-
-        def __call__(self, images, advance):
-            advance(len(images))
-            return simulate(jax.random.key(7), len(images))[1]
-
-    monkeypatch.setattr("distax.unmixer.Unmixer", Exact)
+    monkeypatch.setattr(Posterior, "portion_size", 40)
+    monkeypatch.setattr(Posterior, "__call__", exact)
     path = tmp_path / "a.json"
     arguments = ["--method", "posterior", "--images", "40", "--seed", "7", "--json", str(path)]
     main(["evaluate", *arguments])
@@ -111,3 +112,82 @@ def test_frames_refuse_options_of_images(option):
 def test_a_figure_that_cannot_be_drawn_is_refused_before_anything_is_scored():
     with pytest.raises(SystemExit, match=r"distax: a\.xyz: no format of pictures"):
         main(["evaluate", "--checkpoint", "none", "--figure", "a.xyz"])
+
+
+def test_a_dataset_is_scored_in_parts_like_a_whole(tiny_run, tmp_path, monkeypatch):
+    data, name = tmp_path / "data", "simulated_seed3_1_1_30"
+    csist100k.build(name, data)
+    images, truth = csist100k.read_split(csist100k.open_split(name, "test", data))
+    read, ranges = csist100k.read_rows, []
+
+    def note(source, start, stop):
+        ranges.append((start, stop))
+        return read(source, start, stop)
+
+    monkeypatch.setattr(csist100k, "read_rows", note)
+    monkeypatch.setattr("distax.evaluation.devices.IMAGES_A_CALL", 1)
+    model, _ = load_model(tiny_run)
+    expected = evaluate(
+        model, images[:20], jax.tree.map(lambda leaf: leaf[:20], truth), prior=PRIOR
+    )
+    path = tmp_path / "a.json"
+    options = ["--dataset", name, "--data-dir", str(data), "--images", "20", "--json", str(path)]
+    main(["evaluate", "--checkpoint", str(tiny_run), *options])
+    result = json.loads(path.read_text())
+    assert {key: result[key] for key in expected.to_dict()} == expected.to_dict()
+    assert result["data"] == f"{name}/test"
+    assert ranges[0][0] == 0
+    assert max(stop for _, stop in ranges) == 20
+
+
+def test_two_processes_score_like_one(tiny_run, tmp_path):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    options = ["evaluate", "--checkpoint", str(tiny_run), "--images", "20"]
+    cluster = ["--distributed", "--cluster.coordinator", address, "--cluster.process-count", "2"]
+    processes = [
+        subprocess.Popen(
+            [
+                *(Path(sys.executable).with_name("distax"), *options, *cluster),
+                *("--cluster.process-id", str(number), "--json", tmp_path / f"{number}.json"),
+            ],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(2)
+    ]
+    printed = [process.communicate(timeout=240)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0]
+    main([*options, "--json", str(tmp_path / "one.json")])
+    assert json.loads((tmp_path / "0.json").read_text()) == json.loads(
+        (tmp_path / "one.json").read_text()
+    )
+    assert "20 images" in printed[0]
+    assert not printed[1]
+    assert not (tmp_path / "1.json").exists()
+
+
+@pytest.mark.parametrize("count", [5, 1000])
+def test_estimators_are_scored_in_parts_like_a_whole(count):
+    images, truth = jax.tree.map(np.asarray, simulate(jax.random.key(2), 40))
+    unmixer = Unmixer()
+
+    class Parts(Rows):
+        def __len__(self):
+            return 40
+
+        def read(self, start, stop):
+            held = images[start:stop], jax.tree.map(lambda leaf: leaf[start:stop], truth)
+            return held
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("distax.evaluation.devices.IMAGES_A_CALL", count)
+        found = unmixer(images)
+        assert _score(Parts(), unmixer) == assess(found, truth, Sensor(), PRIOR)
+
+
+def _score(rows, unmixer):
+    """Scores by `assess_rows`, as `evaluate` does for methods without a model to score."""
+    with PatientBar("image", len(rows)) as progress:
+        return assess_rows(FoundRows(unmixer, rows, progress), unmixer.sensor, unmixer.prior)

@@ -4,6 +4,7 @@ from dataclasses import replace
 import jax
 import numpy as np
 import pytest
+from array_record.python import array_record_module
 from array_record.python.array_record_module import ArrayRecordReader
 from pyarrow import parquet
 from tensorflow_datasets.proto import tf_example_pb2
@@ -131,9 +132,32 @@ def test_images_without_any_target_are_kept(found, file_format, tmp_path):
 
 def test_a_file_is_written_whole_or_not_at_all(found, file_format, tmp_path):
     path = tmp_path / f"e{FORMATS[file_format].suffix}"
-    with pytest.raises(KeyError), FORMATS[file_format].writing(path, ABOUT) as append:
-        append(Columns.of(found, {}))
-        raise KeyError
+
+    def write_a_part():
+        with FORMATS[file_format].writing(path, ABOUT) as append:
+            append(Columns.of(found, {}))
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        write_a_part()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(28, "No space left on device"), RuntimeError("disk full")]
+)
+def test_a_full_disk_is_named(error, found, tmp_path, monkeypatch):
+    def fail(self, *arguments):
+        raise error
+
+    if isinstance(error, OSError):
+        monkeypatch.setattr("pyarrow.parquet.ParquetWriter.write_table", fail)
+        path, file_format = tmp_path / "a.parquet", "parquet"
+    else:
+        monkeypatch.setattr(array_record_module.ArrayRecordWriter, "write", fail)
+        path, file_format = tmp_path / "a.array_record", "array_record"
+    with pytest.raises(DistaxError, match=rf"{path.name}: cannot be written .*(space|full)"):
+        write(path, file_format, found, {})
     assert not list(tmp_path.iterdir())
 
 
@@ -154,9 +178,16 @@ def test_damaged_results_are_named(found, file_format, keep, tmp_path):
 
 
 def test_a_folder_without_results_is_named(tmp_path):
-    (tmp_path / "settings.json").touch()
+    (tmp_path / "_settings.json").touch()
     with pytest.raises(DistaxError, match="holds no results"):
         list(read_results(tmp_path))
+
+
+def test_a_folder_is_one_table(found, tmp_path):
+    (tmp_path / "_settings.json").write_text("{}")
+    for name in ("a", "b"):
+        write(tmp_path / f"{name}.parquet", "parquet", found, PROBLEMS)
+    assert parquet.read_table(tmp_path)["image"].to_pylist() == 2 * list(range(9))
 
 
 def test_row_groups_do_not_change_what_is_read(found, tmp_path, monkeypatch):

@@ -97,7 +97,7 @@ def test_images_that_cannot_be_unmixed_are_told_of_and_have_no_targets(unmixer, 
     assert np.flatnonzero(~read.trusted).tolist() == [3, 35]
 
 
-class Stop(Exception):
+class StopError(Exception):
     pass
 
 
@@ -113,9 +113,9 @@ def test_a_run_that_stops_leaves_whole_files_and_is_resumed(
     def stop(outcome):
         calls.append(outcome)
         if len(calls) == portions:
-            raise Stop
+            raise StopError
 
-    with pytest.raises(Stop):
+    with pytest.raises(StopError):
         unmix_shards(unmixer, shards, resumed, file_format, stop)
     left = contents(resumed)
     assert left.items() < contents(whole).items()
@@ -137,7 +137,7 @@ def test_shards_that_cannot_be_read_are_named_and_the_others_are_done(unmixer, s
         "empty.npy": f"{lost}: holds no images",
     }
     assert (outcome.shards, outcome.done, outcome.images) == (5, 3, 73)
-    assert set(contents(tmp_path / "out")) == {*map("{}.parquet".format, LENGTHS), "settings.json"}
+    assert set(contents(tmp_path / "out")) == {*map("{}.parquet".format, LENGTHS), "_settings.json"}
 
 
 def test_a_shard_that_fails_after_some_portions_has_no_results(
@@ -155,7 +155,7 @@ def test_a_shard_that_fails_after_some_portions_has_no_results(
     monkeypatch.setattr(NpyShard, "read", fail)
     outcome = unmix_shards(unmixer, shards, tmp_path)
     assert list(outcome.failed.values()) == ["b.npy: gone"]
-    assert set(contents(tmp_path)) == {"a.parquet", "c.parquet", "settings.json"}
+    assert set(contents(tmp_path)) == {"a.parquet", "c.parquet", "_settings.json"}
 
 
 OTHERS = {
@@ -214,7 +214,7 @@ def test_results_that_cannot_be_the_shard_s_are_named(unmixer, images, shards, t
 
 def test_places_where_results_would_meet_others_are_refused(unmixer, shards, tmp_path):
     np.save(tmp_path / "a.npy", np.zeros((1, 11, 11)))
-    with pytest.raises(DistaxError, match="a.npy and .*a.npy would both have their results"):
+    with pytest.raises(DistaxError, match=r"a\.npy and .*a\.npy would both have their results"):
         unmix_shards(unmixer, [shards[0], tmp_path / "a.npy"], tmp_path / "out")
     with pytest.raises(DistaxError, match="name another folder for their results"):
         unmix_shards(unmixer, shards, shards[0].parent)
@@ -223,8 +223,8 @@ def test_places_where_results_would_meet_others_are_refused(unmixer, shards, tmp
     with pytest.raises(DistaxError, match="unknown format 'csv'"):
         unmix_shards(unmixer, shards, tmp_path / "out", "csv")
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "settings.json").write_text("{")
-    with pytest.raises(DistaxError, match=r"settings.json: cannot be read"):
+    (tmp_path / "out" / "_settings.json").write_text("{")
+    with pytest.raises(DistaxError, match=r"_settings.json: cannot be read"):
         unmix_shards(unmixer, shards, tmp_path / "out")
 
 

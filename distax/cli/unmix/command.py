@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,7 +21,7 @@ from distax.cli.options import (
 )
 from distax.runtime.errors import DistaxError, Terminated
 from distax.runtime.optional import require
-from distax.runtime.processes import Cluster, member
+from distax.runtime.processes import Cluster, sharing
 
 if TYPE_CHECKING:
     from distax.cli.unmix.answers import Record
@@ -187,9 +186,7 @@ class Unmix:
                 )
         if self.frame.given:
             raise DistaxError("the --frame options have no effect on the shards of --output")
-        if self.cluster != Cluster() and not self.distributed:
-            raise DistaxError("the options of --cluster need --distributed")
-        with member(self.cluster) if self.distributed else nullcontext():
+        with sharing(self.distributed, self.cluster):
             unmixer = self._unmixers().for_images
             unmix_into(output, self.files, unmixer, self.format or "parquet")
 
