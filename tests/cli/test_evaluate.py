@@ -164,7 +164,7 @@ def test_two_processes_score_like_one(tiny_run, tmp_path):
         (tmp_path / "one.json").read_text()
     )
     assert "20 images" in printed[0]
-    assert not printed[1]
+    assert "20 images" not in printed[1]
     assert not (tmp_path / "1.json").exists()
 
 
