@@ -74,7 +74,7 @@ def wait_for_results(out, number):
 def test_answers_are_the_checkpoint_s(whole, tiny_run, images, tmp_path, command, capsys):
     for name, content in whole.items():
         (tmp_path / name).write_bytes(content)
-    found = Unmixer.load(tiny_run, threshold=20.0)(images)
+    found = Unmixer.load(tiny_run, threshold=20.0)(images.astype(np.float32))
     results = dict(read_results(tmp_path))
     assert sorted(results) == [f"part-{number:02d}" for number in range(SHARDS)]
     for number, read in enumerate(results.values()):
