@@ -24,6 +24,7 @@ from distax.imaging.sensor import Sensor
 from distax.imaging.targets import Targets
 from distax.models import GridModel, Model, create
 from distax.models.registry import classical, parameter_rngs
+from distax.runtime.buckets import as_path
 from distax.runtime.errors import DistaxError, DistaxWarning, shown, unknown
 from distax.runtime.fields import check_fields
 from distax.runtime.html import fact_table
@@ -166,8 +167,9 @@ class Unmixer:
             problem = unknown("model", str(name), {*weights.names(), *classical()})
             raise DistaxError(f"{problem}; or give a training run's folder or a .safetensors file")
         else:
-            is_file = Path(name).suffix == ".safetensors"
-            model, config = weights.read(Path(name)) if is_file else load_model(name)
+            path = as_path(name)
+            is_file = path.suffix == ".safetensors"
+            model, config = weights.read(path) if is_file else load_model(path)
             trained_for, prior, usual = config.sensor, config.prior, config.threshold
         if sensor not in (None, trained_for):
             raise DistaxError(

@@ -19,6 +19,7 @@ os.environ["XLA_FLAGS"] = (
     + os.environ.get("XLA_FLAGS", "")
 )
 
+import uuid
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -34,6 +35,7 @@ import distax
 from distax.models import registry
 from distax.runtime import sharding as parallel
 from distax.training.config import ModelConfig, OptimizerConfig, TrainConfig
+from tests.emulator import BUCKET, Emulator, running
 
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8)
@@ -126,6 +128,20 @@ def true_targets() -> Callable[..., distax.Targets]:
         return distax.make_targets(rows[..., :2], rows[..., 2], jnp.asarray(mask))
 
     return make
+
+
+@pytest.fixture(scope="session")
+def emulator() -> Iterator[Emulator]:
+    """A server of buckets, which lasts as long as the tests: clients keep its address."""
+    with running() as emulator:
+        yield emulator
+
+
+@pytest.fixture
+def place(emulator: Emulator) -> Iterator[str]:
+    """The name of an empty folder in its bucket, which is emulator.names("<last part>/")."""
+    yield f"gs://{BUCKET}/{uuid.uuid4().hex}"
+    emulator.watch = lambda method, path: None
 
 
 @pytest.fixture(scope="session")

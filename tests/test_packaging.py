@@ -110,9 +110,9 @@ def test_the_source_distribution_holds_readme_and_licence(built):
     assert {"pyproject.toml", "README.md", "LICENSE", "distax/py.typed"} <= held
 
 
-def test_the_extra_all_has_all_but_storage_torch_and_libtpu():
+def test_the_extra_all_has_all_but_services_torch_and_libtpu():
     extras = PROJECT["project"]["optional-dependencies"]
-    wanted = extras.keys() - {"all", "dev", "docs", "gcs", "test", "torch", "tpu-compile"}
+    wanted = extras.keys() - {"all", "dev", "docs", "gcs", "test", "torch", "tpu-compile", "wandb"}
     assert extras["all"] == [f"distax[{','.join(sorted(wanted))}]"]
 
 

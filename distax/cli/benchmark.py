@@ -3,7 +3,6 @@
 import os
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distax.cli.options import OutputPath
@@ -77,7 +76,7 @@ class Benchmark:
                 figures.append(figure)
                 print(_line(figure), flush=True)
                 if self.json:
-                    write_figures(Path(self.json), machine, parity, figures)
+                    write_figures(self.json, machine, parity, figures)
         for ours, theirs, advantage in ratios(figures):
             print(f"{ours.name}, {ours.images:,} images: {advantage:.2f} times {theirs.library}")
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from distax.cli.options import default
+from distax.runtime.buckets import as_path
 from distax.runtime.errors import DistaxError
 
 if TYPE_CHECKING:
@@ -51,15 +52,15 @@ class Convert:
         from distax.runtime.files import check_outputs
         from distax.weights import write
 
-        to_file = Path(self.target).suffix == ".safetensors"
+        to_file = as_path(self.target).suffix == ".safetensors"
         if to_file:
-            inputs = Path(self.source), self.phi, self.q_init
-            check_outputs({"TARGET": Path(self.target)}, filter(None, inputs))
+            inputs = as_path(self.source), self.phi, self.q_init
+            check_outputs({"TARGET": as_path(self.target)}, filter(None, inputs))
         else:
             self._check_target_folder()
         model, config = self._read()
         if to_file:
-            write(model, config, Path(self.target), self.half)
+            write(model, config, as_path(self.target), self.half)
         else:
             _save(model, config, self.target)
         print(f"{self.target}: {config.model.name}, {_count(model):,} parameters")
@@ -68,7 +69,7 @@ class Convert:
         from distax.training.checkpoints import holds_run
 
         # Digits after a dot belong to the name of a folder, as in runs/rate_0.01.
-        if Path(self.target).suffix[1:2].isalpha():
+        if as_path(self.target).suffix[1:2].isalpha():
             raise DistaxError(
                 f"{self.target}: no format of weights that can be written; name a .safetensors "
                 "file or a folder"
@@ -84,7 +85,7 @@ class Convert:
         from distax.training.checkpoints import load_model
         from distax.weights import read
 
-        suffix = Path(self.source).suffix
+        suffix = as_path(self.source).suffix
         if suffix in (".pth", ".pt", ".npz"):
             return self._read_original()
         for name in ("model", "factor", "phi", "q_init", "options"):
@@ -93,7 +94,7 @@ class Convert:
                     f"--{name.replace('_', '-')} is for checkpoints of the original toolkit; "
                     "leave it out"
                 )
-        return read(Path(self.source)) if suffix == ".safetensors" else load_model(self.source)
+        return read(as_path(self.source)) if suffix == ".safetensors" else load_model(self.source)
 
     def _read_original(self) -> "tuple[Model, TrainConfig]":
         from distax.interop import grokcso
@@ -108,7 +109,7 @@ class Convert:
             for name, path in {"phi": self.phi, "q_init": self.q_init}.items()
             if path is not None
         }
-        arrays = grokcso.strip_prefix(self.model, grokcso.read_arrays(Path(self.source)))
+        arrays = grokcso.strip_prefix(self.model, grokcso.read_arrays(as_path(self.source)))
         given: dict[str, Any] = matrices | self.options
         factor = 3 if self.factor is None else self.factor
         model = grokcso.load(self.model, arrays, factor=factor, **given)

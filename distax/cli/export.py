@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import tyro
 
 from distax.cli.options import Checkpoint, Method, Threshold, default, make_unmixer
+from distax.runtime.buckets import as_path
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Export:
         from distax.export import export
         from distax.runtime.files import check_outputs
 
-        inputs = self.sensor, Path(self.checkpoint) if self.checkpoint else None
+        inputs = self.sensor, as_path(self.checkpoint) if self.checkpoint else None
         check_outputs({"TARGET": self.target}, filter(None, inputs))
         unmixer = make_unmixer(self.method, self.checkpoint, self.threshold, self.sensor)
         about = export(unmixer, self.target, platforms=self.platforms, grid=self.grid)
@@ -48,5 +49,5 @@ class Export:
         print(
             f"{self.target}: {about['model'] or about['method']}, images of {height}×{width} px to "
             f"{', '.join(about['outputs'])}; for {', '.join(about['platforms'])}; "
-            f"{self.target.stat().st_size / 1e6:.1f} MB"
+            f"{len(self.target.read_bytes()) / 1e6:.1f} MB"
         )

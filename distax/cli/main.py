@@ -6,10 +6,15 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Annotated, Any, Union
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Union
 
+from distax.runtime.buckets import as_path
 from distax.runtime.errors import DistaxError, DistaxWarning, Terminated, first_line
 from distax.runtime.signals import plain_sigint
+
+if TYPE_CHECKING:
+    from tyro.constructors import ConstructorRegistry
 
 _SHORT = {"--model": "--model.name"}
 """Short names of options of `train`, with the full names that tyro knows."""
@@ -26,6 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     # Orbax and TFDS log internals through absl, and repeat every error that they also raise.
     logging.getLogger("absl").setLevel(logging.CRITICAL)
+    # gcsfs logs every object of whose bucket it cannot learn the type, as without credentials.
+    logging.getLogger("gcsfs").setLevel(logging.CRITICAL)
     try:
         with _warnings_in_one_line():
             with plain_sigint():
@@ -72,6 +79,36 @@ def _full_name(argument: str) -> str:
     """Returns an option of `train` under its full name; a value after `=` stays."""
     name, equals, value = argument.partition("=")
     return _SHORT.get(name, name) + equals + value
+
+
+def _to_path(word: str) -> Path:
+    """Returns the path that a word names, or ends the command with the error in one line."""
+    try:
+        return as_path(word)
+    except DistaxError as error:
+        # The parser would print an error of its own, with the word's usage.
+        sys.exit(f"distax: {error}")
+
+
+def _rules() -> "ConstructorRegistry":
+    """Returns the rule by which a word becomes a path: one on disk or one in a bucket."""
+    from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
+
+    rules = ConstructorRegistry()
+
+    @rules.primitive_rule
+    def path_rule(about: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Path] | None:
+        if about.type is not Path:
+            return None
+        return PrimitiveConstructorSpec(
+            nargs=1,
+            metavar="PATH",
+            instance_from_str=lambda words: _to_path(words[0]),
+            is_instance=lambda value: isinstance(value, Path),
+            str_from_instance=lambda path: [str(path)],
+        )
+
+    return rules
 
 
 def _parse(arguments: Sequence[str]) -> Any:
@@ -129,6 +166,7 @@ def _parse(arguments: Sequence[str]) -> Any:
             "keep none."
         ),
         args=arguments,
+        registry=_rules(),
         # Without AvoidSubcommands, the optional measured PSF of a sensor becomes two subcommands.
         config=(OmitSubcommandPrefixes, AvoidSubcommands),
     )

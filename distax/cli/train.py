@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from distax.cli.options import default
+from distax.runtime.buckets import BucketPath, as_path
+from distax.runtime.errors import DistaxError
 from distax.runtime.processes import Cluster, sharing
 from distax.training.config import TrainConfig, read_toml
 
@@ -24,8 +26,7 @@ class Train:
     change single values of it.
 
     Attributes:
-      run_dir: Folder for the checkpoints and the log. A folder in a bucket, as gs://bucket/folder,
-        gets the checkpoints but no log.
+      run_dir: Folder for the checkpoints and the log, also in a bucket, as gs://bucket/folder.
       config: TOML file with the configuration. Values that it leaves out keep their defaults.
       resume: Folder of a run to resume from its last checkpoint.
       auto_resume: Resume the run in --run-dir if there is one, and start it otherwise. For jobs
@@ -62,7 +63,7 @@ class Train:
         from distax.training.checkpoints import read_about
 
         if config := _find_value("--config", arguments):
-            return cls(settings=read_toml(Path(config)))
+            return cls(settings=read_toml(as_path(config)))
         if resume := _find_value("--resume", arguments):
             return cls(settings=read_about(resume, "last")[0])
         return cls()
@@ -109,6 +110,9 @@ def _load_steps(path: Path, settings: TrainConfig) -> "dict[int, CompiledSteps]"
 def _dump_programs(folder: Path) -> None:
     """Makes XLA write the programs that it compiles; JAX's devices must not have started."""
     import jax
+
+    if isinstance(folder, BucketPath):
+        raise DistaxError(f"--dump-hlo: {folder} is in a bucket; XLA writes to disk only")
 
     flags = os.environ.get("XLA_FLAGS", "")
     os.environ["XLA_FLAGS"] = f"{flags} --xla_dump_to={folder.resolve()} --xla_dump_hlo_as_text"

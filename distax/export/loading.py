@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
+from os import PathLike
 from typing import Any
 
 import jax
@@ -16,6 +16,7 @@ from distax.imaging.checks import find_problems, to_stack
 from distax.imaging.scenes import ScenePrior
 from distax.imaging.sensor import Sensor
 from distax.runtime.batching import in_batches, inference_batch
+from distax.runtime.buckets import as_path
 from distax.runtime.errors import DistaxError
 from distax.runtime.optional import require
 from distax.runtime.settings import from_plain
@@ -116,14 +117,14 @@ class ExportedMethod:
         return jax.jit(self.program.call)
 
 
-def load(path: str | Path) -> ExportedMethod:
+def load(path: str | PathLike[str]) -> ExportedMethod:
     """Loads a method from a file that `export` wrote. The code of its model is not needed.
 
     Raises:
       DistaxError: there is no such file; it is damaged or not an exported method; the installed JAX
         cannot read the version of JAX that wrote it; or flatbuffers is not installed.
     """
-    about, program = archive.read(Path(path))
+    about, program = archive.read(as_path(path))
     require("flatbuffers", "exported methods")
     try:
         return ExportedMethod(about, jax.export.deserialize(bytearray(program)))

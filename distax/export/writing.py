@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 from operator import itemgetter
-from pathlib import Path
+from os import PathLike
 from typing import Any, Protocol, runtime_checkable
 
 import jax
@@ -23,6 +23,7 @@ from distax.fitting.patch import window_width
 from distax.fitting.refine import refine, refine_patch
 from distax.imaging.scenes import ScenePrior
 from distax.imaging.sensor import Sensor
+from distax.runtime.buckets import as_path
 from distax.runtime.errors import DistaxError, DistaxWarning, first_line, unknown
 from distax.runtime.optional import require
 from distax.runtime.pytree import fingerprint, named_leaves
@@ -44,7 +45,7 @@ _Function = Callable[..., dict[str, jax.Array]]
 
 def export(
     unmixer: Method,
-    path: str | Path,
+    path: str | PathLike[str],
     *,
     platforms: Sequence[str] | None = None,
     grid: bool = False,
@@ -70,7 +71,7 @@ def export(
     function = _grid(unmixer) if grid else _targets(unmixer)
     program = _lowered(function, _inputs(unmixer), platforms)
     about = _about(unmixer, program, grid)
-    archive.write(Path(path), about, _serialised(program))
+    archive.write(as_path(path), about, _serialised(program))
     return about
 
 

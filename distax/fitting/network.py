@@ -23,7 +23,7 @@ from distax.fitting.mixture import COMPONENTS, Mixture
 from distax.fitting.tokens import FEATURES, Tokens, features
 from distax.models.layers.linear import linear
 from distax.runtime.errors import DistaxError, check_positive
-from distax.runtime.files import atomic_write
+from distax.runtime.files import atomic_write, local_copy
 from distax.runtime.pytree import named_leaves, with_leaves
 
 _HEADS = 4
@@ -162,7 +162,7 @@ def load_network(path: Path) -> ModeNetwork:
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(path, "numpy") as file:
+        with local_copy(path) as local, safe_open(local, "numpy") as file:
             sizes = {name: int(value) for name, value in (file.metadata() or {}).items()}
             names = file.keys()
             arrays = {name: jnp.asarray(file.get_tensor(name), jnp.float32) for name in names}

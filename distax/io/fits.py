@@ -12,6 +12,7 @@ from jaxtyping import Float
 
 from distax.io.pixels import Frame, Sky
 from distax.runtime.errors import DistaxError, DistaxWarning
+from distax.runtime.files import local_copy
 from distax.runtime.optional import require
 
 
@@ -87,7 +88,7 @@ def _open_hdus(path: Path) -> Iterator[Any]:
     with ExitStack() as stack:
         with _reading(path):
             # Astropy does not close a damaged file that it opened by its name.
-            file = stack.enter_context(path.open("rb"))
+            file = stack.enter_context(stack.enter_context(local_copy(path)).open("rb"))
             hdus = stack.enter_context(fits.open(file))
             # Reads every header, so that a truncated file raises here.
             len(hdus)

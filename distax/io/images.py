@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float, Num
 
 from distax.runtime.errors import DistaxError
+from distax.runtime.files import local_copy
 from distax.runtime.optional import require
 
 # Pillow's one-channel modes whose values are those of the file.
@@ -40,7 +41,8 @@ def open_images(path: Path) -> Num[np.ndarray, "N height width"]:
 
 def _open_npy(path: Path) -> np.ndarray:
     try:
-        images = np.load(path, mmap_mode="r", allow_pickle=False)
+        with local_copy(path) as local:
+            images = np.load(local, mmap_mode="r", allow_pickle=False)
     except OSError as error:
         raise DistaxError(f"{path}: cannot be read ({error.strerror or error})") from error
     except (ValueError, EOFError) as error:
@@ -63,7 +65,7 @@ def _read_pages(path: Path) -> np.ndarray:
     from PIL import Image, ImageSequence
 
     try:
-        with warnings.catch_warnings(), Image.open(path) as file:
+        with warnings.catch_warnings(), local_copy(path) as local, Image.open(local) as file:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             if file.mode not in _ONE_CHANNEL:
                 raise DistaxError(

@@ -12,7 +12,7 @@ from typing import Any
 from zipfile import ZIP_DEFLATED, BadZipFile, ZipFile, ZipInfo
 
 from distax.runtime.errors import DistaxError
-from distax.runtime.files import atomic_write
+from distax.runtime.files import atomic_write, local_copy
 
 _ABOUT = "about.json"
 
@@ -67,7 +67,7 @@ def read_archive(
         another version.
     """
     try:
-        with ZipFile(path) as archive:
+        with local_copy(path) as local, ZipFile(local) as archive:
             about = json.loads(archive.read(_ABOUT))
             names = {*archive.namelist(), *filter(None, [required])} - {_ABOUT}
             members = {name: archive.read(name) for name in sorted(names)}

@@ -1,11 +1,12 @@
-"""Atomic writing of files: a file is complete or not there at all."""
+"""Reading and writing of files, on disk and in buckets: a file is complete or not there at all."""
 
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from distax.runtime.buckets import BucketPath
 from distax.runtime.errors import DistaxError
 
 
@@ -25,7 +26,12 @@ def check_suffix(path: Path, what: str, known: Iterable[str]) -> None:
 
 
 def check_place(path: Path) -> None:
-    """Raises DistaxError for a path that cannot be written, as a file is where a folder must be."""
+    """Raises DistaxError for a path that cannot be written.
+
+    A file is where a folder must be, or the bucket cannot be reached.
+    """
+    if isinstance(path, BucketPath):
+        return path.check()
     there = next((place for place in path.parents if os.path.exists(place)), Path())
     if not there.is_dir():
         raise DistaxError(f"{path}: cannot be written, as {there} is not a folder")
@@ -60,12 +66,23 @@ def check_outputs(outputs: Mapping[str, Path | None], inputs: Iterable[Path] = (
 def atomic_write(path: Path) -> Iterator[Path]:
     """Yields a temporary path, which replaces `path` only if the block succeeds.
 
-    The temporary file is in the same folder, so that the replacement is one atomic rename.
+    The temporary file is in the same folder, so that the replacement is one atomic rename. For a
+    place in a bucket it is on disk, and becomes an object by one request.
 
     Raises:
       DistaxError: the file cannot be written; an existing file at `path` is unchanged.
     """
     check_place(path)
+    if isinstance(path, BucketPath):
+        with tempfile.TemporaryDirectory() as folder:
+            local = Path(folder, path.name)
+            try:
+                yield local
+                path.upload(local)
+            except OSError as error:
+                reason = error.strerror or error
+                raise DistaxError(f"{path}: cannot be written ({reason})") from error
+        return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=path.suffix)
@@ -87,3 +104,87 @@ def write_text(path: Path, text: str) -> None:
     """Writes a text file atomically; see `atomic_write`."""
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def local_copy(path: Path) -> Iterator[Path]:
+    """Yields a file on disk with a file's content, for readers that know no buckets.
+
+    It is the file itself, or a temporary copy of an object in a bucket. On Linux, a copy that is
+    mapped into memory can be used after the block.
+
+    Raises:
+      FileNotFoundError: there is no such object.
+      OSError: the object cannot be read.
+    """
+    if not isinstance(path, BucketPath):
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        local = Path(folder, path.name)
+        path.download(local)
+        yield local
+
+
+class GrowingFiles:
+    """A folder on disk for files that grow while a program runs.
+
+    It is the folder itself. For a folder in a bucket, where objects cannot grow, it is a temporary
+    one, from which `upload` writes the files anew.
+
+    Args:
+      folder: the folder, on disk or in a bucket.
+      known: names of files that are there from before and will grow; they are downloaded.
+
+    Attributes:
+      local: the folder on disk.
+
+    Raises:
+      DistaxError: the folder cannot be written.
+    """
+
+    def __init__(self, folder: Path, known: Iterable[str] = ()):
+        self._folder = folder
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        self._uploaded: dict[Path, tuple[int, int]] = {}
+        self.local = folder
+        if isinstance(folder, BucketPath):
+            folder.check()
+            self._temporary = tempfile.TemporaryDirectory()
+            self.local = Path(self._temporary.name)
+            for name in known:
+                with suppress(FileNotFoundError):
+                    (folder / name).download(self.local / name)
+        try:
+            self.local.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DistaxError(f"{folder}: cannot be written ({error.strerror or error})") from error
+
+    def upload(self) -> None:
+        """Writes the files that changed since the last call to the bucket, if there is one.
+
+        Raises:
+          DistaxError: an object cannot be written.
+        """
+        if not isinstance(self._folder, BucketPath):
+            return
+        for path in sorted(filter(Path.is_file, self.local.rglob("*"))):
+            about = path.stat()
+            state = about.st_size, about.st_mtime_ns
+            if self._uploaded.get(path) == state:
+                continue
+            target = self._folder / path.relative_to(self.local)
+            try:
+                target.upload(path)
+            except OSError as error:
+                reason = error.strerror or error
+                raise DistaxError(f"{target}: cannot be written ({reason})") from error
+            self._uploaded[path] = state
+
+    def close(self) -> None:
+        """Uploads what changed, and deletes the temporary folder."""
+        try:
+            self.upload()
+        finally:
+            if self._temporary:
+                self._temporary.cleanup()

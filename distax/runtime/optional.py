@@ -19,6 +19,7 @@ OPTIONAL = {
     "astropy": Optional("astropy", "frames"),
     "defusedxml": Optional("defusedxml", "files"),
     "flatbuffers": Optional("flatbuffers", "export"),
+    "gcsfs": Optional("gcsfs", "gcs"),
     "grain": Optional("grain", "train"),
     "jinja2": Optional("jinja2", "viz"),
     "libtpu": Optional("libtpu", "tpu-compile"),
@@ -28,6 +29,7 @@ OPTIONAL = {
     "tensorboardX": Optional("tensorboardX", "train"),
     "tomlkit": Optional("tomlkit", "files"),
     "torch": Optional("torch", "torch"),
+    "wandb": Optional("wandb", "wandb"),
 }
 """Optional packages by the name they are imported by, as pyproject.toml declares them."""
 

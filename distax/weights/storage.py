@@ -11,7 +11,7 @@ from flax import nnx
 
 from distax.models import Model
 from distax.runtime.errors import DistaxError
-from distax.runtime.files import atomic_write
+from distax.runtime.files import atomic_write, local_copy
 from distax.runtime.pytree import named_leaves, with_leaves
 from distax.training.checkpoints import check_arrays, load_model
 from distax.training.config import TrainConfig, from_dict
@@ -88,7 +88,7 @@ def _read_file(path: Path) -> tuple[TrainConfig, dict[str, Any]]:
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(path, framework="numpy") as file:
+        with local_copy(path) as local, safe_open(local, framework="numpy") as file:
             metadata = file.metadata() or {}
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         return from_dict(json.loads(metadata["config"]), str(path)), arrays

@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from distax.cli.unmix.answers import Answer, FrameAnswer, Source
 from distax.cli.unmix.tables import table_rows
+from distax.runtime.buckets import as_path
 from distax.viz.report import Column, Picture, Section, page
 
 MAX_PICTURES = 40
@@ -72,7 +72,7 @@ def _section(
     answers: Sequence[Answer | FrameAnswer],
     pictures: Mapping[Source, Picture],
 ) -> Section:
-    shown = [pictures.get((Path(file), answer.image)) for answer in answers]
+    shown = [pictures.get((as_path(file), answer.image)) for answer in answers]
     facts = {"Targets": str(sum(len(answer.targets) for answer in answers))}
     if len(answers) > 1:
         facts["Images and frames"] = str(len(answers))

@@ -34,6 +34,7 @@ from distax.cli.unmix.tables import Provenance
 from distax.imaging.sensor import Sensor
 from distax.io.frames import open_frames
 from distax.io.pixels import Frame
+from distax.runtime.buckets import as_path
 from distax.runtime.errors import DistaxError, DistaxWarning, Terminated
 from distax.runtime.progress import PatientBar
 
@@ -187,10 +188,10 @@ class Runner:
 
         Its files keep their order and precede new ones. Files that failed are unmixed again.
         """
-        earlier: dict[Path, State] = {Path(file): state for file, state in record.files.items()}
+        earlier: dict[Path, State] = {as_path(file): state for file, state in record.files.items()}
         self.files = earlier | {path: earlier.get(path, "unfinished") for path in self.files}
         for answer in record.images:
-            if self.files[path := Path(answer.file)] != "failed":
+            if self.files[path := as_path(answer.file)] != "failed":
                 self.answers[path, answer.image] = answer
                 self._earlier.setdefault(path, []).append(answer)
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from distax.runtime.errors import DistaxError, first_line
+from distax.runtime.files import local_copy
 from distax.runtime.optional import require
 
 
@@ -34,7 +35,8 @@ def read_checkpoint(path: Path) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise DistaxError(f"{path}: no such file")
     try:
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+        with local_copy(path) as local:
+            content: Any = torch.load(local, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise DistaxError(_describe_refusal(path, str(error))) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
@@ -77,7 +79,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise DistaxError(f"{path}: no such file")
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with local_copy(path) as local, np.load(local, allow_pickle=False) as file:
             return dict(file)
     except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
         raise DistaxError(f"{path}: cannot be read as NPZ ({error})") from error
@@ -92,18 +94,23 @@ def read_matrix(path: Path) -> np.ndarray:
     if not path.is_file():
         raise DistaxError(f"{path}: no such file")
     try:
-        if path.suffix == ".npy":
-            found = [np.load(path, allow_pickle=False)]
-        else:
-            from scipy.io import loadmat
-
-            found = [value for name, value in loadmat(path).items() if not name.startswith("__")]
+        with local_copy(path) as local:
+            found = _read_arrays(local)
     # SciPy raises many kinds of exceptions for files it cannot read, such as newer MATLAB formats.
     except Exception as error:
         raise DistaxError(f"{path}: cannot be read as NPY or MATLAB file ({error})") from error
     if len(found) != 1 or np.ndim(found[0]) != 2:
         raise DistaxError(f"{path}: holds no single matrix; give a file with one matrix")
     return np.asarray(found[0], np.float32)
+
+
+def _read_arrays(path: Path) -> list[np.ndarray]:
+    """Reads the arrays of an NPY or MATLAB file on disk."""
+    if path.suffix == ".npy":
+        return [np.load(path, allow_pickle=False)]
+    from scipy.io import loadmat
+
+    return [value for name, value in loadmat(path).items() if not name.startswith("__")]
 
 
 def candidate_prefixes(arrays: Mapping[str, np.ndarray]) -> Iterator[str]:
