@@ -191,7 +191,7 @@ def load_programs(path: Path, mesh: Mesh) -> SavedPrograms:
 
 
 # Fields of a configuration that no program depends on.
-_FREE = {"seed", "data", "threshold", "log_every", "eval_every", "eval_images"}
+_FREE = {"seed", "data", "trackers", "threshold", "log_every", "eval_every", "eval_images"}
 
 
 def saved_steps(saved: SavedPrograms, config: TrainConfig) -> dict[int, CompiledSteps]:

@@ -13,6 +13,7 @@ from flax import nnx
 
 from distax.evaluation import Evaluation
 from distax.models import Model
+from distax.runtime.buckets import as_epath
 from distax.runtime.errors import DistaxError, first_line
 from distax.runtime.pytree import named_leaves, with_leaves
 from distax.runtime.sharding import data_mesh, with_shardings
@@ -30,7 +31,7 @@ def holds_run(run: epath.PathLike) -> bool:
 
 def holds(run: epath.PathLike, which: Which) -> bool:
     """Returns True if a folder holds a finished checkpoint of that kind."""
-    return bool(_finished_steps(epath.Path(run) / which))
+    return bool(finished_steps(as_epath(run) / which))
 
 
 def read_about(run: epath.PathLike, which: Which) -> tuple[TrainConfig, Evaluation | None]:
@@ -39,7 +40,7 @@ def read_about(run: epath.PathLike, which: Which) -> tuple[TrainConfig, Evaluati
     Raises:
       DistaxError: there is no finished checkpoint, or it is damaged.
     """
-    folder = epath.Path(run) / which
+    folder = as_epath(run) / which
     about = _read(folder)
     evaluation = Evaluation(**about["evaluation"]) if about["evaluation"] else None
     return from_dict(about["config"], str(folder)), evaluation
@@ -58,7 +59,7 @@ def load_model(run: epath.PathLike, which: Which | None = None) -> tuple[Model, 
     """
     import orbax.checkpoint as ocp
 
-    run = epath.Path(run)
+    run = as_epath(run)
     folder = run / (which or ("best" if holds(run, "best") else "last"))
     about = _read(folder)
     config = from_dict(about["config"], str(folder))
@@ -84,7 +85,7 @@ def load_state(run: epath.PathLike, abstract: TrainState) -> TrainState:
     """
     import orbax.checkpoint as ocp
 
-    folder = epath.Path(run) / "last"
+    folder = as_epath(run) / "last"
     model, training = model_part(abstract), training_part(abstract)
     check_arrays(str(folder), _read(folder)["arrays"], model)
     restored = _restore(
@@ -114,7 +115,7 @@ def _restore(folder: epath.Path, **items: Any) -> Any:
 
     step = _finished_step(folder)
     try:
-        with ocp.CheckpointManager(folder.resolve()) as manager:
+        with ocp.CheckpointManager(absolute(folder)) as manager:
             return manager.restore(step, args=ocp.args.Composite(**items))
     # A damaged file raises a different exception in each of the layers that read it.
     except Exception as error:
@@ -128,7 +129,18 @@ def _damaged(checkpoint: epath.Path, error: Exception) -> DistaxError:
     )
 
 
-def _finished_steps(folder: epath.Path) -> list[int]:
+def is_in_bucket(folder: epath.Path) -> bool:
+    """Returns True for a folder in a bucket."""
+    return "://" in str(folder)
+
+
+def absolute(folder: epath.Path) -> epath.Path:
+    """Returns the absolute path of a folder; etils resolves gs://bucket/run to one on disk."""
+    return folder if is_in_bucket(folder) else folder.resolve()
+
+
+def finished_steps(folder: epath.Path) -> list[int]:
+    """Returns the steps of the complete checkpoints of one kind."""
     import orbax.checkpoint as ocp
 
     # In a bucket nothing can be renamed, so a final name does not prove a finished checkpoint.
@@ -137,9 +149,9 @@ def _finished_steps(folder: epath.Path) -> list[int]:
 
 
 def _finished_step(folder: epath.Path) -> int:
-    if steps := _finished_steps(folder):
+    if steps := finished_steps(folder):
         return max(steps)
-    if any(folder.glob("*.orbax-checkpoint-tmp*")):
+    if any(folder.glob("[0-9]*")):
         raise DistaxError(
             f"{folder}: the only checkpoint is half-written, its save was interrupted; train again"
         )

@@ -87,6 +87,10 @@ class DataConfig:
     feed: Literal["memory", "stream"] = "memory"
 
 
+TrackerName = Literal["jsonl", "tensorboard", "wandb"]
+"""Names of the trackers that distax has; see `distax.training.trackers`."""
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     """A training run's configuration, which determines the trained parameters.
@@ -111,6 +115,9 @@ class TrainConfig:
       log_every: steps between two lines of the log.
       eval_every: steps between two evaluations on held-out images, each with a checkpoint.
       eval_images: number of held-out images.
+      trackers: places that keep the figures of the log and the evaluations: "jsonl" for
+        metrics.jsonl, "tensorboard" for event files, "wandb" for Weights & Biases. A run may change
+        them when it is resumed.
 
     Raises:
       DistaxError: a number that is not positive, a prior whose border leaves no host pixel, or
@@ -132,6 +139,7 @@ class TrainConfig:
     log_every: int = 100
     eval_every: int = 1250
     eval_images: int = 2000
+    trackers: tuple[TrackerName, ...] = ("jsonl", "tensorboard")
 
     __pydantic_config__ = STRICT
 

@@ -4,10 +4,10 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Literal, get_args
 
 import jax
-from etils import epath
 
 from distax.runtime.errors import DistaxError
 
@@ -52,7 +52,7 @@ class Goodput:
         return f"time: {total:.0f} s, of which {', '.join(parts)}"
 
     @contextmanager
-    def reported(self, path: epath.Path) -> Iterator[None]:
+    def reported(self, path: Path) -> Iterator[None]:
         """Prints the shares and writes the seconds after the context, also after an error.
 
         With several processes only the first one does.
@@ -66,12 +66,12 @@ class Goodput:
             raise
         self._report(path)
 
-    def _report(self, path: epath.Path) -> None:
+    def _report(self, path: Path) -> None:
         if jax.process_index() == 0:
             print(self.summary(), flush=True)
             self.write(path)
 
-    def write(self, path: epath.Path) -> None:
+    def write(self, path: Path) -> None:
         """Writes the seconds as JSON.
 
         Raises:

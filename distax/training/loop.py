@@ -2,11 +2,15 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
 
+import jax
 from etils import epath
 from jax.sharding import Mesh
 
 from distax.evaluation import Evaluation, evaluate
+from distax.runtime.buckets import as_path
 from distax.runtime.errors import DistaxError, Terminated
 from distax.runtime.sharding import data_mesh, gathered, on_any_process, platform
 from distax.runtime.signals import sigterm
@@ -25,6 +29,7 @@ from distax.training.state import (
     merge,
     steps_a_dispatch,
 )
+from distax.training.trackers import Tracker, open_trackers
 
 
 def train(
@@ -34,6 +39,7 @@ def train(
     mesh: Mesh | None = None,
     profile: range = range(0),
     compiled: Mapping[int, CompiledSteps] | None = None,
+    trackers: Sequence[Tracker] = (),
 ) -> Evaluation:
     """Trains a model and writes its last and best checkpoints and its log to a folder.
 
@@ -49,6 +55,8 @@ def train(
       profile: steps to trace, counted from 0; the trace is in the run's folder `profile`.
       compiled: programs of the steps by the number of steps in a call, such as
         `compilation.saved_steps` loads. Default: compile them.
+      trackers: trackers of the caller, beside those that the configuration names. They are closed
+        at the end.
 
     Returns:
       The best evaluation.
@@ -60,7 +68,7 @@ def train(
         finite; a checkpoint cannot be saved; a dataset cannot be read.
       Terminated: this or another process received SIGTERM; the state is saved.
     """
-    run, mesh, goodput = epath.Path(run), mesh or data_mesh(), Goodput()
+    run, mesh, goodput = as_path(run), mesh or data_mesh(), Goodput()
     _check_folder(run, config, resume)
     with goodput.spend("compiling"):
         setup = build(config, mesh)
@@ -79,7 +87,7 @@ def train(
         state, best = _begin(setup, run, resume, save, goodput)
         start = int(state.step)
         with (
-            Reporter(run, config.steps, start) as report,
+            Reporter(_open_trackers(config, run, start, trackers), config.steps, start) as report,
             sigterm() as asked_to_stop,
             closing(Profile(run / "profile", profile)) as trace,
         ):
@@ -118,12 +126,14 @@ def train(
                     with goodput.spend("evaluating"):
                         result = _evaluate(setup, state)
                     report.log(done, **result.headline)
+                    report.flush()
                     save("last", state, result)
                     best = _keep_better(best, result, state, save)
                     report.start_clock(done)
                     log.start_clock()
                 if stopping and done < config.steps:
                     if not due:
+                        report.flush()
                         save("last", state, None)
                     with goodput.spend("saving"):
                         saver.wait()
@@ -135,12 +145,24 @@ def train(
     return best
 
 
+def _open_trackers(
+    config: TrainConfig, run: Path, start: int, others: Sequence[Tracker]
+) -> list[Tracker]:
+    """Opens the configured trackers, and gives the configuration to all; none but on process 0."""
+    if jax.process_index():
+        return []
+    trackers = [*open_trackers(config.trackers, run, start), *others]
+    for tracker in trackers:
+        tracker.describe(config.to_dict())
+    return trackers
+
+
 Save = Callable[[checkpoints.Which, TrainState, Evaluation | None], None]
 """Saves a state as one kind of checkpoint, with its evaluation or None."""
 
 
 def _begin(
-    setup: Setup, run: epath.Path, resume: bool, save: Save, goodput: Goodput
+    setup: Setup, run: Path, resume: bool, save: Save, goodput: Goodput
 ) -> tuple[TrainState, Evaluation | None]:
     """Creates the first state, or loads the last one and the best evaluation so far."""
     if not resume:
@@ -151,13 +173,13 @@ def _begin(
     return state, _saved_best(run, state, save)
 
 
-def _check_folder(run: epath.Path, config: TrainConfig, resume: bool) -> None:
+def _check_folder(run: Path, config: TrainConfig, resume: bool) -> None:
     """Raises DistaxError if the run cannot be started or resumed in a folder."""
     if not resume:
         if checkpoints.holds_run(run):
             raise DistaxError(f"{run}: already holds a run; resume it or choose another folder")
         return
-    saved, _ = checkpoints.read_about(run, "last")
+    saved = replace(checkpoints.read_about(run, "last")[0], trackers=config.trackers)
     if saved != config:
         theirs, ours = saved.to_dict(), config.to_dict()
         differing = ", ".join(key for key in ours if ours[key] != theirs[key])
@@ -192,7 +214,7 @@ def _evaluate(setup: Setup, state: TrainState) -> Evaluation:
     )
 
 
-def _saved_best(run: epath.Path, state: TrainState, save: Save) -> Evaluation | None:
+def _saved_best(run: Path, state: TrainState, save: Save) -> Evaluation | None:
     """Reads the best evaluation of a run so far.
 
     An interruption may have come after the last checkpoint was saved and before the best one was.

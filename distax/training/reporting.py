@@ -1,71 +1,43 @@
-"""Figures of a run while it trains: a progress bar or plain lines, JSON lines and TensorBoard."""
+"""Figures of a run while it trains: a progress bar or plain lines, and the run's trackers."""
 
-import json
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from pathlib import Path
 from types import TracebackType
-from typing import IO, TYPE_CHECKING
 
 import jax
 import numpy as np
-from etils import epath
 from jaxtyping import Array, Bool, Float
 from rich.console import Console
 
 from distax.runtime.errors import DistaxError
-from distax.runtime.files import write_text
-from distax.runtime.optional import require
 from distax.runtime.progress import progress_bar
+from distax.training.trackers import Tracker
 
-if TYPE_CHECKING:
-    from tensorboardX import SummaryWriter
+_SECONDS_UNTIL_FLUSH = 60
+"""Time after which figures are stored. In a bucket that writes whole files anew."""
 
 
 class Reporter:
-    """Writes a run's figures to the screen, to `metrics.jsonl` and to TensorBoard event files.
-
-    With several processes only the first one writes. For a run in a bucket, where files cannot be
-    appended to, only the screen is written.
+    """Writes a run's figures to the screen and to its trackers.
 
     Args:
-      run: the run's folder. Existing files there are appended to; lines about steps after `start`
-        are removed first.
+      trackers: trackers of the run; they are closed at the end. With several processes only the
+        first one has any.
       steps: steps in all.
       start: steps already done.
-
-    Raises:
-      DistaxError: the folder cannot be written.
     """
 
-    def __init__(self, run: epath.Path, steps: int, start: int):
+    def __init__(self, trackers: Sequence[Tracker], steps: int, start: int):
         self._is_first = jax.process_index() == 0
-        self._files = ExitStack()
-        self._lines: IO[str] | None = None
-        self._events: SummaryWriter | None = None
-        if self._is_first and "://" not in str(run):
-            self._open(Path(run), start)
+        self._trackers = trackers
+        self._flushed = time.monotonic()
         self._steps = steps
         self.start_clock(start)
         self._bar = progress_bar("step", Console(), shown=self._is_first and sys.stdout.isatty())
         self._task = self._bar.add_task("", total=steps, completed=start)
-
-    def _open(self, run: Path, start: int) -> None:
-        require("tensorboardX", "TensorBoard event files")
-        from tensorboardX import SummaryWriter
-
-        try:
-            run.mkdir(parents=True, exist_ok=True)
-            _drop_lines_after(start, run / "metrics.jsonl")
-            self._lines = (run / "metrics.jsonl").open("a", encoding="utf-8")
-            self._events = SummaryWriter(str(run / "tensorboard"), purge_step=start + 1)
-        except OSError as error:
-            raise DistaxError(f"{run}: cannot be written ({error.strerror})") from error
-        self._files.callback(self._lines.close)
-        self._files.callback(self._events.close)
 
     def __enter__(self) -> "Reporter":
         self._bar.start()
@@ -78,7 +50,9 @@ class Reporter:
         traceback: TracebackType | None,
     ) -> None:
         self._bar.stop()
-        self._files.close()
+        with ExitStack() as stack:
+            for tracker in self._trackers:
+                stack.callback(tracker.close)
 
     def start_clock(self, step: int) -> None:
         """Starts to measure the training speed anew, so that time spent otherwise is left out."""
@@ -92,32 +66,21 @@ class Reporter:
 
     def log(self, step: int, **figures: float) -> None:
         """Writes figures under their names at a step."""
-        if self._lines:
-            self._lines.write(json.dumps({"step": step, **figures}) + "\n")
-            self._lines.flush()
-        if self._events:
-            for name, value in figures.items():
-                self._events.add_scalar(name, value, step)
+        for tracker in self._trackers:
+            tracker.log(step, figures)
+        if time.monotonic() - self._flushed > _SECONDS_UNTIL_FLUSH:
+            self.flush()
         text = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
         if not self._bar.disable:
             self._bar.update(self._task, completed=step, description=text)
         elif self._is_first:
             print(f"step {step}/{self._steps}  {text}", flush=True)
 
-
-def _drop_lines_after(step: int, log: Path) -> None:
-    """Removes lines about later steps: a run that crashed after its checkpoint repeats them."""
-    if log.exists():
-        lines = log.read_text(encoding="utf-8").splitlines(keepends=True)
-        write_text(log, "".join(line for line in lines if _is_up_to(step, line)))
-
-
-def _is_up_to(step: int, line: str) -> bool:
-    """Returns True if a line is complete and not about a later step; a crash may cut a line."""
-    try:
-        return bool(json.loads(line)["step"] <= step)
-    except (ValueError, KeyError, TypeError):
-        return False
+    def flush(self) -> None:
+        """Makes the trackers store what was logged; call it before each checkpoint."""
+        for tracker in self._trackers:
+            tracker.flush()
+        self._flushed = time.monotonic()
 
 
 class LossLog:

@@ -15,9 +15,18 @@ import jax
 from etils import epath
 
 from distax.evaluation import Evaluation
+from distax.runtime.buckets import as_epath
 from distax.runtime.errors import DistaxError, first_line
 from distax.runtime.pytree import named_leaves
-from distax.training.checkpoints import Which, model_part, shapes, training_part
+from distax.training.checkpoints import (
+    Which,
+    absolute,
+    finished_steps,
+    is_in_bucket,
+    model_part,
+    shapes,
+    training_part,
+)
 from distax.training.config import TrainConfig
 from distax.training.state import TrainState
 
@@ -52,7 +61,7 @@ class Saver:
     """
 
     def __init__(self, run: epath.PathLike, config: TrainConfig):
-        self._run, self._config = epath.Path(run), config
+        self._run, self._config = as_epath(run), config
         self._writers: dict[Which, _Writer] = {}
 
     def save(self, which: Which, state: TrainState, evaluation: Evaluation | None) -> None:
@@ -144,7 +153,7 @@ class _Writer:
         # Two managers write at the same time, so each needs barriers of its own.
         apart = ocp.options.MultiprocessingOptions(barrier_sync_key_prefix=self._name)
         options = ocp.CheckpointManagerOptions(max_to_keep=1, multiprocessing_options=apart)
-        return ocp.CheckpointManager(self._folder.resolve(), options=options)
+        return ocp.CheckpointManager(absolute(self._folder), options=options)
 
     def wait(self) -> None:
         """Waits until the checkpoint that was begun is complete."""
@@ -171,9 +180,9 @@ class _Writer:
 
 def _check_space(folder: epath.Path, needed: int) -> None:
     """Raises OSError if the disk has too little space, before Orbax's many writers fail."""
-    folder.mkdir(parents=True, exist_ok=True)
-    if "://" in str(folder):
+    if is_in_bucket(folder):
         return
+    folder.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise OSError(f"it needs {needed / 1e6:.0f} MB, the disk has {free / 1e6:.0f} MB left")
@@ -185,7 +194,10 @@ def _discard(folder: epath.Path, step: int) -> None:
     Tries for two seconds, because writers that have not noticed the failure may still add files.
     """
     for _ in range(20):
-        if not (unfinished := list(folder.glob(f"{step}.orbax-checkpoint-tmp*"))):
+        unfinished = list(folder.glob(f"{step}.orbax-checkpoint-tmp*"))
+        if is_in_bucket(folder) and step not in finished_steps(folder):
+            unfinished += folder.glob(str(step))
+        if not unfinished:
             return
         for path in unfinished:
             with suppress(OSError):

@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from etils import epath
 
 import distax
 from distax import DistaxError
@@ -22,10 +21,11 @@ from distax.io.frames import open_frames
 from distax.io.images import read_images
 from distax.io.sensor_file import write_sensor
 from distax.io.writing import write_image
+from distax.runtime.buckets import as_path
 from distax.runtime.optional import OPTIONAL, require
 from distax.runtime.sharding import data_mesh
 from distax.training.feeds import StreamFeed
-from distax.training.reporting import Reporter
+from distax.training.trackers import open_trackers
 from distax.viz.figures import check_figure_path, draw_ellipses, draw_unmixing
 from distax.viz.report import image_pictures
 from distax.viz.report.page import page
@@ -79,8 +79,13 @@ USES = {
     "array_record: building": lambda path: csist100k.build("simulated", path),
     "array_record: reading": lambda path: csist100k.open_split("simulated", "train", path),
     "flatbuffers: writing": lambda path: export(distax.Unmixer(method="refine"), path / "a"),
+    "gcsfs: a run in a bucket": lambda path: main(["train", "--run-dir", "gs://bucket/run"]),
+    "gcsfs: an image in a bucket": lambda path: read_images(as_path("gs://bucket/a.npy")),
+    "gcsfs: a file in a bucket": lambda path: main(
+        ["unmix", "a.png", "--json", "gs://bucket/a.json"]
+    ),
     "grain: a stream": lambda path: stream_feed(),
-    "tensorboardX: a run's log": lambda path: Reporter(epath.Path(path), 1, 0),
+    "tensorboardX: a run's log": lambda path: open_trackers(["tensorboard"], path, 0),
     "matplotlib: the name of a figure": lambda path: check_figure_path(path / "a.png"),
     "matplotlib: a figure": lambda path: draw_unmixing(
         path / "a.png", IMAGES, TARGETS, distax.Sensor(), ["a"]
@@ -90,6 +95,7 @@ USES = {
     "matplotlib: the quickstart": lambda path: main(["quickstart", "--run-dir", str(path)]),
     "jinja2: unmix --report": lambda path: main(["unmix", "a.png", "--report", "a.html"]),
     "jinja2: a report": lambda path: page("a", {}, []),
+    "wandb: a run's figures": lambda path: open_trackers(["wandb"], path, 0),
     "tomlkit: a sensor file": lambda path: write_sensor(path / "a.toml", distax.Sensor()),
     "matplotlib: unmix --report": lambda path: main(["unmix", "a.png", "--report", "a.html"]),
     "torch: a checkpoint": lambda path: distax.interop.grokcso.read_arrays(path / "a.pth"),

@@ -2,7 +2,6 @@ import json
 import time
 
 import pytest
-from etils import epath
 
 from distax import DistaxError
 from distax.training.goodput import Goodput
@@ -38,7 +37,7 @@ def test_time_in_a_step_that_fails_counts():
 
 
 def test_a_file_that_cannot_be_written_is_named(tmp_path):
-    Goodput().write(epath.Path(tmp_path / "goodput.json"))
+    Goodput().write(tmp_path / "goodput.json")
     assert "total" in json.loads((tmp_path / "goodput.json").read_text())
     with pytest.raises(DistaxError, match=r"missing/goodput.json: cannot be written"):
-        Goodput().write(epath.Path(tmp_path / "missing" / "goodput.json"))
+        Goodput().write(tmp_path / "missing" / "goodput.json")

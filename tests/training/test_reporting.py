@@ -1,36 +1,66 @@
-import json
 import struct
 
 import pytest
-from etils import epath
 from tensorboardX.proto.event_pb2 import Event
 
+from distax.training import reporting
 from distax.training.reporting import Reporter
 
 
-def events(folder):
-    """Reads the events in TensorBoard's files: each follows its length and a checksum, and precedes
-    another checksum."""
-    for path in sorted(folder.iterdir()):
-        content = path.read_bytes()
-        while content:
-            (length,) = struct.unpack("<Q", content[:8])
-            yield Event.FromString(content[12 : 12 + length])
-            content = content[16 + length :]
+def read_events(content):
+    """Reads the events of one of TensorBoard's files: each follows its length and a checksum, and
+    precedes another checksum."""
+    while content:
+        (length,) = struct.unpack("<Q", content[:8])
+        yield Event.FromString(content[12 : 12 + length])
+        content = content[16 + length :]
 
 
-@pytest.mark.parametrize("start", [0, 4])
-def test_what_a_crashed_run_did_after_its_checkpoint_is_told_once(tmp_path, start):
-    with Reporter(epath.Path(tmp_path), 8, 0) as report:
-        for step in (2, 4, 6):
-            report.log(step, loss=1.0)
-    log = tmp_path / "metrics.jsonl"
-    log.write_text(log.read_text() + '{"step": 8, "lo')
-    with Reporter(epath.Path(tmp_path), 8, start) as report:
-        report.log(6, loss=0.5)
-    expected = [{"step": step, "loss": 1.0} for step in (2, 4) if step <= start]
-    told = [json.loads(line) for line in log.read_text().splitlines()]
-    assert told == [*expected, {"step": 6, "loss": 0.5}]
-    # TensorBoard drops what files before this event say of its step and later ones.
-    starts = [e.step for e in events(tmp_path / "tensorboard") if e.HasField("session_log")]
-    assert starts[-1] == start + 1
+class Recorder:
+    """A tracker that keeps its calls."""
+
+    def __init__(self):
+        self.calls = []
+
+    def describe(self, config):
+        self.calls.append(("describe", dict(config)))
+
+    def log(self, step, figures):
+        self.calls.append((step, dict(figures)))
+
+    def flush(self):
+        self.calls.append("flush")
+
+    def close(self):
+        self.calls.append("close")
+
+
+def test_every_tracker_gets_every_figure_and_is_closed():
+    trackers = [Recorder(), Recorder()]
+    with Reporter(trackers, 8, 0) as report:
+        report.log(2, loss=1.0, speed=3.0)
+        report.flush()
+    for tracker in trackers:
+        assert tracker.calls == [(2, {"loss": 1.0, "speed": 3.0}), "flush", "close"]
+
+
+def test_trackers_are_closed_after_an_error():
+    class Fails(Recorder):
+        def close(self):
+            super().close()
+            raise OSError("no")
+
+    trackers = [Recorder(), Fails(), Recorder()]
+    with pytest.raises(OSError, match="no"), Reporter(trackers, 8, 0):
+        raise ValueError("of the run")
+    assert [tracker.calls for tracker in trackers] == [["close"]] * 3
+
+
+def test_figures_are_stored_once_a_minute(monkeypatch):
+    clock = iter([0.0, 59.0, 61.0, 61.0, 100.0, 122.0, 122.0])
+    monkeypatch.setattr(reporting.time, "monotonic", lambda: next(clock))
+    tracker = Recorder()
+    with Reporter([tracker], 8, 0) as report:
+        for _ in range(4):
+            report.log(1)
+    assert tracker.calls == [(1, {}), (1, {}), "flush", (1, {}), (1, {}), "flush", "close"]

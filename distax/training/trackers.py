@@ -1,0 +1,235 @@
+"""Trackers: TensorBoard, JSON lines and Weights & Biases, behind one protocol."""
+
+import json
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from distax.runtime.errors import DistaxError, first_line
+from distax.runtime.files import GrowingFiles, write_text
+from distax.runtime.optional import require
+
+if TYPE_CHECKING:
+    from distax.training.config import TrackerName
+
+
+@runtime_checkable
+class Tracker(Protocol):
+    """A place that keeps a run's configuration and figures.
+
+    Only the first process of a run calls its tracker, from one thread.
+    """
+
+    def describe(self, config: Mapping[str, Any]) -> None:
+        """Takes the run's configuration, once and before all figures.
+
+        Args:
+          config: nested plain values, as `TrainConfig.to_dict` gives them.
+        """
+
+    def log(self, step: int, figures: Mapping[str, float]) -> None:
+        """Takes figures under their names after a step, counted from 1."""
+
+    def flush(self) -> None:
+        """Stores what was logged. It is called before each checkpoint and at least once a minute.
+
+        A run that resumes from the checkpoint then has all figures up to it.
+        """
+
+    def close(self) -> None:
+        """Stores what was logged and ends, also after an error of the run."""
+
+
+def open_trackers(names: Iterable["TrackerName"], run: Path, start: int) -> list[Tracker]:
+    """Opens the trackers of a run that keep its figures in the run's folder.
+
+    Args:
+      names: names of the trackers.
+      run: the run's folder, on disk or in a bucket. What it holds of an earlier part of the run is
+        continued.
+      start: steps already done. Figures of later steps are dropped, because they come again.
+
+    Raises:
+      DistaxError: a package is not installed, or the folder cannot be written.
+    """
+    makers: dict[TrackerName, Callable[[Path, int], Tracker]] = {
+        "jsonl": JsonLines,
+        "tensorboard": TensorBoard,
+        "wandb": WeightsAndBiases,
+    }
+    opened: list[Tracker] = []
+    with ExitStack() as unless_all_open:
+        for name in dict.fromkeys(names):
+            tracker = makers[name](run, start)
+            unless_all_open.callback(tracker.close)
+            opened.append(tracker)
+        unless_all_open.pop_all()
+    return opened
+
+
+class JsonLines:
+    """Writes each step's figures as a line of `metrics.jsonl`, and `config.json`.
+
+    Args:
+      run, start: as for `open_trackers`.
+    """
+
+    def __init__(self, run: Path, start: int):
+        name = "metrics.jsonl"
+        self._files = GrowingFiles(run, known=[name])
+        path = self._files.local / name
+        try:
+            _drop_lines_after(start, path)
+            self._lines = path.open("a", encoding="utf-8")
+        except OSError as error:
+            raise DistaxError(f"{run}: cannot be written ({error.strerror})") from error
+
+    def describe(self, config: Mapping[str, Any]) -> None:
+        """Writes the configuration as JSON."""
+        write_text(self._files.local / "config.json", json.dumps(config, indent=2) + "\n")
+
+    def log(self, step: int, figures: Mapping[str, float]) -> None:
+        """Appends a line, at once."""
+        self._lines.write(json.dumps({"step": step, **figures}) + "\n")
+        self._lines.flush()
+
+    def flush(self) -> None:
+        """Uploads the lines of a run in a bucket."""
+        self._files.upload()
+
+    def close(self) -> None:
+        """Uploads the lines, and closes the file."""
+        self._lines.close()
+        self._files.close()
+
+
+def _drop_lines_after(step: int, log: Path) -> None:
+    """Removes lines about later steps: a run that crashed after its checkpoint repeats them."""
+    if log.exists():
+        lines = log.read_text(encoding="utf-8").splitlines(keepends=True)
+        write_text(log, "".join(line for line in lines if _is_up_to(step, line)))
+
+
+def _is_up_to(step: int, line: str) -> bool:
+    """Returns True if a line is complete and not about a later step; a crash may cut a line."""
+    try:
+        return bool(json.loads(line)["step"] <= step)
+    except (ValueError, KeyError, TypeError):
+        return False
+
+
+class TensorBoard:
+    """Writes event files to the run's folder `tensorboard`.
+
+    A run that resumes begins a new file, which tells TensorBoard to drop later steps of the others.
+
+    Args:
+      run, start: as for `open_trackers`.
+    """
+
+    def __init__(self, run: Path, start: int):
+        require("tensorboardX", "TensorBoard event files")
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto.event_pb2 import SessionLog
+
+        self._files = GrowingFiles(run / "tensorboard")
+        # Its usual name has the second of its beginning only.
+        unique = f".{uuid.uuid4().hex[:8]}"
+        try:
+            # tensorboardX's SummaryWriter keeps events in a queue, which its `flush` leaves there.
+            self._events = EventsWriter(str(self._files.local / "events"), unique)
+        except OSError as error:
+            raise DistaxError(f"{run}: cannot be written ({error.strerror})") from error
+        self._write(start + 1, session_log=SessionLog(status=SessionLog.START))
+
+    def _write(self, step: int, **content: Any) -> None:
+        from tensorboardX.proto.event_pb2 import Event
+
+        self._events.write_event(Event(wall_time=time.time(), step=step, **content))
+
+    def describe(self, config: Mapping[str, Any]) -> None:
+        """Writes the configuration as a text, which TensorBoard shows as Markdown."""
+        from tensorboardX.summary import text
+
+        self._write(0, summary=text("config", f"```json\n{json.dumps(config, indent=2)}\n```"))
+
+    def log(self, step: int, figures: Mapping[str, float]) -> None:
+        """Writes a scalar for each figure."""
+        from tensorboardX.summary import scalar
+
+        for name, value in figures.items():
+            self._write(step, summary=scalar(name, value))
+
+    def flush(self) -> None:
+        """Writes the file, and uploads that of a run in a bucket."""
+        self._events.flush()
+        self._files.upload()
+
+    def close(self) -> None:
+        """Writes and closes the file."""
+        self._events.close()
+        self._files.close()
+
+
+class WeightsAndBiases:
+    """Sends figures to Weights & Biases, under the name of the run's folder.
+
+    The environment of W&B applies, such as WANDB_PROJECT (by default distax) and WANDB_MODE.
+    In the mode offline, the files are in the run's folder `wandb`, and `wandb sync` sends them. A
+    run that resumes continues the run at W&B, whose identity is in the folder's file `id`. W&B
+    keeps the figures that it has, and ignores those that come again.
+
+    Args:
+      run, start: as for `open_trackers`.
+    """
+
+    def __init__(self, run: Path, start: int):
+        require("wandb", "Weights & Biases")
+        import wandb
+
+        # W&B writes into a folder `wandb` of the one it is given.
+        self._files = GrowingFiles(run, known=["wandb/id"])
+        try:
+            self._run = wandb.init(
+                project=os.environ.get("WANDB_PROJECT", "distax"),
+                name=run.name,
+                id=self._identity(new=start == 0),
+                resume="allow",
+                dir=str(self._files.local),
+                # The lines of the log are those that the run prints.
+                settings=wandb.Settings(console="off", quiet=True),
+            )
+        # W&B raises exceptions of many types: no key, no network, no permission.
+        except Exception as error:
+            raise DistaxError(
+                f"{run}: W&B cannot be started ({first_line(error)}); run `wandb login`, or set "
+                "WANDB_MODE=offline"
+            ) from error
+
+    def _identity(self, new: bool) -> str:
+        """Reads the identity of the run at W&B, or makes one and writes it."""
+        path = self._files.local / "wandb" / "id"
+        if new or not path.is_file():
+            write_text(path, uuid.uuid4().hex)
+        return path.read_text(encoding="utf-8")
+
+    def describe(self, config: Mapping[str, Any]) -> None:
+        """Sends the configuration."""
+        self._run.config.update(dict(config), allow_val_change=True)
+
+    def log(self, step: int, figures: Mapping[str, float]) -> None:
+        """Sends figures of a step, which W&B shows over `step`."""
+        self._run.log(dict(figures), step=step)
+
+    def flush(self) -> None:
+        """Uploads the files of a run in a bucket; W&B itself sends figures as they come."""
+        self._files.upload()
+
+    def close(self) -> None:
+        """Waits until all is sent or written, and ends the run at W&B."""
+        self._run.finish()
+        self._files.close()
