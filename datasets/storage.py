@@ -1,4 +1,8 @@
-"""TFDS datasets on disk: builds a dataset, opens a split and reads it into arrays."""
+"""TFDS datasets on disk and in buckets: builds a dataset, opens a split and reads it into arrays.
+
+TFDS and ArrayRecord read and write files on disk only. So a dataset for a bucket is built on disk
+and then uploaded, and one in a bucket is downloaded, once in each process that reads it.
+"""
 
 import contextlib
 import os
@@ -6,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,7 +19,9 @@ import tensorflow_datasets as tfds
 from jaxtyping import Float
 
 from distax.imaging.targets import Targets
+from distax.runtime.buckets import BucketPath, as_path
 from distax.runtime.errors import DistaxError
+from distax.runtime.files import check_place
 from distax.runtime.optional import require
 
 SPLITS = ("train", "validation", "test")
@@ -23,6 +30,9 @@ CHUNK = 1000
 
 Record = dict[str, Any]
 Folder = str | os.PathLike[str]
+
+_LAST = "dataset_info.json"
+"""File of a dataset that is uploaded last: a dataset in a bucket is whole if it has this file."""
 
 
 class ArrayRecordBuilder(
@@ -93,7 +103,7 @@ class Dataset:
     def folder(self, config: str | tfds.core.BuilderConfig, data_dir: Folder) -> Path:
         """Returns the folder with the configuration's files."""
         name = self.get_config(config).name
-        data_dir = Path(data_dir).expanduser()
+        data_dir = as_path(data_dir).expanduser()
         return data_dir / self.builder.name / name / str(self.builder.VERSION)
 
     def build(
@@ -108,7 +118,7 @@ class Dataset:
 
         Args:
           config: a configuration or its name.
-          data_dir: folder of TFDS's datasets; created if missing.
+          data_dir: folder of TFDS's datasets, on disk or in a bucket; created if missing.
           manual_dir: folder of the unpacked files, for a configuration that reads them.
 
         Returns:
@@ -120,8 +130,8 @@ class Dataset:
         """
         require("array_record", "datasets on disk")
         folder = self.folder(config, data_dir)
-        if not folder.exists():
-            self._prepare(self.get_config(config), Path(data_dir).expanduser(), manual_dir)
+        if not is_there(folder):
+            self._prepare(self.get_config(config), as_path(data_dir).expanduser(), manual_dir)
         for split in SPLITS:
             self.open_split(config, split, data_dir)
         return folder
@@ -130,6 +140,12 @@ class Dataset:
         self, config: tfds.core.BuilderConfig, data_dir: Path, manual_dir: Folder | None
     ) -> None:
         """Writes the dataset with TFDS, to a temporary folder that TFDS renames at the end."""
+        if isinstance(data_dir, BucketPath):
+            check_place(data_dir)
+            with tempfile.TemporaryDirectory() as temporary:
+                self._prepare(config, Path(temporary), manual_dir)
+                _upload(self.folder(config, temporary), self.folder(config, data_dir))
+            return
         try:
             # TFDS writes messages to standard output, which belongs to the caller, and requires a
             # download folder even if it downloads nothing.
@@ -163,14 +179,16 @@ class Dataset:
         """
         require("array_record", "datasets on disk")
         config = self.get_config(config)
-        data_dir = Path(data_dir).expanduser()
+        data_dir = as_path(data_dir).expanduser()
         folder = self.folder(config, data_dir)
         command = f"`distax build-dataset {self.prefix}{config.name} --data-dir {data_dir}`"
-        if not folder.is_dir():
+        if not is_there(folder):
             raise DistaxError(
                 f"{self.title} {config.name} is not built in {data_dir}: run {command}"
             )
         damaged = f"the dataset in {folder} is damaged: delete that folder and run {command}"
+        if isinstance(folder, BucketPath):
+            data_dir = Path(_download(folder, folder.relative_to(data_dir)).name)
         try:
             builder = self.builder(config=config, data_dir=data_dir)
             known = ", ".join(builder.info.splits)
@@ -212,6 +230,47 @@ class Dataset:
         return self.record_to_example(
             {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
         )
+
+
+def is_there(folder: Path) -> bool:
+    """Returns True if there is a dataset in a folder."""
+    if not isinstance(folder, BucketPath):
+        return folder.is_dir()
+    folder.check()
+    return (folder / _LAST).is_file()
+
+
+def _upload(local: Path, folder: Path) -> None:
+    """Copies a dataset to a bucket, so that it is there as a whole or not at all.
+
+    Raises:
+      DistaxError: a file cannot be written.
+    """
+    try:
+        for path in sorted(local.iterdir(), key=lambda path: path.name == _LAST):
+            (folder / path.name).write_bytes(path.read_bytes())
+    except OSError as error:
+        raise DistaxError(f"{folder}: cannot be written ({error.strerror or error})") from error
+
+
+@cache
+def _download(folder: BucketPath, name: Path) -> "tempfile.TemporaryDirectory[str]":
+    """Copies a dataset from a bucket to a folder `name` of a temporary one.
+
+    That is deleted when the process ends.
+
+    Raises:
+      DistaxError: a file cannot be read.
+    """
+    temporary = tempfile.TemporaryDirectory()
+    local = Path(temporary.name, *name.parts)
+    local.mkdir(parents=True)
+    try:
+        for path in folder.iterdir():
+            path.download(local / path.name)
+    except OSError as error:
+        raise DistaxError(f"{folder}: cannot be read ({error.strerror or error})") from error
+    return temporary
 
 
 def _read_chunk(source: Any, start: int, stop: int) -> Record:

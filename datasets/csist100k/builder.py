@@ -1,6 +1,5 @@
 """Builds CSIST-100K on disk with TFDS."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
@@ -18,8 +17,9 @@ from distax.datasets.csist100k.configs import (
 )
 from distax.datasets.csist100k.record import features, make_record, record_to_example
 from distax.datasets.simulation import simulate_records
-from distax.datasets.storage import ArrayRecordBuilder, Dataset, Folder, Record
+from distax.datasets.storage import ArrayRecordBuilder, Dataset, Folder, Record, is_there
 from distax.imaging.scenes import simulate
+from distax.runtime.buckets import as_path
 from distax.runtime.errors import DistaxError
 
 BATCH = 1000
@@ -60,7 +60,7 @@ class Csist100k(ArrayRecordBuilder):
     ) -> dict[str, Iterator[tuple[int, Record]]]:
         config = self.builder_config
         if isinstance(config, ReleasedConfig):
-            root = Path(os.fspath(dl_manager.manual_dir))
+            root = as_path(dl_manager.manual_dir)
             # The files of all splits are checked before any record is written.
             pairs = {split: released.find_pairs(root, split) for split in released.SPLIT_FOLDERS}
             return {split: released.read_records(found) for split, found in pairs.items()}
@@ -92,7 +92,7 @@ def build(config: str | Config, data_dir: Folder, manual_dir: Folder | None = No
       DistaxError: as `Dataset.build`, or the published files are missing or unusable.
     """
     config = get_config(config)
-    if isinstance(config, ReleasedConfig) and not DATASET.folder(config, data_dir).exists():
+    if isinstance(config, ReleasedConfig) and not is_there(DATASET.folder(config, data_dir)):
         _check_manual_dir(manual_dir)
     return DATASET.build(config, data_dir, manual_dir)
 
@@ -101,7 +101,8 @@ def _check_manual_dir(manual_dir: Folder | None) -> None:
     if manual_dir is None:
         problem = "no manual directory was given"
     elif not any(
-        (Path(manual_dir).expanduser() / name).is_dir() for name in released.SPLIT_FOLDERS.values()
+        (as_path(manual_dir).expanduser() / name).is_dir()
+        for name in released.SPLIT_FOLDERS.values()
     ):
         problem = f"{manual_dir} holds none of them"
     else:
