@@ -3,7 +3,8 @@
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from urllib.parse import unquote
+from urllib.parse import unquote, urlencode
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -17,8 +18,8 @@ class Emulator:
       watch: called with the method and the path of every request, before it is answered.
     """
 
-    def __init__(self, storage):
-        self._storage = storage
+    def __init__(self, storage, address):
+        self._storage, self._address = storage, address
         self.watch: Callable[[str, str], None] = lambda method, path: None
 
     def names(self, prefix=""):
@@ -32,9 +33,10 @@ class Emulator:
 
     def write(self, name, content):
         """Stores an object."""
-        about = {"name": name, "bucket": BUCKET, "size": str(len(content)), "generation": "1"}
-        about |= {"metageneration": "1", "contentType": "application/octet-stream"}
-        self._storage.create_file(BUCKET, name, content, about)
+        query = urlencode({"uploadType": "media", "name": name})
+        address = f"{self._address}/upload/storage/v1/b/{BUCKET}/o?{query}"
+        head = {"Content-Type": "application/octet-stream"}
+        urlopen(Request(address, content, head, method="POST"), timeout=60).close()
 
 
 @contextmanager
@@ -45,7 +47,8 @@ def running() -> Iterator[Emulator]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     running = server.create_server("127.0.0.1", port, in_memory=True, default_bucket=BUCKET)
-    emulator = Emulator(running._storage)
+    address = f"http://127.0.0.1:{port}"
+    emulator = Emulator(running._storage, address)
 
     class Watched(server.RequestHandler):
         def parse_request(self):
@@ -56,8 +59,8 @@ def running() -> Iterator[Emulator]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(server, "RequestHandler", Watched)
-        patch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{port}")
-        patch.setenv("TENSORSTORE_GCS_HTTP_URL", f"http://127.0.0.1:{port}")
+        patch.setenv("STORAGE_EMULATOR_HOST", address)
+        patch.setenv("TENSORSTORE_GCS_HTTP_URL", address)
         # TensorStore asks for credentials, of which the server takes any.
         patch.setenv("GOOGLE_AUTH_TOKEN_FOR_TESTING", "any")
         with running:

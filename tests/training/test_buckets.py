@@ -6,6 +6,7 @@ import shlex
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -17,7 +18,7 @@ from distax.runtime.sharding import data_mesh
 from distax.training import checkpoints
 from distax.training.loop import train
 from tests.training.states import load_state
-from tests.training.test_reporting import read_events
+from tests.training.test_reporting import Recorder, read_events
 
 OPTIONS = shlex.split(
     "--model.options stages 1 channels 4 hidden 8 --optimizer.learning-rate 3e-3 "
@@ -80,7 +81,8 @@ def assert_same_states(first, second, config, mesh):
 
 
 def test_a_run_in_a_bucket_is_that_of_a_folder(place, emulator, tiny_run, tiny_config, mesh):
-    best = train(tiny_config, place, mesh=mesh, profile=range(4, 5))
+    own = Recorder()
+    best = train(tiny_config, place, mesh=mesh, profile=range(4, 5), trackers=[own])
     assert best == checkpoints.read_about(tiny_run, "best")[1]
     assert_same_states(place, tiny_run, tiny_config, mesh)
     folder = folder_of(place)
@@ -88,6 +90,12 @@ def test_a_run_in_a_bucket_is_that_of_a_folder(place, emulator, tiny_run, tiny_c
     assert figures(logged) == figures((tiny_run / "metrics.jsonl").read_text())
     assert figures(logged, "psnr") == figures((tiny_run / "metrics.jsonl").read_text(), "psnr")
     assert json.loads(emulator.read(f"{folder}/config.json"))["batch_size"] == 8
+    described, *calls = own.calls
+    assert described == ("describe", tiny_config.to_dict())
+    taken = [json.loads(line) for line in logged.splitlines()]
+    assert [{"step": call[0]} | call[1] for call in calls if isinstance(call, tuple)] == taken
+    # Stored before each of the two checkpoints.
+    assert [call for call in calls if isinstance(call, str)] == ["flush", "flush", "close"]
     assert json.loads(emulator.read(f"{folder}/goodput.json"))["saving"] > 0
     (events,) = emulator.names(f"{folder}/tensorboard/")
     scalars = [
@@ -125,7 +133,8 @@ def test_a_run_stopped_and_killed_in_the_middle_of_a_save_continues(
     assert int(load_state(place, tiny_config, mesh).step) == 4
     assert f"{folder}/last/4/commit_success.txt" in emulator.names(f"{folder}/last/4/")
 
-    train(tiny_config, place, resume=True, mesh=mesh)
+    # A resumed run may have other trackers.
+    train(replace(tiny_config, trackers=("jsonl",)), place, resume=True, mesh=mesh)
     assert_same_states(place, tiny_run, tiny_config, mesh)
     assert {name.split("/")[2] for name in emulator.names(f"{folder}/last/")} == {"6"}
     logged = emulator.read(f"{folder}/metrics.jsonl").decode()
