@@ -1,9 +1,10 @@
 """A server of buckets on this machine, in place of Google Cloud Storage."""
 
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from urllib.parse import unquote, urlencode
+from urllib.parse import parse_qs, unquote, urlencode, urlsplit
 from urllib.request import Request, urlopen
 
 import pytest
@@ -31,6 +32,18 @@ class Emulator:
         """Returns the content of an object."""
         return bytes(self._storage.get_file(BUCKET, name))
 
+    def generation(self, path):
+        """Returns the generation of the object that a request is about; None if there is none."""
+        from gcp_storage_emulator.exceptions import NotFound
+
+        address = urlsplit(path)
+        (name,) = parse_qs(address.query).get("name", [unquote(address.path.partition("/o/")[2])])
+        try:
+            about = self._storage.get_file_obj(BUCKET, name)
+        except NotFound:
+            return None
+        return about["generation"]
+
     def write(self, name, content):
         """Stores an object."""
         query = urlencode({"uploadType": "media", "name": name})
@@ -51,12 +64,56 @@ def running() -> Iterator[Emulator]:
     emulator = Emulator(running._storage, address)
 
     class Watched(server.RequestHandler):
+        """Answers one request at a time, with the generations that TensorStore relies on.
+
+        The server has no generations in its answers, looks at no condition on them, and reads
+        objects while another thread writes them.
+        """
+
+        generation = None
+
         def parse_request(self):
             understood = super().parse_request()
             if understood:
                 emulator.watch(self.command, unquote(self.path))
             return understood
 
+        def do_GET(self):  # noqa: N802
+            with lock:
+                self.generation = emulator.generation(self.path)
+                known = self.condition("ifGenerationNotMatch")
+                if known is not None and known == (self.generation or "0"):
+                    self.refuse(304)
+                else:
+                    super().do_GET()
+
+        def do_POST(self):  # noqa: N802
+            with lock:
+                wanted = self.condition("ifGenerationMatch")
+                if wanted not in (None, emulator.generation(self.path) or "0"):
+                    self.rfile.read(int(self.headers["Content-Length"]))
+                    self.refuse(412)
+                else:
+                    super().do_POST()
+
+        def do_DELETE(self):  # noqa: N802
+            with lock:
+                super().do_DELETE()
+
+        def end_headers(self):
+            if self.command == "GET" and self.generation:
+                self.send_header("x-goog-generation", self.generation)
+            super().end_headers()
+
+        def condition(self, name):
+            (value,) = parse_qs(urlsplit(self.path).query).get(name, [None])
+            return value
+
+        def refuse(self, status):
+            self.send_response(status)
+            self.end_headers()
+
+    lock = threading.Lock()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(server, "RequestHandler", Watched)
         patch.setenv("STORAGE_EMULATOR_HOST", address)

@@ -114,8 +114,9 @@ def _restore(folder: epath.Path, **items: Any) -> Any:
     import orbax.checkpoint as ocp
 
     step = _finished_step(folder)
+    options = ocp.CheckpointManagerOptions(enable_async_checkpointing=False)
     try:
-        with ocp.CheckpointManager(absolute(folder)) as manager:
+        with ocp.CheckpointManager(absolute(folder), options=options) as manager:
             return manager.restore(step, args=ocp.args.Composite(**items))
     # A damaged file raises a different exception in each of the layers that read it.
     except Exception as error:

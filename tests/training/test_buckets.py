@@ -125,7 +125,7 @@ def test_a_run_stopped_and_killed_in_the_middle_of_a_save_continues(
     assert f"stopped at step 4 of 6; saved in {place}" in errors
 
     killed = start("--resume", place)
-    acted = at_first_upload(emulator, f"{folder}/last/6/model/manifest", killed.kill)
+    acted = at_first_upload(emulator, f"{folder}/last/6/model/", killed.kill)
     status, output, errors = end(killed)
     assert acted, output + errors
     assert status == -signal.SIGKILL, output + errors
