@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from distax.cli.options import OutputPath, default
+from distax.cli.options import Input, InputOptions, OutputPath, default, read_sequence
 from distax.runtime.errors import DistaxError
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from distax.calibration import Calibration, Quantity
     from distax.imaging.psf import MeasuredPsf
 
@@ -24,17 +22,18 @@ class Calibrate:
     Pass the file to --sensor of other commands, or to --config of `train`.
 
     Attributes:
-      files: PNG, TIFF or NPY files of raw counts: small images of one source each, or whole frames.
-        Give a hundred bright sources or more, spread over all positions between pixel centres;
-        fewer than five is an error.
-      dark: File of dark frames, from which the read noise is measured.
-      flat: Files from which the gain is measured. Each holds repeated frames of one unchanged
-        scene; an evenly lit surface at several levels serves best.
+      files: Files of raw counts (FITS, PNG, TIFF, BMP, NPY or NPZ), folders of such files, or
+        patterns: small images of one source each, or whole frames. Give a hundred bright sources or
+        more, spread over all positions between pixel centres; fewer than five is an error.
+      dark: File or folder of dark frames, from which the read noise is measured.
+      flat: Files or folders from which the gain is measured. Each holds repeated frames of one
+        unchanged scene; an evenly lit surface at several levels serves best.
       elongated: Fit two widths of the PSF, one over rows and one over columns.
       measured_psf: Measure the PSF as samples, for PSFs that are not Gaussian.
       size: Height and width in pixels of the images that will be unmixed.
       out: Write the sensor to this TOML file.
       json: Write the sensor, the source of each value and the quality of the fit to this JSON file.
+      input: Parts of the files that are read.
     """
 
     files: Annotated[
@@ -53,22 +52,24 @@ class Calibrate:
     ] = None
     out: Path = Path("sensor.toml")
     json: OutputPath = None
+    input: Input = InputOptions()
 
     def run(self) -> None:
         """Measures the sensor, prints a table and writes the files."""
         from distax.calibration import calibrate
-        from distax.io.images import read_images
+        from distax.io.frames import find_files
         from distax.io.sensor_file import write_sensor
         from distax.runtime.files import check_outputs, write_text
 
         if not self.files:
-            raise DistaxError("no image files given; name at least one PNG, TIFF or NPY file")
-        inputs = (*self.files, *self.flat, *filter(None, [self.dark]))
+            raise DistaxError("no image files given; name at least one file or folder")
+        files = find_files(self.files)
+        inputs = (*files, *self.flat, *filter(None, [self.dark]))
         check_outputs({"--out": self.out, "--json": self.json}, inputs)
         result = calibrate(
-            _read_stack(self.files),
-            None if self.dark is None else read_images(self.dark),
-            [read_images(path) for path in self.flat],
+            read_sequence(files, self.input),
+            None if self.dark is None else read_sequence([self.dark], self.input),
+            [read_sequence([path], self.input) for path in self.flat],
             self.elongated,
             self.measured_psf,
             self.size,
@@ -80,27 +81,6 @@ class Calibrate:
         if self.json:
             write_text(self.json, json.dumps(result.to_dict(), indent=2) + "\n")
         print(f"{self.out}: the sensor")
-
-
-def _read_stack(files: tuple[Path, ...]) -> "np.ndarray":
-    """Reads the images of all files, which must be of one size."""
-    import numpy as np
-
-    from distax.io.images import read_images
-
-    stacks = {path: read_images(path) for path in dict.fromkeys(files)}
-    first = next(iter(stacks))
-    for path, stack in stacks.items():
-        if stack.shape[1:] != stacks[first].shape[1:]:
-            raise DistaxError(
-                f"{path}: {_size(stack)} px, {first} has {_size(stacks[first])}; give images of "
-                "one size"
-            )
-    return np.concatenate(list(stacks.values()))
-
-
-def _size(stack: "np.ndarray") -> str:
-    return f"{stack.shape[1]}×{stack.shape[2]}"
 
 
 def _print_result(result: "Calibration") -> None:

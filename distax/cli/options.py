@@ -1,6 +1,6 @@
 """Options that several commands share, and the unmixers that they describe."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from distax.runtime.errors import DistaxError
+from distax.runtime.errors import DistaxError, check_positive
 
 if TYPE_CHECKING:
+    import numpy as np
+    from jaxtyping import Float
+
     from distax.frames import FramePrior, FrameUnmixer
     from distax.imaging.scenes import ScenePrior
     from distax.imaging.sensor import Sensor
+    from distax.io.reading import Reading
     from distax.unmixer import Unmixer
 
 
@@ -117,6 +121,58 @@ def _given(options: "PriorOptions | FrameOptions") -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
+class InputOptions:
+    """Parts of the files that are read.
+
+    Attributes:
+      extension: Name or number of the FITS extension that holds the image, or name of the array in
+        an NPZ file.
+      mask: File or FITS extension that marks bad pixels by values other than zero. They are left
+        out like those that are NaN. Name none to read no mask.
+      channel: Colour channel to read, numbered from 0 (red), or mean, for images whose colours
+        differ.
+      max_gigabytes: Largest size of the pixels that a compressed image may unpack to, that a packed
+        file may hold, and that are read at once.
+    """
+
+    extension: Annotated[str | None, default("the first with an image")] = None
+    mask: Annotated[str | None, default("the extension DQ, MASK or BPM of a FITS file")] = None
+    channel: Annotated[str | None, default("the one that all colours are equal to")] = None
+    max_gigabytes: float = 4.0
+
+    @property
+    def reading(self) -> "Reading":
+        """Settings of the reader.
+
+        Raises:
+          DistaxError: a value is out of range.
+        """
+        from distax.io.reading import Reading
+
+        check_positive(max_gigabytes=self.max_gigabytes)
+        limit = round(1e9 * self.max_gigabytes)
+        return Reading(self.extension, self.mask, self.channel, limit)
+
+
+def read_sequence(
+    paths: Sequence[Path], options: InputOptions
+) -> "Float[np.ndarray, 'N height width']":
+    """Reads all images of files, of folders and of patterns, in natural order.
+
+    Raises:
+      DistaxError: no image is found, or one cannot be read or has another size than the first.
+    """
+    from distax.io.frames import find_files
+    from distax.io.images import read_images
+
+    return read_images(find_files(paths), options.reading)
+
+
+Input = Annotated[InputOptions, tyro.conf.arg(name="")]
+"""Options of the reader, without a prefix to their names."""
+
+
+@dataclass(frozen=True)
 class PriorOptions:
     """Number, spacing and intensity of the targets, as far as they are known.
 
@@ -179,7 +235,6 @@ class FrameOptions:
       false_blobs: Mean number of false blobs per frame of pure noise. It sets the detection
         threshold.
       box: Side in pixels of the boxes in which the background is measured.
-      extension: Name or number of the FITS extension that holds the frame.
     """
 
     sigma: Annotated[float | None, default("0.5")] = None
@@ -191,7 +246,6 @@ class FrameOptions:
     gain: Annotated[float | None, default("no shot noise of the targets")] = None
     false_blobs: Annotated[float | None, default("0.01")] = None
     box: Annotated[int | None, default("64")] = None
-    extension: Annotated[str | None, default("the first two-dimensional image")] = None
 
     @property
     def given(self) -> dict[str, Any]:

@@ -6,9 +6,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from distax.cli.options import Checkpoint, Method, OutputPath, Threshold, default, make_unmixer
+from distax.cli.options import (
+    Checkpoint,
+    Input,
+    InputOptions,
+    Method,
+    OutputPath,
+    Threshold,
+    default,
+    make_unmixer,
+    read_sequence,
+)
+from distax.runtime.errors import DistaxError
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from distax.tracking import MotionPrior
 
 
@@ -17,7 +30,11 @@ class Track:
     """Find the targets in a sequence of frames, link them to tracks, and smooth the tracks.
 
     Attributes:
-      file: TIFF or NPY file of raw counts. Its pages or its first axis are the frames, in order.
+      files: Files of raw counts (FITS, PNG, TIFF, BMP, NPY or NPZ), folders of such files, or
+        patterns. Their images are the frames of one sequence: pages, planes of a cube, entries
+        along the first axis of an array, and files in natural order. They are windows of the
+        sensor's size (11×11 px by default) around a group of targets; whole frames are not tracked
+        yet.
       method: Method that unmixes each frame: fast (a network), posterior (sampling; for any sensor;
         tens to hundreds of times slower than fast), refine (least squares) or grid (the model of
         --checkpoint).
@@ -28,9 +45,14 @@ class Track:
       json: Write the tracks to this JSON file.
       csv: Write the tracks to this CSV file, one line for each track and frame.
       figure: Draw the tracks over the mean of the frames to this file (PNG, PDF or SVG).
+      input: Parts of the files that are read.
     """
 
-    file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
+    files: Annotated[
+        tuple[Path, ...],
+        tyro.conf.Positional,
+        tyro.conf.arg(help_behavior_hint="(at least one file or folder)"),
+    ]
     method: Annotated[
         Method | None,
         default(
@@ -47,6 +69,7 @@ class Track:
     json: OutputPath = None
     csv: OutputPath = None
     figure: OutputPath = None
+    input: Input = InputOptions()
 
     def run(self) -> None:
         """Unmixes the frames, links the targets to tracks, prints a table and writes the files."""
@@ -57,13 +80,16 @@ class Track:
             to_json,
             trajectories,
         )
-        from distax.io.images import read_images
+        from distax.io.frames import find_files
         from distax.runtime.files import check_outputs, write_text
         from distax.tracking import Tracker, track, unmix_sequences
         from distax.viz.figures import check_figure_path
 
+        if not self.files:
+            raise DistaxError("no image files given; name at least one file or folder")
+        files = find_files(self.files)
         outputs = {"--json": self.json, "--csv": self.csv, "--figure": self.figure}
-        check_outputs(outputs, (self.file, *filter(None, [self.sensor])))
+        check_outputs(outputs, (*files, *filter(None, [self.sensor])))
         if self.figure:
             check_figure_path(self.figure)
         prior = self._prior()
@@ -72,8 +98,9 @@ class Track:
             method, self.checkpoint, self.threshold, self.sensor, prior.frame_prior
         )
         prior.check_room(unmixer.sensor.shape)
-        frames = read_images(self.file)
-        unmixer.check(frames, str(self.file))
+        frames = read_sequence(files, self.input)
+        _check_windows(frames, unmixer.sensor.shape, files[0])
+        unmixer.check(frames, str(files[0]))
         found = unmix_sequences(unmixer, frames[None])
         found_tracks = trajectories(track(found, Tracker.for_prior(prior)))
         print_table(found_tracks)
@@ -107,3 +134,14 @@ class Track:
         from distax.tracking import MotionPrior
 
         return MotionPrior(speed=self.speed, drift=self.drift, acceleration=self.acceleration)
+
+
+def _check_windows(frames: "np.ndarray", shape: tuple[int, int], path: Path) -> None:
+    """Raises DistaxError for frames of another size than the sensor's."""
+    if frames.shape[1:] != shape:
+        height, width = frames.shape[1:]
+        raise DistaxError(
+            f"{path}: {height}×{width} px, the sensor has {shape[0]}×{shape[1]}; track follows "
+            "targets in such windows only: cut that window around the group, or find the targets "
+            "of whole frames by unmix"
+        )

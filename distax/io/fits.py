@@ -1,139 +1,252 @@
-"""Frames from FITS files: plain, compressed or scaled, with their sky coordinates."""
+"""Frames from FITS files: plain, compressed or scaled, with their masks and sky coordinates."""
 
+import math
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from functools import cached_property
+from typing import Any, BinaryIO
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Num
 
-from distax.io.pixels import Frame, Sky
+from distax.io.faults import translated
+from distax.io.fits_structure import Hdu, read_structure
+from distax.io.fits_tiles import check_streams, check_tiles, decode_apart, is_unsafe
+from distax.io.pixels import Frame, Frames, Sky
+from distax.io.reading import NO_MASK, Reading
+from distax.io.source import Source
 from distax.runtime.errors import DistaxError, DistaxWarning
-from distax.runtime.files import local_copy
 from distax.runtime.optional import require
 
+_MASKS = ("DQ", "MASK", "BPM")
+"""Names of extensions that mark bad pixels: data quality, mask, bad-pixel mask."""
+_SATURATION = ("SATURATE", "SATLEVEL")
+"""Keywords of the value at which pixels saturate."""
+_SAMPLED_ROWS = 32
+"""Rows from which the middle of the counts is taken, to compare the saturation with."""
+_MOST_AXES, _HIGHEST_ORDER = 8, 9
+"""Most axes of sky coordinates, and highest order of their distortion (SIP). The memory that their
+conversion allocates grows with both."""
 
-@contextmanager
-def open_fits(path: Path, extension: str | None = None) -> Iterator[Frame]:
+
+def open_fits(source: Source, reading: Reading, stack: ExitStack) -> Frames:
     """Opens the image of one extension; its rows are read from the file when asked for.
 
+    Each plane of a cube is a frame. An extension DQ, MASK or BPM of the same version and size marks
+    bad pixels, unless the settings name another mask.
+
     Args:
-      path: a FITS file, also gzipped or with tile compression.
-      extension: name or number of the extension. Default: the first with a two-dimensional image.
+      source: a FITS file, plain or with tile compression.
+      reading: settings of the reader.
+      stack: closes what is opened.
 
     Raises:
-      DistaxError: the file or the extension does not exist, is damaged or has no two-dimensional
-        image.
+      DistaxError: the extension does not exist, is damaged or has no image.
     """
-    with _open_hdus(path) as hdus:
-        hdu = _select_hdu(hdus, path, extension)
-        primary = hdus[0].header
-        sky, wcs = _read_sky(hdu.header, path)
-        saturation = hdu.header.get("SATURATE", primary.get("SATURATE"))
-        yield Frame(
-            pixels=_Rows(hdu, path),
-            unit=str(hdu.header.get("BUNIT", primary.get("BUNIT", ""))).strip(),
-            sky=sky,
-            wcs=wcs,
-            saturation=float(saturation) if isinstance(saturation, int | float) else None,
-        )
-
-
-@contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    """Converts every exception of the block to a DistaxError that names the file.
-
-    Astropy reports damage by many types of exceptions, so all are caught.
-    """
-    with warnings.catch_warnings():
-        # Astropy's warnings on headers do not matter here; the one on truncation is an error.
-        warnings.simplefilter("ignore")
-        warnings.filterwarnings("error", message=".*truncated.*")
-        try:
-            yield
-        except FileNotFoundError as error:
-            raise DistaxError(f"{path}: no such file") from error
-        except Exception as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise DistaxError(f"{path}: a truncated or damaged FITS file ({reason})") from error
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """Rows of an extension's last two axes; all other axes have length one."""
-
-    hdu: Any
-    path: Path
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        height, width = self.hdu.shape[-2:]
-        return height, width
-
-    def __getitem__(self, rows: slice) -> np.ndarray:
-        leading = (0,) * (len(self.hdu.shape) - 2)
-        with _reading(self.path):
-            return np.asarray(self.hdu.section[(*leading, rows)])
-
-
-@contextmanager
-def _open_hdus(path: Path) -> Iterator[Any]:
-    """Opens a FITS file and reads all its headers."""
     require("astropy", "FITS files")
     from astropy.io import fits
 
-    with ExitStack() as stack:
-        with _reading(path):
-            # Astropy does not close a damaged file that it opened by its name.
-            file = stack.enter_context(stack.enter_context(local_copy(path)).open("rb"))
-            hdus = stack.enter_context(fits.open(file))
-            # Reads every header, so that a truncated file raises here.
-            len(hdus)
-        yield hdus
+    structure = read_structure(source)
+    hdu = _select(structure, source, reading.extension)
+    mask = _find_mask(structure, hdu, source, reading)
+    with translated(source.path, "FITS"):
+        parts = stack.enter_context(fits.open(source.file))
+    cube = _open_cube(parts, hdu, source, reading)
+    marks = None if mask is None else _open_cube(parts, mask, source, reading)
+    with translated(source.path, "FITS"):
+        header, primary = parts[hdu.index].header, parts[0].header
+    unit = str(_value("BUNIT", header, primary, source) or "").strip()
+    sky, wcs = _read_sky(header, source)
+    saturation = _read_saturation(header, primary, cube, source)
+
+    if mask is not None and reading.mask is None:
+        warnings.warn(
+            f"pixels that the extension {mask.name} marks are left out; --mask none reads them",
+            DistaxWarning,
+            stacklevel=2,
+        )
+
+    def open_plane(number: int) -> Frame:
+        marked = None if marks is None else marks.plane(number if len(marks) > 1 else 0)
+        return Frame(cube.plane(number), unit, sky, wcs, saturation, marked)
+
+    return Frames(len(cube), open_plane, masked=mask is not None)
 
 
-def _select_hdu(hdus: Any, path: Path, extension: str | None) -> Any:
-    """Returns the extension by name or number; by default the first two-dimensional image."""
+def _select(structure: Sequence[Hdu], source: Source, extension: str | None) -> Hdu:
+    """Returns the extension by name or number; by default the first image, masks last."""
+    held = ", ".join(map(str, structure))
     if extension is None:
-        images = [hdu for hdu in hdus if hdu.is_image and _is_two_dimensional(hdu.shape)]
+        images = sorted(filter(_has_pixels, structure), key=_is_named_mask)
         if images:
             return images[0]
-        held = ", ".join(_describe_hdu(index, hdu) for index, hdu in enumerate(hdus))
-        raise DistaxError(f"{path}: no two-dimensional image in it; it holds {held}")
-    try:
-        hdu = hdus[int(extension) if extension.isdecimal() else extension]
-    except (KeyError, IndexError) as error:
-        held = ", ".join(_describe_hdu(index, hdu) for index, hdu in enumerate(hdus))
-        raise DistaxError(f"{path}: no extension {extension!r}; it holds {held}") from error
-    if not (hdu.is_image and _is_two_dimensional(hdu.shape)):
+        raise DistaxError(f"{source.path}: no two-dimensional image in it; it holds {held}")
+    if (hdu := _find(structure, extension)) is None:
+        raise DistaxError(f"{source.path}: no extension {extension!r}; it holds {held}")
+    if not _has_pixels(hdu):
         raise DistaxError(
-            f"{path}: extension {extension} is {_describe_hdu(hdus.index(hdu), hdu)}, not a "
-            "two-dimensional image; save the plane you want as one"
+            f"{source.path}: extension {extension} is {hdu}, not a two-dimensional image or a cube"
         )
     return hdu
 
 
-def _is_two_dimensional(shape: tuple[int, ...]) -> bool:
-    return len(shape) >= 2 and all(length == 1 for length in shape[:-2])
+def _is_named_mask(hdu: Hdu) -> bool:
+    return hdu.name.upper() in _MASKS
 
 
-def _describe_hdu(index: int, hdu: Any) -> str:
-    name = f"{index} {hdu.name}".strip()
-    if not hdu.is_image:
-        return f"{name} (a table)"
-    return f"{name} ({'×'.join(map(str, hdu.shape)) or 'empty'})"
+def _find(structure: Sequence[Hdu], extension: str) -> Hdu | None:
+    """Returns the extension of a name or number; None if there is none."""
+    for hdu in structure:
+        names = hdu.name.upper(), f"{hdu.name},{hdu.version}".upper()
+        if extension == str(hdu.index) or extension.upper() in names:
+            return hdu
+    return None
 
 
-def _read_sky(header: Mapping[str, Any], path: Path) -> tuple[Sky | None, Mapping[str, Any]]:
+def _has_pixels(hdu: Hdu) -> bool:
+    return hdu.is_image and len(hdu.shape) >= 2 and math.prod(hdu.shape) > 0
+
+
+def _find_mask(structure: Sequence[Hdu], hdu: Hdu, source: Source, reading: Reading) -> Hdu | None:
+    """Returns the extension that marks the bad pixels of an image; None for none."""
+    if reading.mask == NO_MASK:
+        return None
+    if reading.mask is not None:
+        mask = _find(structure, reading.mask)
+        if mask is not None and not (_has_pixels(mask) and _suits(mask, hdu)):
+            raise DistaxError(
+                f"{source.path}: extension {reading.mask} is {mask}, no mask for {hdu}; give one "
+                "of the same size"
+            )
+        return mask
+    for other in structure:
+        if other.index == hdu.index or not _is_named_mask(other):
+            continue
+        if other.version == hdu.version and _has_pixels(other) and _suits(other, hdu):
+            return other
+    return None
+
+
+def _suits(mask: Hdu, hdu: Hdu) -> bool:
+    """Returns True if a mask has the size of an image, or of one plane of a cube."""
+    planes = math.prod(mask.shape[:-2])
+    return mask.shape[-2:] == hdu.shape[-2:] and planes in (1, math.prod(hdu.shape[:-2]))
+
+
+@dataclass(frozen=True)
+class _Cube:
+    """The planes of an extension: all axes but the last two, in the order of the file."""
+
+    hdu: Any
+    about: Hdu
+    file: BinaryIO
+
+    def __len__(self) -> int:
+        return math.prod(self.about.shape[:-2])
+
+    def plane(self, number: int) -> "_Rows":
+        return _Rows(self, tuple(map(int, np.unravel_index(number, self.about.shape[:-2]))))
+
+    @cached_property
+    def _decoded(self) -> Num[np.ndarray, "..."]:
+        return decode_apart(self.file, self.about)
+
+    def read(self, leading: tuple[int, ...], rows: slice) -> np.ndarray:
+        with translated(self.about.where, "FITS"):
+            pixels: Any = self._decoded if is_unsafe(self.about) else self.hdu.section
+            return np.asarray(pixels[(*leading, rows)])
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Rows of one plane."""
+
+    cube: _Cube
+    leading: tuple[int, ...]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        height, width = self.cube.about.shape[-2:]
+        return height, width
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        return self.cube.read(self.leading, rows)
+
+
+def _open_cube(parts: Any, about: Hdu, source: Source, reading: Reading) -> _Cube:
+    """Opens an image after all checks that astropy and its decoders leave out."""
+    with translated(about.where, "FITS"):
+        if about.is_compressed:
+            check_tiles(about, reading)
+            check_streams(about, source.file, reading)
+        hdu = parts[about.index]
+        if tuple(hdu.shape) != about.shape:
+            raise DistaxError(
+                f"{about.where}: its header describes {about.shape} and {hdu.shape} pixels; the "
+                "file is damaged"
+            )
+        return _Cube(hdu, about, source.file)
+
+
+def _value(
+    keyword: str, header: Mapping[str, Any], primary: Mapping[str, Any], source: Source
+) -> Any:
+    """Returns the value of a keyword, also of the primary header; None if it cannot be read."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return header.get(keyword, primary.get(keyword))
+    except Exception:  # astropy parses a value when it is asked for
+        message = f"{source.path}: its keyword {keyword} is damaged, and is left out"
+        warnings.warn(message, DistaxWarning, stacklevel=2)
+        return None
+
+
+def _read_saturation(
+    header: Mapping[str, Any], primary: Mapping[str, Any], cube: _Cube, source: Source
+) -> float | None:
+    """Returns the saturation in the header, if it is one; else warns, and returns None."""
+    for keyword in _SATURATION:
+        value = _value(keyword, header, primary, source)
+        if value is None:
+            continue
+        problem = None
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            problem = "is no number"
+        elif not math.isfinite(value) or value <= 0:
+            problem = "is not positive"
+        elif value <= (typical := _typical(cube)):
+            problem = f"lies below most pixels, which have about {typical:g}"
+        if problem is None:
+            return float(value)
+        warnings.warn(
+            f"{source.path}: {keyword} = {value} {problem}, and is left out; give the saturation "
+            "by --frame.saturation",
+            DistaxWarning,
+            stacklevel=2,
+        )
+    return None
+
+
+def _typical(cube: _Cube) -> float:
+    """Returns the median of some rows in the middle of the first plane; -inf if none is known."""
+    rows = cube.plane(0)
+    first = max(0, (rows.shape[0] - _SAMPLED_ROWS) // 2)
+    values = rows[slice(first, first + _SAMPLED_ROWS)]
+    known = values[np.isfinite(values)]
+    return float(np.median(known)) if known.size else -math.inf
+
+
+def _read_sky(header: Mapping[str, Any], source: Source) -> tuple[Sky | None, Mapping[str, Any]]:
     """Returns the conversion to sky coordinates and its FITS keywords, distortions included."""
     from astropy.wcs import WCS
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            _check_sky(header)
             wcs = WCS(header).celestial
             keywords = dict(wcs.to_header(relax=True)) if wcs.has_celestial else {}
         if not keywords:
@@ -142,7 +255,7 @@ def _read_sky(header: Mapping[str, Any], path: Path) -> tuple[Sky | None, Mappin
         _ = wcs.pixel_to_world(0, 0).icrs
     except Exception as error:
         reason = " ".join(str(error).split())
-        message = f"{path}: its sky coordinates are left out ({reason})"
+        message = f"{source.path}: its sky coordinates are left out ({reason})"
         warnings.warn(message, DistaxWarning, stacklevel=2)
         return None, {}
 
@@ -153,3 +266,11 @@ def _read_sky(header: Mapping[str, Any], path: Path) -> tuple[Sky | None, Mappin
         return coordinates.ra.deg, coordinates.dec.deg
 
     return to_sky, keywords
+
+
+def _check_sky(header: Mapping[str, Any]) -> None:
+    """Raises ValueError for coordinates whose conversion would take memory without bound."""
+    axes = header.get("WCSAXES", 2)
+    orders = [header.get(f"{name}_ORDER", 0) for name in ("A", "B", "AP", "BP")]
+    if not 0 <= axes <= _MOST_AXES or not all(0 <= order <= _HIGHEST_ORDER for order in orders):
+        raise ValueError(f"{axes} axes, distortion of the orders {orders}")

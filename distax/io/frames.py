@@ -1,33 +1,120 @@
-"""Frames from FITS, PNG, TIFF and NPY files."""
+"""Frames from image files of every format that is read."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from glob import glob, has_magic
 from pathlib import Path
 
+from distax.io.arrays import open_npy, open_npz
 from distax.io.fits import open_fits
-from distax.io.images import open_images
-from distax.io.pixels import Frame
+from distax.io.pixels import Frame, Frames
+from distax.io.rasters import open_raster
+from distax.io.reading import NO_MASK, Reading
+from distax.io.source import SUFFIXES, is_image_name, open_source
+from distax.io.tiff import open_tiff
+from distax.runtime.errors import DistaxError
 
-FITS_SUFFIXES = (".fits", ".fit", ".fts", ".fz")
+_OPENERS = {
+    "NPY": open_npy,
+    "NPZ": open_npz,
+    "TIFF": open_tiff,
+    "PNG": open_raster,
+    "BMP": open_raster,
+    "JPEG": open_raster,
+}
+"""Functions that open the formats other than FITS."""
 
 
 @contextmanager
-def open_frames(path: Path, extension: str | None = None) -> Iterator[list[Frame]]:
+def open_frames(path: Path, reading: Reading = Reading()) -> Iterator[Frames]:
     """Opens a file and yields its frames; the file stays open within the block.
 
-    Rows of FITS files and NPY arrays are read only when they are used. Each page of a TIFF and each
-    image of an NPY stack is a frame.
+    The format is recognised by the file's first bytes. Every page of a TIFF, every plane of a FITS
+    cube and every image of an array is a frame, which is read when it is asked for. Values and
+    types are those of the file: no depth and no photometric sense is rescaled or inverted. With a
+    mask, the pixels are floats, and bad ones are NaN.
 
     Args:
-      path: a FITS file (also .gz and .fz), or a file that `open_images` reads.
-      extension: name or number of the FITS extension; it has no effect on other formats. Default:
-        the first with a two-dimensional image.
+      path: a FITS, PNG, TIFF, BMP, JPEG, NPY or NPZ file, also packed by gzip, bzip2 or xz.
+      reading: settings of the reader.
 
     Raises:
-      DistaxError: the file or the extension does not exist, has another format or is damaged.
+      DistaxError: the file, the extension or the mask does not exist, has a format that is not
+        read, is damaged, is a colour image, or would take more memory than the limit.
     """
-    if path.name.lower().removesuffix(".gz").endswith(FITS_SUFFIXES):
-        with open_fits(path, extension) as frame:
-            yield [frame]
+    with ExitStack() as stack:
+        source = stack.enter_context(open_source(path, reading))
+        if source.kind == "FITS":
+            frames = open_fits(source, reading, stack)
+        else:
+            frames = _OPENERS[source.kind](source, reading)
+        if reading.mask not in (None, NO_MASK) and not frames.masked:
+            frames = _with_mask(frames, path, reading, stack)
+        yield frames
+
+
+def _with_mask(frames: Frames, path: Path, reading: Reading, stack: ExitStack) -> Frames:
+    """Marks the bad pixels of a mask file."""
+    file = type(path)(reading.mask or "")
+    if not file.is_file():
+        raise DistaxError(
+            f"{path}: the mask {reading.mask!r} is neither a file nor an extension of this one"
+        )
+    marks = stack.enter_context(open_frames(file, replace(reading, mask=NO_MASK, extension=None)))
+    if len(marks) not in (1, len(frames)):
+        raise DistaxError(
+            f"{file}: holds {len(marks)} masks for the {len(frames)} images of {path}; give one "
+            "for all, or one for each"
+        )
+
+    def open_masked(number: int) -> Frame:
+        frame, mark = frames[number], marks[number if len(marks) > 1 else 0]
+        if mark.shape != frame.shape:
+            raise DistaxError(
+                f"{file}: is a mask of {_size(mark)} px, but image {number} of {path} has "
+                f"{_size(frame)}; give one of the same size"
+            )
+        return replace(frame, mask=mark.stored)
+
+    return Frames(len(frames), open_masked)
+
+
+def _size(frame: Frame) -> str:
+    return f"{frame.shape[0]}×{frame.shape[1]}"
+
+
+def find_files(paths: Sequence[Path]) -> list[Path]:
+    """Lists image files: those that are named, those in folders, and those that patterns match.
+
+    Folders and patterns give their files in natural order: frame2 precedes frame10. Other files in
+    a folder, hidden ones and its own folders are left out.
+
+    Raises:
+      DistaxError: a folder holds no image file, or no file matches a pattern.
+    """
+    return list(dict.fromkeys(file for path in paths for file in _expand(path)))
+
+
+def _expand(path: Path) -> list[Path]:
+    if path.is_dir():
+        names = (file for file in path.iterdir() if not file.name.startswith("."))
+        files = [file for file in names if is_image_name(file) and file.is_file()]
+        if not files:
+            raise DistaxError(
+                f"{path}: a folder without image files; known suffixes are {', '.join(SUFFIXES)}"
+            )
+    elif has_magic(str(path)) and not path.exists():
+        files = [type(path)(name) for name in glob(str(path))]
+        if not files:
+            raise DistaxError(f"{path}: no file matches this pattern")
     else:
-        yield [Frame(pixels=image) for image in open_images(path)]
+        return [path]
+    return sorted(files, key=_natural)
+
+
+def _natural(path: Path) -> list[tuple[str, int]]:
+    """Returns a key that orders numbers in names by their value."""
+    parts = re.findall(r"(\D*)(\d*)", str(path))
+    return [(text, int(digits or -1)) for text, digits in parts]

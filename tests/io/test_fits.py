@@ -6,6 +6,7 @@ import pytest
 
 from distax import DistaxError, DistaxWarning
 from distax.io.frames import open_frames
+from distax.io.reading import Reading
 
 fits = pytest.importorskip("astropy.io.fits")
 PIXELS = np.arange(20 * 30, dtype=np.float32).reshape(20, 30)
@@ -54,7 +55,26 @@ def test_missing_values_of_integers_are_nan(tmp_path):
         assert np.isnan(np.asarray(frame.pixels[:], float)[1, 1])
 
 
-def test_the_first_flat_image_is_taken_unless_another_is_named(tmp_path):
+def test_the_planes_of_a_cube_are_frames(tmp_path):
+    cube = np.stack([PIXELS, PIXELS + 1, PIXELS + 2, PIXELS + 3]).astype(np.int16)
+    for shape in ((4, 20, 30), (2, 2, 20, 30), (4, 1, 20, 30)):
+        path = write(
+            tmp_path / f"{len(shape)}{shape[0]}.fits", fits.PrimaryHDU(cube.reshape(shape))
+        )
+        packed = write(
+            tmp_path / f"{len(shape)}{shape[0]}.fits.fz",
+            fits.PrimaryHDU(),
+            fits.CompImageHDU(cube.reshape(shape)),
+        )
+        for name in (path, packed):
+            with open_frames(name) as frames:
+                assert len(frames) == 4
+                for number, frame in enumerate(frames):
+                    assert frame.shape == (20, 30)
+                    np.testing.assert_array_equal(frame.pixels[2:5], cube[number, 2:5])
+
+
+def test_the_first_image_is_taken_unless_another_is_named(tmp_path):
     path = write(
         tmp_path / "a.fits",
         fits.PrimaryHDU(),
@@ -63,16 +83,19 @@ def test_the_first_flat_image_is_taken_unless_another_is_named(tmp_path):
         fits.ImageHDU(PIXELS[None], name="SCI"),
         fits.ImageHDU(2 * PIXELS, name="ERR"),
     )
-    for extension, factor in ((None, 1), ("SCI", 1), ("ERR", 2), ("4", 2)):
-        with open_frames(path, extension) as (frame,):
+    for extension, factor in (("SCI", 1), ("SCI,1", 1), ("ERR", 2), ("4", 2)):
+        with open_frames(path, Reading(extension=extension)) as (frame,):
             np.testing.assert_array_equal(frame.pixels[4:6], factor * PIXELS[4:6])
     for extension, message in (
         ("DQ", "no extension 'DQ'; it holds 0 PRIMARY"),
         ("9", "no extension '9'"),
-        ("CUBE", "1 CUBE .3×20×30., not a two-dimensional image"),
+        ("PRIMARY", "0 PRIMARY .empty., not a two-dimensional image"),
         ("LIST", r"2 LIST \(a table\), not a two-dimensional image"),
     ):
-        with pytest.raises(DistaxError, match=message), open_frames(path, extension):
+        with (
+            pytest.raises(DistaxError, match=message),
+            open_frames(path, Reading(extension=extension)),
+        ):
             pass
 
 
@@ -97,6 +120,119 @@ def test_a_frame_without_a_sky_has_none(tmp_path):
         assert frame.sky is None
 
 
+def warned(message):
+    return pytest.warns(DistaxWarning, match=message)
+
+
+def bad_pixels():
+    marks = np.zeros((20, 30), np.int16)
+    marks[3, 4] = 1
+    marks[7, 2:4] = 512
+    return marks
+
+
+@pytest.mark.parametrize("name", ["DQ", "MASK", "BPM", "dq"])
+@pytest.mark.parametrize("compressed", [False, True])
+def test_a_mask_extension_marks_bad_pixels(tmp_path, name, compressed):
+    kind = fits.CompImageHDU if compressed else fits.ImageHDU
+    path = write(
+        tmp_path / "a.fits",
+        fits.PrimaryHDU(),
+        kind(bad_pixels(), name=name),
+        fits.ImageHDU(PIXELS.astype("u2"), name="SCI"),
+    )
+    message = f"extension {name.upper()} marks are left out"
+    with warned(message), open_frames(path) as (frame,):
+        rows = frame.pixels[2:9]
+        np.testing.assert_array_equal(rows, np.where(bad_pixels(), np.nan, PIXELS)[2:9])
+        np.testing.assert_array_equal(frame.stored[:], PIXELS)
+        assert (rows.dtype, frame.stored[:].dtype) == (np.float32, np.uint16)
+    with open_frames(path, Reading(mask="none")) as (frame,):
+        np.testing.assert_array_equal(frame.pixels[:], PIXELS)
+
+
+def test_a_mask_is_that_of_the_same_version_and_size(tmp_path):
+    hdus = [fits.PrimaryHDU()]
+    for version in (1, 2):
+        marks = np.zeros((20, 30), np.uint8)
+        marks[version] = 1
+        hdus.append(fits.ImageHDU(PIXELS, name="SCI", ver=version))
+        hdus.append(fits.ImageHDU(marks, name="DQ", ver=version))
+    hdus.append(fits.ImageHDU(np.ones((3, 3), np.uint8), name="MASK"))
+    path = write(tmp_path / "a.fits", *hdus)
+    for extension, row in (("SCI,1", 1), ("SCI,2", 2)):
+        with (
+            pytest.warns(DistaxWarning, match="DQ"),
+            open_frames(path, Reading(extension)) as (frame,),
+        ):
+            assert np.flatnonzero(np.isnan(frame.pixels[:]).any(axis=1)).tolist() == [row]
+    with open_frames(path, Reading("SCI,2", mask="DQ,1")) as (frame,):
+        assert np.isnan(frame.pixels[:][1]).all()
+    with (
+        pytest.raises(DistaxError, match=r"MASK is 5 MASK .3×3., no mask for 1 SCI"),
+        open_frames(path, Reading(mask="MASK")),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("shape", [(20, 30), (2, 20, 30)])
+def test_a_mask_is_for_all_planes_of_a_cube_or_for_each(tmp_path, shape):
+    marks = np.zeros(shape, np.uint8)
+    marks[..., 0, 0] = 1
+    marks[0, ..., 1] = 1  # a row of the one mask, or a column of the first
+    path = write(
+        tmp_path / "a.fits",
+        fits.PrimaryHDU(np.stack([PIXELS, PIXELS])),
+        fits.ImageHDU(marks, name="MASK"),
+    )
+    with warned("MASK"), open_frames(path) as frames:
+        for number, frame in enumerate(frames):
+            expected = marks if marks.ndim == 2 else marks[number]
+            np.testing.assert_array_equal(np.isnan(frame.pixels[:]), expected > 0)
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        (0, "is not positive"),
+        (-5, "is not positive"),
+        (True, "is no number"),
+        ("big", "is no number"),
+        (3.5, "lies below most pixels, which have about 299.5"),
+    ],
+)
+@pytest.mark.parametrize("keyword", ["SATURATE", "SATLEVEL"])
+def test_a_saturation_that_is_none_is_left_out_by_name(tmp_path, keyword, value, problem):
+    hdu = fits.PrimaryHDU(PIXELS)
+    hdu.header[keyword] = value
+    path = write(tmp_path / "a.fits", hdu)
+    message = rf"a\.fits: {keyword} = {value} {problem}.*--frame\.saturation"
+    with warned(message), open_frames(path) as (frame,):
+        assert frame.saturation is None
+
+
+def test_a_damaged_keyword_is_left_out_by_name(tmp_path):
+    path = write(tmp_path / "a.fits", fits.PrimaryHDU(PIXELS, fits.Header([("BUNIT", "adu")])))
+    path.write_bytes(path.read_bytes().replace(b"BUNIT   = 'adu     '", b"BUNIT   = {}        "))
+    with (
+        pytest.warns(DistaxWarning, match="keyword BUNIT is damaged"),
+        open_frames(path) as (frame,),
+    ):
+        assert frame.unit == ""
+        np.testing.assert_array_equal(frame.pixels[:], PIXELS)
+
+
+def test_sky_coordinates_that_would_take_all_memory_are_left_out(tmp_path):
+    for card in ({"WCSAXES": 50_000}, {"A_ORDER": 100_000, "B_ORDER": 100_000}):
+        path = tmp_path / f"{next(iter(card))}.fits"
+        write(path, fits.PrimaryHDU(PIXELS, sky_header(**card)))
+        with (
+            pytest.warns(DistaxWarning, match="its sky .* left out"),
+            open_frames(path) as (frame,),
+        ):
+            assert frame.sky is None
+
+
 def save_cut(path):
     write(path, fits.PrimaryHDU(PIXELS))
     path.write_bytes(path.read_bytes()[:3000])
@@ -106,16 +242,15 @@ def save_cut(path):
     ("name", "make", "message"),
     [
         ("none.fits", lambda path: None, "no such file"),
-        ("text.fits", lambda path: path.write_text("hello"), "a truncated or damaged FITS file"),
-        ("empty.fits", lambda path: path.write_bytes(b""), "a truncated or damaged FITS file"),
-        ("cut.fits", save_cut, "a truncated or damaged FITS file"),
+        (
+            "text.fits",
+            lambda path: path.write_text("hello"),
+            "a damaged FITS file, or none",
+        ),
+        ("empty.fits", lambda path: path.write_bytes(b""), "the file is empty"),
+        ("cut.fits", save_cut, "its header promises 2,400 bytes of data, but 120 are there"),
         ("cut.fits.gz", lambda path: path.write_bytes(b"\x1f\x8b\x08"), "a truncated or damaged"),
         ("void.fits", lambda path: write(path, fits.PrimaryHDU()), "no two-dimensional image"),
-        (
-            "cube.fits",
-            lambda path: write(path, fits.PrimaryHDU(np.zeros((3, 4, 5)))),
-            "no two-dimensional image in it; it holds 0 PRIMARY .3×4×5.",
-        ),
     ],
 )
 def test_an_unreadable_file_is_named_in_one_line(tmp_path, name, make, message):

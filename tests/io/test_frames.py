@@ -1,9 +1,15 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from distax import DistaxError
-from distax.io.frames import open_frames
+from distax.io.frames import find_files, open_frames
+from distax.io.reading import Reading
+
+fits = pytest.importorskip("astropy.io.fits")
+tifffile = pytest.importorskip("tifffile")
 
 PIXELS = np.arange(20 * 30, dtype=np.uint16).reshape(20, 30)
 
@@ -24,9 +30,97 @@ def test_npy_files_are_mapped_rather_than_read(tmp_path):
         assert isinstance(frame.pixels, np.memmap)
 
 
-def test_another_format_is_an_error(tmp_path):
-    with (
-        pytest.raises(DistaxError, match="not a FITS, PNG"),
-        open_frames(tmp_path / "a.jpg"),
+def test_damage_on_a_later_page_leaves_the_others_readable(tmp_path):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.stack([PIXELS, PIXELS + 1]), compression="zlib")
+    with tifffile.TiffFile(path) as file:
+        start = file.pages[1].dataoffsets[0]
+    content = bytearray(path.read_bytes())
+    content[start : start + 8] = b"damaged!"
+    path.write_bytes(content)
+    with open_frames(path) as frames:
+        np.testing.assert_array_equal(frames[0].pixels[:], PIXELS)
+        with pytest.raises(DistaxError, match=r"a\.tif: page 1: a truncated or damaged TIFF"):
+            frames[1].pixels[:]
+
+
+def test_frames_are_counted_from_either_end(tmp_path):
+    np.save(tmp_path / "a.npy", np.stack([PIXELS, PIXELS + 1, PIXELS + 2]))
+    with open_frames(tmp_path / "a.npy") as frames:
+        np.testing.assert_array_equal(frames[-1].pixels[:], PIXELS + 2)
+        with pytest.raises(IndexError):
+            frames[3]
+
+
+@pytest.fixture
+def marks(tmp_path):
+    """A mask in every format that can hold one, and the same as an array."""
+    marks = np.zeros(PIXELS.shape, bool)
+    marks[2, 3] = marks[19] = True
+    np.save(tmp_path / "bool.npy", marks)
+    np.save(tmp_path / "nan.npy", np.where(marks, np.nan, 0.0))
+    Image.fromarray(marks).save(tmp_path / "bilevel.png")
+    Image.fromarray((255 * marks).astype(np.uint8)).save(tmp_path / "gray.png")
+    tifffile.imwrite(tmp_path / "page.tif", marks.astype(np.int16) * -7)
+    fits.PrimaryHDU(marks.astype(np.uint8)).writeto(tmp_path / "primary.fits")
+    masked = [fits.PrimaryHDU(), fits.ImageHDU(marks.astype(np.uint8), name="DQ")]
+    fits.HDUList(masked).writeto(tmp_path / "ext.fits")
+    return marks
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        "bool.npy",
+        "nan.npy",
+        "bilevel.png",
+        "gray.png",
+        "page.tif",
+        "primary.fits",
+        "ext.fits",
+    ],
+)
+def test_a_mask_file_marks_the_bad_pixels_of_every_image(tmp_path, marks, mask):
+    np.save(tmp_path / "a.npy", np.stack([PIXELS, PIXELS + 1]))
+    with open_frames(tmp_path / "a.npy", Reading(mask=str(tmp_path / mask))) as frames:
+        for number, frame in enumerate(frames):
+            expected = np.where(marks, np.nan, PIXELS + number)
+            np.testing.assert_array_equal(frame.pixels[1:9], expected[1:9])
+            np.testing.assert_array_equal(frame.stored[:], PIXELS + number)
+
+
+def test_a_mask_that_does_not_fit_is_named(tmp_path, marks):
+    np.save(tmp_path / "a.npy", np.stack([PIXELS, PIXELS, PIXELS]))
+    np.save(tmp_path / "small.npy", marks[:5])
+    np.save(tmp_path / "two.npy", np.stack([marks, marks]))
+    for mask, message in (
+        (tmp_path / "small.npy", "small.npy: is a mask of 5×30 px, but image 0 of .* has 20×30"),
+        (tmp_path / "two.npy", "two.npy: holds 2 masks for the 3 images of"),
+        ("DQ", "the mask 'DQ' is neither a file nor an extension"),
     ):
-        pass
+        with (
+            pytest.raises(DistaxError, match=message),
+            open_frames(tmp_path / "a.npy", Reading(mask=str(mask))) as frames,
+        ):
+            frames[0]
+
+
+def test_folders_and_patterns_give_their_files_in_natural_order(tmp_path):
+    for name in ("f10.png", "f2.png", "f1.PNG", "notes.txt", ".hidden.png", "f3.fits.gz"):
+        (tmp_path / name).touch()
+    (tmp_path / "folder.png").mkdir()
+    (tmp_path / "empty").mkdir()
+    names = [path.name for path in find_files([tmp_path])]
+    assert names == ["f1.PNG", "f2.png", "f3.fits.gz", "f10.png"]
+    found = find_files([tmp_path / "f10.png", tmp_path / "f*.png"])
+    assert [path.name for path in found] == ["f10.png", "f2.png", "folder.png"]
+    assert find_files([Path("none.png")]) == [Path("none.png")]
+    with pytest.raises(DistaxError, match="a folder without image files"):
+        find_files([tmp_path / "empty"])
+    with pytest.raises(DistaxError, match="no file matches"):
+        find_files([tmp_path / "*.npy"])
+
+
+def test_a_name_with_brackets_is_that_file_if_there_is_one(tmp_path):
+    (tmp_path / "frame[1].png").touch()
+    assert find_files([tmp_path / "frame[1].png"]) == [tmp_path / "frame[1].png"]

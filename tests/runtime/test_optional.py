@@ -17,7 +17,6 @@ from distax.datasets.csist100k.released import read_annotation, read_png
 from distax.export import archive, export, load
 from distax.frames import FrameUnmixer
 from distax.imaging.targets import make_targets
-from distax.io.frames import open_frames
 from distax.io.images import read_images
 from distax.io.sensor_file import write_sensor
 from distax.io.writing import write_image
@@ -32,6 +31,7 @@ from distax.viz.report.page import page
 from tests.pages import ROOT
 
 IMAGES = np.zeros((1, 11, 11), np.float32)
+FITS = b"SIMPLE  = ".ljust(80)
 TARGETS = make_targets(jnp.full((1, 1, 2), 5.0), jnp.full((1, 1), 200.0))
 
 
@@ -67,12 +67,19 @@ def stream_feed():
     return StreamFeed([0], csist100k.record_to_example, jax.random.key(0), 1, data_mesh())
 
 
+def write(folder, name, content):
+    (folder / name).write_bytes(content)
+    return folder / name
+
+
 USES = {
-    "astropy: a FITS file read": lambda path: open_frames(path / "a.fits").__enter__(),
+    "astropy: a FITS file read": lambda path: read_images(write(path, "a.fits", FITS)),
     "astropy: a FITS file written": lambda path: write_image(path / "a.fits", IMAGES[0]),
     "astropy: a table": lambda path: check_table_path(path / "a.ecsv"),
     "photutils: a frame": lambda path: FrameUnmixer()(np.ones((32, 32), np.float32)),
-    "PIL: an image file": lambda path: read_images(path / "a.png"),
+    "PIL: an image file": lambda path: read_images(write(path, "a.png", b"\x89PNG\r\n\x1a\n")),
+    "tifffile: a TIFF file": lambda path: read_images(write(path, "a.tif", b"II*\0")),
+    "imagecodecs: a TIFF file": lambda path: read_images(write(path, "a.tif", b"II*\0")),
     "PIL: an image of the dataset": lambda path: read_png(path / "a.png", (11, 11)),
     "PIL: samples": lambda path: main(["samples", "--out", str(path / "samples")]),
     "defusedxml: an annotation": lambda path: read_annotation(path / "a.xml"),

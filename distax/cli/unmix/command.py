@@ -12,6 +12,8 @@ import tyro
 from distax.cli.options import (
     Checkpoint,
     FrameOptions,
+    Input,
+    InputOptions,
     Method,
     OptionError,
     OutputPath,
@@ -40,11 +42,11 @@ class Unmix:
     """Find the targets in images of the sensor's size or in whole frames, and print a table.
 
     Attributes:
-      files: FITS, PNG, TIFF or NPY files of raw counts. Each TIFF page, and each entry along the
-        first axis of an NPY array, is one image. With --output: shards of many images, their
-        folders, or patterns such as 'images/*.npy'. Images of the sensor's size (11×11 px by
-        default) are unmixed directly. An image of any other size is a frame, in which blobs are
-        detected first.
+      files: Files of raw counts (FITS, PNG, TIFF, BMP, JPEG, NPY or NPZ), folders of such files, or
+        patterns. Each TIFF page, each plane of a FITS cube, and each entry along the first axis of
+        an array is one image. With --output: shards of many images, their folders, or patterns such
+        as 'images/*.npy'. Images of the sensor's size (11×11 px by default) are unmixed directly.
+        An image of any other size is a frame, in which blobs are detected first.
       method: Method to use: fast (a network), posterior (sampling; about a dozen images per second
         on two CPU cores), refine (least squares) or grid (the model of --checkpoint). Frames take
         fast, refine or posterior.
@@ -69,6 +71,7 @@ class Unmix:
         command.
       prior: Number, spacing and intensity of the targets, as far as they are known.
       frame: Camera of the frames, unless --sensor gives it, and settings of the blob detection.
+      input: Parts of the files that are read.
     """
 
     files: Annotated[
@@ -100,6 +103,7 @@ class Unmix:
     cluster: Cluster = Cluster()
     prior: PriorOptions = PriorOptions()
     frame: FrameOptions = FrameOptions()
+    input: Input = InputOptions()
 
     def run(self) -> None:
         """Unmixes every file that can be read, names the others and fails at the end.
@@ -142,6 +146,7 @@ class Unmix:
         from distax.cli.unmix.answers import read_record
         from distax.cli.unmix.pictures import Pictures
         from distax.cli.unmix.runner import Runner
+        from distax.io.frames import find_files
 
         if self.resume and self.fit_sensor:
             raise DistaxError(
@@ -153,7 +158,7 @@ class Unmix:
             unmixers=unmixers,
             pictures=Pictures(figure=self.figure, report=self.report),
             residual=self.residual,
-            files=dict.fromkeys(self.files, "unfinished"),
+            files=dict.fromkeys(find_files(self.files), "unfinished"),
         )
         if self.resume:
             if self.json is None:
@@ -171,7 +176,8 @@ class Unmix:
         from distax.cli.unmix.runner import Unmixers
 
         return Unmixers(
-            *(self.method, self.checkpoint, self.sensor, self.threshold, self.prior, self.frame)
+            *(self.method, self.checkpoint, self.sensor, self.threshold, self.prior, self.frame),
+            input=self.input,
         )
 
     def _unmix_shards(self, output: Path) -> None:
@@ -207,7 +213,7 @@ class Unmix:
         from distax.viz.figures import check_figure_path
 
         if not files:
-            raise DistaxError("no image files given; name at least one FITS, PNG, TIFF or NPY file")
+            raise DistaxError("no image files given; name at least one file or folder")
         for path in files:
             _check_name(path)
         outputs = {f"--{name}": getattr(self, name) for name in _OUTPUTS}

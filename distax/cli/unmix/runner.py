@@ -14,6 +14,7 @@ import numpy as np
 
 from distax.cli.options import (
     FrameOptions,
+    InputOptions,
     Method,
     OptionError,
     PriorOptions,
@@ -48,7 +49,7 @@ class Unmixers:
     """Unmixers for images and for frames, each made when it is first needed.
 
     Attributes:
-      method, checkpoint, sensor_file, threshold, prior, frame: options of the command.
+      method, checkpoint, sensor_file, threshold, prior, frame, input: options of the command.
       calibrated: unmixer of images whose sensor is fitted to them; None for no such fit.
 
     Raises:
@@ -62,6 +63,7 @@ class Unmixers:
     prior: PriorOptions
     frame: FrameOptions
     calibrated: "Unmixer | None" = None
+    input: InputOptions = InputOptions()
 
     def __post_init__(self) -> None:
         if self.prior.given and (self.checkpoint or self.method == "grid"):
@@ -81,6 +83,7 @@ class Unmixers:
         """
         # Makes the unmixer of images, whose sensor is among the options.
         self.options()
+        _ = self.input.reading
         self.frame.make_unmixer(None, None, self.sensor_file)
         try:
             self.prior.for_frames()
@@ -147,8 +150,15 @@ class Unmixers:
             "threshold": self.threshold,
             "prior": asdict(self.prior),
             "frame": asdict(self.frame),
+            **asdict(self.input),
         }
         return _plain(options)
+
+
+def _name_image(path: Path, number: int, error: DistaxError) -> str:
+    """Returns an error's line with the file and the image, which errors of the reader name."""
+    line = str(error)
+    return line if line.startswith(f"{path}: ") else f"{path}: image {number}, {line}"
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:
@@ -225,7 +235,7 @@ class Runner:
     def warn_of_unused_options(self) -> None:
         """Warns of options of frames if all files hold images of the sensor's size."""
         frames = any(isinstance(answer, FrameAnswer) for answer in self.answers.values())
-        given = self.unmixers.frame.given.keys() - {"extension"}
+        given = self.unmixers.frame.given
         if given and not frames and not self.failed:
             height, width = self.unmixers.sensor.shape
             options = ", ".join(f"--frame.{name.replace('_', '-')}" for name in sorted(given))
@@ -272,19 +282,19 @@ class Runner:
             return []
         problems = []
         try:
-            with open_frames(path, self.unmixers.frame.extension) as content:
+            with open_frames(path, self.unmixers.input.reading) as content:
                 if self.residual and len(content) > 1:
                     raise DistaxError(
                         f"{path}: holds {len(content)} images, but --residual takes one frame; "
                         "save that frame to a file of its own"
                     )
-                for number, frame in enumerate(content):
+                for number in range(len(content)):
                     try:
-                        self._unmix_frame_or_image((path, number), frame)
+                        self._unmix_frame_or_image((path, number), content[number])
                     except OptionError:
                         raise
                     except DistaxError as error:
-                        problems.append(f"{path}: image {number}, {error}")
+                        problems.append(_name_image(path, number, error))
                     after_image((number + 1) / len(content))
         except OptionError:
             raise

@@ -47,7 +47,7 @@ def fit_sensor(unmixers: Unmixers, files: Sequence[Path], out: Path) -> Unmixers
 def _read(path: Path, unmixers: Unmixers) -> Iterator[Float[np.ndarray, "height width"]]:
     """Yields the images of a file, which must have the sensor's size."""
     height, width = unmixers.sensor.shape
-    with open_frames(path, unmixers.frame.extension) as content:
+    with open_frames(path, unmixers.input.reading) as content:
         for number, frame in enumerate(content):
             if frame.shape != (height, width):
                 raise DistaxError(

@@ -1,0 +1,139 @@
+"""Images in NPY and NPZ files."""
+
+import math
+import zipfile
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from distax.io.channels import one_channel
+from distax.io.faults import translated
+from distax.io.pixels import Decoded, Frame, Frames
+from distax.io.reading import Reading
+from distax.io.source import Source
+from distax.runtime.errors import DistaxError
+
+_COLOURS = (1, 3, 4)
+"""Lengths of a last axis that holds colours."""
+
+
+def open_npy(source: Source, reading: Reading) -> Frames:
+    """Opens an NPY array without reading its pixels; see `frames_of`.
+
+    Raises:
+      DistaxError: the header is damaged, promises more than the file holds, or describes no images.
+    """
+    where = source.path
+    with translated(where, "NPY"):
+        shape, fortran, dtype = _read_header(source.file)
+        start = source.file.tell()
+        _check_array(where, shape, dtype)
+        _check_stored(where, math.prod(shape) * dtype.itemsize, source.size - start)
+        array = np.memmap(source.file, dtype, "r", start, shape, order="F" if fortran else "C")
+    return frames_of(array, where, reading)
+
+
+def open_npz(source: Source, reading: Reading) -> Frames:
+    """Reads one array of an NPZ file; by default the first that has the shape of images.
+
+    Raises:
+      DistaxError: the file is damaged, unpacks to more than the limit, or has no such array.
+    """
+    with translated(source.path, "NPZ"), zipfile.ZipFile(source.file) as archive:
+        members = {
+            info.filename.removesuffix(".npy"): info
+            for info in archive.infolist()
+            if info.filename.endswith(".npy")
+        }
+        headers = {name: _member_header(archive, info) for name, info in members.items()}
+        name = _choose(source, headers, reading.extension)
+        where = f"{source.path}: array {name}"
+        shape, fortran, dtype = headers[name]
+        _check_array(where, shape, dtype)
+        promised = math.prod(shape) * dtype.itemsize
+        reading.check_size(where, promised, members[name].compress_size)
+        with archive.open(members[name]) as member:
+            _read_header(member)
+            content = member.read(promised)
+            member.read(1)  # the end of the member, where its checksum is compared
+        _check_stored(where, promised, len(content))
+        array = np.frombuffer(content, dtype).reshape(shape, order="F" if fortran else "C")
+    return frames_of(array, where, reading)
+
+
+def _read_header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Reads the header of an NPY array: shape, order and type."""
+    version = np.lib.format.read_magic(file)
+    if version == (1, 0):
+        return np.lib.format.read_array_header_1_0(file)
+    if version == (2, 0):
+        return np.lib.format.read_array_header_2_0(file)
+    raise ValueError(f"version {version} of the format, which is for tables")
+
+
+def _member_header(
+    archive: zipfile.ZipFile, info: zipfile.ZipInfo
+) -> tuple[tuple[int, ...], bool, np.dtype]:
+    with archive.open(info) as member:
+        return _read_header(member)
+
+
+def _choose(source: Source, headers: dict[str, Any], name: str | None) -> str:
+    """Returns the name of the array to read."""
+    held = ", ".join(f"{key} {shape}" for key, (shape, _, _) in headers.items()) or "no array"
+    if name is not None:
+        if name not in headers:
+            raise DistaxError(f"{source.path}: no array {name!r}; it holds {held}")
+        return name
+    for key, (shape, _, dtype) in headers.items():
+        if len(shape) in (2, 3, 4) and dtype.kind in "uifb":
+            return key
+    raise DistaxError(f"{source.path}: no array of images in it; it holds {held}")
+
+
+def _check_stored(where: object, promised: int, stored: int) -> None:
+    if promised > stored:
+        raise DistaxError(
+            f"{where}: its header promises {promised:,} bytes of pixels, but {stored:,} are there; "
+            "the file is truncated or damaged"
+        )
+
+
+def _check_array(where: object, shape: tuple[int, ...], dtype: np.dtype) -> None:
+    """Raises DistaxError for arrays that do not hold images of counts."""
+    if dtype.kind not in "uifb" or dtype.itemsize > 8:
+        raise DistaxError(f"{where}: holds {dtype}, not counts; store integers or floats")
+    # A damaged header may hold a bool or a negative length.
+    if not all(type(length) is int and length > 0 for length in shape) or not (
+        len(shape) in (2, 3) or (len(shape) == 4 and shape[-1] in _COLOURS)
+    ):
+        raise DistaxError(
+            f"{where}: an array of shape {shape}; give [height, width], [N, height, width], or "
+            "these with a last axis of colours"
+        )
+
+
+def frames_of(array: np.ndarray, where: object, reading: Reading) -> Frames:
+    """Returns the frames of an array.
+
+    Args:
+      array: `[height, width]` or `[N, height, width]`. A last axis of length 1, 3 or 4 holds
+        colours, and a fourth colour is alpha.
+      where: the file, for error messages.
+      reading: settings of the reader.
+    """
+    if array.dtype.kind == "b":
+        array = array.view(np.uint8)
+    if array.ndim > 2 and array.shape[-1] in _COLOURS:
+        stack = array[None] if array.ndim == 3 else array
+        has_alpha = array.shape[-1] == max(_COLOURS)
+
+        def open_colours(number: int) -> Frame:
+            plane = f"{where}: image {number}"
+            decode = partial(one_channel, stack[number], has_alpha, plane, reading)
+            return Frame(Decoded(stack.shape[1:3], decode))
+
+        return Frames(len(stack), open_colours)
+    planes = array[None] if array.ndim == 2 else array
+    return Frames(len(planes), lambda number: Frame(planes[number]))

@@ -1,0 +1,148 @@
+"""Images in PNG, BMP and JPEG files."""
+
+import io
+import struct
+import warnings
+from typing import Any, BinaryIO
+
+import numpy as np
+from jaxtyping import Num, UInt8
+
+from distax.io.channels import look_up, one_channel
+from distax.io.faults import translated
+from distax.io.pixels import Frame, Frames
+from distax.io.reading import Reading
+from distax.io.source import Source
+from distax.runtime.errors import DistaxError, DistaxWarning
+from distax.runtime.optional import require
+
+_GRAY = ("1", "L", "I", "I;16", "I;16B")
+"""Pillow's modes of one channel."""
+_COLOUR = {"LA": True, "RGB": False, "RGBA": True}
+"""Pillow's modes of several channels; True for those with alpha."""
+_SCALE = {1: 1, 2: 85, 4: 17}
+"""Factors by which Pillow multiplies the values of gray PNG files, by their bits."""
+
+
+def open_raster(source: Source, reading: Reading) -> Frames:
+    """Reads a PNG, BMP or JPEG image, with the values as stored.
+
+    Raises:
+      DistaxError: the file is damaged or too large, is an animation, or has colours; see
+        `one_channel`.
+    """
+    require("PIL", "PNG, BMP and JPEG files")
+    from PIL import Image
+
+    where = source.path
+    with translated(where, source.kind):
+        depth, colour_type = _png_depth(source)
+        try:
+            with Image.open(source.file, formats=[source.kind]) as image:
+                size, mode = image.size, image.mode
+                frames = getattr(image, "n_frames", 1)
+        except Image.DecompressionBombError:
+            raise DistaxError(
+                f"{where}: too large for this format; store it as FITS or NPY"
+            ) from None
+        if source.kind == "PNG" and frames > 1:
+            raise DistaxError(f"{where}: an animation of {frames} images; save each to a file")
+        samples = size[0] * size[1] * max(1, depth // 8) * Image.getmodebands(mode)
+        reading.check_size(where, samples, source.size)
+        if depth == 16 and colour_type:
+            pixels = _deep_colours(source, reading)
+        else:
+            pixels = _decode(source, depth, reading)
+    if source.kind == "JPEG":
+        warnings.warn(
+            f"{where}: JPEG changes pixels in blocks of 8×8, so its noise is not that of the "
+            "camera: expect false blobs and too small errors; record PNG or TIFF instead",
+            DistaxWarning,
+            stacklevel=2,
+        )
+    return Frames(1, lambda number: Frame(pixels))
+
+
+def _png_depth(source: Source) -> tuple[int, int]:
+    """Returns bits per sample and colour type of a PNG, 0 being gray; (8, 0) for other formats."""
+    if source.kind != "PNG":
+        return 8, 0
+    header = source.file.read(26)
+    source.file.seek(0)
+    if len(header) < 26:
+        raise DistaxError(f"{source.path}: a truncated PNG file; copy it again")
+    return header[24], header[25]
+
+
+def _decode(source: Source, depth: int, reading: Reading) -> Num[np.ndarray, "height width"]:
+    """Decodes an image by Pillow, and undoes its scaling of fewer than eight bits."""
+    from PIL import Image
+
+    file, palette = source.file, None
+    if source.kind == "BMP":
+        file, palette = _without_gray_palette(source)
+    if source.kind == "PNG":
+        with Image.open(file, formats=["PNG"]) as image:
+            image.verify()  # checksums, which decoding ignores
+        file.seek(0)
+    with Image.open(file, formats=[source.kind]) as image:
+        values, mode = np.array(image), image.mode
+        if mode == "P" and palette is None:
+            palette = _palette(image)
+    if mode == "P" and palette is not None:
+        return look_up(values, palette, source.path, reading)
+    if mode in _GRAY:
+        values = values.view(np.uint8) if mode == "1" else values
+        return values // _SCALE[depth] if mode == "L" and depth in _SCALE else values
+    if mode in _COLOUR:
+        return one_channel(values, _COLOUR[mode], source.path, reading)
+    raise DistaxError(f"{source.path}: has the colours {mode}; save it in gray")
+
+
+def _palette(image: Any) -> UInt8[np.ndarray, "entries channels"]:
+    """Returns the palette of a Pillow image, with alpha as a fourth channel if there is one."""
+    colours = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
+    transparency = image.info.get("transparency")
+    if transparency is None:
+        return colours
+    alpha = np.full(len(colours), 255, np.uint8)
+    if isinstance(transparency, bytes):
+        known = min(len(transparency), len(alpha))
+        alpha[:known] = np.frombuffer(transparency, np.uint8)[:known]
+    else:
+        alpha[transparency] = 0
+    return np.column_stack([colours, alpha])
+
+
+def _without_gray_palette(
+    source: Source,
+) -> tuple[BinaryIO, UInt8[np.ndarray, "entries 3"] | None]:
+    """Replaces the first colour of a BMP file's palette, and returns the true palette.
+
+    Pillow takes a gray palette for a promise of the pixels' type, and fails for 4 bits and for two
+    colours in 8 bits. With a palette that is not gray it returns the indices.
+
+    Returns:
+      The file to decode, and the palette; None for a file without one.
+    """
+    content = bytearray(source.file.read())
+    source.file.seek(0)
+    header, short = struct.unpack_from("<I", content, 14)[0], 12
+    bits = struct.unpack_from("<H", content, 24 if header == short else 28)[0]
+    if bits > 8:
+        return source.file, None
+    stated = 0 if header == short else struct.unpack_from("<I", content, 46)[0]
+    start, size, entries = 14 + header, 3 if header == short else 4, stated or 2**bits
+    colours = np.frombuffer(content, np.uint8, size * min(entries, 256), start).reshape(-1, size)
+    palette = colours[:, 2::-1].copy()
+    content[start : start + 3] = b"\x01\x02\x03"
+    return io.BytesIO(content), palette
+
+
+def _deep_colours(source: Source, reading: Reading) -> Num[np.ndarray, "height width"]:
+    """Decodes a PNG of several 16-bit channels, of which Pillow would drop the lower half."""
+    require("imagecodecs", "PNG files of 16-bit colours")
+    import imagecodecs
+
+    samples = imagecodecs.png_decode(source.file.read())
+    return one_channel(samples, samples.shape[-1] in (2, 4), source.path, reading)

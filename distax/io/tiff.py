@@ -1,0 +1,324 @@
+"""Images in TIFF files: every page of every depth, with the values as stored."""
+
+import logging
+import math
+import struct
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from jaxtyping import Num
+
+from distax.io.channels import look_up, one_channel
+from distax.io.faults import translated
+from distax.io.pixels import Decoded, Frame, Frames
+from distax.io.reading import Reading
+from distax.io.source import Source
+from distax.runtime.errors import DistaxError, DistaxWarning
+from distax.runtime.optional import require
+
+if TYPE_CHECKING:
+    from tifffile import TiffFile, TiffPage
+
+_COMPRESSIONS = {1, 5, 8, 32773, 32946, 34925, 34926, 50000}
+"""Compressions that are read: none, LZW, deflate, PackBits, LZMA and Zstandard. All are exact, and
+their decoders are given the size of the output."""
+_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _LINEAR_RAW = 0, 1, 2, 3, 34892
+"""Photometric interpretations that are read."""
+_PHOTOMETRIC = 262
+"""Tag of the photometric interpretation, which some writers leave out."""
+_SUBFILE_TYPE = 254
+_SMALLER_COPY, _TRANSPARENCY = 1, 4
+"""Bits of the subfile type, for pages that are no frames."""
+_ALPHA = (1, 2)
+"""Kinds of an extra sample that are alpha, with and without premultiplied colours."""
+_MOST_TAGS = 4096
+
+
+class _Layout(NamedTuple):
+    """Forms of the numbers in a TIFF file, as `struct` spells them.
+
+    Attributes:
+      first: offset of the first page, behind byte order and version.
+      number: number of a page's tags.
+      entry: a tag: its code, type, number of values, and the value or its offset.
+      offset: offset of the next page.
+    """
+
+    first: str
+    number: str
+    entry: str
+    offset: str
+
+
+_LAYOUTS = {42: _Layout("I", "H", "HHI4s", "I"), 43: _Layout("4xQ", "Q", "HHQ8s", "Q")}
+"""Layouts of TIFF and BigTIFF by the number in the header."""
+
+
+def open_tiff(source: Source, reading: Reading) -> "Frames":
+    """Opens the pages of a TIFF file; each is decoded when its pixels are read.
+
+    Smaller copies of a page and transparency masks are no frames. Stacks that ImageJ or tifffile
+    describe by one page are read as well. The file must stay open.
+
+    Raises:
+      DistaxError: the file is damaged, or its first page cannot be read.
+    """
+    require("tifffile", "TIFF files")
+    require("imagecodecs", "TIFF files")
+    from tifffile import TiffFile
+
+    with translated(source.path, "TIFF"), _errors_raised():
+        numbers = _find_pages(source)
+        tiff = _Tiff(source, TiffFile(source.file, name=source.path.name), numbers, reading)
+        first = tiff.page(0)
+        hidden = tiff.planes_of_page() if len(numbers) == 1 else 1
+    if first.photometric == _WHITE_IS_ZERO and _PHOTOMETRIC in first.tags:
+        warnings.warn(
+            f"{source.path}: its values are read as stored, but the file says that zero is white; "
+            "if targets are dark, invert the images",
+            DistaxWarning,
+            stacklevel=2,
+        )
+    if hidden > 1:
+        return Frames(hidden, partial(tiff.open_plane, count=hidden))
+    return Frames(len(numbers), tiff.open_page)
+
+
+@dataclass(frozen=True)
+class _Tiff:
+    """A TIFF file whose chain of pages is sound.
+
+    Attributes:
+      source: the open file.
+      file: the same file, read by tifffile.
+      numbers: numbers of the pages that are frames.
+      reading: settings of the reader.
+    """
+
+    source: Source
+    file: "TiffFile"
+    numbers: list[int]
+    reading: Reading
+
+    def page(self, number: int) -> "TiffPage":
+        """Returns the page of a frame, checked before memory is allocated for it.
+
+        Raises:
+          DistaxError: the page cannot be read, or has another type than the first.
+        """
+        from tifffile import TiffPage
+
+        page = self.file.pages[self.numbers[number]]
+        assert isinstance(page, TiffPage)
+        _check_page(page, self.source, self._where(number), self.reading)
+        if number:
+            first = self.page(0)
+            if (page.dtype, page.bitspersample) != (first.dtype, first.bitspersample):
+                raise DistaxError(
+                    f"{self._where(number)}: has {page.bitspersample}-bit {page.dtype}, the first "
+                    f"page {first.bitspersample}-bit {first.dtype}; save pages of one type to a "
+                    "file"
+                )
+        return page
+
+    def _where(self, number: int) -> str:
+        return f"{self.source.path}: page {self.numbers[number]}"
+
+    def open_page(self, number: int) -> Frame:
+        """Opens the frame of a page; its pixels are decoded when they are read."""
+        where = self._where(number)
+        with translated(where, "TIFF"), _errors_raised():
+            page = self.page(number)
+
+        def decode() -> Num[np.ndarray, "height width"]:
+            with translated(where, "TIFF"), _errors_raised():
+                values = page.asarray(squeeze=False, maxworkers=1)
+                return _gray(values, page, where, self.reading)
+
+        return Frame(Decoded((page.imagelength, page.imagewidth), decode))
+
+    def planes_of_page(self) -> int:
+        """Returns the number of images that a file with one page describes by its metadata.
+
+        ImageJ describes stacks beyond 4 GB so, and tifffile truncated ones. The planes follow each
+        other in the file.
+        """
+        page, count = self.page(0), 1
+        if self.file.is_imagej:
+            count = int((self.file.imagej_metadata or {}).get("images", 1))
+        elif self.file.is_shaped:
+            shape = (self.file.shaped_metadata or ({},))[0].get("shape", page.shape)
+            count = math.prod(map(int, shape)) // math.prod(page.shape)
+        if count > 1:
+            needed = count * page.nbytes
+            if not page.is_contiguous or page.dataoffsets[0] + needed > self.source.size:
+                raise DistaxError(
+                    f"{self.source.path}: describes {count} images, but does not hold them one "
+                    "after the other; the file is truncated or damaged"
+                )
+        return count
+
+    def open_plane(self, number: int, count: int) -> Frame:
+        """Opens one of several images that follow the first page without pages of their own."""
+        where = f"{self.source.path}: image {number}"
+        with translated(where, "TIFF"):
+            page = self.page(0)
+            assert page.dtype is not None
+            dtype = page.dtype.newbyteorder(self.file.byteorder)
+            start, shape = page.dataoffsets[0], (count, *page.shaped)
+            planes = np.memmap(self.source.file, dtype, "r", start, shape)
+            return Frame(_gray(planes[number], page, where, self.reading))
+
+
+@contextmanager
+def _errors_raised() -> Iterator[None]:
+    """Raises what tifffile logs as an error.
+
+    tifffile logs damage and goes on with what is left of the file.
+    """
+    logger, handler = logging.getLogger("tifffile"), _Raising(logging.ERROR)
+    propagate, logger.propagate = logger.propagate, False
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = propagate
+
+
+class _Raising(logging.Handler):
+    """A handler that raises the records it gets."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Raises ValueError with the record's message."""
+        raise ValueError(record.getMessage())
+
+
+def _find_pages(source: Source) -> list[int]:
+    """Returns the numbers of the pages that are frames.
+
+    Follows the chain of directories, which in a damaged file may be circular or leave the file.
+    """
+    file = source.file
+    order = {b"II": "<", b"MM": ">"}[file.read(2)]
+    layout = _LAYOUTS[struct.unpack(f"{order}H", file.read(2))[0]]
+
+    entry_size = struct.calcsize(order + layout.entry)
+
+    def read(form: str) -> tuple[int, ...]:
+        return struct.unpack(order + form, file.read(struct.calcsize(order + form)))
+
+    types: list[int] = []
+    seen: set[int] = set()
+    (offset,) = read(layout.first)
+    while offset:
+        if offset in seen:
+            raise DistaxError(
+                f"{source.path}: the page after page {len(types) - 1} is an earlier one again; the "
+                "file is damaged"
+            )
+        if offset >= source.size:
+            raise DistaxError(
+                f"{source.path}: page {len(types)} lies beyond the end of the file, which is "
+                "truncated or damaged"
+            )
+        seen.add(offset)
+        file.seek(offset)
+        (tags,) = read(layout.number)
+        if tags > _MOST_TAGS:
+            raise DistaxError(f"{source.path}: page {len(types)} has {tags} tags; it is damaged")
+        subfile = 0
+        for _ in range(tags):
+            tag, _, _, value = struct.unpack(order + layout.entry, file.read(entry_size))
+            if tag == _SUBFILE_TYPE:
+                subfile = int.from_bytes(value[:4], "little" if order == "<" else "big")
+        types.append(subfile)
+        (offset,) = read(layout.offset)
+    file.seek(0)
+    if not types:
+        raise DistaxError(f"{source.path}: has no page; the file is damaged")
+    frames = [k for k, kind in enumerate(types) if not kind & (_SMALLER_COPY | _TRANSPARENCY)]
+    return frames or [0]
+
+
+def _check_page(page: "TiffPage", source: Source, where: str, reading: Reading) -> None:
+    """Checks a page before memory is allocated for it.
+
+    Raises:
+      DistaxError: the page is no image of real numbers, has a compression or colours that are not
+        read, lacks a strip or tile, or promises more than the file holds.
+    """
+    if page.compression not in _COMPRESSIONS:
+        raise DistaxError(
+            f"{where}: is compressed by {_name(page.compression)}, which is not read; save it with "
+            "LZW, deflate or no compression"
+        )
+    readable = {_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _LINEAR_RAW}
+    if page.photometric not in readable:
+        raise DistaxError(
+            f"{where}: its colours are {_name(page.photometric)}, which is not read; save it in "
+            "gray"
+        )
+    if page.dtype is None or page.dtype.kind not in "uifb" or page.dtype.itemsize > 8:
+        kind = page.dtype or f"{page.bitspersample}-bit values of format {page.sampleformat}"
+        raise DistaxError(f"{where}: holds {kind}, not counts; store integers or floats")
+    if 0 in page.shaped or page.imagedepth != 1:
+        raise DistaxError(f"{where}: has the shape {page.shape}; store each plane as a page")
+    offsets, counts = page.dataoffsets, page.databytecounts
+    if len(offsets) != len(counts) or len(offsets) != math.prod(page.chunked):
+        raise DistaxError(
+            f"{where}: has {len(offsets)} strips or tiles instead of {math.prod(page.chunked)}; "
+            "the file is damaged"
+        )
+    parts = zip(offsets, counts, strict=True)
+    if any(start <= 0 or size <= 0 or start + size > source.size for start, size in parts):
+        raise DistaxError(
+            f"{where}: its pixels lie beyond the end of the file, which is truncated or damaged"
+        )
+    stored, size = min(sum(counts), source.size), page.dtype.itemsize
+    chunk = [min(side, max(page.shaped)) if not page.is_tiled else side for side in page.chunks]
+    for promised in (math.prod(page.shaped), math.prod(chunk)):
+        reading.check_size(where, promised * size, stored)
+    bits = page.bitspersample if isinstance(page.bitspersample, int) else 8 * size
+    if page.compression == 1 and math.prod(page.shaped) * bits > 8 * stored:
+        raise DistaxError(
+            f"{where}: stores {stored:,} bytes, too few for its {page.imagelength}×"
+            f"{page.imagewidth} pixels; the file is truncated or damaged"
+        )
+
+
+def _name(value: object) -> str:
+    """Returns the name of one of tifffile's constants, or its number."""
+    return getattr(value, "name", str(value))
+
+
+def _gray(
+    values: Num[np.ndarray, "separate 1 height width together"],
+    page: "TiffPage",
+    where: str,
+    reading: Reading,
+) -> Num[np.ndarray, "height width"]:
+    """Returns the one channel of a page's samples."""
+    if values.dtype.kind == "b":
+        values = values.view(np.uint8)
+    samples = np.moveaxis(values[:, 0], 0, -2).reshape(*values.shape[2:4], -1)
+    if page.photometric == _PALETTE:
+        if page.colormap is None:
+            raise DistaxError(f"{where}: has no palette, which its pixels need; it is damaged")
+        return look_up(samples[..., 0], _eight_bits(page.colormap.T), where, reading)
+    if samples.shape[-1] == 1:
+        return samples[..., 0]
+    alpha = any(kind in _ALPHA for kind in page.extrasamples[-1:])
+    return one_channel(samples, alpha, where, reading)
+
+
+def _eight_bits(palette: np.ndarray) -> np.ndarray:
+    """Undoes the scaling of 8-bit colours to the 16 bits of a TIFF palette, if they are such."""
+    high = palette >> 8
+    scaled = any(np.array_equal(palette, high * factor) for factor in (256, 257))
+    return high if scaled else palette
