@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, BinaryIO
+from io import BufferedReader
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Num
@@ -141,7 +142,7 @@ class _Cube:
 
     hdu: Any
     about: Hdu
-    file: BinaryIO
+    file: BufferedReader
 
     def __len__(self) -> int:
         return math.prod(self.about.shape[:-2])

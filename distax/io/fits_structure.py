@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import BinaryIO
+from io import BufferedReader
 
 from distax.io.source import Source
 from distax.runtime.errors import DistaxError
@@ -151,7 +151,7 @@ def read_structure(source: Source) -> list[Hdu]:
     return parts
 
 
-def _read_cards(file: BinaryIO, where: str) -> dict[str, str]:
+def _read_cards(file: BufferedReader, where: str) -> dict[str, str]:
     """Reads a header up to its end; the first of equal keywords counts."""
     cards: dict[str, str] = {}
     for card in _cards(file, where):
@@ -161,7 +161,7 @@ def _read_cards(file: BinaryIO, where: str) -> dict[str, str]:
     return cards
 
 
-def _cards(file: BinaryIO, where: str) -> Iterator[str]:
+def _cards(file: BufferedReader, where: str) -> Iterator[str]:
     for _ in range(_MOST_BLOCKS):
         block = file.read(_BLOCK).decode("latin-1")
         if len(block) < _BLOCK:

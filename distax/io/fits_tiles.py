@@ -11,9 +11,9 @@ import sys
 import tempfile
 import zlib
 from collections.abc import Iterator
+from io import BufferedReader
 from itertools import product
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from jaxtyping import Num
@@ -86,7 +86,7 @@ def tile_shape(hdu: Hdu) -> tuple[int, ...]:
     return tile
 
 
-def check_streams(hdu: Hdu, file: BinaryIO, reading: Reading) -> None:
+def check_streams(hdu: Hdu, file: BufferedReader, reading: Reading) -> None:
     """Checks the compressed tiles of an image against its header.
 
     Args:
@@ -145,7 +145,7 @@ def is_unsafe(hdu: Hdu) -> bool:
     return hdu.is_compressed and hdu.text("ZCMPTYPE") in _UNSAFE
 
 
-def decode_apart(file: BinaryIO, hdu: Hdu) -> Num[np.ndarray, "..."]:
+def decode_apart(file: BufferedReader, hdu: Hdu) -> Num[np.ndarray, "..."]:
     """Decodes a compressed image in a process of its own, so that a crash ends only that.
 
     Args:

@@ -1,9 +1,9 @@
 """Images in PNG, BMP and JPEG files."""
 
-import io
 import struct
 import warnings
-from typing import Any, BinaryIO
+from io import BufferedReader, BytesIO
+from typing import Any
 
 import numpy as np
 from jaxtyping import Num, UInt8
@@ -68,7 +68,6 @@ def _png_depth(source: Source) -> tuple[int, int]:
     if source.kind != "PNG":
         return 8, 0
     header = source.file.read(26)
-    source.file.seek(0)
     if len(header) < 26:
         raise DistaxError(f"{source.path}: a truncated PNG file; copy it again")
     return header[24], header[25]
@@ -78,7 +77,8 @@ def _decode(source: Source, depth: int, reading: Reading) -> Num[np.ndarray, "he
     """Decodes an image by Pillow, and undoes its scaling of fewer than eight bits."""
     from PIL import Image
 
-    file, palette = source.file, None
+    file: BufferedReader | BytesIO = source.file
+    palette = None
     if source.kind == "BMP":
         file, palette = _without_gray_palette(source)
     if source.kind == "PNG":
@@ -92,7 +92,7 @@ def _decode(source: Source, depth: int, reading: Reading) -> Num[np.ndarray, "he
     if mode == "P" and palette is not None:
         return look_up(values, palette, source.path, reading)
     if mode in _GRAY:
-        values = values.view(np.uint8) if mode == "1" else values
+        values = values.astype(np.uint8) if mode == "1" else values
         return values // _SCALE[depth] if mode == "L" and depth in _SCALE else values
     if mode in _COLOUR:
         return one_channel(values, _COLOUR[mode], source.path, reading)
@@ -116,7 +116,7 @@ def _palette(image: Any) -> UInt8[np.ndarray, "entries channels"]:
 
 def _without_gray_palette(
     source: Source,
-) -> tuple[BinaryIO, UInt8[np.ndarray, "entries 3"] | None]:
+) -> tuple[BufferedReader | BytesIO, UInt8[np.ndarray, "entries 3"] | None]:
     """Replaces the first colour of a BMP file's palette, and returns the true palette.
 
     Pillow takes a gray palette for a promise of the pixels' type, and fails for 4 bits and for two
@@ -125,8 +125,8 @@ def _without_gray_palette(
     Returns:
       The file to decode, and the palette; None for a file without one.
     """
-    content = bytearray(source.file.read())
     source.file.seek(0)
+    content = bytearray(source.file.read())
     header, short = struct.unpack_from("<I", content, 14)[0], 12
     bits = struct.unpack_from("<H", content, 24 if header == short else 28)[0]
     if bits > 8:
@@ -136,7 +136,7 @@ def _without_gray_palette(
     colours = np.frombuffer(content, np.uint8, size * min(entries, 256), start).reshape(-1, size)
     palette = colours[:, 2::-1].copy()
     content[start : start + 3] = b"\x01\x02\x03"
-    return io.BytesIO(content), palette
+    return BytesIO(content), palette
 
 
 def _deep_colours(source: Source, reading: Reading) -> Num[np.ndarray, "height width"]:
@@ -144,5 +144,6 @@ def _deep_colours(source: Source, reading: Reading) -> Num[np.ndarray, "height w
     require("imagecodecs", "PNG files of 16-bit colours")
     import imagecodecs
 
+    source.file.seek(0)
     samples = imagecodecs.png_decode(source.file.read())
     return one_channel(samples, samples.shape[-1] in (2, 4), source.path, reading)

@@ -9,8 +9,9 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 from distax.io.faults import translated
 from distax.io.reading import Reading
@@ -92,7 +93,7 @@ class Source:
     """
 
     path: Path
-    file: BinaryIO
+    file: BufferedReader
     size: int
     kind: str
 
@@ -113,7 +114,7 @@ def open_source(path: Path, reading: Reading) -> Iterator[Source]:
                 raise DistaxError(f"{path}: is a folder, but a file is needed here")
             if path.exists() and not path.is_file():
                 raise DistaxError(f"{path}: is no regular file; write its content to one")
-            file: BinaryIO = stack.enter_context(path.open("rb"))
+            file: BufferedReader = stack.enter_context(path.open("rb"))
             packing = next((p for head, p in _PACKED.items() if _starts(file, head)), None)
             if packing:
                 file = _unpack(stack, path, packing.open(file), reading)
@@ -126,14 +127,14 @@ def open_source(path: Path, reading: Reading) -> Iterator[Source]:
         yield Source(path, file, size, kind)
 
 
-def _starts(file: BinaryIO, head: bytes) -> bool:
+def _starts(file: BufferedReader, head: bytes) -> bool:
     file.seek(0)
     start = file.read(len(head))
     file.seek(0)
     return start == head
 
 
-def _unpack(stack: ExitStack, path: Path, stream: Any, reading: Reading) -> BinaryIO:
+def _unpack(stack: ExitStack, path: Path, stream: Any, reading: Reading) -> BufferedReader:
     """Unpacks a stream to a temporary file, as far as the limit allows."""
     with stream, tempfile.TemporaryFile() as copy:
         while chunk := stream.read(_CHUNK):

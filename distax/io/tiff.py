@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from jaxtyping import Num
+from jaxtyping import Num, Shaped
 
 from distax.io.channels import look_up, one_channel
 from distax.io.faults import translated
@@ -298,14 +298,15 @@ def _name(value: object) -> str:
 
 
 def _gray(
-    values: Num[np.ndarray, "separate 1 height width together"],
+    values: Shaped[np.ndarray, "separate 1 height width together"],
     page: "TiffPage",
     where: str,
     reading: Reading,
 ) -> Num[np.ndarray, "height width"]:
     """Returns the one channel of a page's samples."""
-    if values.dtype.kind == "b":
-        values = values.view(np.uint8)
+    # Some decoders return the long long of C, which is int64 by another name.
+    kind = values.dtype
+    values = values.astype(np.uint8) if kind.kind == "b" else values.view(np.dtype(kind.str))
     samples = np.moveaxis(values[:, 0], 0, -2).reshape(*values.shape[2:4], -1)
     if page.photometric == _PALETTE:
         if page.colormap is None:
