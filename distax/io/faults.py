@@ -1,5 +1,6 @@
-"""Translation of other libraries' exceptions to one line that names the file."""
+"""Translation of other libraries' exceptions and logs to one line that names the file."""
 
+import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,3 +44,26 @@ def translated(where: object, kind: str) -> Iterator[None]:
                 f"{where}: a truncated or damaged {kind} file{reason}; copy it again, or export it "
                 "anew"
             ) from error
+
+
+@contextmanager
+def logs_raised(library: str) -> Iterator[None]:
+    """Raises what a library logs as an error in the block, and leaves out its other logs.
+
+    Some libraries log damage, and go on with what is left of the file.
+    """
+    logger, handler = logging.getLogger(library), _Raising(logging.ERROR)
+    propagate, logger.propagate = logger.propagate, False
+    others, logger.handlers = logger.handlers, [handler]
+    try:
+        yield
+    finally:
+        logger.handlers, logger.propagate = others, propagate
+
+
+class _Raising(logging.Handler):
+    """A handler that raises the records it gets."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Raises ValueError with the record's message."""
+        raise ValueError(record.getMessage())

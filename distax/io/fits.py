@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Num
 
-from distax.io.faults import translated
+from distax.io.faults import logs_raised, translated
 from distax.io.fits_structure import Hdu, read_structure
 from distax.io.fits_tiles import check_streams, check_tiles, decode_apart, is_unsafe
 from distax.io.pixels import Frame, Frames, Sky
@@ -245,7 +245,7 @@ def _read_sky(header: Mapping[str, Any], source: Source) -> tuple[Sky | None, Ma
     from astropy.wcs import WCS
 
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), logs_raised("astropy"):
             warnings.simplefilter("ignore")
             _check_sky(header)
             wcs = WCS(header).celestial

@@ -1,11 +1,8 @@
 """Images in TIFF files: every page of every depth, with the values as stored."""
 
-import logging
 import math
 import struct
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
@@ -14,7 +11,7 @@ import numpy as np
 from jaxtyping import Num, Shaped
 
 from distax.io.channels import look_up, one_channel
-from distax.io.faults import translated
+from distax.io.faults import logs_raised, translated
 from distax.io.pixels import Decoded, Frame, Frames
 from distax.io.reading import Reading
 from distax.io.source import Source
@@ -72,7 +69,7 @@ def open_tiff(source: Source, reading: Reading) -> "Frames":
     require("imagecodecs", "TIFF files")
     from tifffile import TiffFile
 
-    with translated(source.path, "TIFF"), _errors_raised():
+    with translated(source.path, "TIFF"), logs_raised("tifffile"):
         numbers = _find_pages(source)
         tiff = _Tiff(source, TiffFile(source.file, name=source.path.name), numbers, reading)
         first = tiff.page(0)
@@ -132,11 +129,11 @@ class _Tiff:
     def open_page(self, number: int) -> Frame:
         """Opens the frame of a page; its pixels are decoded when they are read."""
         where = self._where(number)
-        with translated(where, "TIFF"), _errors_raised():
+        with translated(where, "TIFF"), logs_raised("tifffile"):
             page = self.page(number)
 
         def decode() -> Num[np.ndarray, "height width"]:
-            with translated(where, "TIFF"), _errors_raised():
+            with translated(where, "TIFF"), logs_raised("tifffile"):
                 values = page.asarray(squeeze=False, maxworkers=1)
                 return _gray(values, page, where, self.reading)
 
@@ -173,30 +170,6 @@ class _Tiff:
             start, shape = page.dataoffsets[0], (count, *page.shaped)
             planes = np.memmap(self.source.file, dtype, "r", start, shape)
             return Frame(_gray(planes[number], page, where, self.reading))
-
-
-@contextmanager
-def _errors_raised() -> Iterator[None]:
-    """Raises what tifffile logs as an error.
-
-    tifffile logs damage and goes on with what is left of the file.
-    """
-    logger, handler = logging.getLogger("tifffile"), _Raising(logging.ERROR)
-    propagate, logger.propagate = logger.propagate, False
-    logger.addHandler(handler)
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
-        logger.propagate = propagate
-
-
-class _Raising(logging.Handler):
-    """A handler that raises the records it gets."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Raises ValueError with the record's message."""
-        raise ValueError(record.getMessage())
 
 
 def _find_pages(source: Source) -> list[int]:

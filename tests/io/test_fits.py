@@ -48,6 +48,19 @@ def test_compressed_and_gzipped_files_are_read_like_others(tmp_path):
             np.testing.assert_array_equal(frame.pixels[5:9], PIXELS[5:9])
 
 
+@pytest.mark.parametrize("dtype", ["u1", "i2", "i4", "i8", "f4", "f8"])
+@pytest.mark.parametrize("scale", [(1.0, -128.0), (0.5, 10.0), (1.0, 32768.0), (3.0, 0.0)])
+def test_scaled_values_are_those_that_the_header_describes(tmp_path, dtype, scale):
+    stored = np.random.default_rng(7).integers(0, 120, (20, 30)).astype(dtype)
+    for compressed in (False, dtype != "i8"):
+        kind = fits.CompImageHDU if compressed else fits.ImageHDU
+        path = write(tmp_path / f"{compressed}.fits", fits.PrimaryHDU(), kind(stored))
+        with fits.open(path, "update", disable_image_compression=True) as parts:
+            parts[1].header["BSCALE"], parts[1].header["BZERO"] = scale
+        with open_frames(path) as (frame,):
+            np.testing.assert_array_equal(frame.pixels[3:9], stored[3:9] * scale[0] + scale[1])
+
+
 def test_missing_values_of_integers_are_nan(tmp_path):
     hdu = fits.PrimaryHDU(PIXELS.astype("i2"))
     hdu.header["BLANK"] = 31
