@@ -15,6 +15,7 @@ from jaxtyping import Float, Num
 from distax.io.faults import logs_raised, translated
 from distax.io.fits_structure import Hdu, read_structure
 from distax.io.fits_tiles import check_streams, check_tiles, decode_apart, is_unsafe
+from distax.io.fits_values import Scaling
 from distax.io.pixels import Frame, Frames, Sky
 from distax.io.reading import NO_MASK, Reading
 from distax.io.source import Source
@@ -53,7 +54,7 @@ def open_fits(source: Source, reading: Reading, stack: ExitStack) -> Frames:
     hdu = _select(structure, source, reading.extension)
     mask = _find_mask(structure, hdu, source, reading)
     with translated(source.path, "FITS"):
-        parts = stack.enter_context(fits.open(source.file))
+        parts = stack.enter_context(fits.open(source.file, do_not_scale_image_data=True))
     cube = _open_cube(parts, hdu, source, reading)
     marks = None if mask is None else _open_cube(parts, mask, source, reading)
     with translated(source.path, "FITS"):
@@ -143,6 +144,7 @@ class _Cube:
     hdu: Any
     about: Hdu
     file: BufferedReader
+    scaling: Scaling
 
     def __len__(self) -> int:
         return math.prod(self.about.shape[:-2])
@@ -157,7 +159,7 @@ class _Cube:
     def read(self, leading: tuple[int, ...], rows: slice) -> np.ndarray:
         with translated(self.about.where, "FITS"):
             pixels: Any = self._decoded if is_unsafe(self.about) else self.hdu.section
-            return np.asarray(pixels[(*leading, rows)])
+            return self.scaling(np.asarray(pixels[(*leading, rows)]))
 
 
 @dataclass(frozen=True)
@@ -188,7 +190,7 @@ def _open_cube(parts: Any, about: Hdu, source: Source, reading: Reading) -> _Cub
                 f"{about.where}: its header describes {about.shape} and {hdu.shape} pixels; the "
                 "file is damaged"
             )
-        return _Cube(hdu, about, source.file)
+        return _Cube(hdu, about, source.file, Scaling.of(about))
 
 
 def _value(

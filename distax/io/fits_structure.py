@@ -16,6 +16,7 @@ _MOST_AXES = 999
 """Most axes that the FITS standard allows."""
 _BITPIX = (8, 16, 32, 64, -32, -64)
 _WHOLE = re.compile(r"\s*([+-]?\d{1,18})\s*(/|$)")
+_REAL = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:E[+-]?\d{1,4})?)\s*(/|$)")
 _TEXT = re.compile(r"\s*'((?:[^']|'')*)'")
 
 
@@ -49,6 +50,23 @@ class Hdu:
             shown = "is missing" if text is None else f"is {text.strip()[:30]!r}, no whole number"
             raise DistaxError(f"{self.where}: {keyword} {shown}; the file is damaged")
         return int(found[1])
+
+    def real(self, keyword: str, default: float) -> float:
+        """Returns the finite number of a keyword, or the default if it is missing.
+
+        Raises:
+          DistaxError: the value is no finite number.
+        """
+        text = self.cards.get(keyword)
+        if text is None:
+            return default
+        # Fortran writes exponents of double precision by D.
+        found = _REAL.match(text.upper().replace("D", "E"))
+        if not found or not math.isfinite(value := float(found[1])):
+            raise DistaxError(
+                f"{self.where}: {keyword} is {text.strip()[:30]!r}, no number; the file is damaged"
+            )
+        return value
 
     def text(self, keyword: str) -> str:
         """Returns the text of a keyword; empty if it is missing or no text."""

@@ -37,7 +37,7 @@ import sys, warnings
 import numpy
 from astropy.io import fits
 warnings.simplefilter("ignore")
-with open(sys.argv[1], "rb") as file, fits.open(file) as parts:
+with fits.open(sys.argv[1], do_not_scale_image_data=True) as parts:
     numpy.save(sys.argv[3], parts[int(sys.argv[2])].data)
 """
 

@@ -80,8 +80,11 @@ def test_the_sensor_is_written_and_the_table_says_what_it_comes_from(
     ("arguments", "message"),
     [
         ([], "no image files given"),
-        (["a", "small"], r"small\.npy: 9×11 px, .*a\.npy has 11×11; give images of one size"),
-        (["none.npy"], r"none\.npy: cannot be read"),
+        (
+            ["a", "small"],
+            r"small\.npy: image 0 has 9×11 px, .*a\.npy has 11×11; give images of one",
+        ),
+        (["none.npy"], r"none\.npy: no such file"),
     ],
 )
 def test_what_cannot_be_used_is_named(asked, files, arguments, message):

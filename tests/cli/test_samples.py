@@ -9,7 +9,7 @@ import pytest
 
 import distax
 from distax.cli.samples import Samples, write_png
-from distax.io.fits import open_fits
+from distax.io.frames import open_frames
 from distax.io.images import read_images
 from distax.io.sensor_file import read_sensor
 
@@ -46,7 +46,7 @@ def test_the_truth_explains_an_image_to_the_last_count(folder, truth):
 
 def test_the_frame_lies_on_the_sky_and_holds_its_targets(folder, truth):
     rows = [row for row in truth if row["file"] == "frame.fits"]
-    with open_fits(folder / "frame.fits") as frame:
+    with open_frames(folder / "frame.fits") as (frame,):
         pixels = np.asarray(frame.pixels[slice(None)])
         assert frame.unit == "adu"
         assert np.isfinite(frame.sky(np.zeros(1), np.zeros(1))).all()

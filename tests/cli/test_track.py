@@ -62,7 +62,7 @@ def test_dark_frames_hold_no_track(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda path: None, "cannot be read"),
+        (lambda path: None, "no such file"),
         (lambda path: np.save(path, np.zeros((20, 9, 9))), "9×9 px, the sensor has 11×11"),
         (lambda path: np.save(path, np.zeros((2, 3, 11, 11))), "an array of shape"),
     ],

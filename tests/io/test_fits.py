@@ -49,16 +49,29 @@ def test_compressed_and_gzipped_files_are_read_like_others(tmp_path):
 
 
 @pytest.mark.parametrize("dtype", ["u1", "i2", "i4", "i8", "f4", "f8"])
-@pytest.mark.parametrize("scale", [(1.0, -128.0), (0.5, 10.0), (1.0, 32768.0), (3.0, 0.0)])
-def test_scaled_values_are_those_that_the_header_describes(tmp_path, dtype, scale):
+@pytest.mark.parametrize(("scale", "zero"), [(1, -128), (0.5, 10.0), (1, 32768), (1.0, 2.0**31)])
+def test_scaled_values_are_those_that_the_header_describes(tmp_path, dtype, scale, zero):
     stored = np.random.default_rng(7).integers(0, 120, (20, 30)).astype(dtype)
-    for compressed in (False, dtype != "i8"):
-        kind = fits.CompImageHDU if compressed else fits.ImageHDU
-        path = write(tmp_path / f"{compressed}.fits", fits.PrimaryHDU(), kind(stored))
-        with fits.open(path, "update", disable_image_compression=True) as parts:
-            parts[1].header["BSCALE"], parts[1].header["BZERO"] = scale
-        with open_frames(path) as (frame,):
-            np.testing.assert_array_equal(frame.pixels[3:9], stored[3:9] * scale[0] + scale[1])
+    for kind in (fits.ImageHDU, *([] if dtype in ("i8", "f4", "f8") else [fits.CompImageHDU])):
+        for number in (int, float):
+            path = tmp_path / f"{kind.__name__}{number.__name__}.fits"
+            write(path, fits.PrimaryHDU(), kind(stored))
+            with fits.open(path, "update", disable_image_compression=True) as parts:
+                header = parts[1].header
+                header["BSCALE"], header["BZERO"] = number(scale) or scale, number(zero)
+            with open_frames(path) as (frame,):
+                np.testing.assert_array_equal(
+                    frame.pixels[3:9], stored[3:9] * np.float64(number(scale) or scale) + zero
+                )
+
+
+@pytest.mark.parametrize("dtype", ["i1", "u2", "u4", "u8"])
+def test_integers_that_are_stored_with_an_offset_stay_integers(tmp_path, dtype):
+    limits = np.iinfo(dtype)
+    stored = np.array([[limits.min, limits.max], [limits.max // 2, 60]], dtype)
+    with open_frames(write(tmp_path / "a.fits", fits.PrimaryHDU(stored))) as (frame,):
+        np.testing.assert_array_equal(frame.pixels[:], stored)
+        assert frame.pixels[:].dtype == stored.dtype
 
 
 def test_missing_values_of_integers_are_nan(tmp_path):
