@@ -9,6 +9,9 @@ from distax.calibration.result import Departure
 from distax.cli.main import main
 from distax.imaging.psf import MeasuredPsf
 from distax.io.sensor_file import read_sensor
+from tests.pages import ROOT
+
+fits = pytest.importorskip("astropy.io.fits")
 
 SENSOR = Sensor(sigma=(0.5, 0.625), read_noise=1.25)
 
@@ -74,6 +77,22 @@ def test_the_sensor_is_written_and_the_table_says_what_it_comes_from(
     assert "misfit 1.020 (about 1 if the PSF fits)" in out
     assert "20 isolated sources used, 3 not explained by one PSF, 1 with neighbours" in out
     assert "elongation -20.00% ±" in out
+
+
+def test_fits_frames_folders_and_masks_are_read(asked, tmp_path):
+    folder = tmp_path / "dark"
+    folder.mkdir()
+    for number in (10, 9):
+        np.save(folder / f"dark{number}.npy", np.full((48, 64), number))
+    np.save(tmp_path / "mask.npy", np.eye(48, 64) > 0)
+    frame = ROOT / "tests" / "reference" / "inputs" / "cube.fits"
+    options = ["--mask", str(tmp_path / "mask.npy"), "--out", str(tmp_path / "s.toml")]
+    main(["calibrate", str(frame), "--dark", str(folder), "--flat", str(folder), *options])
+    images, dark, (flat,), *_ = asked[0]
+    expected = np.where(np.eye(48, 64) > 0, np.nan, fits.getdata(frame))
+    np.testing.assert_array_equal(images, expected)
+    np.testing.assert_array_equal(dark[:, 0, 1], [9, 10])
+    np.testing.assert_array_equal(flat, dark)
 
 
 @pytest.mark.parametrize(

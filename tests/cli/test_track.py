@@ -9,6 +9,7 @@ from PIL import Image
 from distax.cli.main import main
 from distax.imaging.scenes import ScenePrior
 from distax.tracking import MotionPrior, simulate
+from tests.pages import ROOT
 
 PRIOR = MotionPrior(placement=ScenePrior(max_targets=1))
 # A traditional solver of the grid: without weights, and compiled in a moment.
@@ -49,6 +50,31 @@ def test_table_csv_json_and_figure_show_the_track(sequence, tmp_path, capsys, na
     assert f"{place[0, 0]:.3f} to {place[-1, 0]:.3f}" in capsys.readouterr().out
     with Image.open(options["figure"]) as picture:
         assert np.ptp(np.asarray(picture.convert("L"))) > 200
+
+
+def test_a_folder_of_frames_is_one_sequence_in_natural_order(sequence, tmp_path):
+    frames = np.load(sequence[0] / "frames.npy").astype(np.uint8)
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for number, frame in enumerate(frames):
+        Image.fromarray(frame).convert("RGB").save(folder / f"frame{number}.png")
+    written = {}
+    for name in (sequence[0] / "frames.npy", folder, tmp_path / "frames" / "frame*.png"):
+        main(["track", str(name), "--csv", str(tmp_path / "a.csv")])
+        written[name] = (tmp_path / "a.csv").read_text()
+    assert len(set(written.values())) == 1
+
+
+def test_whole_frames_are_refused_with_advice():
+    path = ROOT / "tests" / "reference" / "inputs" / "frames.npy"
+    message = r"48×64 px, the sensor has 11×11; track follows targets in such windows only: cut"
+    with pytest.raises(SystemExit, match=f"distax: {path}: {message}.*by unmix"):
+        main(["track", str(path), *FISTA])
+
+
+def test_a_sequence_without_files_is_refused():
+    with pytest.raises(SystemExit, match="distax: no image files given; name at least one"):
+        main(["track"])
 
 
 def test_dark_frames_hold_no_track(tmp_path, capsys):

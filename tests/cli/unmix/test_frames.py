@@ -161,7 +161,7 @@ def test_frames_and_images_are_answered_side_by_side(file, frame, tmp_path, caps
     ("options", "message"),
     [
         (["--checkpoint", "fista"], "a checkpoint unmixes images of its sensor's size only"),
-        (["--frame.extension", "SCI"], "no extension 'SCI'"),
+        (["--extension", "SCI"], "no extension 'SCI'"),
     ],
 )
 def test_what_frames_cannot_have_is_an_error(file, options, message, capsys):

@@ -1,0 +1,99 @@
+"""Files of every kind on the command line of `unmix`."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from distax import DistaxWarning
+from distax.cli.main import main
+from tests.pages import ROOT
+
+INPUTS = ROOT / "tests" / "reference" / "inputs"
+# The smallest windows and few targets, so that the fits compile fast.
+FIT = ["--method", "refine", "--prior.max-targets", "1", "--prior.cluster", "1.0"]
+
+
+def unmix(folder, *arguments):
+    """Runs the command, and returns its answers."""
+    output = folder / "answers.json"
+    main(["unmix", *map(str, arguments), *FIT, "--json", str(output)])
+    return json.loads(output.read_text())["images"]
+
+
+def places(answer):
+    return {(round(target["row"]), round(target["column"])) for target in answer["targets"]}
+
+
+def test_bad_pixels_of_a_data_quality_extension_are_no_targets(tmp_path):
+    with pytest.warns(DistaxWarning, match="pixels that the extension DQ marks are left out"):
+        (masked,) = unmix(tmp_path, INPUTS / "mef.fits")
+    (unmasked,) = unmix(tmp_path, INPUTS / "mef.fits", "--mask", "none")
+    assert (30, 10) not in places(masked)
+    assert places(unmasked) - places(masked) == {(30, 10)}
+
+
+def test_bad_pixels_of_a_mask_file_are_no_targets_in_any_plane_of_a_cube(tmp_path):
+    answers = unmix(tmp_path, INPUTS / "cube.fits")
+    assert [answer["image"] for answer in answers] == [0, 1, 2]
+    row, column = min(places(answers[0]))
+    marks = np.zeros((48, 64), np.uint8)
+    marks[row - 3 : row + 4, column - 3 : column + 4] = 255
+    Image.fromarray(marks).save(tmp_path / "mask.png")
+    masked = unmix(tmp_path, INPUTS / "cube.fits", "--mask", tmp_path / "mask.png")
+    assert not any((row, column) in places(answer) for answer in masked)
+
+
+def test_a_folder_is_its_files_in_natural_order(tmp_path):
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    pixels = np.load(INPUTS / "frames.npy")
+    for number in (2, 10, 1):
+        Image.fromarray(pixels[0]).convert("RGB").save(folder / f"frame{number}.png")
+    (folder / "notes.txt").write_text("no image")
+    answers = unmix(tmp_path, folder)
+    names = [answer["file"].rpartition("/")[2] for answer in answers]
+    assert names == ["frame1.png", "frame2.png", "frame10.png"]
+    assert answers[0]["targets"] == answers[1]["targets"] == answers[2]["targets"] != []
+
+
+def test_a_damaged_page_leaves_the_answers_of_the_others(tmp_path, capsys):
+    tifffile = pytest.importorskip("tifffile")
+    path = tmp_path / "a.tif"
+    pages = np.load(INPUTS / "frames.npy")[:3]
+    tifffile.imwrite(path, pages, photometric="minisblack", compression="zlib")
+    with tifffile.TiffFile(path) as file:
+        start = file.pages[1].dataoffsets[0]
+    content = bytearray(path.read_bytes())
+    content[start : start + 8] = b"damaged!"
+    path.write_bytes(content)
+    with pytest.raises(SystemExit, match="1 of 1 files could not be unmixed"):
+        unmix(tmp_path, path)
+    answers = json.loads((tmp_path / "answers.json").read_text())["images"]
+    assert [answer["image"] for answer in answers] == [0, 2]
+    assert f"distax: {path}: page 1: a truncated or damaged TIFF file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--max-gigabytes", "0"], "max_gigabytes must be greater than 0"),
+        (["--channel", "red"], "channel must be a number or mean, got 'red'"),
+    ],
+)
+def test_options_that_cannot_be_used_are_refused_before_any_file_is_read(arguments, message):
+    with pytest.raises(SystemExit, match=f"distax: {message}"):
+        main(["unmix", "none.png", *arguments])
+
+
+def test_colours_are_read_by_the_channel_that_is_named(tmp_path, capsys):
+    frame = np.load(INPUTS / "frames.npy")[0]
+    Image.fromarray(np.stack([frame, 0 * frame, frame], axis=-1)).save(tmp_path / "a.png")
+    with pytest.raises(SystemExit, match="1 of 1 files could not be unmixed"):
+        unmix(tmp_path, tmp_path / "a.png")
+    assert "a colour image, whose 3 channels differ; choose one by --channel 0" in (
+        capsys.readouterr().err
+    )
+    (answer,) = unmix(tmp_path, tmp_path / "a.png", "--channel", "2")
+    assert answer["targets"]
