@@ -1,3 +1,4 @@
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,30 @@ def test_frames_are_counted_from_either_end(tmp_path):
         np.testing.assert_array_equal(frames[-1].pixels[:], PIXELS + 2)
         with pytest.raises(IndexError):
             frames[3]
+
+
+@pytest.mark.parametrize("suffix", ["npy", "fits"])
+def test_a_long_cube_takes_the_memory_of_one_plane(tmp_path, suffix):
+    path, planes = tmp_path / f"a.{suffix}", 10_000
+    if suffix == "npy":
+        np.lib.format.open_memmap(path, "w+", np.int16, (planes, 64, 64))[-1] = 7
+    else:
+        header = fits.Header()
+        header.update(SIMPLE=True, BITPIX=16, NAXIS=3, NAXIS1=64, NAXIS2=64, NAXIS3=planes)
+        with path.open("wb") as file:
+            file.write(header.tostring().encode())
+            file.seek(2 * 64 * 64 * (planes - 1), 1)  # a hole of zeros
+            file.write(np.full(64 * 64, 7, ">i2").tobytes().ljust(2880 * 3, b"\0"))
+    with open_frames(path) as frames:  # imports what reading needs
+        frames[0].pixels[:]
+    tracemalloc.start()
+    with open_frames(path) as frames:
+        length = len(frames)
+        values = [frames[k].pixels[:][0, 0] for k in (*range(0, planes, 500), planes - 1)]
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (length, max(values[:-1]), values[-1]) == (planes, 0, 7)
+    assert peak < 5 * 10**6
 
 
 @pytest.fixture
