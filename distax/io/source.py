@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from distax.io.faults import translated
 from distax.io.reading import Reading
 from distax.runtime.errors import DistaxError, DistaxWarning
+from distax.runtime.files import local_copy
 
 _SIGNATURES = (
     (b"SIMPLE  =", "FITS"),
@@ -114,7 +115,8 @@ def open_source(path: Path, reading: Reading) -> Iterator[Source]:
                 raise DistaxError(f"{path}: is a folder, but a file is needed here")
             if path.exists() and not path.is_file():
                 raise DistaxError(f"{path}: is no regular file; write its content to one")
-            file: BufferedReader = stack.enter_context(path.open("rb"))
+            local = stack.enter_context(local_copy(path))
+            file: BufferedReader = stack.enter_context(local.open("rb"))
             packing = next((p for head, p in _PACKED.items() if _starts(file, head)), None)
             if packing:
                 file = _unpack(stack, path, packing.open(file), reading)
