@@ -14,7 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from distax.calibration.gaussian_psf import (
+from distax.calibration.noise import NoiseModel, fit_noise_model
+from distax.calibration.result import Departure
+from distax.calibration.sources import MIN_SOURCES
+from distax.fitting.gaussian_psf import (
     MAX_SIGMA,
     MIN_SIGMA,
     WIDTHS,
@@ -23,9 +26,6 @@ from distax.calibration.gaussian_psf import (
     fit_psf,
     residual_dof,
 )
-from distax.calibration.noise import NoiseModel, fit_noise_model
-from distax.calibration.result import Departure
-from distax.calibration.sources import MIN_SOURCES
 from distax.fitting.patch import Patch, cut_patches, window_width
 from distax.imaging.sensor import Sensor
 from distax.runtime.errors import DistaxError

@@ -22,7 +22,6 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from distax.calibration.fourier_basis import FourierBasis, PsfPrior
-from distax.calibration.gaussian_psf import SOURCE, evaluate_fit, image_and_jacobian
 from distax.calibration.joint_fit import (
     SOURCE_REACH,
     SOURCE_SQUARE,
@@ -33,6 +32,7 @@ from distax.calibration.joint_fit import (
     fit_residual_noise_robustly,
 )
 from distax.calibration.noise import NoiseModel
+from distax.fitting.gaussian_psf import SOURCE, evaluate_fit, image_and_jacobian
 from distax.fitting.likelihood import censored
 from distax.fitting.patch import Patch, cut_patches, window_width
 from distax.imaging.forward import image_of, window_axes

@@ -237,7 +237,9 @@ class FrameOptions:
       box: Side in pixels of the boxes in which the background is measured.
     """
 
-    sigma: Annotated[float | None, default("0.5")] = None
+    sigma: Annotated[
+        float | None, default("measured in the frame, or 0.5 if too few isolated blobs show it")
+    ] = None
     saturation: Annotated[
         float | None, default("SATURATE in the FITS header, or no saturation")
     ] = None
@@ -279,7 +281,10 @@ class FrameOptions:
                 "choose the method refine, fast or posterior for a frame"
             )
         camera, known = self._camera(sensor_file), prior.for_frames()
-        settings = {name: self.given[name] for name in ("false_blobs", "box") if name in self.given}
+        settings: dict[str, Any] = {
+            name: self.given[name] for name in ("false_blobs", "box") if name in self.given
+        }
+        settings["measure_psf"] = sensor_file is None and self.sigma is None
         with naming("--frame"):
             return FrameUnmixer(sensor=camera, prior=known, method=method, **settings)
 

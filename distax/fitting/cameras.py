@@ -41,8 +41,8 @@ def outside_of_range(sensor: Sensor, prior: ScenePrior) -> str | None:
     """
     sigmas = [float(sigma) for sigma in sensor.sigmas]
     widest = max(sigmas)
-    peak = float(middle_peak(sensor.psf, prior))
-    noise = float(sensor.total_variance(jnp.asarray(sensor.background + peak))) ** 0.5
+    peak, variance = map(float, _peak_and_variance(sensor, prior))
+    noise = math.sqrt(variance)
     saturation = (sensor.clip_level - sensor.background) / peak
     checks = (
         ("the sensor's sigma", min(sigmas), " px", *SIGMA),
@@ -65,6 +65,15 @@ def outside_of_range(sensor: Sensor, prior: ScenePrior) -> str | None:
             bounds = f"at least {low:g}" if math.isinf(high) else f"{low:g} to {high:g}"
             return f"{what} is {value:.3g}{unit}, and the network of fast knows {bounds}"
     return None
+
+
+@jax.jit
+def _peak_and_variance(
+    sensor: Sensor, prior: ScenePrior
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """Returns a target's peak in counts, and the variance of its pixel in counts²."""
+    peak = jnp.asarray(middle_peak(sensor.psf, prior))
+    return peak, jnp.asarray(sensor.total_variance(sensor.background + peak))
 
 
 def bright_enough(rows: Patch, psf: Psf, prior: ScenePrior) -> Bool[np.ndarray, " N"]:

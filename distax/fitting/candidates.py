@@ -11,11 +11,11 @@ from distax.fitting import solver
 from distax.fitting.likelihood import residual_and_weight
 from distax.fitting.patch import Patch, repeat_lanes
 from distax.fitting.prior import (
+    all_starting_scenes,
     host_range,
     image_hosts,
     intensity_bounds,
     pair_steps,
-    starting_scenes,
 )
 from distax.fitting.solver import Bounds, Fit
 from distax.imaging.forward import image_of
@@ -86,8 +86,9 @@ def sample_pools(prior: ScenePrior, search: Search) -> tuple[Pool, ...]:
       prior: the scenes' prior.
       search: sizes for the cluster; see `Search.over`.
     """
+    pools = all_starting_scenes(prior, search.pool)
     counts = range(prior.min_targets, prior.max_targets + 1)
-    return tuple(starting_scenes(prior, count, search.pool) for count in counts)
+    return tuple(jnp.asarray(pool[:count]) for pool, count in zip(pools, counts, strict=True))
 
 
 @pytree
@@ -141,7 +142,7 @@ def find_modes(patch: Patch, pool: Pool, prior: ScenePrior, search: Search, psf:
     repeated = repeat_lanes(patch, search.starts)
     bounds = bounds_around(starts, repeated, prior)
     fit = solver.fit(starts, repeated, bounds, psf, search.steps)
-    return Modes(fit=fit, bounds=bounds, crowding=_crowding(fit.scene, prior))
+    return Modes(fit=fit, bounds=bounds, crowding=crowding(fit.scene, prior))
 
 
 def best_fit(modes: Modes, starts: int) -> BestFit:
@@ -167,7 +168,7 @@ def best_fits(
     return [best_fit(find_modes(patch, pool, prior, search, psf), search.starts) for pool in pools]
 
 
-def _crowding(scene: Float[Array, "K 3 lanes"], prior: ScenePrior) -> Float[Array, " lanes"]:
+def crowding(scene: Float[Array, "K 3 lanes"], prior: ScenePrior) -> Float[Array, " lanes"]:
     """Computes the penalty in χ² for targets that are closer together than the prior allows."""
     total = jnp.zeros(scene.shape[-1:])
     for step in pair_steps(scene):

@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool
 
 from distax.fitting.by_count import unmix_by_count
 from distax.fitting.cameras import bright_enough
-from distax.fitting.candidates import Pool, Search, find_modes
+from distax.fitting.candidates import Pool, Search, find_modes, sample_pools
 from distax.fitting.mixture import decide
 from distax.fitting.network import ModeNetwork
 from distax.fitting.patch import Patch, lanes_last
@@ -102,8 +102,8 @@ def fast_patch(
         may be traced.
     """
     answer = fitted
-    for count in range(prior.min_targets, prior.max_targets + 1):
-        pool = starting_scenes(prior, count, search.pool)
+    for pool in sample_pools(prior, search):
+        count = len(pool)
         found = _of_count(patch, pool, network, sensor, prior, search)
         answer = _with_count(answer, fitted.count == count, found)
     return answer

@@ -1,15 +1,16 @@
 """Scene prior as the fits use it: starting scenes, log density, and precisions."""
 
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from distax.fitting.likelihood import relative_noise
 from distax.fitting.patch import Patch
-from distax.imaging.scenes import ScenePrior, sample_around_origin
+from distax.imaging.scenes import ScenePrior, sample_of_each_number
 
 _NEIGHBOUR_SHARE = 0.5
 """Share of starting scenes around one of the eight neighbours of the central pixel. Noise sometimes
@@ -25,7 +26,7 @@ scenes that are rejected, a smaller one moves scenes less. A twelfth was found t
 sampler."""
 
 
-def starting_scenes(prior: ScenePrior, count: int, size: int) -> Float[Array, "count 3 size"]:
+def starting_scenes(prior: ScenePrior, count: int, size: int) -> Float[Array, "{count} 3 {size}"]:
     """Samples scenes of `count` targets from the prior; the same scenes serve every image.
 
     The host is the window's central pixel or one of its neighbours, because noise may have moved
@@ -36,31 +37,51 @@ def starting_scenes(prior: ScenePrior, count: int, size: int) -> Float[Array, "c
       count: number of targets in each scene.
       size: number of scenes.
     """
+    if not prior.min_targets <= count <= prior.max_targets:
+        prior = replace(prior, min_targets=count, max_targets=count)
+    return jnp.asarray(all_starting_scenes(prior, size)[count - prior.min_targets, :count])
+
+
+def all_starting_scenes(
+    prior: ScenePrior, size: int
+) -> Float[Array | np.ndarray, "numbers K 3 {size}"]:
+    """Samples `starting_scenes` of each number of targets that the prior allows, in rising order.
+
+    One program samples all of them. Slots of targets that a scene does not have repeat the position
+    of its first target, and have no intensity.
+
+    Args:
+      prior: the scenes' prior, with K = `max_targets`.
+      size: number of scenes of each number of targets.
+    """
     if any(not isinstance(leaf, float) for leaf in jax.tree.leaves(prior)):
-        return _starting_scenes(prior, count, size)
-    return _cached_starting_scenes(prior, count, size)
+        return _sample_starting_scenes(prior, size)
+    return _cached_starting_scenes(prior, size)
 
 
 @lru_cache(maxsize=64)
-def _cached_starting_scenes(prior: ScenePrior, count: int, size: int) -> Float[Array, "_ 3 size"]:
-    # Even while another function is traced, the scenes are computed here and now. They enter its
-    # program as constants.
-    with jax.ensure_compile_time_eval():
-        return _starting_scenes(prior, count, size)
+def _cached_starting_scenes(prior: ScenePrior, size: int) -> Float[np.ndarray, "numbers K 3 _"]:
+    # The program is compiled and called here and now, even while another function is traced. The
+    # scenes enter that function's program as constants. It runs once, in milliseconds, so the
+    # compiler need not optimise it.
+    program = _sample_starting_scenes.lower(prior, size)
+    quickly: dict[str, str | bool] = {"xla_backend_optimization_level": "0"}
+    return np.asarray(program.compile(quickly)(prior))
 
 
-def _starting_scenes(prior: ScenePrior, count: int, size: int) -> Float[Array, "_ 3 size"]:
+@partial(jax.jit, static_argnames="size")
+def _sample_starting_scenes(prior: ScenePrior, size: int) -> Float[Array, "numbers K 3 {size}"]:
     scene_key, host_key = jax.random.split(jax.random.key(0))
-    of_count = replace(prior, min_targets=count, max_targets=count)
-    targets = sample_around_origin(scene_key, size, of_count)
+    targets = sample_of_each_number(scene_key, size, prior)
     stays = jax.random.uniform(host_key, (size,)) >= _NEIGHBOUR_SHARE
     elsewhere = jnp.array([0, 1, 2, 3, 5, 6, 7, 8])[jnp.arange(size) % 8]
     host = jnp.where(stays, 4, elsewhere)
     offset = jnp.stack([host // 3 - 1, host % 3 - 1], axis=-1)
-    scenes = jnp.concatenate(
-        [targets.position + offset[:, None], targets.intensity[..., None]], axis=-1
-    )
-    return jnp.moveaxis(scenes, 0, -1)
+    position = jnp.where(targets.mask[..., None], targets.position, targets.position[:, :1])
+    scenes = jnp.concatenate([position, targets.intensity[..., None]], axis=-1)
+    scenes = scenes.reshape(-1, size, *scenes.shape[1:])
+    scenes = scenes.at[..., :2].add(offset[:, None])
+    return jnp.moveaxis(scenes, 1, -1)
 
 
 def log_prior(

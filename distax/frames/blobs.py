@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
@@ -89,7 +89,10 @@ def detection_threshold(expected: float, pixels: int, sigma: Sigma) -> float:
 def psf_line(sigma: float) -> Float[np.ndarray, " width"]:
     """Returns the PSF along one axis, for a target at the centre of the middle pixel."""
     reach = math.ceil(4 * sigma)
-    return np.asarray(pixel_response(jnp.array(float(reach)), 2 * reach + 1, sigma))
+    return np.asarray(_response(float(reach), 2 * reach + 1, sigma))
+
+
+_response = jax.jit(pixel_response, static_argnums=1)
 
 
 def _psf_lines(sigma: Sigma) -> list[np.ndarray]:

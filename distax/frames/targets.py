@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 
 from distax.frames.background import Background
 from distax.frames.blobs import Blobs
+from distax.frames.psf import PsfCheck
 from distax.imaging.targets import Targets
 
 
@@ -57,6 +58,7 @@ class FrameTargets:
       local_level: `[B]`, correction in counts of the background's map around each blob.
       background: maps of the background's level and noise in counts.
       threshold: signal-to-noise ratio above which a peak counts as a blob.
+      psf: PSF that was assumed, and how well it holds.
     """
 
     targets: Targets
@@ -68,3 +70,4 @@ class FrameTargets:
     local_level: Float[np.ndarray, " B"]
     background: Background
     threshold: float
+    psf: PsfCheck | None = None

@@ -4,16 +4,17 @@ import math
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from distax.fitting.cameras import outside_of_range
 from distax.fitting.estimators import FastFit, Posterior, Refine, WindowEstimator
 from distax.fitting.misfit import warn_of_misfits
-from distax.fitting.patch import Patch, rows_first, window_width
+from distax.fitting.patch import Patch, window_width
 from distax.frames.background import Background, measure_background
 from distax.frames.bands import Band, bands, read_rows
 from distax.frames.blobs import Blobs, detection_threshold, peaks, psf_line, signal_to_noise
@@ -28,20 +29,22 @@ from distax.frames.cutouts import (
 )
 from distax.frames.merging import duplicates, flags_of_windows, in_frame, near_degenerate
 from distax.frames.prior import FramePrior
+from distax.frames.psf import NOT_MEASURED, MeasuredWidth, PsfCheck, measure_width
 from distax.frames.targets import Flag, FrameTargets
 from distax.imaging.checks import check_single
 from distax.imaging.scenes import ScenePrior
 from distax.imaging.sensor import ROUNDING_VARIANCE, Sensor
 from distax.imaging.targets import Targets
 from distax.io.pixels import Pixels
-from distax.runtime.batching import inference_batch, pad_rows
 from distax.runtime.errors import DistaxError, DistaxWarning, check_positive, unknown
 from distax.runtime.fields import check_fields
 
+_REFINE = Refine(together=True)
+"""Estimator of the number of targets. Most frames have so few blobs that a small program counts."""
 _ESTIMATORS: dict[str, Callable[[], WindowEstimator]] = {
-    "refine": Refine,
-    "fast": FastFit,
-    "posterior": Posterior,
+    "refine": lambda: _REFINE,
+    "fast": lambda: FastFit(refine=_REFINE),
+    "posterior": lambda: Posterior(refine=_REFINE),
 }
 """Estimators of a frame's blobs by the names of the methods."""
 
@@ -63,7 +66,8 @@ of the measurement, a higher one lets noise pass for blobs."""
 class FrameUnmixer:
     """An unmixer of frames, which are images of any size.
 
-    A frame is unmixed in four steps.
+    The width of the PSF is measured from isolated blobs; see `measure_psf`. Then a frame
+    is unmixed in four steps.
 
     1. The level and the noise of the background are measured in boxes.
     2. A matched filter computes the signal-to-noise ratio of a target at every pixel. A peak above
@@ -89,6 +93,9 @@ class FrameUnmixer:
       false_blobs: mean number of blobs in a frame of pure noise, which sets the threshold; see
         `blobs.false_blobs`.
       box: side in pixels of the boxes in which the background is measured.
+      measure_psf: True takes the PSF's width from each frame's isolated blobs, if enough of them
+        agree, and the sensor's sigma otherwise; see `frames.psf`. It has no effect beside a
+        measured PSF. Default: the sensor's sigma, which is compared with that of the blobs.
       rows_at_once: rows in a band. Every value gives the same answer. Default: rows that hold about
         two million pixels.
 
@@ -102,6 +109,7 @@ class FrameUnmixer:
     method: str | WindowEstimator | None = None
     false_blobs: float = 0.01
     box: int = 64
+    measure_psf: bool = False
     rows_at_once: int | None = None
 
     def __post_init__(self) -> None:
@@ -121,7 +129,8 @@ class FrameUnmixer:
     def __call__(self, pixels: Pixels) -> FrameTargets:
         """Finds the targets of a frame.
 
-        A warning is given if the imaging model does not explain most blobs.
+        A warning is given if the isolated blobs contradict the width of the PSF, or else if the
+        imaging model does not explain most blobs.
 
         Args:
           pixels: `[height, width]` in counts: an array, or an object that is read by rows like one
@@ -131,28 +140,82 @@ class FrameUnmixer:
           DistaxError: the frame is not a two-dimensional image, is too small or has too few known
             pixels; its background does not vary or is saturated.
         """
-        shape = _check_shape(pixels)
+        _check_shape(pixels)
         background = measure_background(pixels, self.box)
         noisier = self._check(background)
-        threshold = detection_threshold(self.false_blobs, math.prod(shape), self.sensor.sigma)
+        width = self._measure_width(pixels, background)
+        assuming = self._assuming(width)
+        found = assuming._find(pixels, background)
+        _, first = np.unique(found.blob, return_index=True)
+        misfit = found.misfit[first]
+        check = PsfCheck(
+            sigma=jax.tree.map(float, assuming.sensor.sigma),
+            source=self._source_of(assuming),
+            measured=width,
+            contradicted=width.contradicts(assuming.sensor),
+            misfit=float(np.median(misfit)) if len(misfit) else None,
+            blobs=len(misfit),
+        )
+        if check.contradicted:
+            warnings.warn(check.advice, DistaxWarning, stacklevel=2)
+        elif not noisier:
+            warn_of_misfits(misfit, "blobs")
+        return replace(found, psf=check)
+
+    def _measure_width(self, pixels: Pixels, background: Background) -> MeasuredWidth:
+        """Measures the width of the PSF from the blobs in the middle rows of a frame."""
+        if self.sensor.measured_psf is not None:
+            return NOT_MEASURED
+        height, width = background.shape
+        rows = min(height, max(1, _PIXELS_AT_ONCE // width))
+        first = (height - rows) // 2
+        counts, noise, clipped = self._read(
+            pixels, background, Band(first=first, last=first + rows, start=first, stop=first + rows)
+        )
+        return measure_width(counts, noise, clipped, self.sensor)
+
+    def _assuming(self, width: MeasuredWidth) -> "FrameUnmixer":
+        """Returns the unmixer for the PSF that is assumed for a frame."""
+        if not self.measure_psf or width.suggested is None:
+            return self
+        return replace(self, sensor=replace(self.sensor, sigma=width.suggested))
+
+    def _source_of(self, assuming: "FrameUnmixer") -> Literal["given", "measured", "default"]:
+        """Returns the source of the width of the PSF that is assumed for a frame."""
+        if assuming is not self:
+            return "measured"
+        return "default" if self.measure_psf else "given"
+
+    def _find(self, pixels: Pixels, background: Background) -> FrameTargets:
+        """Finds the targets of a frame above its background."""
+        number = math.prod(background.shape)
+        threshold = detection_threshold(self.false_blobs, number, self.sensor.sigma)
         parts = self._search(pixels, background, threshold)
         cutouts = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
         # Most significant blob first. Equal ones are ordered by position, not by band.
         order = np.lexsort((*cutouts.pixel.T[::-1], -cutouts.signal_to_noise))
         cutouts = jax.tree.map(lambda leaf: leaf[order], cutouts)
-        found = self._unmix(cutouts, background, threshold)
-        if not noisier:
-            _, first = np.unique(found.blob, return_index=True)
-            warn_of_misfits(found.misfit[first], "blobs")
-        return found
+        return self._unmix(cutouts, background, threshold)
+
+    def _read(
+        self, pixels: Pixels, background: Background, band: Band
+    ) -> tuple[
+        Float[np.ndarray, "rows width"],
+        Float[np.ndarray, "rows width"],
+        Bool[np.ndarray, "rows width"],
+    ]:
+        """Reads a band: counts above the background, their noise, and True for clipped pixels."""
+        values = read_rows(pixels, band)
+        counts = (values - background.level_in(band)).astype(np.float32)
+        return counts, self._noise_in(background, band), values >= self.sensor.clip_level
 
     @property
     def estimator(self) -> WindowEstimator:
         """The estimator of the targets in each window."""
         if isinstance(self.method, str):
             return _ESTIMATORS[self.method]()
-        usual = Refine if self._outside_of_range() else FastFit
-        return self.method or usual()
+        usual = "refine" if self._outside_of_range() else "fast"
+        return self.method or _ESTIMATORS[usual]()
 
     def _outside_of_range(self) -> str | None:
         """Says what the network of "fast" does not know; None if it knows PSF and prior."""
@@ -231,16 +294,12 @@ class FrameUnmixer:
         margin = len(psf_line(window.widest_sigma)) // 2 + max(reach, window.height // 2)
         rows = self.rows_at_once or max(1, _PIXELS_AT_ONCE // background.shape[1])
         for band in bands(background.shape, rows, margin):
-            values = read_rows(pixels, band)
-            counts = (values - background.level_in(band)).astype(np.float32)
-            noise = self._noise_in(background, band)
+            counts, noise, clipped = self._read(pixels, background, band)
             significance = signal_to_noise(counts, noise, window.sigma)
             found = peaks(significance, threshold, reach)
             row = found[:, 0] + band.start
             own = found[(row >= band.first) & (row < band.last)]
-            cutouts = cut_windows(
-                own, significance, counts, noise, values >= self.sensor.clip_level, window.height
-            )
+            cutouts = cut_windows(own, significance, counts, noise, clipped, window.height)
             yield replace(cutouts, pixel=own + np.array([band.start, 0]))
 
     def _unmix(self, cutouts: Cutouts, background: Background, threshold: float) -> FrameTargets:
@@ -270,14 +329,12 @@ class FrameUnmixer:
 
     def _fit(self, patch: Patch, window: Sensor, prior: ScenePrior) -> Targets:
         """Finds the targets of windows by the method, in window coordinates and scaled counts."""
-        # The number of rows is a multiple of the batch, also without blobs. One program then serves
-        # all frames.
-        rows, blobs = pad_rows(rows_first(patch), inference_batch()), patch.origin.shape[-1]
-        found = self.estimator.unmix_windows(rows, window, prior)
-        return jax.tree.map(lambda leaf: leaf[:blobs], found)
+        # On the host, as JAX would compile a program for every number of blobs.
+        rows = jax.tree.map(lambda leaf: np.moveaxis(np.asarray(leaf), -1, 0), patch)
+        return self.estimator.unmix_windows(rows, window, prior)
 
 
-def _check_shape(pixels: Pixels) -> tuple[int, int]:
+def _check_shape(pixels: Pixels) -> None:
     if len(pixels.shape) != 2:
         raise DistaxError(
             f"an array of shape {tuple(pixels.shape)} is no frame, which has two axes: height and "
@@ -289,4 +346,3 @@ def _check_shape(pixels: Pixels) -> tuple[int, int]:
             f"{height}×{width} px are too few to measure a background in: a frame has at least "
             f"{_SMALLEST} along each edge; a smaller image needs a sensor of its size"
         )
-    return height, width

@@ -2,6 +2,7 @@
 
 import math
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -41,7 +42,7 @@ def disc_probability(
 
 
 def disc_radius(
-    covariance: Float[Array, "*batch 2 2"], probability: float
+    covariance: Float[Array, "*batch 2 2"], probability: Float[Array, "*#batch"] | float
 ) -> Float[Array, "*batch"]:
     """Computes the radius of the disc that has a given probability, by bisection.
 
@@ -50,11 +51,15 @@ def disc_radius(
       probability: probability that the vector lies within the radius.
     """
     trace = covariance[..., 0, 0] + covariance[..., 1, 1]
-    low = jnp.zeros_like(trace)
     # The variance along any direction is at most the trace, so this radius is large enough.
-    high = jnp.sqrt(-2 * jnp.log1p(-probability) * trace)
-    for _ in range(_BISECTIONS):
+    highest = jnp.sqrt(-2 * jnp.log1p(-jnp.asarray(probability)) * trace)
+
+    def halve(_: Array, interval: tuple[Array, Array]) -> tuple[Array, Array]:
+        low, high = interval
         middle = (low + high) / 2
         enough = disc_probability(covariance, middle) >= probability
-        low, high = jnp.where(enough, low, middle), jnp.where(enough, middle, high)
-    return high
+        return jnp.where(enough, low, middle), jnp.where(enough, middle, high)
+
+    # A loop, because its compilation takes a tenth of that of the halvings one after the other.
+    start = jnp.zeros_like(highest), highest
+    return jax.lax.fori_loop(0, _BISECTIONS, halve, start)[1]

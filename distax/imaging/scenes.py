@@ -157,13 +157,22 @@ def scene_keys(key: PRNGKeyArray, count: int) -> Key[Array, " {count}"]:
 
 
 def sample_each(
-    keys: Key[Array, " N"], prior: ScenePrior, shape: tuple[int, int] = IMAGE_SHAPE
+    keys: Key[Array, " N"],
+    prior: ScenePrior,
+    shape: tuple[int, int] = IMAGE_SHAPE,
+    counts: Int[Array, " N"] | None = None,
 ) -> Targets:
     """Samples a random scene for each key: targets `[N, prior.max_targets]`.
 
     A scene depends on its own key alone.
+
+    Args:
+      keys: a random key for each scene.
+      prior: the scenes' prior.
+      shape: height and width in pixels of the scenes' images.
+      counts: number of targets in each scene. Default: drawn from the prior.
     """
-    drafts = jax.vmap(lambda key: _draft(key, prior, shape))(keys)
+    drafts = jax.vmap(lambda key, count: _draft(key, prior, shape, count))(keys, counts)
     position = _place(drafts, prior)
     return make_targets(
         jnp.where(drafts.mask[..., None], position, 0.0),
@@ -176,6 +185,23 @@ def sample_each(
 def sample_around_origin(key: PRNGKeyArray, count: int, prior: ScenePrior) -> Targets:
     """Samples scenes whose host pixel is (0, 0): positions are offsets from the host's centre."""
     return sample_each(scene_keys(key, count), replace(prior, border=0), (1, 1))
+
+
+@partial(jax.jit, static_argnums=1)
+def sample_of_each_number(key: PRNGKeyArray, count: int, prior: ScenePrior) -> Targets:
+    """Samples `count` scenes of each number of targets, as `sample_around_origin` does.
+
+    Args:
+      key: random key, the same for all numbers of targets.
+      count: number of scenes of each number of targets.
+      prior: the scenes' prior.
+
+    Returns:
+      Targets `[numbers * count, prior.max_targets]`, those with the fewest targets first.
+    """
+    numbers = jnp.arange(prior.min_targets, prior.max_targets + 1)
+    keys = jnp.tile(scene_keys(key, count), len(numbers))
+    return sample_each(keys, replace(prior, border=0), (1, 1), jnp.repeat(numbers, count))
 
 
 def simulate(
@@ -225,9 +251,15 @@ class _Drafts:
     intensity: Float[Array, "*batch K"]
 
 
-def _draft(key: PRNGKeyArray, prior: ScenePrior, shape: tuple[int, int]) -> _Drafts:
+def _draft(
+    key: PRNGKeyArray,
+    prior: ScenePrior,
+    shape: tuple[int, int],
+    count: Int[Array, ""] | None,
+) -> _Drafts:
     count_key, host_key, place_key, intensity_key = jax.random.split(key, 4)
-    count = jax.random.randint(count_key, (), prior.min_targets, prior.max_targets + 1)
+    if count is None:
+        count = jax.random.randint(count_key, (), prior.min_targets, prior.max_targets + 1)
     mask = jnp.arange(prior.max_targets) < count
     host = jax.random.randint(host_key, (2,), prior.border, jnp.array(shape) - prior.border)
     intensity = jax.random.uniform(

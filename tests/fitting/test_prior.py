@@ -8,6 +8,7 @@ import pytest
 
 from distax.fitting.patch import Patch
 from distax.fitting.prior import (
+    all_starting_scenes,
     host_range,
     intensity_bounds,
     intensity_range,
@@ -161,3 +162,17 @@ def test_equal_intensities_leave_a_narrow_range():
 
 def test_the_bounds_of_intensities_are_the_priors():
     assert intensity_bounds(PRIOR) == (220, 250)
+
+
+def test_scenes_of_each_number_are_those_of_a_prior_of_that_number_alone():
+    everything = np.asarray(all_starting_scenes(PRIOR, 32))
+    assert everything.shape == (5, 5, 3, 32)
+    for count in (1, 4):
+        alone = replace(PRIOR, min_targets=count, max_targets=count)
+        expected = starting_scenes(alone, count, 32)
+        np.testing.assert_allclose(everything[count - 1, :count], expected, rtol=1e-6)
+        rest = everything[count - 1, count:]
+        np.testing.assert_array_equal(rest[:, 2], 0.0)
+        np.testing.assert_array_equal(
+            rest[:, :2], np.broadcast_to(expected[0, :2], rest[:, :2].shape)
+        )

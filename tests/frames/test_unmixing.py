@@ -11,7 +11,7 @@ from flax import nnx
 from distax import DistaxError, DistaxWarning, Sensor, make_targets, render
 from distax.fitting.candidates import Search
 from distax.fitting.estimators import Fast, FastFit, Posterior, Refine
-from distax.fitting.refine import refine_rows
+from distax.fitting.refine import refine_rows_together
 from distax.fitting.sampler import QUICK
 from distax.frames import Flag, FramePrior, FrameUnmixer
 from distax.frames.blobs import detection_threshold
@@ -191,14 +191,16 @@ def test_the_posterior_takes_frames_too(pixels, found):
 
 def test_compiled_programs_are_shared_between_frames(pixels, found):
     """Another noise, saturation or number of blobs compiles no new program."""
-    before = refine_rows._cache_size()
+    before = refine_rows_together._cache_size()
+    assert before
     replace(UNMIXER, sensor=replace(CAMERA, saturation=800.0, read_noise=2.0))(pixels[:64, :64])
-    assert refine_rows._cache_size() == before
+    assert refine_rows_together._cache_size() == before
 
 
 def test_a_sensor_that_does_not_explain_the_blobs_is_warned_of():
     rng = np.random.default_rng(7)
-    place = np.stack(np.meshgrid(np.arange(10, 90, 16), np.arange(10, 110, 20)), axis=-1)
+    # So close together that no blob is isolated and shows the width of the PSF.
+    place = np.stack(np.meshgrid(np.arange(10, 35, 5), np.arange(10, 35, 5)), axis=-1)
     place = place.reshape(-1, 2) + rng.uniform(-0.5, 0.5, (25, 2))
     targets = make_targets(jnp.float32(place), jnp.full(25, 600.0))
     wide = Sensor(height=SHAPE[0], width=SHAPE[1], sigma=0.6)

@@ -89,3 +89,11 @@ def test_batches_are_taken_one_by_one():
 def test_zero_covariance_is_inside_and_infinite_covariance_is_not():
     assert probability_of(covariance(1e-6, 1e-6, 0.0), 0.05) == 1.0
     assert probability_of(covariance(1e3, 1e3, 0.0), 0.05) < 1e-6
+
+
+def test_several_probabilities_are_taken_at_once():
+    levels = jnp.array([0.5, 0.9, 0.95])
+    matrix = covariance(0.1, 0.05, 0.3)
+    alone = [radius_of(matrix, float(level)) for level in levels]
+    together = disc_radius(jnp.broadcast_to(matrix, (3, 2, 2)), levels)
+    np.testing.assert_allclose(together, alone, rtol=1e-5)

@@ -11,6 +11,7 @@ import numpy as np
 from jax import Array
 
 from distax.frames import Flag, FrameTargets
+from distax.frames.psf import PsfCheck
 from distax.imaging.targets import Targets
 from distax.io.pixels import Frame
 from distax.runtime.errors import DistaxError
@@ -128,6 +129,7 @@ class FrameAnswer:
       background, noise: medians over the frame of the background's level and noise.
       threshold: signal-to-noise ratio above which a peak is a blob.
       blobs: number of blobs.
+      psf: PSF that was assumed, and how well it holds.
     """
 
     file: str
@@ -141,6 +143,7 @@ class FrameAnswer:
     noise: float
     threshold: float
     blobs: int
+    psf: PsfCheck | None = None
 
     columns: ClassVar[tuple[str, ...]] = ("file", "image", *_field_names(FrameTarget))
     """Names of the columns of `rows`."""
@@ -211,6 +214,7 @@ def answer_for_frame(source: Source, frame: Frame, found: FrameTargets) -> Frame
         noise=float(np.median(found.background.noise)),
         threshold=found.threshold,
         blobs=len(found.blobs.pixel),
+        psf=found.psf,
     )
 
 

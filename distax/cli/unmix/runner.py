@@ -32,6 +32,7 @@ from distax.cli.unmix.answers import (
 )
 from distax.cli.unmix.pictures import Pictures
 from distax.cli.unmix.tables import Provenance
+from distax.frames.psf import PsfCheck
 from distax.imaging.sensor import Sensor
 from distax.io.frames import open_frames
 from distax.io.pixels import Frame
@@ -134,7 +135,7 @@ class Unmixers:
     def provenance(self, answer: Answer | FrameAnswer) -> Provenance:
         """Returns the method and settings that gave an answer."""
         if isinstance(answer, FrameAnswer):
-            frames = self.for_frame(answer.saturation)
+            frames = assuming(self.for_frame(answer.saturation), answer.psf)
             about = frames.estimator.name, frames.sensor, frames.prior
             return Provenance(*about, answer.threshold)
         unmixer = self.for_images
@@ -159,6 +160,13 @@ def _name_image(path: Path, number: int, error: DistaxError) -> str:
     """Returns an error's line with the file and the image, which errors of the reader name."""
     line = str(error)
     return line if line.startswith(f"{path}: ") else f"{path}: image {number}, {line}"
+
+
+def assuming(unmixer: "FrameUnmixer", psf: PsfCheck | None) -> "FrameUnmixer":
+    """Returns the unmixer with the PSF that it assumed for a frame."""
+    if psf is None:
+        return unmixer
+    return replace(unmixer, sensor=replace(unmixer.sensor, sigma=psf.sigma), measure_psf=False)
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:
@@ -348,9 +356,12 @@ class Runner:
 
         unmixer = self.unmixers.for_frame(frame.saturation)
         found = unmixer(frame.pixels)
-        residual = Residual(frame.pixels, found, unmixer.sensor)
+        residual = Residual(frame.pixels, found, assuming(unmixer, found.psf).sensor)
         if self.residual:
             write_image(self.residual, residual, frame.header)
         self.pictures.add_frame(source, frame.pixels, found, residual)
         self.answers[source] = answer_for_frame(source, frame, found)
         self._unmixed_count += 1
+        if found.psf:
+            path, number = source
+            print(f"distax: {path}: image {number}, {found.psf.line}", file=sys.stderr)

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from distax import Sensor, make_targets, render
-from distax.calibration.gaussian_psf import (
+from distax.calibration.joint_fit import SOURCE_REACH, SOURCE_SQUARE
+from distax.fitting.gaussian_psf import (
     SOURCE,
     WIDTHS,
     eliminate_sources,
     fit_psf,
     image_and_jacobian,
 )
-from distax.calibration.joint_fit import SOURCE_REACH, SOURCE_SQUARE
 from distax.fitting.patch import cut_patches, window_width
 from distax.imaging.psf import pixel_response
 
