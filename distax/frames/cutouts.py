@@ -187,6 +187,6 @@ def patches(cutouts: Cutouts, unit: Float[np.ndarray, " B"], sensor: Sensor, wid
         upper=lanes(np.where(known & ~core.clipped, counts + edge, np.inf) / scale),
         variance=lanes(np.maximum(variance - rounding, 0.0) / scale**2),
         rounding=jnp.asarray(rounding / unit**2, jnp.float32),
-        origin=jnp.full((2, len(unit)), side // 2),
-        size=jnp.full((2, len(unit)), side),
+        origin=jnp.asarray(np.full((2, len(unit)), side // 2)),
+        size=jnp.asarray(np.full((2, len(unit)), side)),
     )

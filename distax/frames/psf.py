@@ -160,7 +160,7 @@ class PsfCheck:
         if seen.sigma is None or seen.std is None:
             number = f"{seen.isolated} isolated bright blob{'s' * (seen.isolated != 1)}"
             do = "check" if self.source == "given" else "measure"
-            why = "do not agree on it" if seen.isolated >= FEWEST_BLOBS else f"cannot {do} it"
+            why = "do not agree on a width" if seen.isolated >= FEWEST_BLOBS else f"cannot {do} it"
             return f"px {'as given' if self.source == 'given' else 'by default'}: {number} {why}"
         agree = f"{seen.agreeing} of {seen.isolated} isolated blobs"
         if self.source == "measured":

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
@@ -16,6 +17,7 @@ from distax.frames import FramePrior, FrameUnmixer
 from distax.io.sensor_file import write_sensor
 
 fits = pytest.importorskip("astropy.io.fits")
+REFERENCE = Path(__file__).parents[2] / "reference"
 SMALL = ["--prior.max-targets", "2", "--prior.cluster", "1.0"]
 
 
@@ -220,6 +222,38 @@ def test_options_of_frames_without_a_frame_are_warned_of(tmp_path):
     np.save(tmp_path / "images.npy", np.full((1, 11, 11), 9.0))
     with pytest.warns(DistaxWarning, match=r"--frame.sigma had no effect: no file holds a frame"):
         main(["unmix", str(tmp_path / "images.npy"), "--frame.sigma", "0.7", "--method", "refine"])
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "targets", "line"),
+    [
+        ("wide_psf", ["--frame.sigma", "2"], 2, "sigma 2 px as given: 2 isolated bright blobs"),
+        ("stars_sigma1.30", [], 16, "sigma 1.30"),
+    ],
+)
+def test_the_assumed_psf_is_one_line_and_in_the_json(
+    name, options, targets, line, tmp_path, capsys
+):
+    output = tmp_path / "a.json"
+    main(["unmix", str(REFERENCE / f"{name}.fits"), *SMALL, *options, f"--json={output}"])
+    captured = capsys.readouterr().err
+    (said,) = [text for text in captured.splitlines() if "PSF" in text]
+    assert line in said
+    record = json.loads(output.read_text())
+    (answer,) = record["images"]
+    assert len(answer["targets"]) == targets
+    sigma = answer["psf"]["sigma"]
+    assert sigma == pytest.approx(2.0 if options else 1.3, rel=0.02)
+    assert answer["psf"]["source"] == ("given" if options else "measured")
+    assert record["assumed"][0]["sensor"]["sigma"] == sigma
+    assert answer["psf"]["misfit"] == pytest.approx(1.0, abs=0.1)
+
+
+def test_a_contradicted_sigma_is_warned_of_in_one_line():
+    file = str(REFERENCE / "stars_sigma1.30.fits")
+    with pytest.warns(DistaxWarning, match=r"16 of 16 .* sigma 1\.30.*--frame\.sigma") as caught:
+        main(["unmix", file, *SMALL, "--frame.sigma", "0.5"])
+    assert len(caught) == 1
 
 
 def test_fast_says_what_its_network_does_not_know_about_a_frame(file):
