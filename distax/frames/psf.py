@@ -51,10 +51,10 @@ _SPREADS = 0.01, 0.05
 """Relative scatter of widths that is expected besides their errors, first in a good camera, then in
 one whose PSF varies over the frame. A smaller one finds no agreement. Under the larger one close
 pairs agree with stars."""
-_BLENDED = 1.4
-"""Largest ratio of a blob's width to that of its stars, if it is an unresolved cluster. A width
-that agrees only under the larger scatter, and is wider than the assumed one by less than this, may
-be that of clusters, and counts as not measured."""
+_BLENDED, _ALIKE = 1.4, 0.03
+"""A width that is larger than the assumed one by a factor up to the first may be that of unresolved
+clusters. It counts as measured only if the relative scatter of the blobs is below the second, as
+clusters differ more."""
 _AGREEING = 0.5
 """Smallest share of the blobs that must agree. In a frame of close pairs and clusters few do."""
 _DISTINCT = 3.0
@@ -198,11 +198,20 @@ def measure_width(
     tight, loose = (
         _most_agreeing([_agreement(*fit, spread) for fit in fits]) for spread in _SPREADS
     )
-    if tight.sigma is None and loose.sigma is not None:
-        ratio = np.array(loose.sigma) / np.array(sensor.sigmas, float)
-        if np.all((ratio < 1) | (ratio > _BLENDED)):
-            return loose
-    return tight
+    width = loose if tight.sigma is None else tight
+    return replace(tight, sigma=None, std=None) if _may_be_clusters(width, sensor) else width
+
+
+def _may_be_clusters(width: MeasuredWidth, sensor: Sensor) -> bool:
+    """Returns True if clusters of a sensor's stars would explain a measured width as well."""
+    if width.sigma is None or width.std is None:
+        return False
+    sigma, assumed = np.array(width.sigma), np.array(sensor.sigmas, float)
+    scatter = math.sqrt(width.agreeing) * np.array(width.std)
+    return bool(
+        np.any((sigma > assumed) & (sigma < _BLENDED * assumed))
+        and np.any(scatter > _ALIKE * sigma)
+    )
 
 
 def _isolated(

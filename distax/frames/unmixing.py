@@ -48,9 +48,11 @@ _ESTIMATORS: dict[str, Callable[[], WindowEstimator]] = {
 }
 """Estimators of a frame's blobs by the names of the methods."""
 
-_RING = 2
-"""Width in pixels of the ring around the fitted window, in which the local background is measured.
-A wider ring has less noise and holds more of the neighbours' flux."""
+_RING, _RING_SIGMAS = 2, 1.5
+"""Width of the ring around the fitted window, in which the local background is measured: at least
+the first in pixels, and the second in standard deviations of the PSF. A wider ring has less noise
+and holds more of the neighbours' flux. The error of intensities under a wide PSF is mostly that of
+the background."""
 _PIXELS_AT_ONCE = 2**21
 """Approximate number of pixels in a band. Larger bands take more memory. Smaller ones read and
 filter the rows of their margins more often."""
@@ -224,7 +226,8 @@ class FrameUnmixer:
     @property
     def window(self) -> Sensor:
         """Sensor of the windows: their size and PSF, without the fields that differ by frame."""
-        side = self._width(self.sensor) + 2 * _RING
+        ring = max(_RING, round(_RING_SIGMAS * self.sensor.widest_sigma))
+        side = self._width(self.sensor) + 2 * ring
         return Sensor(
             height=side,
             width=side,
