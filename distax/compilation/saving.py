@@ -165,7 +165,7 @@ def load_programs(path: Path, mesh: Mesh) -> SavedPrograms:
         if found == _in_words(theirs):
             found = "they are numbered otherwise"
         raise DistaxError(
-            f"{path}: the devices that it is for {_in_words(theirs)}, but here {found}; compile it "
+            f"{path}: made where there {_in_words(theirs)}, but here {found}; compile it "
             "for these devices"
         )
     programs = {}
@@ -263,7 +263,9 @@ def _describe(mesh: Mesh) -> dict[str, Any]:
 def _in_words(devices: Mapping[str, Any]) -> str:
     replicas, each = devices["mesh"]
     slices = f" in {replicas} slices" if replicas > 1 else ""
-    return f"are {replicas * each} devices of kind {devices['kind']}{slices}"
+    count = replicas * each
+    number = "is 1 device" if count == 1 else f"are {count} devices"
+    return f"{number} of kind {devices['kind']}{slices}"
 
 
 def _about(compiled: Compiled) -> dict[str, Any]:

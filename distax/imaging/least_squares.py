@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from distax.runtime.algebra import solve_in_loop
+from distax.runtime.algebra import cholesky, solve
 
 FIRST_DAMPING = 1e-2
 """Damping of the first step, relative to the matrix's diagonal. Starting points are good, so the
@@ -76,4 +76,4 @@ def damped_step(
 ) -> Float[Array, "D lanes"]:
     """Solves a step's damped normal equations; see `damped`."""
     system = jax.lax.optimization_barrier(damped(matrix, free, damping))
-    return solve_in_loop(system, vector * free)
+    return solve(cholesky(system), vector * free)

@@ -80,31 +80,6 @@ def solve(factor: Factor, right: Float[Array, "D lanes"]) -> Float[Array, "D lan
     return solve_upper(factor, solve_lower(factor, right))
 
 
-def solve_in_loop(
-    matrix: Float[Array, "D D lanes"], right: Float[Array, "D lanes"]
-) -> Float[Array, "D lanes"]:
-    """Solves A x = right by Gauss–Jordan elimination without pivoting.
-
-    It runs as fast as `solve` of a Cholesky factor, which is unrolled, and compiles in a tenth of
-    the time. The matrices are first scaled to unit diagonals. Pivots that rounding made negative
-    are raised to `_LEAST_PIVOT`.
-    """
-    size = len(matrix)
-    scale = jax.lax.rsqrt(jnp.maximum(jnp.diagonal(matrix).T, 1e-30))
-    scaled = matrix * scale[:, None] * scale
-    system = jnp.concatenate([scaled, (right * scale)[:, None]], axis=1)
-
-    def eliminate(k: Array, system: Array) -> Array:
-        row = jax.lax.dynamic_index_in_dim(system, k, keepdims=False)
-        column = jax.lax.dynamic_index_in_dim(system, k, axis=1, keepdims=False)
-        pivot = jax.lax.dynamic_index_in_dim(row, k, keepdims=False)
-        row = row / jnp.maximum(pivot, _LEAST_PIVOT)
-        here = (jnp.arange(size) == k)[:, None, None]
-        return jnp.where(here, row, system - column[:, None] * row)
-
-    return jax.lax.fori_loop(0, size, eliminate, system)[:, -1] * scale
-
-
 def quadratic_form(factor: Factor, vector: Float[Array, "D lanes"]) -> Float[Array, " lanes"]:
     """Computes vectorᵀ A vector."""
     return sum(

@@ -92,7 +92,9 @@ def test_the_command_writes_its_figures(tmp_path, capsys):
     programs = tmp_path / "programs"
     outputs = ["--json", str(figures), "--save", str(programs)]
     main(["compile", "--topology", "v5e:2x2", *arguments, *outputs])
-    with pytest.raises(DistaxError, match="are 4 devices of kind TPU v5 lite, but here are 8"):
+    with pytest.raises(
+        DistaxError, match=r"are 4 devices of kind TPU v5 lite, but here .* of kind cpu"
+    ):
         load_programs(programs, data_mesh())
     written = json.loads(figures.read_text())
     assert written["topology"] == "v5e:2x2"

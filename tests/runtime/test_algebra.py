@@ -8,7 +8,6 @@ from distax.runtime.algebra import (
     invert,
     quadratic_form,
     solve,
-    solve_in_loop,
     solve_lower,
     solve_upper,
 )
@@ -92,13 +91,3 @@ def test_a_matrix_that_is_not_positive_definite_has_no_determinant_and_a_bounded
     assert np.isnan(log_determinant).tolist() == [True, False]
     assert np.isfinite(inverse).all()
     np.testing.assert_array_equal(inverse[..., 1], np.eye(2))
-
-
-@pytest.mark.parametrize("size", [1, 3, 15])
-def test_the_loop_solves_what_numpy_solves(size):
-    matrix, vector = problem(size)
-    lanes = jnp.float32(np.moveaxis(matrix, 0, -1)), jnp.float32(vector.T)
-    found = jax.jit(solve_in_loop)(*lanes)
-    expected = np.linalg.solve(matrix, vector[..., None])[..., 0]
-    units = np.resize([100.0, 100.0, 0.1], size)
-    np.testing.assert_allclose(found.T * units, expected * units, rtol=1e-3, atol=1e-4)

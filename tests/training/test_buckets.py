@@ -2,11 +2,13 @@
 
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -114,15 +116,20 @@ def test_a_run_in_a_bucket_is_that_of_a_folder(place, emulator, tiny_run, tiny_c
 def test_a_run_stopped_and_killed_in_the_middle_of_a_save_continues(
     place, emulator, tiny_run, tiny_config, mesh
 ):
-    folder = folder_of(place)
-    stopped = start("--run-dir", place, *OPTIONS)
-    acted = at_first_upload(
-        emulator, f"{folder}/last/3", lambda: stopped.send_signal(signal.SIGTERM)
-    )
-    status, output, errors = end(stopped)
-    assert acted, output + errors
+    # The three steps after the save may be over before the signal arrives; then the run is whole.
+    for attempt in range(5):
+        place = f"{place}{attempt}"
+        folder = folder_of(place)
+        stopped = start("--run-dir", place, *OPTIONS)
+        acted = at_first_upload(
+            emulator, f"{folder}/last/3", partial(stopped.send_signal, signal.SIGTERM)
+        )
+        status, output, errors = end(stopped)
+        assert acted, output + errors
+        if status != 0:
+            break
     assert status == 128 + signal.SIGTERM, errors
-    assert f"stopped at step 4 of 6; saved in {place}" in errors
+    (step,) = map(int, re.findall(rf"stopped at step (\d) of 6; saved in {place}", errors))
 
     killed = start("--resume", place)
     acted = at_first_upload(emulator, f"{folder}/last/6/model/", killed.kill)
@@ -132,8 +139,8 @@ def test_a_run_stopped_and_killed_in_the_middle_of_a_save_continues(
     unfinished = emulator.names(f"{folder}/last/6")
     assert unfinished
     assert f"{folder}/last/6/commit_success.txt" not in unfinished
-    assert int(load_state(place, tiny_config, mesh).step) == 4
-    assert f"{folder}/last/4/commit_success.txt" in emulator.names(f"{folder}/last/4/")
+    assert int(load_state(place, tiny_config, mesh).step) == step
+    assert f"{folder}/last/{step}/commit_success.txt" in emulator.names(f"{folder}/last/{step}/")
 
     # A resumed run may have other trackers.
     train(replace(tiny_config, trackers=("jsonl",)), place, resume=True, mesh=mesh)
