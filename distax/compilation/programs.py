@@ -35,6 +35,8 @@ from distax.training.state import (
 )
 
 _PLATFORM = "tpu"
+STEPS = "steps"
+"""Name of the program of the training steps."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ def compile_training(
     scenes = [] if config.data.dataset else [("scenes", jax.jit(feed).lower, arguments)]
     programs: list[tuple[str, Any, Any]] = [
         *scenes,
-        ("steps", partial(lower_train_steps, train_steps), (state, batches)),
+        (STEPS, partial(lower_train_steps, train_steps), (state, batches)),
     ]
     for _, _, taken in programs:
         _check_room(taken, topology)

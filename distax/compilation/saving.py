@@ -16,7 +16,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxlib import xla_client
 from jaxtyping import Array, Float
 
-from distax.compilation.programs import Compiled
+from distax.compilation.programs import STEPS, Compiled
 from distax.runtime.archive import ArchiveFormat, read_archive, write_archive
 from distax.runtime.errors import DistaxError, first_line
 from distax.runtime.sharding import AXES
@@ -26,7 +26,6 @@ from distax.training.state import CompiledSteps, TrainState
 
 _FORMAT = ArchiveFormat("distax programs 1", "distax compile --save", "compile again")
 _SUFFIX = ".bin"
-_STEPS = "steps"
 
 
 @dataclass(frozen=True)
@@ -165,7 +164,7 @@ def load_programs(path: Path, mesh: Mesh) -> SavedPrograms:
         if found == _in_words(theirs):
             found = "they are numbered otherwise"
         raise DistaxError(
-            f"{path}: made where there {_in_words(theirs)}, but here {found}; compile it "
+            f"{path}: runs only where there {_in_words(theirs)}, but here {found}; compile it "
             "for these devices"
         )
     programs = {}
@@ -204,7 +203,7 @@ def saved_steps(saved: SavedPrograms, config: TrainConfig) -> dict[int, Compiled
     Raises:
       DistaxError: there are no training steps, or they are those of another configuration.
     """
-    if _STEPS not in saved.programs:
+    if STEPS not in saved.programs:
         raise DistaxError("the saved programs have no training steps; compile with --what train")
     theirs, ours = saved.config.to_dict(), config.to_dict()
     differing = [key for key in ours if key not in _FREE and ours[key] != theirs[key]]
@@ -213,7 +212,7 @@ def saved_steps(saved: SavedPrograms, config: TrainConfig) -> dict[int, Compiled
             "the saved programs were compiled for another configuration (differs in "
             f"{', '.join(differing)}); compile them for this one"
         )
-    program = saved.programs[_STEPS]
+    program = saved.programs[STEPS]
     # Batches come last, with the steps along their first axis.
     return {program.arguments[-1].shape[0]: _SavedSteps(program)}
 

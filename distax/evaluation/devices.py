@@ -139,10 +139,5 @@ def sum_on_one_device(
     valid: Bool[Array, " share"],
 ) -> Sums:
     """Computes a device's sums, and adds those of all devices along mapped axes."""
-
-    # A TPU fills the last axes of an array up to 8 × 128. Most sums have short ones.
-    def add(leaf: Array) -> Array:
-        return jax.lax.psum(leaf.ravel(), axis).reshape(leaf.shape)
-
-    summed: Sums = jax.tree.map(add, scorer(arrays, rows, valid))
+    summed: Sums = jax.lax.psum(scorer(arrays, rows, valid), axis)
     return summed
