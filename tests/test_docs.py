@@ -126,15 +126,24 @@ def test_the_estimators_table_is_that_of_the_results():
 
 
 def test_the_comparison_table_is_that_of_the_results():
-    results, page = _results("torch_cpu"), _page("speed")
-    for row in results["figures"]:
-        memory, seconds = row["memory"], row["compile_seconds"]
-        cells = f"{row['inference']:,.0f} | {row['training']:,.0f} | "
-        cells += "– | –" if memory is None else f"{memory / 1e6:,.0f} | {seconds:.0f}"
-        assert f"| {row['name']} | {cells} |" in page
-    torch = results["torch"].partition("+")[0]
-    made = f"PyTorch {torch} in eager mode, JAX {results['jax']}, {results['date']}"
-    assert f"({made}; figures in `experiments/results/torch_cpu.json`)" in page
+    results, page = _results("benchmark_cpu"), _page("speed")
+    libraries = "distax", "PyTorch, eager", "PyTorch, compiled"
+    measured = [row for row in results["figures"] if row["seconds"]]
+    rates = {(row["name"], row["images"], row["library"]): row for row in measured}
+    ours = [row for row in measured if row["library"] == "distax"]
+    assert len(ours) == 17
+    for row in ours:
+        name, images = row["name"], row["images"]
+        start = f"| {name.removeprefix('DISTA-Net ')} | {images:,} | "
+        found = [rates.get((name, images, library)) for library in libraries]
+        cells = [f"{one['images_per_second']:,.0f}" if one else "–" for one in found]
+        if name.startswith("DISTA-Net"):
+            cells += [f"{row['program_bytes'] / 1e6:,.0f}"]
+            assert f"{start}{' | '.join(cells)} |" in page
+        else:
+            assert f"{start}{cells[0]} |" in page
+    made = f"PyTorch {results['torch']}, JAX {results['jax']}, {results['date']}"
+    assert made in page
 
 
 def test_the_scores_of_variants_are_those_of_the_results():

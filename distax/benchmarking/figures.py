@@ -6,6 +6,8 @@ import os
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 import jax
@@ -62,8 +64,8 @@ class Figure:
         return rate / self.peak_flops if rate and self.peak_flops else None
 
 
-def describe_machine() -> dict[str, str | int]:
-    """Returns date, hardware and versions."""
+def describe_machine() -> dict[str, str | int | None]:
+    """Returns date, hardware and versions; None for PyTorch where it is not installed."""
     return {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "device": jax.devices()[0].device_kind,
@@ -72,12 +74,13 @@ def describe_machine() -> dict[str, str | int]:
         "cores": _count_cores(),
         "python": platform.python_version(),
         "jax": jax.__version__,
+        "torch": version("torch") if find_spec("torch") else None,
         "distax": __version__,
     }
 
 
 def write_figures(
-    path: Path, machine: Mapping[str, str | int], parity: Mapping[str, float], figures: list[Figure]
+    path: Path, machine: Mapping[str, str | int | None], parity: Mapping[str, float], figures: list[Figure]
 ) -> None:
     """Writes the machine, the deviations and all measurements as JSON.
 
