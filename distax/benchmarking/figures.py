@@ -80,7 +80,10 @@ def describe_machine() -> dict[str, str | int | None]:
 
 
 def write_figures(
-    path: Path, machine: Mapping[str, str | int | None], parity: Mapping[str, float], figures: list[Figure]
+    path: Path,
+    machine: Mapping[str, str | int | None],
+    parity: Mapping[str, float],
+    figures: list[Figure],
 ) -> None:
     """Writes the machine, the deviations and all measurements as JSON.
 

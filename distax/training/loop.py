@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import jax
@@ -73,19 +73,10 @@ def train(
     with goodput.spend("compiling"):
         setup = build(config, mesh)
 
-    # Dispatches that the devices compute while the host reads the losses of earlier ones. On a CPU
-    # executions that overlap compete for its cores, and can wait for one another for ever.
-    in_flight = 0 if platform(mesh) == "cpu" else 1
-    per_dispatch = steps_a_dispatch(config, platform(mesh))
-
     with goodput.reported(run / "goodput.json"), Saver(run, config) as saver:
-
-        def save(which: checkpoints.Which, state: TrainState, result: Evaluation | None) -> None:
-            with goodput.spend("saving"):
-                saver.save(which, state, result)
-
-        state, best = _begin(setup, run, resume, save, goodput)
-        start = int(state.step)
+        keeper = _Keeper(setup, run, saver, goodput)
+        begun = keeper.begin(resume)
+        start = int(begun.step)
         with (
             Reporter(_open_trackers(config, run, start, trackers), config.steps, start) as report,
             sigterm() as asked_to_stop,
@@ -95,54 +86,128 @@ def train(
             log = LossLog(
                 report, str(run), config.batch_size, mesh.size, config.logs_at, steps.utilisation
             )
-            spans = list(
-                _spans(
-                    range(start, config.steps), (per_dispatch, config.log_every, config.eval_every)
-                )
-            )
-            feed = setup.feed.batches(spans)
-            for span in spans:
-                # The first dispatch of a length is compiled, the next ones are not.
-                known = len(span) in steps
-                with goodput.spend("waiting_for_input" if known else "compiling"):
-                    batches = next(feed)
-                trace.before(span)
-                # All processes must stop after the same step. So they exchange the flag with the
-                # step and all act on it when they read that step's losses.
-                stop = on_any_process(asked_to_stop(), mesh)
-                with goodput.spend("steps" if known else "compiling"):
-                    state, losses = steps(state, batches)
-                    log.add(span, losses, stop, timed=known)
-                    done = span.stop
-                    due, traced = config.evaluates_at(done), trace.is_over_after(span)
-                    waits = due or traced or not known
-                    stopping = log.read(keep=0 if waits else in_flight)
-                    if stopping:
-                        log.read(keep=0)
-                        log.flush(done)
-                if traced:
-                    trace.close()
+            dispatches = _Dispatches(setup, steps, log, trace, goodput, asked_to_stop)
+            for done, state, stopping in dispatches.run(begun, range(start, config.steps)):
+                due = config.evaluates_at(done)
                 if due:
-                    with goodput.spend("evaluating"):
-                        result = _evaluate(setup, state)
-                    report.log(done, **result.headline)
+                    report.log(done, **keeper.evaluate(state).headline)
                     report.flush()
-                    save("last", state, result)
-                    best = _keep_better(best, result, state, save)
                     report.start_clock(done)
                     log.start_clock()
                 if stopping and done < config.steps:
                     if not due:
                         report.flush()
-                        save("last", state, None)
-                    with goodput.spend("saving"):
-                        saver.wait()
+                        keeper.save("last", state, None)
+                    keeper.wait()
                     raise Terminated(f"stopped at step {done} of {config.steps}; saved in {run}")
-        with goodput.spend("saving"):
-            saver.wait()
-    if best is None:
+        keeper.wait()
+    if keeper.best is None:
         raise DistaxError(f"{run}: nothing left to do, the run has ended without an evaluation")
-    return best
+    return keeper.best
+
+
+@dataclass
+class _Dispatches:
+    """Dispatches the steps of a run, several at a time, and reads their losses."""
+
+    setup: Setup
+    steps: StepPrograms
+    log: LossLog
+    trace: Profile
+    goodput: Goodput
+    asked_to_stop: Callable[[], bool]
+
+    def run(self, state: TrainState, numbers: range) -> Iterator[tuple[int, TrainState, bool]]:
+        """Yields after each dispatch: the steps done, the state, and True to stop the run."""
+        config, mesh = self.setup.config, self.setup.mesh
+        at_once = steps_a_dispatch(config, platform(mesh))
+        # Dispatches that the devices compute while the host reads the losses of earlier ones. On a
+        # CPU executions that overlap compete for its cores, and can wait for one another for ever.
+        in_flight = 0 if platform(mesh) == "cpu" else 1
+        spans = list(_spans(numbers, (at_once, config.log_every, config.eval_every)))
+        feed, lengths = self.setup.feed.batches(spans), set[int]()
+        for span in spans:
+            # The first dispatch of a length is compiled, and so is its feed.
+            first = len(span) not in lengths
+            lengths.add(len(span))
+            with self.goodput.spend("compiling" if first else "waiting_for_input"):
+                batches = next(feed)
+            self.trace.before(span)
+            # All processes must stop after the same step. So they exchange the flag with the step
+            # and all act on it when they read that step's losses.
+            stop = on_any_process(self.asked_to_stop(), mesh)
+            with self.goodput.spend("compiling" if first else "steps"):
+                state, losses = self.steps(state, batches)
+                self.log.add(span, losses, stop, timed=not first)
+                traced = self.trace.is_over_after(span)
+                waits = first or traced or config.evaluates_at(span.stop)
+                stopping = self.log.read(keep=0 if waits else in_flight)
+                if stopping:
+                    self.log.read(keep=0)
+                    self.log.flush(span.stop)
+            if traced:
+                self.trace.close()
+            yield span.stop, state, stopping
+
+
+@dataclass
+class _Keeper:
+    """Begins a run, evaluates and saves its states, and remembers the best evaluation."""
+
+    setup: Setup
+    folder: Path
+    saver: Saver
+    goodput: Goodput
+    best: Evaluation | None = None
+
+    def begin(self, resume: bool) -> TrainState:
+        """Creates the first state, or loads the last one and the best evaluation so far."""
+        if not resume:
+            with self.goodput.spend("compiling"):
+                return self.setup.initial_state()
+        with self.goodput.spend("restoring"):
+            state = checkpoints.load_state(self.folder, self.setup.abstract_state)
+        # An interruption may have come after the last checkpoint was saved and before the best one
+        # was. Then the last one is saved as the best now.
+        _, latest = checkpoints.read_about(self.folder, "last")
+        if checkpoints.holds(self.folder, "best"):
+            self.best = checkpoints.read_about(self.folder, "best")[1]
+        self._keep_better(latest, state)
+        return state
+
+    def evaluate(self, state: TrainState) -> Evaluation:
+        """Evaluates a state on the held-out images, and saves it as the last and maybe the best."""
+        with self.goodput.spend("evaluating"):
+            setup = self.setup
+            arrays = gathered((evaluated_params(state), state.constants), setup.mesh)
+            result = evaluate(
+                merge(setup.model, *arrays),
+                *setup.held_out,
+                setup.config.sensor,
+                setup.config.threshold,
+                devices=tuple(setup.mesh.devices.flat),
+            )
+        self.save("last", state, result)
+        self._keep_better(result, state)
+        return result
+
+    def save(self, which: checkpoints.Which, state: TrainState, result: Evaluation | None) -> None:
+        """Saves a state as one kind of checkpoint, with its evaluation or None."""
+        with self.goodput.spend("saving"):
+            self.saver.save(which, state, result)
+
+    def wait(self) -> None:
+        """Waits until everything is saved."""
+        with self.goodput.spend("saving"):
+            self.saver.wait()
+
+    def _keep_better(self, latest: Evaluation | None, state: TrainState) -> None:
+        """Saves a state as the best if its evaluation is better than the best so far."""
+        if latest is None:
+            return
+        if self.best is None or latest.cso_map_by_score > self.best.cso_map_by_score:
+            self.save("best", state, latest)
+            self.best = latest
 
 
 def _open_trackers(
@@ -155,22 +220,6 @@ def _open_trackers(
     for tracker in trackers:
         tracker.describe(config.to_dict())
     return trackers
-
-
-Save = Callable[[checkpoints.Which, TrainState, Evaluation | None], None]
-"""Saves a state as one kind of checkpoint, with its evaluation or None."""
-
-
-def _begin(
-    setup: Setup, run: Path, resume: bool, save: Save, goodput: Goodput
-) -> tuple[TrainState, Evaluation | None]:
-    """Creates the first state, or loads the last one and the best evaluation so far."""
-    if not resume:
-        with goodput.spend("compiling"):
-            return setup.initial_state(), None
-    with goodput.spend("restoring"):
-        state = checkpoints.load_state(run, setup.abstract_state)
-    return state, _saved_best(run, state, save)
 
 
 def _check_folder(run: Path, config: TrainConfig, resume: bool) -> None:
@@ -200,36 +249,3 @@ def _spans(steps: range, every: Sequence[int]) -> Iterator[range]:
         stop = min(*(start - start % interval + interval for interval in every), steps.stop)
         yield range(start, stop)
         start = stop
-
-
-def _evaluate(setup: Setup, state: TrainState) -> Evaluation:
-    """Evaluates the model of a state on the held-out images."""
-    arrays = gathered((evaluated_params(state), state.constants), setup.mesh)
-    return evaluate(
-        merge(setup.model, *arrays),
-        *setup.held_out,
-        setup.config.sensor,
-        setup.config.threshold,
-        devices=tuple(setup.mesh.devices.flat),
-    )
-
-
-def _saved_best(run: Path, state: TrainState, save: Save) -> Evaluation | None:
-    """Reads the best evaluation of a run so far.
-
-    An interruption may have come after the last checkpoint was saved and before the best one was.
-    Then the last one is saved as the best now.
-    """
-    _, latest = checkpoints.read_about(run, "last")
-    best = checkpoints.read_about(run, "best")[1] if checkpoints.holds(run, "best") else None
-    return _keep_better(best, latest, state, save)
-
-
-def _keep_better(
-    best: Evaluation | None, latest: Evaluation | None, state: TrainState, save: Save
-) -> Evaluation | None:
-    """Returns the better of two evaluations; saves `state` as the best if that is the latest."""
-    if latest is None or (best and latest.cso_map_by_score <= best.cso_map_by_score):
-        return best
-    save("best", state, latest)
-    return latest

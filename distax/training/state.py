@@ -216,10 +216,6 @@ class StepPrograms:
         self._train_steps, self._device = train_steps, mesh.devices.flat[0]
         self._compiled: dict[int, CompiledSteps] = dict(compiled or {})
 
-    def __contains__(self, steps: int) -> bool:
-        """Returns True if the program for a number of steps is compiled."""
-        return steps in self._compiled
-
     def __call__(
         self, state: TrainState, batches: Batches
     ) -> tuple[TrainState, Float[Array, " steps"]]:
