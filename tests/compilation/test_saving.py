@@ -81,6 +81,9 @@ def test_a_run_with_saved_steps_compiles_none(file, topology, tmp_path, monkeypa
     compiled = saved_steps(load_programs(file, topology.mesh), CONFIG)
     monkeypatch.setattr("distax.training.state.lower_train_steps", None)
     assert train(CONFIG, tmp_path / "saved", mesh=topology.mesh, compiled=compiled) == expected
+    # The feed is compiled all the same, with the first batch.
+    spent = json.loads((tmp_path / "saved/goodput.json").read_text())
+    assert 10 * spent["waiting_for_input"] < spent["compiling"]
 
 
 def test_a_saved_method_answers_as_its_model(topology, tmp_path):
