@@ -6,7 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from distax.cli.options import default
+from distax.cli.options import (
+    ModelModule,
+    default,
+    register_models,
+)
 from distax.runtime.buckets import as_path
 from distax.runtime.errors import DistaxError
 
@@ -39,6 +43,7 @@ class Convert:
     source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
     target: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="TARGET")]
     model: str | None = None
+    module: ModelModule = None
     factor: Annotated[int | None, default("3")] = None
     phi: Annotated[Path | None, default("computed from the sensor")] = None
     q_init: Annotated[Path | None, default("computed from simulated scenes")] = None
@@ -52,6 +57,7 @@ class Convert:
         from distax.runtime.files import check_outputs
         from distax.weights import write
 
+        register_models(self.module)
         to_file = as_path(self.target).suffix == ".safetensors"
         if to_file:
             inputs = as_path(self.source), self.phi, self.q_init

@@ -9,10 +9,12 @@ from distax.cli.options import (
     Checkpoint,
     FrameOptions,
     Method,
+    ModelModule,
     OutputPath,
     Threshold,
     default,
     make_unmixer,
+    register_models,
 )
 from distax.runtime.errors import DistaxError, check_positive, check_seed
 from distax.runtime.processes import Cluster, sharing
@@ -62,6 +64,7 @@ class Evaluate:
         ),
     ] = None
     checkpoint: Checkpoint = None
+    module: ModelModule = None
     sensor: Annotated[Path | None, default("the checkpoint's, or CSIST-100K's sensor")] = None
     dataset: Annotated[str | None, default("newly simulated scenes")] = None
     data_dir: Path = Path("data")
@@ -96,6 +99,7 @@ class Evaluate:
                 "--sensor, not both"
             )
         with work:
+            register_models(self.module)
             self._score_images()
 
     def _score_images(self) -> None:

@@ -6,7 +6,15 @@ from typing import Annotated, Literal
 
 import tyro
 
-from distax.cli.options import Checkpoint, Method, Threshold, default, make_unmixer
+from distax.cli.options import (
+    Checkpoint,
+    Method,
+    ModelModule,
+    Threshold,
+    default,
+    make_unmixer,
+    register_models,
+)
 from distax.runtime.buckets import as_path
 
 
@@ -29,6 +37,7 @@ class Export:
         Method | None, default("the method of --checkpoint, or fast without a checkpoint")
     ] = None
     checkpoint: Checkpoint = None
+    module: ModelModule = None
     sensor: Annotated[Path | None, default("CSIST-100K's sensor")] = None
     threshold: Threshold = None
     grid: bool = False
@@ -41,6 +50,7 @@ class Export:
         from distax.export import export
         from distax.runtime.files import check_outputs
 
+        register_models(self.module)
         inputs = self.sensor, as_path(self.checkpoint) if self.checkpoint else None
         check_outputs({"TARGET": self.target}, filter(None, inputs))
         unmixer = make_unmixer(self.method, self.checkpoint, self.threshold, self.sensor)

@@ -34,6 +34,19 @@ def naming(option: str) -> Iterator[None]:
         raise OptionError(f"{option}: {error}") from None
 
 
+def register_models(module: Path | None) -> None:
+    """Runs the Python file that an option names, so that the models in it are registered.
+
+    Raises:
+      DistaxError: it does not exist, is no Python file, or fails.
+    """
+    if module is not None:
+        from distax.models import import_module_file
+
+        with naming("--model.module"):
+            import_module_file(str(module))
+
+
 def default(text: str) -> Any:
     """Returns the mark that makes the help show a default in words instead of `None`."""
     return tyro.conf.arg(help_behavior_hint=f"(default: {text})")
@@ -50,6 +63,17 @@ Checkpoint = Annotated[
         help_behavior_hint="(default: no model, see --method)",
     ),
 ]
+
+ModelModule = Annotated[
+    Path | None,
+    tyro.conf.arg(
+        name="model.module",
+        help="Run this Python file, which registers a model of your own. A file that only a "
+        "checkpoint names is not run.",
+        help_behavior_hint="(default: no file is run)",
+    ),
+]
+"""File that registers the model of a checkpoint."""
 
 Threshold = Annotated[
     float | None,

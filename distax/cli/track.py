@@ -11,11 +11,13 @@ from distax.cli.options import (
     Input,
     InputOptions,
     Method,
+    ModelModule,
     OutputPath,
     Threshold,
     default,
     make_unmixer,
     read_sequence,
+    register_models,
 )
 from distax.runtime.errors import DistaxError
 
@@ -61,6 +63,7 @@ class Track:
         ),
     ] = None
     checkpoint: Checkpoint = None
+    module: ModelModule = None
     threshold: Threshold = None
     speed: float = 0.2
     drift: float = 0.02
@@ -85,6 +88,7 @@ class Track:
         from distax.tracking import Tracker, track, unmix_sequences
         from distax.viz.figures import check_figure_path
 
+        register_models(self.module)
         if not self.files:
             raise DistaxError("no image files given; name at least one file or folder")
         files = find_files(self.files)

@@ -65,7 +65,9 @@ class Train:
         if config := _find_value("--config", arguments):
             return cls(settings=read_toml(as_path(config)))
         if resume := _find_value("--resume", arguments):
-            return cls(settings=read_about(resume, "last")[0])
+            settings = read_about(resume, "last")[0]
+            # The file of a model would be run, so it is not taken from a folder.
+            return cls(settings=replace(settings, model=replace(settings.model, module=None)))
         return cls()
 
     def run(self) -> None:
@@ -85,14 +87,16 @@ class Train:
         import jax
 
         from distax.cli.console import print_evaluation
-        from distax.training.checkpoints import holds_run
+        from distax.training.checkpoints import holds_run, read_about
+        from distax.training.foreign import check_registered
         from distax.training.loop import train
         from distax.training.profiling import parse_steps
 
         run = self.resume or self.run_dir
         resume = self.resume is not None or (self.auto_resume and holds_run(run))
-        # The configuration of a run to resume stays as it was saved.
-        settings = self.settings if self.resume else _with_absolute_module_path(self.settings)
+        settings = _with_absolute_module_path(self.settings)
+        if self.resume and settings.model.module is None:
+            check_registered(read_about(self.resume, "last")[0], self.resume)
         traced = parse_steps(self.profile) if self.profile else range(0)
         compiled = _load_steps(self.programs, settings) if self.programs else None
         best = train(settings, run, resume=resume, profile=traced, compiled=compiled)

@@ -5,7 +5,7 @@ from distax.models.classical.lasso import Fista, Ista
 from distax.models.classical.nnls import Nnls
 from distax.models.density import Density
 from distax.models.focus import Focus
-from distax.models.registry import create, names, register
+from distax.models.registry import create, import_module_file, names, register
 from distax.models.superresolution.actnet import ActNet
 from distax.models.superresolution.cfgn import Cfgn
 from distax.models.superresolution.ctnet import CtNet
@@ -64,6 +64,7 @@ __all__ = [
     "TiLista",
     "UsrNet",
     "create",
+    "import_module_file",
     "names",
     "register",
 ]

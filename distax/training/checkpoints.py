@@ -18,6 +18,7 @@ from distax.runtime.errors import DistaxError, first_line
 from distax.runtime.pytree import named_leaves, with_leaves
 from distax.runtime.sharding import data_mesh, with_shardings
 from distax.training.config import TrainConfig, from_dict
+from distax.training.foreign import read_foreign
 from distax.training.optimizer import Averaged
 from distax.training.state import TrainState, abstract_model, evaluated_params, merge
 
@@ -54,15 +55,16 @@ def load_model(run: epath.PathLike, which: Which | None = None) -> tuple[Model, 
       which: the checkpoint. Default: the best, or the last if the run was not evaluated yet.
 
     Raises:
-      DistaxError: there is no finished checkpoint, it is damaged, or its arrays do not fit the
-        model that its configuration names.
+      DistaxError: there is no finished checkpoint, it is damaged, its arrays do not fit the model
+        that its configuration names, or that model is not registered. The Python file that it names
+        is not imported.
     """
     import orbax.checkpoint as ocp
 
     run = as_epath(run)
     folder = run / (which or ("best" if holds(run, "best") else "last"))
     about = _read(folder)
-    config = from_dict(about["config"], str(folder))
+    config = read_foreign(about["config"], str(folder))
     model = abstract_model(config)
     params, constants = nnx.state(model, nnx.Param, ...)
     # Placed on one device of this process, so that a process can load a model on its own.

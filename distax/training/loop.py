@@ -228,7 +228,10 @@ def _check_folder(run: Path, config: TrainConfig, resume: bool) -> None:
         if checkpoints.holds_run(run):
             raise DistaxError(f"{run}: already holds a run; resume it or choose another folder")
         return
-    saved = replace(checkpoints.read_about(run, "last")[0], trackers=config.trackers)
+    saved = checkpoints.read_about(run, "last")[0]
+    # Trackers may change, and so may the place of the file that registers the model.
+    model = replace(saved.model, module=config.model.module)
+    saved = replace(saved, trackers=config.trackers, model=model)
     if saved != config:
         theirs, ours = saved.to_dict(), config.to_dict()
         differing = ", ".join(key for key in ours if ours[key] != theirs[key])

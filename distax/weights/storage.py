@@ -1,6 +1,7 @@
 """Storage of a model as one safetensors file: arrays by name, configuration as metadata."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from distax.runtime.errors import DistaxError
 from distax.runtime.files import atomic_write, local_copy
 from distax.runtime.pytree import named_leaves, with_leaves
 from distax.training.checkpoints import check_arrays, load_model
-from distax.training.config import TrainConfig, from_dict
+from distax.training.config import TrainConfig
+from distax.training.foreign import read_foreign
 from distax.training.state import abstract_model
 
 
@@ -51,7 +53,9 @@ def write(model: Model, config: TrainConfig, path: Path, half: bool = False) -> 
     arrays = {
         name: _to_stored(name, leaf, half) for name, leaf in named_leaves(nnx.state(model)).items()
     }
-    content = save(arrays, metadata={"config": json.dumps(config.to_dict())})
+    # Readers would not run the Python file of a model, and its path is that of the writer.
+    shipped = replace(config, model=replace(config.model, module=None))
+    content = save(arrays, metadata={"config": json.dumps(shipped.to_dict())})
     with atomic_write(path) as unfinished:
         unfinished.write_bytes(content)
 
@@ -70,8 +74,9 @@ def read(path: Path) -> tuple[Model, TrainConfig]:
     """Reads the model and its configuration from a file that `write` wrote.
 
     Raises:
-      DistaxError: there is no such file, it is damaged, or its arrays do not fit the model that its
-        configuration names.
+      DistaxError: there is no such file, it is damaged, its arrays do not fit the model that its
+        configuration names, or that model is not registered. The Python file that it names is not
+        imported.
     """
     config, arrays = _read_file(path)
     model = abstract_model(config)
@@ -91,7 +96,7 @@ def _read_file(path: Path) -> tuple[TrainConfig, dict[str, Any]]:
         with local_copy(path) as local, safe_open(local, framework="numpy") as file:
             metadata = file.metadata() or {}
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        return from_dict(json.loads(metadata["config"]), str(path)), arrays
+        return read_foreign(json.loads(metadata["config"]), str(path)), arrays
     except OSError as error:
         raise DistaxError(f"{path}: cannot be read ({error.strerror or error})") from error
     except (SafetensorError, KeyError, json.JSONDecodeError) as error:

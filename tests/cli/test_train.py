@@ -76,11 +76,21 @@ def test_the_file_of_a_model_is_found_from_anywhere(said, trained, tmp_path, mon
     assert trained[0].model == ModelConfig(module=str(tmp_path / "upsampler.py"))
 
 
-def test_a_run_that_has_the_file_of_a_model_otherwise_can_be_resumed(trained, monkeypatch):
+def test_the_file_that_a_run_names_is_not_run(trained, monkeypatch):
     saved = TrainConfig(model=ModelConfig(module="upsampler.py"))
     monkeypatch.setattr(checkpoints, "read_about", lambda run, which: (saved, None))
     main(["train", "--resume", "runs/upsampler"])
-    assert trained == [saved]
+    assert trained == [TrainConfig()]
+
+
+def test_a_run_of_ones_own_model_is_resumed_with_its_file(trained, tmp_path, monkeypatch):
+    saved = TrainConfig(model=ModelConfig("upsampler", module="upsampler.py"))
+    monkeypatch.setattr(checkpoints, "read_about", lambda run, which: (saved, None))
+    with pytest.raises(SystemExit, match=r"give --model\.module upsampler\.py, and that file is"):
+        main(["train", "--resume", "runs/upsampler"])
+    file = tmp_path / "upsampler.py"
+    main(["train", "--resume", "runs/upsampler", "--model.module", str(file)])
+    assert trained == [TrainConfig(model=ModelConfig("upsampler", module=str(file)))]
 
 
 def test_a_resumed_run_has_its_own_configuration(tiny_run, tiny_config):

@@ -177,5 +177,5 @@ def test_a_model_in_a_file_of_its_own_is_trained_and_found_again(tiny_config, tm
     model = ModelConfig("scale", module=str(tmp_path / "scale.py"))
     train(replace(tiny_config, model=model), tmp_path / "run")
     loaded, config = checkpoints.load_model(tmp_path / "run")
-    assert config.model == model
+    assert config.model == replace(model, module=None)
     assert float(loaded.gain[...]) != 1.0

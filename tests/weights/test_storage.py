@@ -1,9 +1,11 @@
 import json
+from dataclasses import replace
 
 import jax
 import numpy as np
 import pytest
 from flax import nnx
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from distax import DistaxError
@@ -75,3 +77,29 @@ def test_what_is_written_whole_is_read_as_it_was(tiny_run, tmp_path):
     write(trained, config, tmp_path / "whole.safetensors")
     model, _ = read(tmp_path / "whole.safetensors")
     jax.tree.map(np.testing.assert_array_equal, nnx.state(model), nnx.state(trained))
+
+
+def test_the_python_file_that_weights_name_is_not_run(file, tmp_path):
+    script = tmp_path / "evil.py"
+    script.write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    with safe_open(file, framework="numpy") as opened:
+        config = json.loads(opened.metadata()["config"])
+    arrays, forged = load_file(file), tmp_path / "forged.safetensors"
+
+    def forge(**model):
+        metadata = {"config": json.dumps(config | {"model": config["model"] | model})}
+        save_file(arrays, forged, metadata=metadata)
+
+    forge(module=str(script))
+    _, read_config = read(forged)
+    assert read_config.model.module is None
+    forge(module=str(script), name="mine")
+    with pytest.raises(DistaxError, match=r"model 'mine', which it says is defined in .*evil\.py"):
+        read(forged)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_written_weights_name_no_python_file(tiny_config, tmp_path):
+    config = replace(tiny_config, model=replace(tiny_config.model, module="mine.py"))
+    write(create_model(tiny_config), config, tmp_path / "tiny.safetensors")
+    assert b"mine.py" not in (tmp_path / "tiny.safetensors").read_bytes()

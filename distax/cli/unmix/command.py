@@ -15,11 +15,13 @@ from distax.cli.options import (
     Input,
     InputOptions,
     Method,
+    ModelModule,
     OptionError,
     OutputPath,
     PriorOptions,
     Threshold,
     default,
+    register_models,
 )
 from distax.runtime.errors import DistaxError, Terminated
 from distax.runtime.optional import require
@@ -87,6 +89,7 @@ class Unmix:
         ),
     ] = None
     checkpoint: Checkpoint = None
+    module: ModelModule = None
     sensor: Annotated[Path | None, default("the checkpoint's, or CSIST-100K's sensor")] = None
     threshold: Threshold = None
     fit_sensor: OutputPath = None
@@ -118,6 +121,7 @@ class Unmix:
 
         if self.output:
             return self._unmix_shards(self.output)
+        register_models(self.module)
         self._check_needs_output()
         runner = self._make_runner()
         try:
@@ -193,6 +197,7 @@ class Unmix:
         if self.frame.given:
             raise DistaxError("the --frame options have no effect on the shards of --output")
         with sharing(self.distributed, self.cluster):
+            register_models(self.module)
             unmixer = self._unmixers().for_images
             unmix_into(output, self.files, unmixer, self.format or "parquet")
 
