@@ -14,6 +14,7 @@ from flax import nnx
 from distax.evaluation import Evaluation
 from distax.models import Model
 from distax.runtime.buckets import as_epath
+from distax.runtime.checksums import check_arrays_intact, check_finite, checksum_of_settings
 from distax.runtime.errors import DistaxError, first_line
 from distax.runtime.pytree import named_leaves, with_leaves
 from distax.runtime.sharding import data_mesh, with_shardings
@@ -23,6 +24,8 @@ from distax.training.optimizer import Averaged
 from distax.training.state import TrainState, abstract_model, evaluated_params, merge
 
 Which = Literal["best", "last"]
+VERSION = 1
+"""Version of the checkpoints. A change that earlier releases cannot read adds one."""
 
 
 def holds_run(run: epath.PathLike) -> bool:
@@ -72,7 +75,10 @@ def load_model(run: epath.PathLike, which: Which | None = None) -> tuple[Model, 
     wanted = with_shardings({"params": params, "constants": constants}, one_device, shard=False)
     check_arrays(str(folder), about["arrays"], wanted)
     restored = _restore(folder, model=ocp.args.StandardRestore(named_leaves(wanted)))
-    return merge(model, **with_leaves(wanted, restored["model"])), config
+    state = with_leaves(wanted, restored["model"])
+    check_arrays_intact(str(folder), about.get("checksums"), [state])
+    check_finite(str(folder), state)
+    return merge(model, **state), config
 
 
 def load_state(run: epath.PathLike, abstract: TrainState) -> TrainState:
@@ -89,15 +95,16 @@ def load_state(run: epath.PathLike, abstract: TrainState) -> TrainState:
 
     folder = as_epath(run) / "last"
     model, training = model_part(abstract), training_part(abstract)
-    check_arrays(str(folder), _read(folder)["arrays"], model)
+    about = _read(folder)
+    check_arrays(str(folder), about["arrays"], model)
     restored = _restore(
         folder,
         model=ocp.args.StandardRestore(named_leaves(model)),
         training=ocp.args.StandardRestore(named_leaves(training)),
     )
-    return TrainState(
-        **with_leaves(model, restored["model"]) | with_leaves(training, restored["training"])
-    )
+    parts = with_leaves(model, restored["model"]), with_leaves(training, restored["training"])
+    check_arrays_intact(str(folder), about.get("checksums"), parts)
+    return TrainState(**parts[0] | parts[1])
 
 
 def model_part(state: TrainState) -> dict[str, Any]:
@@ -172,8 +179,17 @@ def _read(folder: epath.Path) -> dict[str, Any]:
     step = _finished_step(folder)
     try:
         about: dict[str, Any] = json.loads((folder / str(step) / "about/metadata").read_text())
-    except (OSError, ValueError) as error:
+        # Checkpoints of the first releases have neither a version nor a checksum.
+        version, checksum = about.get("version", VERSION), about.pop("checksum", None)
+    except (OSError, ValueError, AttributeError) as error:
         raise _damaged(folder / str(step), error) from error
+    if checksum not in (None, checksum_of_settings(about)):
+        raise _damaged(folder / str(step), ValueError("its settings differ from their checksum"))
+    if not isinstance(version, int) or version > VERSION:
+        raise DistaxError(
+            f"{folder}: version {version!r} of checkpoints, this distax reads {VERSION}; install a "
+            "newer distax"
+        )
     return about
 
 

@@ -1,6 +1,5 @@
 """Configurations in files that somebody else may have written."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -9,7 +8,7 @@ from distax.runtime.errors import DistaxError
 from distax.training.config import TrainConfig, from_dict
 
 
-def read_foreign(values: Mapping[str, Any], source: str) -> TrainConfig:
+def read_foreign(values: dict[str, Any], source: str) -> TrainConfig:
     """Reads a configuration, and leaves out the Python file that it names.
 
     That file would run on import. So its model must be registered beforehand, by a user who trusts

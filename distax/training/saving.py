@@ -16,9 +16,11 @@ from etils import epath
 
 from distax.evaluation import Evaluation
 from distax.runtime.buckets import as_epath
+from distax.runtime.checksums import checksum_of_settings, checksums
 from distax.runtime.errors import DistaxError, first_line
 from distax.runtime.pytree import named_leaves
 from distax.training.checkpoints import (
+    VERSION,
     Which,
     absolute,
     finished_steps,
@@ -81,10 +83,13 @@ class Saver:
         import orbax.checkpoint as ocp
 
         about = {
+            "version": VERSION,
             "config": self._config.to_dict(),
             "evaluation": evaluation.to_dict() if evaluation else None,
             "arrays": shapes(model_part(state)),
+            "checksums": checksums([model_part(state), training_part(state)]),
         }
+        about["checksum"] = checksum_of_settings(about)
         items = ocp.args.Composite(
             model=ocp.args.StandardSave(named_leaves(model_part(state))),
             training=ocp.args.StandardSave(named_leaves(training_part(state))),

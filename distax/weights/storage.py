@@ -11,6 +11,12 @@ from etils import epath
 from flax import nnx
 
 from distax.models import Model
+from distax.runtime.checksums import (
+    check_arrays_intact,
+    check_finite,
+    checksum_of_settings,
+    checksums,
+)
 from distax.runtime.errors import DistaxError
 from distax.runtime.files import atomic_write, local_copy
 from distax.runtime.pytree import named_leaves, with_leaves
@@ -18,6 +24,10 @@ from distax.training.checkpoints import check_arrays, load_model
 from distax.training.config import TrainConfig
 from distax.training.foreign import read_foreign
 from distax.training.state import abstract_model
+
+_CHECKSUMS = "checksum", "checksums"
+_VERSION = 1
+"""Version of the files. A change that earlier releases cannot read adds one."""
 
 
 def export(run: epath.PathLike, path: Path, half: bool = False) -> None:
@@ -55,7 +65,10 @@ def write(model: Model, config: TrainConfig, path: Path, half: bool = False) -> 
     }
     # Readers would not run the Python file of a model, and its path is that of the writer.
     shipped = replace(config, model=replace(config.model, module=None))
-    content = save(arrays, metadata={"config": json.dumps(shipped.to_dict())})
+    check_finite(str(path), arrays)
+    settings = {"version": _VERSION, "config": shipped.to_dict()}
+    about = {**settings, "checksum": checksum_of_settings(settings), "checksums": checksums(arrays)}
+    content = save(arrays, metadata={name: json.dumps(value) for name, value in about.items()})
     with atomic_write(path) as unfinished:
         unfinished.write_bytes(content)
 
@@ -79,6 +92,7 @@ def read(path: Path) -> tuple[Model, TrainConfig]:
         imported.
     """
     config, arrays = _read_file(path)
+    check_finite(str(path), arrays)
     model = abstract_model(config)
     state = nnx.state(model)
     check_arrays(str(path), {name: list(array.shape) for name, array in arrays.items()}, state)
@@ -94,10 +108,29 @@ def _read_file(path: Path) -> tuple[TrainConfig, dict[str, Any]]:
 
     try:
         with local_copy(path) as local, safe_open(local, framework="numpy") as file:
-            metadata = file.metadata() or {}
+            about = {name: json.loads(text) for name, text in (file.metadata() or {}).items()}
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        return read_foreign(json.loads(metadata["config"]), str(path)), arrays
+        config = about["config"]
     except OSError as error:
         raise DistaxError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except (SafetensorError, KeyError, json.JSONDecodeError) as error:
+    except (SafetensorError, KeyError, ValueError, RecursionError) as error:
         raise DistaxError(f"{path}: not a whole file of distax weights ({error})") from error
+    _check_intact(path, about, arrays)
+    return read_foreign(config, str(path)), arrays
+
+
+def _check_intact(path: Path, about: dict[str, Any], arrays: dict[str, Any]) -> None:
+    """Compares a file's contents with their checksums; files of the first releases have none."""
+    version, stored = about.get("version", _VERSION), about.get("checksums")
+    if not isinstance(version, int) or version > _VERSION:
+        raise DistaxError(
+            f"{path}: version {version!r} of weights, this distax reads {_VERSION}; install a "
+            "newer distax"
+        )
+    settings = {key: value for key, value in about.items() if key not in _CHECKSUMS}
+    checksum = checksum_of_settings(settings)
+    if about.get("checksum", checksum) != checksum or not isinstance(stored or {}, dict):
+        raise DistaxError(
+            f"{path}: its settings differ from their checksum, so it is damaged; use another copy"
+        )
+    check_arrays_intact(str(path), stored, arrays)

@@ -108,6 +108,7 @@ def test_another_architecture_is_told_by_its_first_array(run, tiny_config):
     (folder,) = (run / "last").iterdir()
     about = json.loads((folder / "about/metadata").read_text())
     about["config"]["model"]["options"]["channels"] = 8
+    del about["checksum"]
     (folder / "about/metadata").write_text(json.dumps(about))
     with pytest.raises(DistaxError, match=r"array params\..* is \[.*\] there and \[.*\] in the"):
         checkpoints.load_model(run, "last")
@@ -155,3 +156,55 @@ def test_a_disk_without_room_is_found_before_writing(state, tiny_config, tmp_pat
     with pytest.raises(DistaxError, match=r"step 0 could not be saved \(it needs 1 MB, the disk"):
         saving.save(tmp_path, "last", state, tiny_config, None)
     assert not any((tmp_path / "last").iterdir())
+
+
+def test_a_damaged_array_is_named(run, tiny_config, monkeypatch):
+    restore = checkpoints._restore
+
+    def flipped(folder, **items):
+        """Restores with a flipped bit, as a disk may return it."""
+        parts = restore(folder, **items)
+        name, leaf = max(parts["model"].items(), key=lambda item: item[1].size)
+        bits = np.array(leaf).view(np.uint32)
+        bits.flat[3] ^= 1
+        return parts | {"model": parts["model"] | {name: jnp.asarray(bits.view(np.float32))}}
+
+    monkeypatch.setattr(checkpoints, "_restore", flipped)
+    for read in (lambda: checkpoints.load_model(run), lambda: load_state(run, tiny_config)):
+        with pytest.raises(DistaxError, match=r"array \S+ is damaged, its bytes differ"):
+            read()
+
+
+def test_damaged_settings_are_found(run):
+    (about,) = (run / "best").glob("*/about/metadata")
+    settings = json.loads(about.read_text())
+    settings["config"]["threshold"] += 1
+    about.write_text(json.dumps(settings))
+    with pytest.raises(DistaxError, match="its settings differ from their checksum"):
+        checkpoints.load_model(run)
+
+
+# Orbax leaves its event loops open after an error.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_flipped_bits_of_files_change_no_answer(run, tiny_run):
+    model, config = checkpoints.load_model(tiny_run)
+    files = sorted(path for path in (run / "best").rglob("*") if path.is_file())
+    rng, found = np.random.default_rng(0), []
+    for _ in range(40):
+        file = files[rng.integers(len(files))]
+        content = bytearray(file.read_bytes())
+        if not content:
+            continue
+        whole, bit = bytes(content), int(rng.integers(8 * len(content)))
+        content[bit // 8] ^= 1 << bit % 8
+        file.write_bytes(content)
+        try:
+            other, settings = checkpoints.load_model(run)
+        except DistaxError as error:
+            found.append(str(error))
+        else:
+            assert settings == config
+            assert_same(nnx.state(other), nnx.state(model))
+        file.write_bytes(whole)
+    assert len(found) > 5
+    assert not any("\n" in message for message in found)

@@ -103,3 +103,60 @@ def test_written_weights_name_no_python_file(tiny_config, tmp_path):
     config = replace(tiny_config, model=replace(tiny_config.model, module="mine.py"))
     write(create_model(tiny_config), config, tmp_path / "tiny.safetensors")
     assert b"mine.py" not in (tmp_path / "tiny.safetensors").read_bytes()
+
+
+def test_a_flipped_bit_is_found_wherever_it_is(file, tmp_path):
+    model, config = read(file)
+    content, damaged = bytearray(file.read_bytes()), tmp_path / "damaged.safetensors"
+    rng = np.random.default_rng(0)
+    header = 8 + int.from_bytes(content[:8], "little")
+    bits = [*rng.integers(0, 8 * header, 60), *rng.integers(8 * header, 8 * len(content), 40)]
+    found = []
+    for bit in map(int, bits):
+        content[bit // 8] ^= 1 << bit % 8
+        damaged.write_bytes(content)
+        content[bit // 8] ^= 1 << bit % 8
+        try:
+            other, settings = read(damaged)
+        except DistaxError as error:
+            found.append(str(error))
+            continue
+        # A bit of a checksum's name makes a file without it, and all else is as it was.
+        assert settings == config
+        jax.tree.map(np.testing.assert_array_equal, nnx.state(other), nnx.state(model))
+    assert len(found) >= 95
+    assert not any("\n" in message for message in found)
+
+
+def test_a_damaged_array_is_named(file, tmp_path):
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    (tmp_path / "damaged.safetensors").write_bytes(content)
+    with pytest.raises(DistaxError, match=r"array \S+ is damaged, its bytes differ from their"):
+        read(tmp_path / "damaged.safetensors")
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+def test_weights_that_are_no_numbers_are_neither_written_nor_read(
+    number, tiny_config, file, tmp_path
+):
+    model, bad = create_model(tiny_config), tmp_path / "bad.safetensors"
+    model.q_init[...] = model.q_init[...].at[0, 0].set(number)
+    with pytest.raises(DistaxError, match=r"array q_init\S* has NaN or infinite numbers"):
+        write(model, tiny_config, bad)
+    assert not bad.exists()
+    with safe_open(file, framework="numpy") as opened:
+        metadata = {"config": opened.metadata()["config"]}
+    arrays = load_file(file)
+    arrays["q_init.value"][0, 0] = number
+    save_file(arrays, bad, metadata=metadata)
+    with pytest.raises(DistaxError, match=r"array q_init\S* has NaN or infinite numbers"):
+        read(bad)
+
+
+def test_a_file_of_a_newer_version_says_so(file, tmp_path):
+    with safe_open(file, framework="numpy") as opened:
+        metadata = opened.metadata() | {"version": "2"}
+    save_file(load_file(file), tmp_path / "new.safetensors", metadata=metadata)
+    with pytest.raises(DistaxError, match="version 2 of weights, this distax reads 1; install a"):
+        read(tmp_path / "new.safetensors")

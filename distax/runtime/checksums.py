@@ -1,0 +1,66 @@
+"""Checksums of stored arrays and settings, which reveal damage by disks and transfers."""
+
+import json
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from distax.runtime.errors import DistaxError
+from distax.runtime.pytree import named_leaves
+
+
+def checksums(tree: Any) -> dict[str, int]:
+    """Computes the CRC-32 of each array's bytes, by the arrays' names.
+
+    With several processes all must call it, as each may hold a part of an array only.
+    """
+    return {name: zlib.crc32(_whole(leaf).tobytes()) for name, leaf in named_leaves(tree).items()}
+
+
+def checksum_of_settings(settings: Mapping[str, Any]) -> int:
+    """Computes the CRC-32 of values that JSON can hold."""
+    return zlib.crc32(json.dumps(settings, sort_keys=True).encode())
+
+
+def check_arrays_intact(where: str, stored: Mapping[str, int] | None, tree: Any) -> None:
+    """Compares the arrays of a tree with their checksums from the time of writing.
+
+    Args:
+      where: the file or folder, for error messages.
+      stored: checksums by name; None for a file of the first releases, which had none.
+      tree: the arrays that were read.
+
+    Raises:
+      DistaxError: an array differs from what was written.
+    """
+    if stored is None:
+        return
+    for name, checksum in checksums(tree).items():
+        if stored.get(name) != checksum:
+            raise DistaxError(
+                f"{where}: array {name} is damaged, its bytes differ from their checksum; use "
+                "another copy"
+            )
+
+
+def check_finite(where: str, tree: Any) -> None:
+    """Raises DistaxError if an array of a tree has numbers that are NaN or infinite."""
+    for name, leaf in named_leaves(tree).items():
+        array = _whole(leaf)
+        if not np.all(np.isfinite(array)):
+            raise DistaxError(
+                f"{where}: array {name} has NaN or infinite numbers; use weights of a training "
+                "that did not fail"
+            )
+
+
+def _whole(leaf: Any) -> np.ndarray:
+    """Returns all of an array, also if other processes hold parts of it."""
+    if isinstance(leaf, jax.Array) and not (leaf.is_fully_addressable or leaf.is_fully_replicated):
+        from jax.experimental.multihost_utils import process_allgather
+
+        leaf = process_allgather(leaf, tiled=True)
+    return np.asarray(leaf)
