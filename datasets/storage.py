@@ -6,6 +6,7 @@ and then uploaded, and one in a bucket is downloaded, once in each process that 
 
 import contextlib
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -22,6 +23,7 @@ from distax.imaging.targets import Targets
 from distax.runtime.buckets import BucketPath, as_path
 from distax.runtime.errors import DistaxError
 from distax.runtime.files import check_place
+from distax.runtime.locks import alone_in
 from distax.runtime.optional import require
 
 SPLITS = ("train", "validation", "test")
@@ -139,13 +141,25 @@ class Dataset:
     def _prepare(
         self, config: tfds.core.BuilderConfig, data_dir: Path, manual_dir: Folder | None
     ) -> None:
-        """Writes the dataset with TFDS, to a temporary folder that TFDS renames at the end."""
+        """Writes the dataset with TFDS, to a temporary folder that TFDS renames at the end.
+
+        One process at a time does so. The temporary folders of processes that died are deleted.
+        """
         if isinstance(data_dir, BucketPath):
             check_place(data_dir)
             with tempfile.TemporaryDirectory() as temporary:
                 self._prepare(config, Path(temporary), manual_dir)
                 _upload(self.folder(config, temporary), self.folder(config, data_dir))
             return
+        folder = self.folder(config, data_dir)
+        with alone_in(folder.parent, "builds this dataset"):
+            for abandoned in folder.parent.glob(f"{folder.name}.incomplete*"):
+                shutil.rmtree(abandoned, ignore_errors=True)
+            self._write(config, data_dir, manual_dir)
+
+    def _write(
+        self, config: tfds.core.BuilderConfig, data_dir: Path, manual_dir: Folder | None
+    ) -> None:
         try:
             # TFDS writes messages to standard output, which belongs to the caller, and requires a
             # download folder even if it downloads nothing.

@@ -1,7 +1,10 @@
 """Cache of compiled programs, kept on disk between commands."""
 
 import hashlib
+import os
 import platform
+import stat
+import sys
 from pathlib import Path
 
 from platformdirs import user_cache_path
@@ -17,15 +20,46 @@ def default_folder() -> Path:
 
 
 def keep_compiled_programs() -> None:
-    """Makes JAX keep compiled programs on disk, unless `JAX_COMPILATION_CACHE_DIR` is set."""
+    """Makes JAX keep compiled programs on disk, unless `JAX_COMPILATION_CACHE_DIR` is set.
+
+    JAX runs what it finds there. So the folder must be the user's own, and nobody else may write to
+    it. Otherwise nothing is kept, with a warning.
+    """
     import jax
 
-    if jax.config.values["jax_compilation_cache_dir"] is None:
-        jax.config.update("jax_compilation_cache_dir", str(default_folder()))
-        # A program is kept if its compilation takes at least this many seconds. JAX's own 1 s would
-        # leave out most of what a command compiles; with 0 s every trivial program would cost a
-        # file.
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+    if jax.config.values["jax_compilation_cache_dir"] is not None:
+        return
+    folder = default_folder()
+    try:
+        problem = _make_private(folder)
+    except OSError as error:
+        problem = error.strerror or str(error)
+    if problem:
+        print(
+            f"distax: compiled programs are not kept in {folder}: {problem}; set "
+            "JAX_COMPILATION_CACHE_DIR to a folder of your own",
+            file=sys.stderr,
+        )
+        return
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    # A program is kept if its compilation takes at least this many seconds. JAX's own 1 s would
+    # leave out most of what a command compiles; with 0 s every trivial program would cost a file.
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+def _make_private(folder: Path) -> str | None:
+    """Makes a folder that only the user can write to; returns the reason if it cannot be one."""
+    if not folder.is_absolute():
+        return "there is no home folder"
+    folder.parent.parent.mkdir(parents=True, exist_ok=True)
+    for place in (folder.parent, folder):
+        place.mkdir(mode=0o700, exist_ok=True)
+        about = place.stat()
+        if os.name == "posix" and about.st_uid != os.geteuid():
+            return f"{place} belongs to another user"
+        if stat.S_IMODE(about.st_mode) & (stat.S_IWGRP | stat.S_IWOTH):
+            place.chmod(0o700)
+    return None
 
 
 def _cpu_type() -> str:

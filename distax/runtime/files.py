@@ -1,6 +1,7 @@
 """Reading and writing of files, on disk and in buckets: a file is complete or not there at all."""
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -8,6 +9,7 @@ from pathlib import Path
 
 from distax.runtime.buckets import BucketPath
 from distax.runtime.errors import DistaxError
+from distax.runtime.unfinished import unfinished
 
 
 def check_suffix(path: Path, what: str, known: Iterable[str]) -> None:
@@ -66,8 +68,9 @@ def check_outputs(outputs: Mapping[str, Path | None], inputs: Iterable[Path] = (
 def atomic_write(path: Path) -> Iterator[Path]:
     """Yields a temporary path, which replaces `path` only if the block succeeds.
 
-    The temporary file is in the same folder, so that the replacement is one atomic rename. For a
-    place in a bucket it is on disk, and becomes an object by one request.
+    The replacement is one atomic rename; see `unfinished.unfinished`. A link is kept, and the file
+    that it leads to is replaced. What is written for a pipe or another device is copied into it.
+    For a place in a bucket it is on disk, and becomes an object by one request.
 
     Raises:
       DistaxError: the file cannot be written; an existing file at `path` is unchanged.
@@ -84,20 +87,30 @@ def atomic_write(path: Path) -> Iterator[Path]:
                 raise DistaxError(f"{path}: cannot be written ({reason})") from error
         return
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=path.suffix)
-        os.close(handle)
+        with _device(path) if _is_device(path) else unfinished(_target(path)) as temporary:
+            yield temporary
     except OSError as error:
         raise DistaxError(f"{path}: cannot be written ({error.strerror or error})") from error
-    temporary = Path(name)
-    try:
-        yield temporary
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except OSError as error:
-        raise DistaxError(f"{path}: cannot be written ({error.strerror or error})") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+
+
+def _is_device(path: Path) -> bool:
+    """Returns True for a pipe, a terminal or another device, which is written into."""
+    return path.exists() and not path.is_file()
+
+
+@contextmanager
+def _device(path: Path) -> Iterator[Path]:
+    """Yields a path on disk, whose content is written into a device after the block."""
+    with tempfile.TemporaryDirectory() as folder:
+        local = Path(folder, f"content{path.suffix}")
+        yield local
+        with local.open("rb") as content, path.open("wb") as device:
+            shutil.copyfileobj(content, device)
+
+
+def _target(path: Path) -> Path:
+    """Returns the file that a link leads to, so that the link stays."""
+    return path.resolve() if path.is_symlink() else path
 
 
 def write_text(path: Path, text: str) -> None:

@@ -1,7 +1,7 @@
 """The training loop: steps, evaluations and checkpoints, and a saved state when it is stopped."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,8 +10,9 @@ from etils import epath
 from jax.sharding import Mesh
 
 from distax.evaluation import Evaluation, evaluate
-from distax.runtime.buckets import as_path
+from distax.runtime.buckets import BucketPath, as_path
 from distax.runtime.errors import DistaxError, Terminated
+from distax.runtime.locks import alone_in
 from distax.runtime.sharding import data_mesh, gathered, on_any_process, platform
 from distax.runtime.signals import sigterm
 from distax.training import checkpoints
@@ -63,13 +64,29 @@ def train(
 
     Raises:
       DistaxError: model and configuration do not fit one another (see
-        `distax.training.setup.build`); the folder already holds a run, or holds none to resume, or
-        one of another configuration; the devices cannot share a batch equally; the loss is not
-        finite; a checkpoint cannot be saved; a dataset cannot be read.
+        `distax.training.setup.build`); another process trains in the folder; it already holds a
+        run, or holds none to resume, or one of another configuration; the devices cannot share a
+        batch equally; the loss is not finite; a checkpoint cannot be saved; a dataset cannot be
+        read.
       Terminated: this or another process received SIGTERM; the state is saved.
     """
-    run, mesh, goodput = as_path(run), mesh or data_mesh(), Goodput()
-    _check_folder(run, config, resume)
+    run = as_path(run)
+    with _alone_in(run):
+        _check_folder(run, config, resume)
+        return _train(config, run, resume, mesh or data_mesh(), profile, compiled, trackers)
+
+
+def _train(
+    config: TrainConfig,
+    run: Path,
+    resume: bool,
+    mesh: Mesh,
+    profile: range,
+    compiled: Mapping[int, CompiledSteps] | None,
+    trackers: Sequence[Tracker],
+) -> Evaluation:
+    """Trains in a folder that no other process uses; see `train`."""
+    goodput = Goodput()
     with goodput.spend("compiling"):
         setup = build(config, mesh)
 
@@ -104,6 +121,13 @@ def train(
     if keeper.best is None:
         raise DistaxError(f"{run}: nothing left to do, the run has ended without an evaluation")
     return keeper.best
+
+
+def _alone_in(run: Path) -> AbstractContextManager[None]:
+    """Keeps other runs out of a folder on disk; the first process does it for all of a run."""
+    if isinstance(run, BucketPath) or jax.process_index():
+        return nullcontext()
+    return alone_in(run, "trains")
 
 
 @dataclass

@@ -1,11 +1,14 @@
 import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import jax
 import pytest
 
-from distax.cli.cache import default_folder
+from distax.cli.cache import default_folder, keep_compiled_programs
 from distax.cli.main import main
 
 # A command that compiles a small program and prints how many programs came from the cache.
@@ -56,3 +59,53 @@ def test_help_names_the_folder(capsys):
     shown = "".join(capsys.readouterr().out.split())
     assert str(default_folder()).replace(" ", "") in shown
     assert "JAX_COMPILATION_CACHE_DIR" in shown
+
+
+@pytest.fixture
+def cache(monkeypatch, tmp_path):
+    """The folder of compiled programs of a user without one; JAX's settings come back."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    kept, values = [], {"jax_compilation_cache_dir": None}
+    config = SimpleNamespace(values=values, update=lambda name, value: kept.append(value))
+    monkeypatch.setattr(jax, "config", config)
+    return SimpleNamespace(folder=default_folder(), kept=kept)
+
+
+@pytest.mark.parametrize("umask", [0, 0o022, 0o077])
+def test_only_the_user_can_write_to_the_folder(umask, cache):
+    before = os.umask(umask)
+    try:
+        keep_compiled_programs()
+    finally:
+        os.umask(before)
+    for place in (cache.folder, cache.folder.parent):
+        assert stat.S_IMODE(place.stat().st_mode) == 0o700
+    assert cache.kept[0] == str(cache.folder)
+
+
+def test_a_folder_that_others_can_write_to_is_closed(cache):
+    cache.folder.mkdir(parents=True)
+    cache.folder.chmod(0o777)
+    keep_compiled_programs()
+    assert stat.S_IMODE(cache.folder.stat().st_mode) == 0o700
+
+
+def test_a_folder_of_another_user_is_not_used(cache, monkeypatch, capsys):
+    cache.folder.mkdir(parents=True)
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    keep_compiled_programs()
+    assert cache.kept == []
+    message = capsys.readouterr().err
+    assert "belongs to another user; set JAX_COMPILATION_CACHE_DIR" in message
+    assert message.count("\n") == 1
+
+
+def test_without_a_home_nothing_is_kept(cache, monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(
+        "distax.cli.cache.user_cache_path", lambda *_, **__: Path("~/.cache/distax")
+    )
+    keep_compiled_programs()
+    assert cache.kept == []
+    assert "there is no home folder" in capsys.readouterr().err
+    assert not (tmp_path / "~").exists()

@@ -11,6 +11,7 @@ import pytest
 
 from distax import DistaxError
 from distax.runtime.errors import Terminated
+from distax.runtime.locks import alone_in
 from distax.runtime.sharding import data_mesh
 from distax.training import checkpoints, loop, setup
 from distax.training.config import ModelConfig, OptimizerConfig
@@ -179,3 +180,10 @@ def test_a_model_in_a_file_of_its_own_is_trained_and_found_again(tiny_config, tm
     loaded, config = checkpoints.load_model(tmp_path / "run")
     assert config.model == replace(model, module=None)
     assert float(loaded.gain[...]) != 1.0
+
+
+def test_a_second_run_in_a_folder_is_refused(tiny_config, tmp_path):
+    refused = pytest.raises(DistaxError, match="another process trains in this folder")
+    with alone_in(tmp_path, "trains"), refused:
+        train(tiny_config, tmp_path)
+    assert not os.listdir(tmp_path)

@@ -124,7 +124,7 @@ def test_damage_inside_is_noticed_on_reading(copy, simulated_name):
 
 def test_unwritable_folder(tmp_path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(distax.DistaxError, match="cannot build simulated_seed0_1_1_1 in"):
+    with pytest.raises(distax.DistaxError, match="simulated_seed0_1_1_1: cannot be written"):
         csist100k.build("simulated_seed0_1_1_1", tmp_path / "file")
 
 

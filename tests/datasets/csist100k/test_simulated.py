@@ -9,6 +9,7 @@ from scipy.special import erf
 import distax
 from distax.datasets import csist100k
 from distax.datasets.csist100k import SimulatedConfig
+from distax.runtime.locks import alone_in
 
 SPLITS = ("train", "validation", "test")
 
@@ -129,3 +130,19 @@ def test_unusable_values(fields, message):
 def test_unknown_name():
     with pytest.raises(distax.DistaxError, match="did you mean 'simulated'"):
         csist100k.get_config("simulatd")
+
+
+def test_what_a_killed_build_left_is_deleted(tmp_path):
+    abandoned = tmp_path / "csist100k/simulated_seed0_1_1_1/1.0.0.incompleteABCDEF"
+    abandoned.mkdir(parents=True)
+    (abandoned / "half").write_text("written")
+    folder = csist100k.build("simulated_seed0_1_1_1", tmp_path)
+    assert sorted(path.name for path in folder.parent.iterdir()) == ["1.0.0"]
+
+
+def test_two_builds_of_a_dataset_at_once_are_refused(tmp_path):
+    refused = pytest.raises(
+        distax.DistaxError, match="another process builds this dataset in this folder"
+    )
+    with alone_in(tmp_path / "csist100k/simulated_seed0_1_1_1", "builds this dataset"), refused:
+        csist100k.build("simulated_seed0_1_1_1", tmp_path)

@@ -1,0 +1,63 @@
+"""Files that are being written, under a temporary name beside their final place."""
+
+import os
+import secrets
+import stat
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from distax.runtime.locks import try_lock
+
+
+@contextmanager
+def unfinished(path: Path) -> Iterator[Path]:
+    """Yields a temporary path, which replaces `path` if the block succeeds, by one atomic rename.
+
+    The file has the permissions of the one that it replaces, or those that the umask leaves. It is
+    on the disk before it replaces another, so that a crash of the machine leaves one of the two.
+    Temporary files for the same path whose processes have died are deleted first.
+
+    Raises:
+      OSError: it cannot be written; `path` is unchanged.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    start = f".distax-{zlib.crc32(path.name.encode(errors='surrogateescape')):08x}-"
+    _delete_abandoned(path.parent, start)
+    temporary = path.parent / f"{start}{secrets.token_hex(4)}{path.suffix}"
+    # Locked as long as it is written; so other processes know that this one is alive.
+    descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+    try:
+        try_lock(descriptor)
+        yield temporary
+        with suppress(FileNotFoundError):
+            os.chmod(temporary, stat.S_IMODE(os.stat(path).st_mode))
+        _sync(temporary)
+        os.replace(temporary, path)
+        _sync(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _delete_abandoned(folder: Path, start: str) -> None:
+    """Deletes the temporary files of processes that have died."""
+    for other in folder.glob(f"{start}*"):
+        with suppress(OSError):
+            descriptor = os.open(other, os.O_RDWR)
+            try:
+                if try_lock(descriptor):
+                    other.unlink()
+            finally:
+                os.close(descriptor)
+
+
+def _sync(path: Path) -> None:
+    """Waits until a file or the entries of a folder are on the disk, where that is possible."""
+    with suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
