@@ -1,9 +1,15 @@
 """Handling of SIGTERM and SIGINT, the signals that end a program."""
 
+import os
 import signal
+import socket
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+_GRACE = 4.0
+"""Seconds that a program has to end by itself. Schedulers kill it after ten seconds or more."""
 
 
 @contextmanager
@@ -25,6 +31,44 @@ def sigterm() -> Iterator[Callable[[], bool]]:
         # None means a handler that was not set from Python, such as JAX's own for clusters. Python
         # cannot restore such a handler, so the system's default is set.
         signal.signal(signal.SIGTERM, signal.SIG_DFL if previous is None else previous)
+
+
+@contextmanager
+def ending_soon(last_words: Callable[[], None], seconds: float = _GRACE) -> Iterator[None]:
+    """Ends the process soon after SIGTERM or SIGINT, if the block has not ended by then.
+
+    Python handles a signal only between its own instructions. A compilation or a large program of
+    JAX is one instruction, and may take a minute. So a thread waits for the signal.
+
+    Args:
+      last_words: called in that thread before the process ends with status 128 + signal.
+      seconds: time that the block has to end by itself after the signal.
+    """
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(False)
+    ended = threading.Event()
+
+    def watch() -> None:
+        while number := ours.recv(1):
+            if number[0] in (signal.SIGTERM, signal.SIGINT):
+                if not ended.wait(seconds):
+                    try:
+                        last_words()
+                    finally:
+                        os._exit(128 + number[0])
+                return
+
+    previous = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        signal.set_wakeup_fd(previous)
+        theirs.close()
+        thread.join()
+        ours.close()
 
 
 @contextmanager

@@ -1,9 +1,20 @@
 import os
 import signal
+import subprocess
+import sys
+import time
 
 import pytest
 
-from distax.runtime.signals import plain_sigint, sigterm
+from distax.runtime.signals import ending_soon, plain_sigint, sigterm
+
+BUSY = """
+import hashlib
+from distax.runtime.signals import ending_soon, sigterm
+with ending_soon(lambda: print("last words", flush=True), 0.2), sigterm():
+    print("ready", flush=True)
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)  # half an hour in which Python hears no signal
+"""
 
 
 def test_sigterm_sets_a_flag_in_the_block_alone():
@@ -29,3 +40,27 @@ def test_sigint_is_the_systems_in_the_block_unless_somebody_else_hears_it(heard_
         assert signal.getsignal(signal.SIGINT) is heard_by
     finally:
         signal.signal(signal.SIGINT, previous)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_busy_process_ends_soon(number):
+    command = [sys.executable, "-c", BUSY]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "ready\n"
+        start = time.monotonic()
+        process.send_signal(number)
+        assert process.stdout.read() == "last words\n"
+        assert process.wait() == 128 + number
+        assert time.monotonic() - start < 5
+
+
+def test_a_block_that_ends_by_itself_goes_on():
+    said = []
+    before = signal.set_wakeup_fd(-1)
+    signal.set_wakeup_fd(before)
+    with ending_soon(lambda: said.append("no"), 0.05), sigterm() as asked:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert asked()
+    time.sleep(0.1)
+    assert said == []
+    assert signal.set_wakeup_fd(before) == before

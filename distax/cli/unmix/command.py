@@ -116,8 +116,9 @@ class Unmix:
             written.
           KeyboardInterrupt, Terminated: the run was stopped; the answers so far are written.
         """
+        from distax.cli.unmix.autosave import Autosave
         from distax.runtime.progress import PatientBar
-        from distax.runtime.signals import sigterm
+        from distax.runtime.signals import ending_soon, sigterm
 
         if self.output:
             return self._unmix_shards(self.output)
@@ -125,8 +126,12 @@ class Unmix:
         self._check_needs_output()
         runner = self._make_runner()
         try:
-            with sigterm() as stop_requested, PatientBar("file", len(runner.files)) as progress:
-                runner.run(stop_requested, progress)
+            with (
+                ending_soon(partial(self._end_at_once, runner)),
+                sigterm() as stop_requested,
+                PatientBar("file", len(runner.files)) as progress,
+            ):
+                runner.run(stop_requested, Autosave(partial(self._save, runner)), progress)
         except (KeyboardInterrupt, Terminated) as stop:
             self._write(runner)
             raise type(stop)(self._stop_message(runner.record())) from None
@@ -144,6 +149,16 @@ class Unmix:
             problems.append(f"{unwritten} of the output files could not be written")
         if problems:
             raise DistaxError("; ".join(problems))
+
+    def _save(self, runner: "Runner") -> None:
+        """Writes the answers so far to the JSON file, if there is one."""
+        if self.json:
+            runner.record().write(self.json)
+
+    def _end_at_once(self, runner: "Runner") -> None:
+        """Writes the answers so far, for a process that is about to be ended from outside."""
+        self._save(runner)
+        print(f"distax: {self._stop_message(runner.record())}", file=sys.stderr)
 
     def _make_runner(self) -> "Runner":
         """Makes the runner, with the answers of an earlier run if there is one to resume."""

@@ -213,11 +213,17 @@ class Runner:
                 self.answers[path, answer.image] = answer
                 self._earlier.setdefault(path, []).append(answer)
 
-    def run(self, stop_requested: Callable[[], bool], progress: PatientBar) -> None:
+    def run(
+        self,
+        stop_requested: Callable[[], bool],
+        autosave: Callable[[], None],
+        progress: PatientBar,
+    ) -> None:
         """Unmixes all images without an answer, and names bad files on standard error.
 
         Args:
           stop_requested: called after every image; returns True to stop the run.
+          autosave: called after every image; may save `record`.
           progress: bar that counts files.
 
         Raises:
@@ -230,6 +236,7 @@ class Runner:
                     progress.update(index + share, self._unmixed_count)
                 if stop_requested():
                     raise Terminated
+                autosave()
 
             problems = self._unmix_file(path, after_image)
             for problem in problems:

@@ -9,7 +9,7 @@ import jax
 from distax.runtime.errors import DistaxError, Terminated
 from distax.runtime.progress import PatientBar
 from distax.runtime.sharding import data_mesh, on_any_process
-from distax.runtime.signals import sigterm
+from distax.runtime.signals import ending_soon, sigterm
 from distax.shards import Outcome, find_shards, unmix_shards
 from distax.unmixer import Unmixer
 
@@ -32,7 +32,18 @@ def unmix_into(output: Path, files: Sequence[Path], unmixer: Unmixer, file_forma
     every = find_shards(files)
     shards = every[jax.process_index() :: jax.process_count()]
     outcome = Outcome(len(shards))
-    with sigterm() as stop_requested, PatientBar("shard", len(shards)) as progress:
+
+    def stopped() -> str:
+        return (
+            f"stopped: {outcome.done} of {outcome.shards} shards are finished; run the same "
+            "command to continue"
+        )
+
+    with (
+        ending_soon(lambda: print(f"distax: {stopped()}", file=sys.stderr)),
+        sigterm() as stop_requested,
+        PatientBar("shard", len(shards)) as progress,
+    ):
 
         def advance(now: Outcome) -> None:
             nonlocal outcome
@@ -44,10 +55,7 @@ def unmix_into(output: Path, files: Sequence[Path], unmixer: Unmixer, file_forma
         try:
             outcome = unmix_shards(unmixer, shards, output, file_format, advance)
         except (KeyboardInterrupt, Terminated) as stop:
-            raise type(stop)(
-                f"stopped: {outcome.done} of {outcome.shards} shards are finished; run the same "
-                "command to continue"
-            ) from None
+            raise type(stop)(stopped()) from None
     _report(output, outcome)
 
 

@@ -13,6 +13,8 @@ from matplotlib.image import imread
 
 from distax import DistaxWarning, Sensor, make_targets, render
 from distax.cli.main import main
+from distax.cli.unmix import autosave
+from distax.cli.unmix.answers import Record
 from distax.frames import FramePrior, FrameUnmixer
 from distax.io.sensor_file import write_sensor
 
@@ -257,3 +259,22 @@ def test_a_contradicted_sigma_is_warned_of_in_one_line():
 def test_fast_says_what_its_network_does_not_know_about_a_frame(file):
     with pytest.raises(SystemExit, match="the ratio of the prior's intensities is 50"):
         main(["unmix", str(file), "--method", "fast"])
+
+
+def test_answers_are_saved_as_they_come(frame, monkeypatch, tmp_path):
+    monkeypatch.setattr(autosave, "_EVERY", 0.0)
+    monkeypatch.setattr(autosave, "_SHARE", 0.0)
+    write, seen = Record.write, []
+
+    def watched(record, path):
+        write(record, path)
+        states = list(json.loads(path.read_text())["files"].values())
+        seen.append((len(record.images), states.count("finished")))
+
+    monkeypatch.setattr(Record, "write", watched)
+    files = [str(tmp_path / f"{number}.npy") for number in range(3)]
+    for file in files:
+        np.save(file, frame)
+    main(["unmix", *files, *SMALL, "--json", str(tmp_path / "a.json")])
+    # The last image of a file is saved before the file counts as finished.
+    assert seen == [(1, 0), (2, 1), (3, 2), (3, 3)]

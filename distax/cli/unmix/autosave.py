@@ -1,0 +1,31 @@
+"""Saving of the answers so far, while a run goes on."""
+
+import time
+from collections.abc import Callable
+
+_EVERY = 5.0
+"""Seconds between two saves, which a killed run may lose."""
+_SHARE = 20.0
+"""Least ratio of the time between two saves to the time of a save. A long record is saved less
+often, so that saving takes at most a twentieth of the run."""
+
+
+class Autosave:
+    """Saves now and then.
+
+    Args:
+      save: saves everything, in place of what was saved before.
+    """
+
+    def __init__(self, save: Callable[[], None]):
+        self._save = save
+        self._next = time.monotonic() + _EVERY
+
+    def __call__(self) -> None:
+        """Saves if it is time to. Call it often."""
+        start = time.monotonic()
+        if start < self._next:
+            return
+        self._save()
+        end = time.monotonic()
+        self._next = end + max(_EVERY, _SHARE * (end - start))
