@@ -3,6 +3,7 @@
 import math
 import zipfile
 from functools import partial
+from io import BytesIO
 from typing import Any
 
 import numpy as np
@@ -60,6 +61,23 @@ def open_npz(source: Source, reading: Reading) -> Frames:
         _check_stored(where, promised, len(content))
         array = np.frombuffer(content, dtype).reshape(shape, order="F" if fortran else "C")
     return frames_of(array, where, reading)
+
+
+def parse_npy(content: bytes, where: object) -> np.ndarray:
+    """Returns the array of a small NPY file that was read, of numbers of any shape.
+
+    Raises:
+      DistaxError: it is damaged, or holds other things than numbers.
+    """
+    with translated(where, "NPY"):
+        file = BytesIO(content)
+        shape, fortran, dtype = _read_header(file)
+        if dtype.kind not in "uifb":
+            raise DistaxError(f"{where}: holds {dtype}, not numbers")
+        promised = math.prod(shape) * dtype.itemsize
+        _check_stored(where, promised, len(content) - file.tell())
+        array = np.frombuffer(file.read(promised), dtype)
+        return array.reshape(shape, order="F" if fortran else "C")
 
 
 def _read_header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype]:

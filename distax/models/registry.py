@@ -5,7 +5,8 @@ import inspect
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from types import NoneType, UnionType
+from typing import Any, TypeVar, get_args
 
 import jax
 from flax import nnx
@@ -16,14 +17,16 @@ from distax.models.base import GridModel, Model
 from distax.models.layers.precision import set_precision
 from distax.models.unfolding.initialization import simulated_estimator
 from distax.models.window import Windowed, host_margin, window_sensor
-from distax.runtime.errors import DistaxError, check_not_negative, unknown
+from distax.runtime.errors import DistaxError, check_not_negative, shown, unknown
 
 Class = TypeVar("Class", bound=type[Model])
 
 _MODELS: dict[str, Any] = {}
 
-_GRID_MODEL_OPTIONS = ("label_blur", "window")
-"""Options of `create` for every grid model."""
+_GRID_MODEL_OPTIONS = {"label_blur": float, "window": int | None}
+"""Options of `create` for every grid model, and their types."""
+_PLAIN = (bool, int, float, str)
+"""Types of options that a configuration can hold."""
 
 
 def register(name: str) -> Callable[[Class], Class]:
@@ -94,9 +97,11 @@ def _create(name: str, rngs: nnx.Rngs, options: dict[str, Any]) -> Model:
     model = _MODELS[name]
     on_grid = issubclass(model, GridModel)
     known = [*constructor_parameters(name), *(_GRID_MODEL_OPTIONS if on_grid else ())]
-    for option in options:
+    hints = {key: known_as.annotation for key, known_as in constructor_parameters(name).items()}
+    for option, value in options.items():
         if option not in known:
             raise unknown(f"option of model {name!r}", option, known)
+        _check_type(option, value, {**hints, **_GRID_MODEL_OPTIONS}.get(option))
     if not on_grid:
         return model(rngs=rngs, **options)
     side, label_blur = options.pop("window", None), options.pop("label_blur", 0.0)
@@ -106,6 +111,20 @@ def _create(name: str, rngs: nnx.Rngs, options: dict[str, Any]) -> Model:
     )
     model.label_blur = label_blur
     return model
+
+
+def _check_type(option: str, value: Any, hint: Any) -> None:
+    """Raises DistaxError if a plain value is not of an option's type."""
+    allowed = get_args(hint) if isinstance(hint, UnionType) else (hint,)
+    # NumPy's numbers and arrays come from Python and not from a configuration.
+    plain = type(value) in (*_PLAIN, list, dict)
+    if plain and set(allowed) <= {*_PLAIN, NoneType} and not _is_of(value, allowed):
+        names = " or ".join(kind.__name__ for kind in allowed if kind is not NoneType)
+        raise DistaxError(f"option {option} must be of type {names}, got {shown(value)}")
+
+
+def _is_of(value: Any, allowed: tuple[Any, ...]) -> bool:
+    return type(value) in allowed or (type(value) is int and float in allowed)
 
 
 def _create_windowed(name: str, side: int, rngs: nnx.Rngs, options: dict[str, Any]) -> GridModel:

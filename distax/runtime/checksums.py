@@ -1,15 +1,20 @@
-"""Checksums of stored arrays and settings, which reveal damage by disks and transfers."""
+"""Checksums of stored arrays, settings and files, which reveal damage by disks and transfers."""
 
 import json
 import zlib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
 from distax.runtime.errors import DistaxError
+from distax.runtime.files import write_text
 from distax.runtime.pytree import named_leaves
+
+_FILE = "checksums.json"
+"""Name of the file with the checksums of the other files in its folder."""
 
 
 def checksums(tree: Any) -> dict[str, int]:
@@ -23,6 +28,41 @@ def checksums(tree: Any) -> dict[str, int]:
 def checksum_of_settings(settings: Mapping[str, Any]) -> int:
     """Computes the CRC-32 of values that JSON can hold."""
     return zlib.crc32(json.dumps(settings, sort_keys=True).encode())
+
+
+def write_file_checksums(folder: Path) -> None:
+    """Writes the CRC-32 of every file in a folder on disk to a file in it, atomically."""
+    sums = {str(path.relative_to(folder)): _file_checksum(path) for path in _files(folder)}
+    write_text(folder / _FILE, json.dumps(sums, indent=1) + "\n")
+
+
+def find_damaged_file(folder: Path) -> str | None:
+    """Returns the first file of a folder that differs from its checksum, if there are checksums."""
+    try:
+        sums = json.loads((folder / _FILE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        return _FILE
+    if not isinstance(sums, dict):
+        return _FILE
+    there = {str(path.relative_to(folder)): path for path in _files(folder)}
+    for name, checksum in sums.items():
+        if name not in there or _file_checksum(there[name]) != checksum:
+            return str(name)
+    return None
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file() and path.name != _FILE)
+
+
+def _file_checksum(path: Path) -> int:
+    checksum = 0
+    with path.open("rb") as file:
+        while part := file.read(2**20):
+            checksum = zlib.crc32(part, checksum)
+    return checksum
 
 
 def check_arrays_intact(where: str, stored: Mapping[str, int] | None, tree: Any) -> None:

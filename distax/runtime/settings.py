@@ -1,6 +1,7 @@
 """Reading of typed, frozen dataclasses from TOML files and from plain values, by pydantic."""
 
 import dataclasses
+import datetime
 import difflib
 import json
 import tomllib
@@ -28,11 +29,24 @@ def read_toml(path: Path) -> dict[str, Any]:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise DistaxError(f"{path}: cannot be read ({error.strerror})") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    # Besides TOML's own error: bytes that are not UTF-8, numbers of thousands of digits, and values
+    # that are nested thousands of times.
+    except (ValueError, RecursionError) as error:
         raise DistaxError(f"{path}: not a TOML file ({error})") from error
+    _check_plain(values, str(path))
     if isinstance(sensor := values.get("sensor"), dict):
         values["sensor"] = {k: None if v == NO_VALUE else v for k, v in sensor.items()}
     return values
+
+
+def _check_plain(values: Mapping[str, Any], where: str) -> None:
+    """Raises DistaxError for a date or time, which no setting is."""
+    for key, value in values.items():
+        for part in value if isinstance(value, list) else [value]:
+            if isinstance(part, datetime.date | datetime.time):
+                raise DistaxError(f"{where}: {key}: {part} is a date or time, which no setting is")
+            if isinstance(part, dict):
+                _check_plain(part, where)
 
 
 def from_plain(kind: type[Settings], values: dict[str, Any], where: str) -> Settings:
@@ -50,6 +64,8 @@ def from_plain(kind: type[Settings], values: dict[str, Any], where: str) -> Sett
 
     try:
         return TypeAdapter(kind).validate_json(json.dumps(values))
+    except RecursionError:
+        raise DistaxError(f"{where}: its values are nested too deeply") from None
     except ValidationError as error:
         keys, problem = _first_problem(kind, error.errors(), values)
         raise DistaxError(f"{where}: {'.'.join(keys) or 'configuration'}: {problem}") from None

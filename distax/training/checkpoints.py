@@ -5,6 +5,7 @@ arrays that differ.
 """
 
 import json
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import jax
@@ -14,7 +15,12 @@ from flax import nnx
 from distax.evaluation import Evaluation
 from distax.models import Model
 from distax.runtime.buckets import as_epath
-from distax.runtime.checksums import check_arrays_intact, check_finite, checksum_of_settings
+from distax.runtime.checksums import (
+    check_arrays_intact,
+    check_finite,
+    checksum_of_settings,
+    find_damaged_file,
+)
 from distax.runtime.errors import DistaxError, first_line
 from distax.runtime.pytree import named_leaves, with_leaves
 from distax.runtime.sharding import data_mesh, with_shardings
@@ -123,6 +129,11 @@ def _restore(folder: epath.Path, **items: Any) -> Any:
     import orbax.checkpoint as ocp
 
     step = _finished_step(folder)
+    checkpoint = absolute(folder / str(step))
+    # Damaged files can crash the libraries that read them.
+    damaged = None if is_in_bucket(folder) else find_damaged_file(Path(checkpoint))
+    if damaged:
+        raise _damaged(folder / str(step), ValueError(f"{damaged} differs from its checksum"))
     options = ocp.CheckpointManagerOptions(enable_async_checkpointing=False)
     try:
         with ocp.CheckpointManager(absolute(folder), options=options) as manager:
@@ -181,7 +192,7 @@ def _read(folder: epath.Path) -> dict[str, Any]:
         about: dict[str, Any] = json.loads((folder / str(step) / "about/metadata").read_text())
         # Checkpoints of the first releases have neither a version nor a checksum.
         version, checksum = about.get("version", VERSION), about.pop("checksum", None)
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise _damaged(folder / str(step), error) from error
     if checksum not in (None, checksum_of_settings(about)):
         raise _damaged(folder / str(step), ValueError("its settings differ from their checksum"))

@@ -8,6 +8,7 @@ interrupted save leaves it in place.
 import shutil
 import time
 from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from etils import epath
 
 from distax.evaluation import Evaluation
 from distax.runtime.buckets import as_epath
-from distax.runtime.checksums import checksum_of_settings, checksums
+from distax.runtime.checksums import checksum_of_settings, checksums, write_file_checksums
 from distax.runtime.errors import DistaxError, first_line
 from distax.runtime.pytree import named_leaves
 from distax.training.checkpoints import (
@@ -134,13 +135,13 @@ class _Writer:
 
     def __init__(self, folder: epath.Path, name: str):
         self._folder, self._name = folder, name
-        self._step = 0
+        self._step, self._summed = 0, True
         self._manager: ocp.CheckpointManager | None = None
 
     def begin(self, step: int, items: "ocp.args.Composite", size: int) -> None:
         """Begins to write a step's checkpoint, of `size` bytes."""
         self.wait()
-        self._step = step
+        self._step, self._summed = step, False
         try:
             _check_space(self._folder, size)
             if self._manager is None:
@@ -165,8 +166,18 @@ class _Writer:
         try:
             if self._manager is not None:
                 self._manager.wait_until_finished()
+                self._add_checksums()
         except Exception as error:
             raise self._failed(error) from error
+
+    def _add_checksums(self) -> None:
+        """Adds checksums of the files; objects in buckets have some of their own."""
+        checkpoint = absolute(self._folder) / str(self._step)
+        if self._summed or jax.process_index() or is_in_bucket(checkpoint):
+            return
+        self._summed = True
+        if checkpoint.exists():
+            write_file_checksums(Path(checkpoint))
 
     def close(self) -> None:
         """Ends the threads that write."""

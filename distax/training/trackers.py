@@ -110,15 +110,17 @@ class JsonLines:
 def _drop_lines_after(step: int, log: Path) -> None:
     """Removes lines about later steps: a run that crashed after its checkpoint repeats them."""
     if log.exists():
-        lines = log.read_text(encoding="utf-8").splitlines(keepends=True)
-        write_text(log, "".join(line for line in lines if _is_up_to(step, line)))
+        lines = log.read_bytes().splitlines(keepends=True)
+        kept = [line.decode() for line in lines if _is_up_to(step, line)]
+        write_text(log, "".join(kept))
 
 
-def _is_up_to(step: int, line: str) -> bool:
+def _is_up_to(step: int, line: bytes) -> bool:
     """Returns True if a line is complete and not about a later step; a crash may cut a line."""
     try:
         return bool(json.loads(line)["step"] <= step)
-    except (ValueError, KeyError, TypeError):
+    # Also lines that are not UTF-8, and absurdly nested ones.
+    except (ValueError, KeyError, TypeError, RecursionError):
         return False
 
 

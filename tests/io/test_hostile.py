@@ -1,138 +1,38 @@
-"""Mutations of good files: each is read or refused in one line, in bounded time and memory."""
+"""Mutations of good images: each is read or refused in one line, in bounded time and memory."""
 
-import bz2
-import gzip
-import io
 import time
 import tracemalloc
 import warnings
 
-import numpy as np
 import pytest
+
+pytest.importorskip("astropy.io.fits")
+pytest.importorskip("tifffile")
+pytest.importorskip("imagecodecs")
+
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image
 
 from distax import DistaxError, DistaxWarning
 from distax.io.frames import open_frames
 from distax.io.reading import Reading
+from tests.fuzz.changes import BYTE_KINDS, VALUES, changed
+from tests.fuzz.images import APART, GOOD
 
-fits = pytest.importorskip("astropy.io.fits")
-tifffile = pytest.importorskip("tifffile")
-imagecodecs = pytest.importorskip("imagecodecs")
-
-DEEP = np.random.default_rng(0).integers(0, 4000, (24, 30)).astype(np.uint16)
-GRAY = (DEEP >> 4).astype(np.uint8)
-STACK = np.stack([DEEP] * 3)
 READING = Reading(max_bytes=10**7)
 MOST_SECONDS, MOST_BYTES = 5.0, 5 * 10**7
 """Bounds of one file: processor time, and memory of a few times `max_bytes`."""
-
-
-def saved(write, *arguments, **options):
-    content = io.BytesIO()
-    write(content, *arguments, **options)
-    return content.getvalue()
-
-
-def picture(kind, pixels=GRAY, mode=None, **options):
-    return saved(Image.fromarray(pixels).convert(mode).save, kind, **options)
-
-
-def fits_file(*hdus):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return saved(fits.HDUList(list(hdus)).writeto)
-
-
-def tiles(pixels, compression, **options):
-    hdu = fits.CompImageHDU(pixels, compression_type=compression, **options)
-    return fits_file(fits.PrimaryHDU(), hdu)
-
-
-def described_fits():
-    header = fits.Header()
-    header.update(CTYPE1="RA---TAN", CTYPE2="DEC--TAN", CRVAL1=150.0, CRVAL2=2.0, CRPIX1=1.0)
-    header.update(CDELT1=-1e-3, CDELT2=2e-3, SATURATE=60000, BUNIT="adu")
-    marks = (DEEP > 3900).astype(np.uint8)
-    table = fits.BinTableHDU.from_columns([fits.Column("x", "E", array=[1.0])], name="LIST")
-    image = fits.ImageHDU(DEEP.astype(np.int16), header, name="SCI")
-    return fits_file(fits.PrimaryHDU(), image, fits.ImageHDU(marks, name="DQ"), table)
-
-
-GOOD = {
-    "gray.png": picture("PNG"),
-    "palette.png": picture("PNG", mode="P"),
-    "deep.png": picture("PNG", DEEP),
-    "colours.png": bytes(imagecodecs.png_encode(np.stack([DEEP] * 3, axis=-1))),
-    "gray.bmp": picture("BMP"),
-    "colours.bmp": picture("BMP", mode="RGB"),
-    "a.jpg": picture("JPEG"),
-    "progressive.jpg": picture("JPEG", progressive=True),
-    "plain.tif": saved(tifffile.imwrite, DEEP),
-    "pages.tif": saved(tifffile.imwrite, STACK, photometric="minisblack"),
-    "lzw.tif": saved(tifffile.imwrite, DEEP, compression="lzw", predictor=True),
-    "tiles.tif": saved(tifffile.imwrite, DEEP, compression="zlib", tile=(16, 16)),
-    "zstd.tif": saved(tifffile.imwrite, DEEP.astype(np.float32), compression="zstd"),
-    "packbits.tif": saved(tifffile.imwrite, GRAY, compression="packbits"),
-    "bilevel.tif": saved(tifffile.imwrite, DEEP > 2000, photometric="minisblack"),
-    "big.tif": saved(tifffile.imwrite, DEEP, bigtiff=True),
-    "imagej.tif": saved(tifffile.imwrite, STACK, imagej=True),
-    "a.npy": saved(np.save, STACK),
-    "a.npz": saved(np.savez_compressed, a=STACK, b=np.arange(3)),
-    "cube.fits": fits_file(fits.PrimaryHDU(STACK)),
-    "described.fits": described_fits(),
-    "rice.fits": tiles(DEEP, "RICE_1"),
-    "quantised.fits": tiles(DEEP * np.float32(1.01), "RICE_1"),
-    "gzip.fits": tiles(DEEP, "GZIP_1"),
-    "packed.fits.gz": gzip.compress(fits_file(fits.PrimaryHDU(DEEP))),
-    "packed.npy.bz2": bz2.compress(saved(np.save, DEEP)),
-}
-APART = {
-    "hcompress.fits": tiles(DEEP.astype(np.int32), "HCOMPRESS_1"),
-    "plio.fits": tiles((DEEP > 3900).astype(np.int16), "PLIO_1"),
-}
-"""Files that are decoded in a process of its own, which takes a second or more."""
-
 PLACE = st.floats(0, 1, exclude_max=True).map(lambda share: share**2)  # headers are at the start
-VALUES = st.sampled_from(
-    [
-        *(
-            b"\0",
-            b"\xff",
-            b"\0\0\0\0",
-            b"\xff\xff\xff\xff",
-            b"\x7f\xff\xff\xff",
-            b"\xff\xff\xff\x7f",
-        ),
-        *(b"\0\0\0\x80", b"9", b"0", b"9999", b"-", b"{}", b"\n"),
-    ]
-) | st.binary(min_size=1, max_size=4)
 CHANGES = st.lists(
-    st.tuples(st.sampled_from(["write", "flip", "delete", "copy", "cut"]), PLACE, PLACE, VALUES),
+    st.tuples(
+        st.sampled_from(BYTE_KINDS),
+        PLACE,
+        PLACE,
+        st.sampled_from(VALUES) | st.binary(min_size=1, max_size=4),
+    ),
     min_size=1,
     max_size=4,
 )
-
-
-def changed(content, changes):
-    """Applies changes to a file's content, each at places that are shares of its length."""
-    content = bytearray(content)
-    for kind, place, other, value in changes:
-        start, source = int(place * len(content)), int(other * len(content))
-        if kind == "write":
-            content[start : start + len(value)] = value
-        elif kind == "flip":
-            content[start] ^= 1 << (value[0] % 8)
-        elif kind == "delete":
-            del content[start : start + 1 + value[0]]
-        elif kind == "copy":
-            content[start : start + 40] = content[source : source + 40]
-        else:
-            del content[max(start, source) :]
-        if not content:
-            return b"x"
-    return bytes(content)
 
 
 def read_all(path):

@@ -1,6 +1,7 @@
 """Answers of `distax unmix`, and the JSON file that holds them and that a run resumes from."""
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -36,6 +37,9 @@ class Target:
       score: score by which the method ranks its targets.
       row_std, column_std, intensity_std: standard deviations in the same units; None if the method
         gives none.
+
+    Raises:
+      DistaxError: a number is NaN or infinite; a standard deviation may be infinite.
     """
 
     row: float
@@ -45,6 +49,14 @@ class Target:
     row_std: float | None
     column_std: float | None
     intensity_std: float | None
+
+    def __post_init__(self) -> None:
+        stds = (self.row_std, self.column_std, self.intensity_std)
+        known = (self.row, self.column, self.intensity, self.score)
+        if not all(map(math.isfinite, known)) or any(
+            std is not None and std != std for std in stds
+        ):
+            raise DistaxError("a target has NaN or infinite numbers")
 
 
 @dataclass(frozen=True)

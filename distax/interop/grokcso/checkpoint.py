@@ -1,16 +1,24 @@
 """Reading of the original toolkit's checkpoints and matrices."""
 
+import math
 import pickle
 import zipfile
 from collections.abc import Iterator, Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from distax.io.arrays import parse_npy
+from distax.io.faults import translated
 from distax.runtime.errors import DistaxError, first_line
 from distax.runtime.files import local_copy
 from distax.runtime.optional import require
+
+_MOST_BYTES, _MOST_NUMBERS = 2**31, 2**25
+"""Bounds of the arrays of a model, and of a matrix. A damaged header may promise more memory than
+there is."""
 
 
 def read_checkpoint(path: Path) -> dict[str, np.ndarray]:
@@ -78,11 +86,14 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         return read_checkpoint(path)
     if not path.is_file():
         raise DistaxError(f"{path}: no such file")
-    try:
-        with local_copy(path) as local, np.load(local, allow_pickle=False) as file:
-            return dict(file)
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
-        raise DistaxError(f"{path}: cannot be read as NPZ ({error})") from error
+    with translated(path, "NPZ"), local_copy(path) as local, zipfile.ZipFile(local) as file:
+        size = sum(info.file_size for info in file.infolist())
+        if size > _MOST_BYTES:
+            raise DistaxError(f"{path}: unpacks to {size:,} bytes, more than any model has")
+        return {
+            info.filename.removesuffix(".npy"): parse_npy(file.read(info), path)
+            for info in file.infolist()
+        }
 
 
 def read_matrix(path: Path) -> np.ndarray:
@@ -93,12 +104,8 @@ def read_matrix(path: Path) -> np.ndarray:
     """
     if not path.is_file():
         raise DistaxError(f"{path}: no such file")
-    try:
-        with local_copy(path) as local:
-            found = _read_arrays(local)
-    # SciPy raises many kinds of exceptions for files it cannot read, such as newer MATLAB formats.
-    except Exception as error:
-        raise DistaxError(f"{path}: cannot be read as NPY or MATLAB file ({error})") from error
+    with translated(path, "NPY or MATLAB"), local_copy(path) as local:
+        found = _read_arrays(local)
     if len(found) != 1 or np.ndim(found[0]) != 2:
         raise DistaxError(f"{path}: holds no single matrix; give a file with one matrix")
     return np.asarray(found[0], np.float32)
@@ -107,10 +114,31 @@ def read_matrix(path: Path) -> np.ndarray:
 def _read_arrays(path: Path) -> list[np.ndarray]:
     """Reads the arrays of an NPY or MATLAB file on disk."""
     if path.suffix == ".npy":
-        return [np.load(path, allow_pickle=False)]
-    from scipy.io import loadmat
+        return [parse_npy(path.read_bytes(), path)]
+    from scipy.io import loadmat, whosmat
 
-    return [value for name, value in loadmat(path).items() if not name.startswith("__")]
+    content = path.read_bytes()
+    shapes = [shape for _, shape, _ in whosmat(_Whole(content))]
+    if any(math.prod(map(int, shape)) > _MOST_NUMBERS for shape in shapes):
+        raise DistaxError(f"{path}: promises a larger matrix than any model has")
+    found = loadmat(_Whole(content))
+    return [value for name, value in found.items() if not name.startswith("__")]
+
+
+_SMALL = 4096
+"""Bytes that may be asked for in vain."""
+
+
+class _Whole(BytesIO):
+    """A file that is not asked for more bytes than it has, as SciPy would allocate them first."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Returns bytes; raises ValueError if fewer are left."""
+        left = len(self.getbuffer()) - self.tell()
+        # At the end, SciPy tries to read the start of the next array.
+        if size is not None and size > left + _SMALL:
+            raise ValueError(f"{size} bytes are promised, {left} are there")
+        return super().read(size)
 
 
 def candidate_prefixes(arrays: Mapping[str, np.ndarray]) -> Iterator[str]:

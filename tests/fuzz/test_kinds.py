@@ -1,0 +1,25 @@
+"""Mutations of good files: each is read or refused in one line, in bounded time and memory.
+
+Images have a test of their own, `tests/io/test_hostile.py`. `python -m tests.fuzz` tries more.
+"""
+
+import pytest
+
+pytest.importorskip("astropy.io.fits")
+pytest.importorskip("tifffile")
+pytest.importorskip("imagecodecs")
+
+from tests.fuzz.harness import fuzz
+from tests.fuzz.kinds import KINDS
+
+IMAGES = ("PNG", "BMP", "JPEG", "TIFF", "NPY and NPZ", "FITS", "packed files")
+
+
+# Orbax leaves its event loops open after an error.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("name", [name for name in KINDS if name not in IMAGES])
+def test_every_mutation_is_read_or_refused(name, tmp_path):
+    number = 30 if name == "folders of runs" else 100
+    outcome = fuzz(KINDS[name](), tmp_path, range(10**6, 10**6 + number))
+    assert outcome.faults == []
+    assert outcome.read + outcome.refused == number
