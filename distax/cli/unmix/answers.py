@@ -19,6 +19,7 @@ from distax.runtime.errors import DistaxError
 from distax.runtime.files import write_text
 from distax.runtime.settings import STRICT, differences
 from distax.runtime.version import __version__
+from distax.viz.ranking import doubt
 
 State = Literal["finished", "failed", "unfinished"]
 """State of a file: all images have answers, some cannot be unmixed, or the run stopped early."""
@@ -121,6 +122,11 @@ class Answer:
             yield {"file": self.file, "image": self.image} | asdict(target) | about
 
     @property
+    def doubts(self) -> list[int]:
+        """Doubt about each target: 2 in an answer that is not to be trusted, 0 otherwise."""
+        return [2 if self.trusted is False else 0] * len(self.targets)
+
+    @property
     def remarks(self) -> list[dict[str, str]]:
         """Remarks in the printed table: one per target, or one for an image without targets."""
         remark = {"remark": "not to be trusted"} if self.trusted is False else {}
@@ -166,6 +172,12 @@ class FrameAnswer:
         for target in self.targets:
             flags = {"flags": " ".join(target.flags)}
             yield {"file": self.file, "image": self.image} | asdict(target) | flags
+
+    @property
+    def doubts(self) -> list[int]:
+        """Doubt about each target, graded as in pictures."""
+        flags = [sum(Flag[name.upper()] for name in target.flags) for target in self.targets]
+        return doubt(np.array(flags, int)).tolist()
 
     @property
     def remarks(self) -> list[dict[str, str]]:

@@ -266,37 +266,42 @@ class Unmix:
         from distax.cli.unmix.tables import print_table
         from distax.fitting.misfit import warn_of_misfits
 
-        record, unwritten = runner.record(), 0
-        for write in self._outputs(runner, record):
+        record, unwritten, tables = runner.record(), 0, []
+        for path, write in self._outputs(runner, record):
             try:
                 write()
             except DistaxError as error:
                 print(f"distax: {error}", file=sys.stderr)
                 unwritten += 1
+            else:
+                tables += [path] if path in (self.csv, self.table, self.json) else []
         misfits = [answer.misfit for answer in record.images if isinstance(answer, Answer)]
         warn_of_misfits(np.array([misfit for misfit in misfits if misfit is not None]))
         if record.images:
-            print_table(record.images)
+            print_table(record.images, tables[-1] if tables else None)
         return unwritten
 
-    def _outputs(self, runner: "Runner", record: "Record") -> Iterator[Callable[[], None]]:
-        """Yields one function for each requested file, which writes it."""
+    def _outputs(
+        self, runner: "Runner", record: "Record"
+    ) -> Iterator[tuple[Path, Callable[[], None]]]:
+        """Yields each requested file with a function that writes it."""
         from distax.cli.unmix.tables import Provenance, to_csv, write_table
         from distax.runtime.files import write_text
 
         answers, unmixers = record.images, runner.unmixers
         if self.json:
-            yield partial(record.write, self.json)
+            yield self.json, partial(record.write, self.json)
         if self.csv:
-            yield partial(write_text, self.csv, to_csv(answers))
+            yield self.csv, partial(write_text, self.csv, to_csv(answers))
         if self.table or self.report:
             header = Provenance.header(map(unmixers.provenance, answers))
         if self.table:
-            yield partial(write_table, self.table, answers, header)
+            yield self.table, partial(write_table, self.table, answers, header)
         if self.report:
-            yield partial(runner.pictures.write_report, answers, header, unmixers.sensor)
+            write = runner.pictures.write_report
+            yield self.report, partial(write, answers, header, unmixers.sensor)
         if self.figure:
-            yield partial(runner.pictures.draw, unmixers.sensor)
+            yield self.figure, partial(runner.pictures.draw, unmixers.sensor)
 
     def _stop_message(self, record: "Record") -> str:
         """Returns the files that are missing, and the way to resume, in one line."""

@@ -5,10 +5,11 @@ import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from rich.table import Table
+from rich.text import Text
 
 from distax.cli.console import wide_console
 from distax.cli.unmix.answers import Answer, FrameAnswer
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
 FORMATS = {".ecsv": "ascii.ecsv", ".fits": "fits"}
 """Astropy's name of each format, by the suffix of the file."""
 
+MOST_ROWS, MOST_PRINTED = 20, 100
+"""Largest number of rows of a file, and of all files, on the terminal. More scroll out of view."""
+_NO_TARGET = 3
+"""Key of images without targets, which come after every target."""
 _INTENSITIES = ("intensity", "intensity_std")
 _UNITS = {
     "row": "pix",
@@ -43,30 +48,58 @@ _COLUMNS = (
 )
 
 
-def print_table(answers: Sequence[Answer | FrameAnswer]) -> None:
-    """Prints one row per target, and one row for each image without targets."""
-    rows = [row for answer in answers for row in _printed_rows(answer)]
+def print_table(answers: Sequence[Answer | FrameAnswer], written: Path | None = None) -> None:
+    """Prints a row for each target, and one for each image without targets.
+
+    Of a file with more than `MOST_ROWS` rows, the most trustworthy targets are printed. The whole
+    table has at most `MOST_PRINTED` rows. A line below says where the others are.
+
+    Args:
+      answers: the answers, in the order of their files.
+      written: a file that holds all targets. Default: the options that write one are named.
+    """
+    by_file: dict[str, list[_Row]] = {}
+    for answer in answers:
+        by_file.setdefault(answer.file, []).extend(_printed_rows(answer))
+    rows = [row.cells for some in by_file.values() for row in _best(some)][:MOST_PRINTED]
     columns = _merge(rows)
     table = Table(*columns)
     for row in rows:
-        table.add_row(*(row.get(name, "") for name in columns))
+        table.add_row(*(Text(row.get(name, "")) for name in columns))
     wide_console().print(table)
+    if left_out := sum(map(len, by_file.values())) - len(rows):
+        place = f"{written} has all" if written else "--csv FILE or --json FILE writes all"
+        print(f"and {left_out:,} more: {place} (shown: the most trustworthy of each file)")
 
 
-def _printed_rows(answer: Answer | FrameAnswer) -> Iterator[dict[str, str]]:
+class _Row(NamedTuple):
+    """A row of the printed table, and a key by which the most trustworthy target comes first."""
+
+    key: tuple[float, ...]
+    cells: dict[str, str]
+
+
+def _best(rows: Sequence[_Row]) -> Sequence[_Row]:
+    """Returns all of a few rows in their order, or the most trustworthy of many."""
+    if len(rows) <= MOST_ROWS:
+        return rows
+    return sorted(rows, key=lambda row: row.key)[:MOST_ROWS]
+
+
+def _printed_rows(answer: Answer | FrameAnswer) -> Iterator[_Row]:
     """Yields the rows of an answer as text, by column."""
     name = {"file": answer.file, "image": str(answer.image)}
     empty = dict.fromkeys(("column / px", "intensity", "score"), "")
     if not answer.targets:
-        yield name | {"row / px": "no target"} | empty | answer.remarks[0]
-    for target, remark in zip(answer.targets, answer.remarks, strict=False):
+        yield _Row((_NO_TARGET,), name | {"row / px": "no target"} | empty | answer.remarks[0])
+    for target, doubt, remark in zip(answer.targets, answer.doubts, answer.remarks, strict=False):
         found = {
             "row / px": _format(target.row, target.row_std, 3),
             "column / px": _format(target.column, target.column_std, 3),
             "intensity": _format(target.intensity, target.intensity_std, 1),
             "score": f"{target.score:.3g}",
         }
-        yield name | found | remark
+        yield _Row((doubt, -target.score, -target.intensity), name | found | remark)
 
 
 def _merge(keys: Iterable[Iterable[str]]) -> list[str]:

@@ -1,6 +1,7 @@
 """Tables of made-up answers, so that nothing needs to be unmixed."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +9,13 @@ from astropy.table import Table
 
 from distax import DistaxError, Sensor, __version__
 from distax.cli.unmix.answers import Answer, FrameAnswer, FrameTarget, Target
-from distax.cli.unmix.tables import Provenance, print_table, write_table
+from distax.cli.unmix.tables import (
+    MOST_PRINTED,
+    MOST_ROWS,
+    Provenance,
+    print_table,
+    write_table,
+)
 from distax.frames import FramePrior
 
 STAR = Target(2.5, 3.25, 240.5, 0.9, row_std=0.01, column_std=0.02, intensity_std=3.5)
@@ -58,6 +65,64 @@ def test_every_printed_column_has_a_heading(answers, last, capsys):
     print_table(answers)
     heading = capsys.readouterr().out.splitlines()[1]
     assert [cell.strip() for cell in heading.strip("┃").split("┃")][-1] == last
+
+
+def printed(capsys):
+    """Returns the rows of the printed table as lists of cells, and the text below it."""
+    text = capsys.readouterr().out
+    rows = [line.strip("│").split("│") for line in text.splitlines() if line.startswith("│")]
+    return [[cell.strip() for cell in row] for row in rows], text.rpartition("┘")[2].strip()
+
+
+def many(count, **more):
+    """Targets whose scores rise from the first to the last; every third has a flag."""
+    flags = {0: ("unsure",), 1: (), 2: ("crowded",)}
+    about = {"row_std": None, "column_std": None, "intensity_std": None, "blob": 0}
+    rest = {"misfit": 1.0, "count_probability": 1.0, "ra": None, "dec": None} | about | more
+    return [
+        FrameTarget(
+            row=float(k), column=0.0, intensity=9.0, score=k / count, flags=flags[k % 3], **rest
+        )
+        for k in range(count)
+    ]
+
+
+def test_a_few_targets_are_printed_in_their_order(capsys):
+    print_table([frame("", *many(MOST_ROWS))])
+    rows, below = printed(capsys)
+    assert [row[2] for row in rows] == [f"{k:.3f}" for k in range(MOST_ROWS)]
+    assert below == ""
+
+
+def test_of_many_targets_the_most_trustworthy_are_printed_and_the_rest_is_counted(capsys):
+    print_table([frame("", *many(75)), *IMAGES])
+    rows, below = printed(capsys)
+    assert [row[2] for row in rows[:20]] == [f"{k:.3f}" for k in range(73, 13, -3)]
+    assert [row[0] for row in rows[20:]] == ["a.png", "b.npy", "b.npy"]
+    assert below.startswith("and 55 more: --csv FILE or --json FILE writes all ")
+
+
+def test_targets_in_doubt_follow_and_images_without_targets_come_last(capsys):
+    doubted = Answer("a.npy", 0, (STAR,) * 19, trusted=False, count_probability=1.0, misfit=9.0)
+    empty = replace(IMAGES[1], file="a.npy", image=1)
+    sure = replace(doubted, image=2, targets=(replace(STAR, score=0.1),), trusted=True)
+    print_table([doubted, empty, sure], written=Path("all.csv"))
+    rows, below = printed(capsys)
+    assert [row[1] for row in rows] == ["2"] + ["0"] * 19
+    assert below.startswith("and 1 more: all.csv has all ")
+
+
+def test_the_whole_table_is_short_with_many_files(capsys):
+    print_table([replace(IMAGES[0], file=f"{number}.png") for number in range(130)])
+    rows, below = printed(capsys)
+    assert len(rows) == MOST_PRINTED
+    assert below.startswith("and 30 more: ")
+
+
+def test_a_files_name_is_no_markup(capsys):
+    print_table([replace(IMAGES[0], file="[red]a[/red].png")])
+    ((name, *_),), _ = printed(capsys)
+    assert name == "[red]a[/red].png"
 
 
 def test_a_frames_targets_read_back_with_units_and_header(path):
