@@ -10,7 +10,8 @@ from jaxtyping import Float
 
 from distax.imaging.targets import Targets
 from distax.runtime.optional import require
-from distax.viz.figures import draw_ellipses, save_figure
+from distax.viz.ellipses import draw_ellipses
+from distax.viz.figures import save_figure
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from distax.evaluation import Evaluation
 from distax.imaging.forward import render
@@ -16,20 +16,26 @@ from distax.imaging.sensor import Sensor, expose
 from distax.imaging.targets import Targets
 from distax.runtime.files import atomic_write, check_suffix
 from distax.runtime.optional import require
+from distax.viz.ellipses import ELLIPSE, REGION, draw_ellipses, surroundings
+from distax.viz.titles import elide, plural
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colorbar import Colorbar
     from matplotlib.figure import Figure, FigureBase
 
 FORMATS = (".png", ".pdf", ".svg")
 """Suffixes of the figure formats that can be written."""
 MAX_ROWS = 8
 """Largest number of images in a figure."""
-ROW_SIZE = (9.0, 3.1)
+ROW_SIZE = (12.2, 3.1)
 """Width and height in inches of an image's row in a figure."""
-REGION = 0.95
-"""Probability that an error ellipse contains its target, for Gaussian errors."""
-_ELLIPSE: dict[str, Any] = {"color": "gold", "linewidth": 1.2}
-"""Style of error ellipses."""
+MAX_DEVIATION = 5.0
+"""Standard deviations of the noise at which a residual's colours saturate. A larger value hides
+weak structure, a smaller one exaggerates noise."""
+_TITLE = 26
+"""Most characters in the title of an image's panel. More would be cut off."""
 
 
 def check_figure_path(path: Path) -> None:
@@ -57,13 +63,13 @@ def draw_unmixing(
     names: Sequence[str],
     truth: Targets | None = None,
 ) -> None:
-    """Draws a row for each image: the image, its targets and the rendered image of the targets.
+    """Draws a row for each image: the image, its targets, their rendered image, the residual.
 
     Args:
       path: the figure's file, .png, .pdf or .svg.
       images: images in counts; only the first `MAX_ROWS` are drawn.
       found: targets `[N, K]`.
-      sensor: sensor that renders the targets, with clipping and rounding but without noise.
+      sensor: sensor that renders the targets, with clipping but without noise and rounding.
       names: titles of the images.
       truth: true targets `[N, M]`. Default: none are drawn.
 
@@ -89,30 +95,52 @@ def draw_image_rows(
 ) -> None:
     """Draws the rows of `draw_unmixing` on a figure or subfigure, `ROW_SIZE` inches each."""
     rows = min(len(images), MAX_ROWS)
-    rendered = np.asarray(render_noise_free(found, sensor))
-    for row, axes in enumerate(figure.subplots(rows, 3, squeeze=False)):
+    found_rows = jax.tree.map(lambda leaf: leaf[:rows], found)
+    rendered, deviation = compare(images[:rows], found_rows, sensor)
+    for row, axes in enumerate(figure.subplots(rows, 4, squeeze=False)):
         top = np.max(images[row], initial=1.0, where=np.isfinite(images[row]))
-        for ax, picture in zip(axes, (images[row], images[row], rendered[row]), strict=True):
+        for ax, picture in zip(axes, (images[row], images[row], rendered[row]), strict=False):
             shown = ax.imshow(picture, cmap="gray", vmin=0, vmax=top)
+        limits = {"vmin": -MAX_DEVIATION, "vmax": MAX_DEVIATION}
+        residual = axes[3].imshow(deviation[row], cmap="RdBu_r", **limits)
+        for ax in axes:
             ax.set(xlabel="column / px", ylabel="row / px")
+            ax.locator_params(integer=True)
         # Dollar signs in a file's name do not start mathematics.
-        axes[0].set_title(names[row], parse_math=False)
+        axes[0].set_title(elide(names[row], _TITLE), parse_math=False)
         axes[1].set_title(format_count(found, row))
-        axes[2].set_title("image of the targets found")
+        axes[2].set_title("image of the targets")
+        axes[3].set_title("residual")
         zoom_on_targets(axes[1], found, truth, row)
-        figure.colorbar(shown, ax=axes[2], label="counts")
+        add_bar(axes[2], shown, "counts")
+        add_bar(axes[3], residual, "σ of the noise")
 
 
-def render_noise_free(found: Targets, sensor: Sensor) -> jax.Array:
-    """Renders targets `[N, K]` to images in counts, clipped and rounded but without noise."""
-    noise_free = replace(sensor, read_noise=0.0, gain=None)
-    return expose(jax.random.key(0), render(found, noise_free), noise_free)
+def add_bar(ax: "Axes", shown: "ScalarMappable", label: str, **style: Any) -> "Colorbar":
+    """Adds a bar of colours that is as high as its axes."""
+    return ax.figure.colorbar(shown, cax=ax.inset_axes((1.03, 0, 0.04, 1)), label=label, **style)
+
+
+def compare(
+    images: Float[np.ndarray, "N height width"], found: Targets, sensor: Sensor
+) -> tuple[Float[np.ndarray, "N height width"], Float[np.ndarray, "N height width"]]:
+    """Renders targets `[N, K]`, and compares the images with them.
+
+    Returns:
+      The expected counts, with clipping but without rounding; and the residual in standard
+      deviations of noise and rounding.
+    """
+    clip = float(sensor.clip_level)
+    unrounded = replace(sensor, bit_depth=None, saturation=clip if math.isfinite(clip) else None)
+    noise_free = replace(unrounded, read_noise=0.0, gain=None)
+    expected = expose(jax.random.key(0), render(found, noise_free), noise_free)
+    deviation = (images - np.asarray(expected)) / np.sqrt(sensor.total_variance(expected))
+    return np.asarray(expected), np.asarray(deviation)
 
 
 def format_count(found: Targets, row: int) -> str:
     """Formats the number of targets of an image as a title."""
-    count = int(found.count[row])
-    return f"{count} target{'' if count == 1 else 's'} found"
+    return f"{plural(int(found.count[row]), 'target')} found"
 
 
 def zoom_on_targets(ax, found: Targets, truth: Targets | None, row: int) -> None:
@@ -133,40 +161,12 @@ def zoom_on_targets(ax, found: Targets, truth: Targets | None, row: int) -> None
         ax.scatter(position[:, 1], position[:, 0], s=80, **style)
     if found.covariance is not None:
         draw_ellipses(ax, positions[0], found.covariance[row][found.mask[row]])
-        ax.plot([], [], **_ELLIPSE, label=f"{REGION:.0%} error ellipse")
+        ax.plot([], [], **ELLIPSE, label=f"{REGION:.0%} error ellipse")
     everything = np.concatenate(positions)
     if len(everything):
-        centre, reach = everything.mean(axis=0), max(1.0, np.ptp(everything, axis=0).max()) + 0.5
-        ax.set_xlim(centre[1] - reach, centre[1] + reach)
-        ax.set_ylim(centre[0] + reach, centre[0] - reach)
+        left, right, bottom, top = surroundings(everything)
+        ax.set(xlim=(left, right), ylim=(bottom, top))
         ax.legend(loc="upper right", fontsize="small")
-
-
-def draw_ellipses(
-    ax,
-    position: Float[Array | np.ndarray, "K 2"],
-    covariance: Float[Array | np.ndarray, "K 2 2"] | None,
-) -> None:
-    """Draws error ellipses of probability `REGION` around targets.
-
-    Args:
-      ax: matplotlib axes in pixels, columns to the right and rows downwards.
-      position: rows and columns in pixels.
-      covariance: covariances of the positions in px²; None draws nothing.
-    """
-    require("matplotlib", "figures")
-    from matplotlib.patches import Ellipse
-
-    if covariance is None:
-        return
-    variance, axes = np.linalg.eigh(np.asarray(covariance, np.float64))
-    # A bivariate Gaussian lies within r standard deviations with probability 1 − exp(−r² / 2).
-    diameter = 2 * math.sqrt(-2 * math.log(1 - REGION)) * np.sqrt(np.maximum(variance, 0.0))
-    for (row, column), (minor, major), vectors in zip(
-        np.asarray(position), diameter, axes, strict=True
-    ):
-        angle = math.degrees(math.atan2(vectors[0, 1], vectors[1, 1]))
-        ax.add_patch(Ellipse((column, row), major, minor, angle=angle, fill=False, **_ELLIPSE))
 
 
 def draw_evaluation(path: Path, result: Evaluation) -> None:

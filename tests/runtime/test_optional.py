@@ -25,9 +25,9 @@ from distax.runtime.optional import OPTIONAL, require
 from distax.runtime.sharding import data_mesh
 from distax.training.feeds import StreamFeed
 from distax.training.trackers import open_trackers
-from distax.viz.figures import check_figure_path, draw_ellipses, draw_unmixing
-from distax.viz.report import image_pictures
-from distax.viz.report.page import page
+from distax.viz.ellipses import draw_ellipses
+from distax.viz.figures import check_figure_path, draw_unmixing
+from distax.viz.report import page
 from tests.pages import ROOT
 
 IMAGES = np.zeros((1, 11, 11), np.float32)
@@ -98,13 +98,11 @@ USES = {
         path / "a.png", IMAGES, TARGETS, distax.Sensor(), ["a"]
     ),
     "matplotlib: ellipses": lambda path: draw_ellipses(None, TARGETS.position[0], None),
-    "matplotlib: a report": lambda path: next(image_pictures(IMAGES, TARGETS, distax.Sensor())),
     "matplotlib: the quickstart": lambda path: main(["quickstart", "--run-dir", str(path)]),
     "jinja2: unmix --report": lambda path: main(["unmix", "a.png", "--report", "a.html"]),
     "jinja2: a report": lambda path: page("a", {}, []),
     "wandb: a run's figures": lambda path: open_trackers(["wandb"], path, 0),
     "tomlkit: a sensor file": lambda path: write_sensor(path / "a.toml", distax.Sensor()),
-    "matplotlib: unmix --report": lambda path: main(["unmix", "a.png", "--report", "a.html"]),
     "torch: a checkpoint": lambda path: distax.interop.grokcso.read_arrays(path / "a.pth"),
 }
 

@@ -7,8 +7,8 @@ from matplotlib.image import imread
 from distax import DistaxError, Sensor, make_targets, render
 from distax.evaluation import Evaluation
 from distax.viz.figures import (
-    REGION,
-    draw_ellipses,
+    ROW_SIZE,
+    compare,
     draw_evaluation,
     draw_image_rows,
     evaluation_figure,
@@ -59,25 +59,29 @@ def test_a_pixel_to_leave_out_leaves_the_rest_of_an_image_as_it_was(tmp_path):
     images[1, 0, 0] = np.nan
     figure = Figure()
     draw_image_rows(figure, images, found, Sensor(), ["whole", "a$_$b"])
-    (whole, *_), (bad, *_) = np.reshape([ax for ax in figure.axes if ax.get_title()], (2, 3))
+    (whole, *_), (bad, *_) = np.reshape([ax for ax in figure.axes if ax.get_title()], (2, 4))
     assert bad.images[0].get_clim() == whole.images[0].get_clim() == (0, images[0].max())
     save_figure(tmp_path / "a.png", figure)
 
 
-def test_ellipses_contain_the_stated_share_of_gaussian_errors():
-    covariance = np.array([[[0.09, 0.05], [0.05, 0.04]]])
-    centre = np.array([[5.0, 7.0]])
-    ax = Figure().subplots()
-    draw_ellipses(ax, centre, covariance)
-    (ellipse,) = ax.patches
-    random = np.random.default_rng(0)
-    row, column = random.multivariate_normal(centre[0], covariance[0], 20_000).T
-    outline = ellipse.get_patch_transform().transform_path(ellipse.get_path())
-    inside = outline.contains_points(np.stack([column, row], axis=-1))
-    assert np.mean(inside) == pytest.approx(REGION, abs=0.005)
+def test_expected_counts_clip_but_do_not_round_and_the_residual_has_the_noise_as_its_unit():
+    sensor = Sensor(saturation=100.0, read_noise=2.0, background=10.0)
+    found = make_targets(jnp.float32([[[5.2, 4.7]]]), jnp.full((1, 1), 240.0))
+    exact = np.array(render(found, Sensor())) + 10
+    expected, deviation = compare(np.minimum(exact, 100) + np.float32(3), found, sensor)
+    np.testing.assert_allclose(expected, np.minimum(exact, 100), rtol=1e-5)
+    assert exact.max() > 100
+    np.testing.assert_allclose(deviation, 3 / np.sqrt(2**2 + 1 / 12), rtol=1e-4)
 
 
-def test_without_a_covariance_nothing_is_drawn():
-    ax = Figure().subplots()
-    draw_ellipses(ax, np.zeros((2, 2)), None)
-    assert not ax.patches
+@pytest.mark.parametrize(
+    ("name", "shown"), [("a.fits [0]",) * 2, ("x" * 40 + "_end.fits [3]", None)]
+)
+def test_a_long_name_is_shortened_in_the_middle_of_a_title(name, shown):
+    found = make_targets(jnp.float32([[[5.2, 4.7]]]), jnp.full((1, 1), 240.0))
+    figure = Figure(figsize=ROW_SIZE, layout="constrained")
+    draw_image_rows(figure, np.array(render(found, Sensor())), found, Sensor(), [name])
+    figure.draw_without_rendering()
+    title = figure.axes[0].title
+    assert title.get_text() == (shown or "x" * 12 + "…" + "_end.fits [3]")
+    assert title.get_window_extent().x0 >= 0

@@ -61,7 +61,7 @@ class Unmix:
       table: Write a table with units (.ecsv or .fits) for astropy and similar tools to this file.
       residual: Write the frame minus its background and its targets to this file (.fits or .npy).
         Bad pixels are NaN, and saturated pixels are below zero. For one frame only.
-      report: Write an HTML page with pictures and a table that can be sorted and searched.
+      report: Write an HTML page with pictures to zoom into and a table to sort and search.
       figure: Draw the first images or frames with their targets to this file (PNG, PDF or SVG).
       resume: Resume a run that was stopped. Answers in the --json file are kept; files without
         answers and files that failed are unmixed. Files are matched by their names.
@@ -244,7 +244,6 @@ class Unmix:
         if self.figure:
             check_figure_path(self.figure)
         if self.report:
-            require("matplotlib", "reports")
             require("jinja2", "reports")
         if self.residual:
             check_image_path(self.residual)

@@ -18,11 +18,18 @@ from distax.imaging.targets import Targets
 from distax.io.pixels import Pixels
 from distax.runtime.errors import DistaxError
 from distax.viz.figures import MAX_ROWS
-from distax.viz.frame_figures import MAX_FRAMES, make_frame_picture
+from distax.viz.frame_figures import MAX_FRAMES
+from distax.viz.frame_pixels import ZOOMS, make_frame_picture
 
 if TYPE_CHECKING:
-    from distax.viz.frame_figures import FramePicture
-    from distax.viz.report import Picture
+    from distax.viz.frame_pixels import FramePicture
+    from distax.viz.report import View
+
+_MAX_BYTES = 20_000_000
+"""Size of the frames' pictures above which a report takes no further ones. A larger page opens
+slowly."""
+_MAX_CLOSEUPS = 10_000
+"""Largest number of close-ups of a frame in a report."""
 
 
 @dataclass
@@ -32,14 +39,14 @@ class Pictures:
     Attributes:
       figure, report: files to write; None for none.
       frames: pictures of frames for the figure.
-      pages: pictures of frames for the report.
+      views: views of frames for the report.
       images: pixels and targets of images; None for an image that is not unmixed yet.
     """
 
     figure: Path | None
     report: Path | None
     frames: "list[FramePicture]" = field(default_factory=list)
-    pages: "dict[Source, Picture]" = field(default_factory=dict)
+    views: "dict[Source, View]" = field(default_factory=dict)
     images: dict[Source, tuple[np.ndarray, Targets] | None] = field(default_factory=dict)
 
     def has_room_for_frame(self) -> bool:
@@ -55,19 +62,25 @@ class Pictures:
 
     @property
     def _in_report(self) -> bool:
-        return self.report is not None and len(self.pages) + len(self.images) < MAX_PICTURES
+        if self.report is None or sum(view.size for view in self.views.values()) > _MAX_BYTES:
+            return False
+        return len(self.views) + len(self.images) < MAX_PICTURES
 
     def add_frame(
         self, source: Source, pixels: Pixels, found: FrameTargets, residual: Residual
     ) -> None:
         """Keeps the pictures of a frame, if there is room."""
-        from distax.viz.report import frame_picture
+        from distax.viz.report import frame_view
 
-        if self._in_report:
-            shown = (make_frame_picture("", rows, found) for rows in (pixels, residual))
-            self.pages[source] = frame_picture(*shown)
+        if not self.has_room_for_frame():
+            return
+        in_report = self._in_report
+        closeups = _MAX_CLOSEUPS if in_report else ZOOMS
+        picture = make_frame_picture(_title(source), pixels, residual, found, closeups)
+        if in_report:
+            self.views[source] = frame_view(picture)
         if self._in_figure(self.frames, MAX_FRAMES):
-            self.frames.append(make_frame_picture(_title(source), pixels, found))
+            self.frames.append(picture)
 
     def reserve(self, source: Source) -> None:
         """Reserves room for an image that is queued, if there is room."""
@@ -113,14 +126,14 @@ class Pictures:
         """
         from distax.cli.unmix.report import unmixing_report
         from distax.runtime.files import write_text
-        from distax.viz.report import image_pictures
+        from distax.viz.report import image_views
 
         if self.report is None:
             return
-        shown = dict(self.pages)
+        shown = dict(self.views)
         if images := self._unmixed_images(MAX_PICTURES - len(shown)):
-            pictures = image_pictures(*_stack(images), sensor)
-            shown |= dict(zip(images, pictures, strict=True))
+            names = [f"Image {number}" for _, number in images]
+            shown |= zip(images, image_views(*_stack(images), sensor, names), strict=True)
         write_text(self.report, unmixing_report(answers, shown, header))
 
     def _unmixed_images(self, most: int) -> dict[Source, tuple[np.ndarray, Targets]]:

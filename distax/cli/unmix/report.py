@@ -7,12 +7,12 @@ from typing import Any
 from distax.cli.unmix.answers import Answer, FrameAnswer, Source
 from distax.cli.unmix.tables import table_rows
 from distax.runtime.buckets import as_path
-from distax.viz.report import Column, Picture, Section, page
+from distax.viz.report import Column, Section, View, page
 
 MAX_PICTURES = 40
-"""Number of images and frames that are shown as pictures; the tables hold the targets of all.
+"""Number of images and frames that a report shows; the tables hold the targets of all.
 
-More pictures make the page, which embeds them all, large and slow to open.
+More make the page, which embeds them all, large and slow to open.
 """
 
 _COLUMNS = {
@@ -36,14 +36,14 @@ _COLUMNS_OF_ONE_IMAGE = {name: column for name, column in _COLUMNS.items() if na
 
 def unmixing_report(
     answers: Sequence[Answer | FrameAnswer],
-    pictures: Mapping[Source, Picture],
+    views: Mapping[Source, View],
     header: Mapping[str, str],
 ) -> str:
     """Returns the report as an HTML page.
 
     Args:
       answers: answers for images and frames.
-      pictures: pictures of some of them, by file and image.
+      views: views of some of them, by file and image.
       header: facts about all answers, as `Provenance.header` gives them.
     """
     import jax
@@ -63,33 +63,34 @@ def unmixing_report(
         "Versions": f"distax {header['DISTAX']}, JAX {jax.__version__}, NumPy {np.__version__}",
     }
     known = {name: value for name, value in facts.items() if value}
-    sections = [_section(file, some, pictures) for file, some in by_file.items()]
+    sections = [_section(file, some, views) for file, some in by_file.items()]
     return page("Targets found by distax", known, sections)
 
 
 def _section(
     file: str,
     answers: Sequence[Answer | FrameAnswer],
-    pictures: Mapping[Source, Picture],
+    views: Mapping[Source, View],
 ) -> Section:
-    shown = [pictures.get((as_path(file), answer.image)) for answer in answers]
-    facts = {"Targets": str(sum(len(answer.targets) for answer in answers))}
+    shown, rows = [], 0
+    for answer in answers:
+        if view := views.get((as_path(file), answer.image)):
+            shown.append(replace(view, rows=range(rows, rows + len(answer.targets))))
+        rows += len(answer.targets)
+    facts = {"Targets": str(rows)}
     if len(answers) > 1:
         facts["Images and frames"] = str(len(answers))
-    if missing := shown.count(None):
+    if missing := len(answers) - len(shown):
         facts["Without a picture"] = (
-            f"{missing} of {len(answers)} (a report shows at most {MAX_PICTURES})"
+            f"{missing} of {len(answers)} (a report shows at most {MAX_PICTURES}, and fewer if "
+            "their pictures are large)"
         )
     for answer in answers:
         facts |= _facts(answer, f" of image {answer.image}" if len(answers) > 1 else "")
     return Section(
         title=file,
         facts=facts,
-        pictures=[
-            replace(picture, caption=f"Image {answer.image}. {picture.caption}")
-            for answer, picture in zip(answers, shown, strict=True)
-            if picture
-        ],
+        views=shown,
         columns=_COLUMNS if len(answers) > 1 else _COLUMNS_OF_ONE_IMAGE,
         rows=[row for answer in answers for row in table_rows(answer)],
     )

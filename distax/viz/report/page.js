@@ -1,61 +1,85 @@
 "use strict";
 
-// Returns the sort key of a row: a number with all its digits, or text. Empty cells come last.
-function key(row, column) {
-  const cell = row.cells[column];
-  return "value" in cell.dataset ? Number(cell.dataset.value) : cell.textContent;
-}
+// One file's part of the page: its overview, its close-ups and its table show the same target.
+class Report {
+  constructor(section) {
+    this.content = JSON.parse(section.querySelector("script").textContent);
+    this.selected = null;
+    this.owner = new Map();
+    for (const view of this.content.views) {
+      view.rows.forEach((row, target) => this.owner.set(row, { view, target }));
+    }
+    const scroller = section.querySelector(".wide");
+    if (scroller) {
+      this.table = new TargetTable(scroller, this.content, (row) => this.selectRow(row));
+      this.table.onFilter = () => this.overview?.view && this.overview.draw();
+    }
+    const look = section.querySelector(".look");
+    if (look) this.look(look);
+  }
 
-function compare(one, other) {
-  if (typeof one === "number" && typeof other === "number") return one - other;
-  return String(one).localeCompare(String(other));
-}
+  // Fills the figures once all pictures are decoded.
+  async look(look) {
+    const images = [...look.querySelectorAll("img")];
+    await Promise.all(images.map((image) => image.decode()));
+    for (const view of this.content.views) view.pictures = {};
+    for (const image of images) {
+      this.content.views[image.dataset.view].pictures[image.dataset.name] = image;
+    }
+    look.classList.add("drawn");
+    this.overview = new Overview(look.querySelector(".overview"), this);
+    this.closeups = new CloseUps(look.querySelector(".closeups"), this, this.content);
+    if (this.selected) return this.select(this.selected.view, this.selected.target);
+    const [first] = this.content.views;
+    this.visit(first, first.names.length ? 0 : -1);
+  }
 
-function sort(table, head) {
-  const descending = head.getAttribute("aria-sort") === "ascending";
-  for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
-  head.setAttribute("aria-sort", descending ? "descending" : "ascending");
-  const known = (row) => key(row, head.cellIndex) !== "";
-  const rows = [...table.tBodies[0].rows];
-  const sorted = rows.filter(known).sort((one, other) => {
-    const order = compare(key(one, head.cellIndex), key(other, head.cellIndex));
-    return descending ? -order : order;
-  });
-  table.tBodies[0].append(...sorted, ...rows.filter((row) => !known(row)));
-}
+  value(view, target, name) {
+    return this.content.values[name]?.[view.rows[target]] ?? null;
+  }
 
-function makeSortable(table) {
-  for (const head of table.tHead.rows[0].cells) {
-    const button = document.createElement("button");
-    button.type = "button";
-    button.append(...head.childNodes);
-    button.addEventListener("click", () => sort(table, head));
-    head.append(button);
+  position(view, target) {
+    return [this.value(view, target, "row"), this.value(view, target, "column")];
+  }
+
+  isShown(view, target) {
+    return this.table.shownSet.has(view.rows[target]);
+  }
+
+  // Shows a close-up, and selects its first target if it has one; -1 for a view without blobs.
+  visit(view, number) {
+    const target = number < 0 ? -1 : view.closeup.indexOf(number);
+    if (target >= 0) return this.select(view, target);
+    this.selected = { view, target: null };
+    this.table?.select(null);
+    this.overview.show(view);
+    this.closeups.show(view, number);
+  }
+
+  selectRow(row) {
+    const { view, target } = this.owner.get(row) ?? {};
+    if (view) return this.select(view, target);
+    this.selected = null;
+    this.table.select(row);
+    this.closeups?.showNothing();
+  }
+
+  select(view, target) {
+    this.selected = { view, target };
+    this.table.select(view.rows[target]);
+    if (!this.overview) return;
+    this.overview.show(view);
+    if (view.pictures.overview) this.overview.reveal(target);
+    this.closeups.show(view, view.closeup[target]);
   }
 }
 
-// Shows only rows that contain every word of the search box.
-function makeFilterable(table) {
-  const rows = [...table.tBodies[0].rows];
-  const label = document.createElement("label");
-  const box = document.createElement("input");
-  const shown = document.createElement("output");
-  box.type = "search";
-  label.append("Filter: ", box);
-  const filter = () => {
-    const words = box.value.toLowerCase().split(/\s+/);
-    for (const row of rows) {
-      const text = [...row.cells].map((cell) => cell.textContent.toLowerCase()).join(" ");
-      row.hidden = !words.every((word) => text.includes(word));
+const reports = [...document.querySelectorAll("section")].map((section) => new Report(section));
+window
+  .matchMedia("(prefers-color-scheme: dark)")
+  .addEventListener("change", () => {
+    for (const { overview, closeups } of reports) {
+      if (overview?.view) overview.draw();
+      if (closeups?.view) closeups.draw();
     }
-    shown.textContent = `${rows.filter((row) => !row.hidden).length} of ${rows.length} targets`;
-  };
-  box.addEventListener("input", filter);
-  filter();
-  table.parentElement.before(label, shown);
-}
-
-for (const table of document.querySelectorAll("table.targets")) {
-  makeSortable(table);
-  makeFilterable(table);
-}
+  });

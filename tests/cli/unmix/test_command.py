@@ -1,6 +1,7 @@
 import csv
 import json
 import os
+import re
 
 import jax
 import numpy as np
@@ -135,8 +136,19 @@ def test_a_report_escapes_a_files_name_and_shows_its_images(files, tmp_path):
     text = (tmp_path / "a.html").read_text()
     assert "&lt;script&gt;alert(1)&lt;/script&gt;&amp;&#34;.npy</h2>" in text
     assert text.count("<script>") == 1
-    assert text.count('<img src="data:image/png;base64,') == 2
-    assert text.count("<td data-value") > 2 * 8
+    # Data, model and residual of each image.
+    assert text.count('src="data:image/png;base64,') == 2 * 3
+    (content,) = re.findall(r'<script type="application/json">(.*?)</script>', text)
+    content = json.loads(content)
+    first, second = content["views"]
+    assert [view["names"][0].partition(":")[0] for view in (first, second)] == [
+        "Image 0",
+        "Image 1",
+    ]
+    count = content["count"]
+    assert [*first["rows"], *second["rows"]] == list(range(count))
+    assert content["values"]["image"] == [0] * len(first["rows"]) + [1] * len(second["rows"])
+    assert text.count("<td>") >= 8 * count
 
 
 def test_a_bad_file_does_not_stop_the_others_and_fails_the_command(

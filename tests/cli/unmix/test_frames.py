@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -95,9 +96,16 @@ def test_table_residual_and_report_of_a_frame(file, frame, found, tmp_path):
     np.testing.assert_allclose(ra, table["ra"], rtol=1e-12)
     np.testing.assert_allclose(dec, table["dec"], rtol=1e-12)
     text = paths["a.html"].read_text()
-    row = float(table["row"][0])
-    assert f'<td data-value="{row!r}">{row:.3f}</td>' in text
-    assert text.count("<img ") == 1
+    assert f"<td>{float(table['row'][0]):.3f}</td>" in text
+    (content,) = re.findall(r'<script type="application/json">(.*?)</script>', text)
+    content = json.loads(content)
+    np.testing.assert_allclose(content["values"]["row"], table["row"], rtol=1e-8)
+    (view,) = content["views"]
+    assert view["rows"] == list(range(len(table)))
+    assert view["extent"] == [64, 48]
+    assert len(view["names"]) == 2
+    # The frame, and the data, the model and the residual of its blobs.
+    assert text.count("<img ") == 4
 
 
 def test_outputs_that_cannot_be_made_are_errors_at_once(file, tmp_path, capsys):
@@ -153,12 +161,12 @@ def test_frames_and_images_are_answered_side_by_side(file, frame, tmp_path, caps
     assert {"blob", "flags", "trusted", "count_probability"} < set(header)
     assert {row[0] for row in rows} == {names[1]}
     picture = imread(tmp_path / "a.png")
-    assert picture.shape[:2] == (round(120 * (4.2 + 2 * 3.1)), 1800)
+    assert picture.shape[:2] == (round(120 * (6.2 + 2 * 3.1)), 1800)
     # The frame fills its rows; the images below are narrower, and black.
-    above, below = picture[:504, :, :3], picture[504:, :, :3]
-    assert (above[:, 1100:] < 1).any()
-    assert (below[:, 1100:] == 1).all()
-    assert (below[:, :1080] == 0).all(axis=-1).mean() > 0.2
+    above, below = picture[:744, :, :3], picture[744:, :, :3]
+    assert (above[:, 1480:] < 1).any()
+    assert (below[:, 1480:] == 1).all()
+    assert (below[:, :1464] == 0).all(axis=-1).mean() > 0.2
 
 
 @pytest.mark.parametrize(
