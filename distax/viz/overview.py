@@ -32,6 +32,8 @@ _CELLS = 40
 """Cells of the density along the columns. More show single targets, fewer hide clusters."""
 _OPACITY = 0.1, 0.85
 """Opacity of cells with few and with many targets. The frame is visible between clusters."""
+_LEGEND = 0.5
+"""Inches from the axes to the legend, which leave room for the columns and their label."""
 _TRUSTED, _DOUBTED = "#ff9f1c", "#4cc9f0"
 """Colours of the marks of targets without and with a flag. Both stand out on every grey."""
 
@@ -112,7 +114,16 @@ def _mark(ax: "Axes", picture: FramePicture, order: np.ndarray) -> None:
     if targets.covariance is not None and not some:
         draw_ellipses(ax, position, targets.covariance[order])
     if len(order):
-        ax.legend(loc="upper left", bbox_to_anchor=(0, -0.12), fontsize="small", frameon=False)
+        _draw_legend(ax)
+
+
+def _draw_legend(ax: "Axes") -> None:
+    """Draws the legend below the label of the columns, however low the axes are."""
+    from matplotlib.transforms import ScaledTranslation
+
+    below = ax.transAxes + ScaledTranslation(0, -_LEGEND, ax.figure.dpi_scale_trans)
+    style: dict[str, Any] = {"fontsize": "small", "frameon": False, "borderaxespad": 0}
+    ax.legend(loc="upper left", bbox_to_anchor=(0, 0), bbox_transform=below, **style)
 
 
 def _number_blobs(ax: "Axes", picture: FramePicture) -> None:

@@ -69,6 +69,14 @@ def test_numbers_of_blobs_stay_inside_the_axes(count):
         assert frame.y0 <= box.y0 < box.y1 <= frame.y1
 
 
+@pytest.mark.parametrize("shape", [(30, 300), (300, 30)])
+def test_the_legend_is_below_the_label_of_the_columns(shape):
+    ax = drawn(scattered(20, shape))
+    legend, label = ax.get_legend().get_window_extent(), ax.xaxis.label.get_window_extent()
+    assert legend.y1 < label.y0
+    assert legend.y0 >= 0
+
+
 def test_a_frame_without_targets_has_no_legend():
     ax = drawn(answer(np.zeros((0, 2)), [], np.zeros((0, 2)), (20, 20)))
     assert marks(ax) == []

@@ -97,14 +97,16 @@ class Overview {
   // Marks the targets in view, the most trustworthy ones if all would hide the frame.
   drawTargets(context) {
     const { plot, view, report } = this;
-    const places = view.order.map((target) => {
-      const [row, column] = report.position(view, target);
-      return { target, x: plot.x(column), y: plot.y(row) };
-    });
-    const near = places.filter(
-      ({ target, x, y }) => plot.contains(x, y) && report.isShown(view, target),
-    );
-    const area = plot.inner.width * plot.inner.height;
+    const [left, top, scale] = [plot.x(0), plot.y(0), plot.scale];
+    const [inner, rows, columns] = [plot.inner, ...report.places(view)];
+    const near = [];
+    for (const target of view.order) {
+      const [x, y] = [left + scale * columns[target], top + scale * rows[target]];
+      const inside = x >= inner.left && x <= inner.left + inner.width;
+      if (!inside || y < inner.top || y > inner.top + inner.height) continue;
+      if (report.isShown(view, target)) near.push({ target, x, y });
+    }
+    const area = inner.width * inner.height;
     const radius = Math.min(Math.max(Math.sqrt((0.06 * area) / Math.PI / near.length), 1.2), 9);
     this.drawn = near.slice(0, Math.floor((0.12 * area) / Math.PI / radius ** 2));
     for (const [colour, sure] of [[DOUBTED, false], [TRUSTED, true]]) {
@@ -122,7 +124,8 @@ class Overview {
     this.drawEllipses(context);
     if (this.drawn.length <= 60) this.drawNumbers(context, radius);
     this.drawSelected(context, radius);
-    const all = near.length === view.order.length ? `${near.length}` : `${near.length} in view`;
+    const total = view.order.length;
+    const all = near.length === total ? `${total}` : `${near.length} shown of ${total}`;
     const some = `the ${this.drawn.length} most trustworthy of ${all}; zoom in for the others`;
     const marked = near.length === this.drawn.length ? all : some;
     this.figure.querySelector("output").textContent = `Targets marked: ${marked}.`;

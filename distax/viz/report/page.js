@@ -38,8 +38,16 @@ class Report {
     return this.content.values[name]?.[view.rows[target]] ?? null;
   }
 
+  // Returns the rows and the columns of a view's targets in pixels.
+  places(view) {
+    const { row, column } = this.content.values;
+    view.places ??= [row, column].map((axis) => view.rows.map((number) => axis[number]));
+    return view.places;
+  }
+
   position(view, target) {
-    return [this.value(view, target, "row"), this.value(view, target, "column")];
+    const [rows, columns] = this.places(view);
+    return [rows[target], columns[target]];
   }
 
   isShown(view, target) {

@@ -24,7 +24,7 @@ class Plot {
     this.canvas = canvas;
     this.context = canvas.getContext("2d");
     this.bar = bar;
-    this.margin = { left: 54, right: bar ? 58 : 10, top: 8, bottom: 42 };
+    this.margin = { left: 60, right: bar ? 58 : 10, top: 8, bottom: 42 };
     this.centre = { row: 0, column: 0 };
     this.scale = 1;
   }

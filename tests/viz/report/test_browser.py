@@ -1,10 +1,13 @@
 """The report's script in a browser: it is skipped only if none is installed."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from distax import Sensor, make_targets
 from distax.frames import Flag
-from distax.viz.report import Column, Section, frame_view, page
+from distax.viz.report import Column, Section, frame_view, image_views, page
 from tests.browser import PROGRAM, open_browser
 from tests.viz.made_up import answer, picture, scattered
 
@@ -32,8 +35,7 @@ def section(found, name, closeups):
             places, found.blob.tolist(), found.flags.tolist(), strict=True
         )
     ]
-    placed = type(view)(**{**vars(view), "rows": range(len(rows))})
-    return Section(name, {"Sensor": name}, [placed], COLUMNS, rows)
+    return Section(name, {"Sensor": name}, [replace(view, rows=range(len(rows)))], COLUMNS, rows)
 
 
 @pytest.fixture(scope="module")
@@ -214,7 +216,7 @@ def test_data_and_residual_are_drawn_in_their_colours(opened, found):
     """Reads pixels of the canvases back: data and model are grey, the other two have colours."""
     spread = opened.evaluate(
         "[...document.querySelectorAll('.panels canvas')].slice(0, 4).map((canvas) => {"
-        "const pixels = canvas.getContext('2d').getImageData(60, 20, 80, 80).data;"
+        "const pixels = canvas.getContext('2d').getImageData(70, 20, 70, 70).data;"
         "let most = 0; for (let i = 0; i < pixels.length; i += 4) {"
         "most = Math.max(most, Math.abs(pixels[i] - pixels[i + 2])); } return most; })"
     )
@@ -254,6 +256,46 @@ def contrast(one, other):
 def test_a_narrow_window_has_no_sideways_scroll(browser, path):
     browser.open(path, width=400, height=800)
     assert browser.evaluate("document.documentElement.scrollWidth") <= 400
+
+
+def test_a_row_of_another_frame_or_image_of_the_file_shows_that_one(browser, tmp_path):
+    frames = [
+        frame_view(picture(scattered(3 + number), f"frame {number}", closeups=2))
+        for number in range(2)
+    ]
+    targets = make_targets(np.full((1, 1, 2), 5.0), np.full((1, 1), 200.0))
+    (image,) = image_views(np.zeros((1, 11, 11), np.float32), targets, Sensor(), ["Image 2"])
+    places = [
+        *scattered(3).targets.position,
+        *scattered(4).targets.position,
+        (5.0, 5.0),
+        (6.0, 6.0),
+    ]
+    rows = [{"row": float(row), "column": float(column)} for row, column in places]
+    views = [
+        replace(view, rows=rows)
+        for view, rows in zip((*frames, image), (range(3), range(3, 7), [7]), strict=True)
+    ]
+    (tmp_path / "a.html").write_text(
+        page("a", {}, [Section("a", {}, views, COLUMNS, rows)]), encoding="utf-8"
+    )
+    browser.open(tmp_path / "a.html")
+    shown = (
+        "[...document.querySelectorAll('figure:not([hidden]) strong')].map((a) => a.textContent)"
+    )
+    seen = []
+    for row in (5, 6, 7, 8, 0):
+        browser.click(*cell_place(browser, row))
+        seen.append(browser.evaluate(shown))
+    # The last two blobs of the second frame have no close-up, and the last row has no picture.
+    assert seen == [
+        ["frame 1", "Only more interesting blobs have close-ups"],
+        ["frame 1", "Only more interesting blobs have close-ups"],
+        ["Image 2: 1 target"],
+        ["The report has no picture of this image"],
+        ["frame 0", "Blob 0: 1 target"],
+    ]
+    assert browser.messages == []
 
 
 def test_a_frame_without_targets_is_shown(opened):
