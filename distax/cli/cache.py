@@ -4,10 +4,11 @@ import hashlib
 import os
 import platform
 import stat
-import sys
 from pathlib import Path
 
 from platformdirs import user_cache_path
+
+from distax.runtime.terminal import tell
 
 
 def default_folder() -> Path:
@@ -35,10 +36,9 @@ def keep_compiled_programs() -> None:
     except OSError as error:
         problem = error.strerror or str(error)
     if problem:
-        print(
-            f"distax: compiled programs are not kept in {folder}: {problem}; set "
-            "JAX_COMPILATION_CACHE_DIR to a folder of your own",
-            file=sys.stderr,
+        tell(
+            f"compiled programs are not kept in {folder}: {problem}; set "
+            "JAX_COMPILATION_CACHE_DIR to a folder of your own"
         )
         return
     jax.config.update("jax_compilation_cache_dir", str(folder))

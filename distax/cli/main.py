@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Union
 from distax.runtime.buckets import as_path
 from distax.runtime.errors import DistaxError, DistaxWarning, Terminated, first_line
 from distax.runtime.signals import plain_sigint
+from distax.runtime.terminal import patient_streams, printable, tell
 
 if TYPE_CHECKING:
     from tyro.constructors import ConstructorRegistry
@@ -34,20 +35,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # gcsfs logs every object of whose bucket it cannot learn the type, as without credentials.
     logging.getLogger("gcsfs").setLevel(logging.CRITICAL)
     try:
-        with _warnings_in_one_line():
+        with patient_streams(), _warnings_in_one_line():
             with plain_sigint():
                 command = _parse(sys.argv[1:] if arguments is None else arguments)
             command.run()
     except DistaxError as error:
-        sys.exit(f"distax: {error}")
+        sys.exit(f"distax: {printable(error)}")
+    except BrokenPipeError:
+        # The reader, such as `head`, has what it wanted.
+        sys.exit(128 + signal.SIGPIPE)
+    except OSError as error:
+        sys.exit(f"distax: {printable(error.strerror or error)}: the output cannot be written")
     except ImportError as error:
         # An optional package, such as gcsfs when a path names a bucket.
         sys.exit(f"distax: a package is missing ({first_line(error)}); install it and try again")
     except Terminated as error:
-        print(f"distax: {error}", file=sys.stderr)
+        tell(error)
         sys.exit(128 + signal.SIGTERM)
     except KeyboardInterrupt as error:
-        print(f"distax: {str(error) or 'interrupted'}", file=sys.stderr)
+        tell(str(error) or "interrupted")
         sys.exit(128 + signal.SIGINT)
 
 
@@ -71,7 +77,7 @@ def _format_warning(
 ) -> str:
     """Formats a warning of distax in one line, and any other with its file and line number."""
     if issubclass(category, DistaxWarning):
-        return f"distax: {message}\n"
+        return f"distax: {printable(message)}\n"
     return f"{filename}:{lineno}: {category.__name__}: {message}\n"
 
 
@@ -87,7 +93,7 @@ def _to_path(word: str) -> Path:
         return as_path(word)
     except DistaxError as error:
         # The parser would print an error of its own, with the word's usage.
-        sys.exit(f"distax: {error}")
+        sys.exit(f"distax: {printable(error)}")
 
 
 def _rules() -> "ConstructorRegistry":

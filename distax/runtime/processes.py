@@ -8,7 +8,6 @@ in one process ends it at once (see `member`), which breaks the connections and 
 
 import os
 import re
-import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -19,6 +18,7 @@ from typing import NoReturn
 import jax
 
 from distax.runtime.errors import DistaxError, Terminated, first_line
+from distax.runtime.terminal import tell
 
 # Seconds that JAX waits longer than distax for the processes to meet, so that the process ends with
 # distax's message and not with JAX's.
@@ -130,7 +130,7 @@ def sharing(distributed: bool, cluster: Cluster) -> AbstractContextManager[None]
 
 def _exit_now(message: str, status: int = 1) -> NoReturn:
     # An orderly exit runs JAX's shutdown, which waits for all processes to exit.
-    print(f"distax: {message}", file=sys.stderr, flush=True)
+    tell(message)
     os._exit(status)
 
 

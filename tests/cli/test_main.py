@@ -1,3 +1,6 @@
+import os
+import shlex
+import signal
 import subprocess
 import sys
 import warnings
@@ -160,3 +163,31 @@ def test_ctrl_c_ends_any_command_with_a_line(monkeypatch, capsys):
 
     monkeypatch.setattr("distax.cli.convert.Convert.run", interrupt)
     assert run(capsys, "convert", *NEEDED["convert"]) == (130, "", "distax: interrupted\n")
+
+
+# What a command prints to a reader that has ended, to a full disk, and without letters.
+STREAMS = {
+    "head": ("{command} | head -1; exit ${{PIPESTATUS[0]}}", 128 + signal.SIGPIPE, ""),
+    "full": (
+        "{command} > /dev/full",
+        1,
+        "distax: No space left on device: the output cannot be written\n",
+    ),
+    "ascii": ("PYTHONIOENCODING=ascii {command} > /dev/null", 0, ""),
+    "closed": ("{command} >&-", 0, ""),
+}
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no such device here")
+@pytest.mark.parametrize("name", STREAMS)
+def test_the_output_may_go_anywhere(name):
+    code = (
+        "from distax.cli.evaluate import Evaluate; from distax.cli.main import main; "
+        "Evaluate.run = lambda self: print('± 0.5\\n' * 10**5); main(['evaluate'])"
+    )
+    line, status, error = STREAMS[name]
+    command = shlex.join([sys.executable, "-c", code])
+    done = subprocess.run(
+        ["bash", "-c", line.format(command=command)], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (status, error)

@@ -1,6 +1,5 @@
 """`distax unmix`: finds the targets in image files and writes them."""
 
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -26,6 +25,7 @@ from distax.cli.options import (
 from distax.runtime.errors import DistaxError, Terminated
 from distax.runtime.optional import require
 from distax.runtime.processes import Cluster, sharing
+from distax.runtime.terminal import tell
 
 if TYPE_CHECKING:
     from distax.cli.unmix.answers import Record
@@ -158,7 +158,7 @@ class Unmix:
     def _end_at_once(self, runner: "Runner") -> None:
         """Writes the answers so far, for a process that is about to be ended from outside."""
         self._save(runner)
-        print(f"distax: {self._stop_message(runner.record())}", file=sys.stderr)
+        tell(self._stop_message(runner.record()))
 
     def _make_runner(self) -> "Runner":
         """Makes the runner, with the answers of an earlier run if there is one to resume."""
@@ -270,7 +270,7 @@ class Unmix:
             try:
                 write()
             except DistaxError as error:
-                print(f"distax: {error}", file=sys.stderr)
+                tell(error)
                 unwritten += 1
             else:
                 tables += [path] if path in (self.csv, self.table, self.json) else []

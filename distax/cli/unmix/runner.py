@@ -1,7 +1,6 @@
 """Unmixing of files one after the other, which can be stopped and resumed."""
 
 import json
-import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
@@ -39,6 +38,7 @@ from distax.io.pixels import Frame
 from distax.runtime.buckets import as_path
 from distax.runtime.errors import DistaxError, DistaxWarning, Terminated
 from distax.runtime.progress import PatientBar
+from distax.runtime.terminal import tell
 
 if TYPE_CHECKING:
     from distax.frames import FrameUnmixer
@@ -240,7 +240,7 @@ class Runner:
 
             problems = self._unmix_file(path, after_image)
             for problem in problems:
-                print(f"distax: {problem}", file=sys.stderr)
+                tell(problem)
             if problems:
                 self.failed.add(path)
             if self.files[path] != "finished":
@@ -371,4 +371,4 @@ class Runner:
         self._unmixed_count += 1
         if found.psf:
             path, number = source
-            print(f"distax: {path}: image {number}, {found.psf.line}", file=sys.stderr)
+            tell(f"{path}: image {number}, {found.psf.line}")

@@ -1,6 +1,5 @@
 """`distax unmix --output`: unmixes shards of images into a folder of results."""
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from distax.runtime.errors import DistaxError, Terminated
 from distax.runtime.progress import PatientBar
 from distax.runtime.sharding import data_mesh, on_any_process
 from distax.runtime.signals import ending_soon, sigterm
+from distax.runtime.terminal import tell
 from distax.shards import Outcome, find_shards, unmix_shards
 from distax.unmixer import Unmixer
 
@@ -40,7 +40,7 @@ def unmix_into(output: Path, files: Sequence[Path], unmixer: Unmixer, file_forma
         )
 
     with (
-        ending_soon(lambda: print(f"distax: {stopped()}", file=sys.stderr)),
+        ending_soon(lambda: tell(stopped())),
         sigterm() as stop_requested,
         PatientBar("shard", len(shards)) as progress,
     ):
@@ -62,7 +62,7 @@ def unmix_into(output: Path, files: Sequence[Path], unmixer: Unmixer, file_forma
 def _report(output: Path, outcome: Outcome) -> None:
     """Prints what was done; raises DistaxError if a process has shards that cannot be read."""
     for problem in outcome.failed.values():
-        print(f"distax: {problem}", file=sys.stderr)
+        tell(problem)
     print(
         f"{output}: results of {outcome.done} of {outcome.shards} shards, {outcome.images:,} "
         "images unmixed now"

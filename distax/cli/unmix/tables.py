@@ -19,6 +19,7 @@ from distax.imaging.sensor import Sensor
 from distax.runtime.errors import DistaxError, first_line
 from distax.runtime.files import atomic_write, check_suffix
 from distax.runtime.optional import require
+from distax.runtime.terminal import printable
 from distax.runtime.version import __version__
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def print_table(answers: Sequence[Answer | FrameAnswer], written: Path | None = 
     columns = _merge(rows)
     table = Table(*columns)
     for row in rows:
-        table.add_row(*(Text(row.get(name, "")) for name in columns))
+        table.add_row(*(Text(printable(row.get(name, ""))) for name in columns))
     wide_console().print(table)
     if left_out := sum(map(len, by_file.values())) - len(rows):
         place = f"{written} has all" if written else "--csv FILE or --json FILE writes all"
@@ -121,8 +122,14 @@ def to_csv(answers: Sequence[Answer | FrameAnswer]) -> str:
     columns = _merge(answer.columns for answer in answers or (Answer,))
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(row for answer in answers for row in answer.rows)
+    for answer in answers:
+        writer.writerows(row | {"file": _harmless(answer.file)} for row in answer.rows)
     return text.getvalue()
+
+
+def _harmless(file: str) -> str:
+    """Returns a path to the same file that no spreadsheet takes for a formula."""
+    return f"./{file}" if file.startswith(("=", "+", "-", "@", "\t", "\r")) else file
 
 
 @dataclass(frozen=True)

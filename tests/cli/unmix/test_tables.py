@@ -1,5 +1,7 @@
 """Tables of made-up answers, so that nothing needs to be unmixed."""
 
+import csv
+import io
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from distax.cli.unmix.tables import (
     MOST_ROWS,
     Provenance,
     print_table,
+    to_csv,
     write_table,
 )
 from distax.frames import FramePrior
@@ -187,3 +190,15 @@ def test_text_that_fits_cannot_hold_is_an_error_and_ecsv_holds_it(tmp_path):
         write_table(tmp_path / "a.fits", [answer], {})
     assert not list(tmp_path.iterdir())
     assert written(tmp_path / "a.ecsv", [answer])["file"].tolist() == ["bild_ä.png"]
+
+
+@pytest.mark.parametrize("name", ["=1+1.npy", "+a.npy", "-a.npy", "@a.npy", "\t=a.npy"])
+def test_no_name_of_a_file_is_a_formula_in_a_spreadsheet(name):
+    (row,) = csv.DictReader(io.StringIO(to_csv([replace(IMAGES[0], file=name)])))
+    assert row["file"] == f"./{name}"
+    assert row["row"] == "2.5"
+
+
+def test_names_of_files_do_not_control_the_terminal(capsys):
+    print_table([replace(IMAGES[0], file="\x1b[31m[red]a\nb.npy")])
+    assert r"\x1b[31m[red]a\nb.npy" in capsys.readouterr().out

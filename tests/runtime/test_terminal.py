@@ -1,0 +1,34 @@
+import io
+import sys
+
+import pytest
+
+from distax.runtime.terminal import patient_streams, printable, tell
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("σ = 0.5 px, 3 µm × 2", "σ = 0.5 px, 3 µm × 2"),
+        ("a\nb\rc\td", r"a\nb\rc\td"),
+        ("\x1b[31mred\x07\x9b0m", r"\x1b[31mred\x07\x9b0m"),
+        ("left\u202eright\u2028next", r"left\u202eright\u2028next"),
+        ("\udcff.npy", r"\udcff.npy"),
+        ("[red]a[/red]", "[red]a[/red]"),
+    ],
+)
+def test_what_would_control_a_terminal_is_shown(text, shown):
+    assert printable(text) == shown
+
+
+def test_a_line_stays_one(capsys):
+    tell("a\nb")
+    assert capsys.readouterr().err == "distax: a\\nb\n"
+
+
+def test_letters_that_an_encoding_lacks_are_replaced(monkeypatch):
+    out = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", out)
+    with patient_streams():
+        print("0.5 ± 0.1")
+    assert out.buffer.getvalue() == b"0.5 ? 0.1\n"
