@@ -1,8 +1,8 @@
 "use strict";
 
-// A frame with its targets, which can be moved, zoomed and clicked on.
+// A frame with marks of its targets. The frame moves and zooms; a click selects a target.
 class Overview {
-  // `report` knows the places of targets, those that the table shows, and the selected one.
+  // `report` gives the targets' positions, the targets in the table, and the selected one.
   constructor(figure, report) {
     this.figure = figure;
     this.report = report;
@@ -41,7 +41,7 @@ class Overview {
     this.draw();
   }
 
-  // Zooms, keeping what is at a place of the canvas there. Default: the middle.
+  // Zooms, and keeps the point (x, y) of the canvas in place. Default: the middle.
   zoom(factor, x = this.plot.x(this.plot.centre.column), y = this.plot.y(this.plot.centre.row)) {
     const { plot } = this;
     const [column, row] = [plot.column(x), plot.row(y)];
@@ -52,7 +52,7 @@ class Overview {
     this.draw();
   }
 
-  // Moves by a distance in pixels of the screen.
+  // Moves the view by a distance in pixels of the screen.
   move(right, down) {
     this.plot.centre.column += right / this.plot.scale;
     this.plot.centre.row += down / this.plot.scale;
@@ -60,7 +60,7 @@ class Overview {
     this.draw();
   }
 
-  // Keeps the frame's edge from leaving the axes; a side that is seen whole is centred.
+  // Moves the view back if it leaves the frame. A side that is seen whole is centred.
   keepInside() {
     const { centre, scale, inner } = this.plot;
     const [height, width] = this.view.extent;
@@ -94,7 +94,7 @@ class Overview {
     });
   }
 
-  // Marks the targets in view, the most trustworthy ones if all would hide the frame.
+  // Marks the targets in view, or only the most trustworthy if marks of all would hide the frame.
   drawTargets(context) {
     const { plot, view, report } = this;
     const [left, top, scale] = [plot.x(0), plot.y(0), plot.scale];
@@ -192,7 +192,7 @@ class Overview {
 
   onWheel(event) {
     const factor = Math.exp(-event.deltaY * (event.deltaMode ? 0.05 : 0.0015));
-    // What cannot be zoomed out further lets the page scroll.
+    // If the frame cannot be zoomed out further, the page scrolls.
     if (factor < 1 && this.plot.scale <= this.leastScale) return;
     event.preventDefault();
     this.zoom(factor, event.offsetX, event.offsetY);

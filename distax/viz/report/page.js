@@ -1,6 +1,6 @@
 "use strict";
 
-// One file's part of the page: its overview, its close-ups and its table show the same target.
+// The part of the page for one file. Overview, close-ups and table show the same target.
 class Report {
   constructor(section) {
     this.content = JSON.parse(section.querySelector("script").textContent);
@@ -54,7 +54,7 @@ class Report {
     return this.table.shownSet.has(view.rows[target]);
   }
 
-  // Shows a close-up, and selects its first target if it has one; -1 for a view without blobs.
+  // Shows a close-up and selects its first target, if it has one. Number -1: a view without blobs.
   visit(view, number) {
     const target = number < 0 ? -1 : view.closeup.indexOf(number);
     if (target >= 0) return this.select(view, target);

@@ -59,15 +59,15 @@ class Plot {
     return x >= left && x <= left + width && y >= top && y <= top + height;
   }
 
-  // Shows all of an area, whose first pixel has the centre (row, column). Axes with a bar of
-  // colours have the area's shape.
+  // Shows an area as a whole. The centre of its first pixel is (row, column). With a colour bar,
+  // the axes get the shape of the area.
   fit(row, column, height, width) {
     if (this.bar) this.tight = { height, width };
     this.centre = { row: row + (height - 1) / 2, column: column + (width - 1) / 2 };
     this.scale = Math.min(this.inner.width / width, this.inner.height / height);
   }
 
-  // Draws the plot: `content` inside the axes, then the axes and the bar of colours.
+  // Draws the plot: what `content` draws inside the axes, then the axes and the colour bar.
   draw(content) {
     const ratio = window.devicePixelRatio || 1;
     const { clientWidth: width, clientHeight: height } = this.canvas;

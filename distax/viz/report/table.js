@@ -13,7 +13,7 @@ function compare(one, other) {
   return String(one).localeCompare(String(other));
 }
 
-// The table of targets, a page at a time: sorted, filtered, and with one selected row.
+// The table of targets, shown page by page. It can be sorted and filtered; one row is selected.
 class TargetTable {
   constructor(scroller, content, onSelect) {
     this.scroller = scroller;
@@ -74,7 +74,7 @@ class TargetTable {
     this.render();
   }
 
-  // Sorts by a column, in the other direction the second time. Empty cells come last.
+  // Sorts by a column; a second call reverses the order. Empty cells come last.
   sort(head, name) {
     const descending = head.getAttribute("aria-sort") === "ascending";
     for (const other of this.table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
@@ -90,7 +90,7 @@ class TargetTable {
     this.turn(0);
   }
 
-  // Leaves only the rows that contain every word of the box.
+  // Keeps only the rows that contain every word of the box.
   filter() {
     const { columns, values } = this.content;
     this.texts ??= this.order.reduce((texts, row) => {
