@@ -48,7 +48,7 @@ def keep_compiled_programs() -> None:
 
 
 def _make_private(folder: Path) -> str | None:
-    """Makes a folder that only the user can write to; returns the reason if it cannot be one."""
+    """Makes a folder that only the user can write to; returns a reason if that is impossible."""
     if not folder.is_absolute():
         return "there is no home folder"
     folder.parent.parent.mkdir(parents=True, exist_ok=True)

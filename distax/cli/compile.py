@@ -1,4 +1,4 @@
-"""`distax compile`: compiles the programs of other commands for chips that are not there."""
+"""`distax compile`: compiles the programs of other commands for absent chips."""
 
 import json
 from dataclasses import dataclass, replace
@@ -16,21 +16,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Compile:
-    """Compile for TPUs that are not there, and predict memory and speed.
+    """Compile for absent TPUs, and predict memory and speed.
 
-    The TPU's own compiler, libtpu, runs on this machine. The figures are those of each chip. No
-    program is faster than its roofs, and most are slower.
+    The TPU's own compiler, libtpu, runs on this machine. The numbers are those of each chip. The
+    speed is an upper bound: no program is faster, and most are slower.
 
     Attributes:
       topology: Chips, such as v5e:2x2, v5e:16x16, v6e:8x8, v5p:4x4x4, or 2xv5e:16x16 for two
         slices.
       what: Command whose programs are compiled. For train these are the simulation of scenes and
-        the steps; for evaluate the body of its pmap, because pmap needs devices that are there.
+        the steps; for evaluate the function that it maps over the devices.
       config: TOML file with the configuration (see experiments/). Its batch_size is the number of
         images of each chip.
       method: Method of unmix. The method grid is the configuration's model.
       images_per_chip: Images that each chip takes in a step or call.
-      json: JSON file for the figures.
+      json: JSON file for the numbers.
       dump_hlo: Folder for the text of the compiled programs.
       save: File for the programs. They are machine code, and load on these chips with this version
         of JAX: see --programs of train, and distax.compilation.load_programs.
@@ -48,11 +48,11 @@ class Compile:
     save: Path | None = None
 
     def run(self) -> None:
-        """Compiles the programs and prints their figures.
+        """Compiles the programs and prints the predictions.
 
         Raises:
-          DistaxError: unknown topology; libtpu is not installed; the configuration cannot be used;
-            a program does not fit into a chip's memory.
+          DistaxError: the topology is unknown; libtpu is not installed; the configuration cannot be
+            used; a program does not fit into a chip's memory.
         """
         from distax.compilation import open_topology, predict, save_programs
         from distax.runtime.files import check_outputs, write_text
@@ -141,7 +141,7 @@ def _print(report: "Report") -> None:
         )
         if cost.open_loops:
             loops = _plural(cost.open_loops, "loop")
-            print(f"  {cost.open_loops} {loops} with an end that the data set; one turn is counted")
+            print(f"  {cost.open_loops} {loops} of unknown length; one iteration is counted")
     print(
         f"\nat most {report.images_per_second / chips:,.0f} images/s a chip, "
         f"{report.images_per_second:,.0f} in all; efficiency {100 * report.efficiency:.1f}%"

@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     # Orbax and TFDS log internals through absl, and repeat every error that they also raise.
     logging.getLogger("absl").setLevel(logging.CRITICAL)
-    # gcsfs logs every object of whose bucket it cannot learn the type, as without credentials.
+    # Without credentials, gcsfs logs for every object that it cannot learn the bucket's type.
     logging.getLogger("gcsfs").setLevel(logging.CRITICAL)
     try:
         with patient_streams(), _warnings_in_one_line():
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 @contextmanager
 def _warnings_in_one_line() -> Iterator[None]:
-    """Prints distax's warnings as one line each, as long as the context lasts."""
+    """Prints distax's warnings as one line each within the block."""
     usual = warnings.formatwarning
     warnings.formatwarning = _format_warning
     try:
@@ -97,7 +97,7 @@ def _to_path(word: str) -> Path:
 
 
 def _rules() -> "ConstructorRegistry":
-    """Returns the rule by which a word becomes a path: one on disk or one in a bucket."""
+    """Returns the rule by which the parser makes a path of a word, on disk or in a bucket."""
     from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
     rules = ConstructorRegistry()

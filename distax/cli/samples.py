@@ -39,7 +39,7 @@ _SKY: dict[str, str | float] = {
 
 
 class Row(NamedTuple):
-    """A true target: its file, the image or frame in that file, and where it is.
+    """A true target: its file, the number of the image in that file, its position and intensity.
 
     `image` counts from 0. Rows and columns are in pixels, the intensity is in counts.
     """
@@ -83,7 +83,7 @@ class Samples:
             print(f"{self.out / name}: {text}")
 
     def _check(self) -> dict[str, str]:
-        """Returns what each file holds; raises DistaxError if the folder lacks or alters one."""
+        """Returns what each file holds; raises DistaxError if a file is missing or differs."""
         with TemporaryDirectory() as folder:
             about = _write_samples(Path(folder))
             written = filter(Path.is_file, Path(folder).rglob("*"))

@@ -1,4 +1,4 @@
-"""Scoring of an unmixer on images that are read, unmixed and compared in parts."""
+"""Scoring of an unmixer, with images that are read, unmixed and scored in parts."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field

@@ -112,7 +112,7 @@ def _load_steps(path: Path, settings: TrainConfig) -> "dict[int, CompiledSteps]"
 
 
 def _dump_programs(folder: Path) -> None:
-    """Makes XLA write the programs that it compiles; JAX's devices must not have started."""
+    """Makes XLA write the programs that it compiles. Call it before JAX starts its devices."""
     import jax
 
     if isinstance(folder, BucketPath):

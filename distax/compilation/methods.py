@@ -1,4 +1,4 @@
-"""Methods of `unmix` as functions that can be traced."""
+"""Methods of `unmix` as functions that JAX can trace."""
 
 from collections.abc import Callable
 from typing import Any
@@ -19,20 +19,20 @@ from distax.models import Model
 from distax.runtime.errors import DistaxError
 
 Method = tuple[Callable[[Any, Array], Targets], Any]
-"""A function of arrays and images `[B, height, width]`, and these arrays, or their shapes."""
+"""A function of (arrays, images `[B, height, width]`), and its arrays or their shapes."""
 
 
 def trace_model(model: Model) -> Method:
-    """Returns the detection of targets by a model, which may be abstract."""
+    """Returns a model's `detect` as a function that can be traced. The model may be abstract."""
     graphdef, state = nnx.split(model)
     return lambda state, images: nnx.merge(graphdef, state).detect(images), state
 
 
 def trace_method(estimator: Estimator, sensor: Sensor, prior: ScenePrior) -> Method:
-    """Returns the method of an estimator for a sensor and a prior.
+    """Returns an estimator, for a sensor and a prior, as a function that can be traced.
 
     Raises:
-      DistaxError: the method is not one program, as posterior's is not.
+      DistaxError: the method is not one program; `posterior` is not.
     """
     if isinstance(estimator, Fast):
         return trace_model(estimator.model)

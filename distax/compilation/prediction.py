@@ -1,4 +1,4 @@
-"""Memory, traffic and speed of compiled programs, predicted from a chip's figures."""
+"""Memory, traffic and speed of compiled programs, predicted from a chip's specifications."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -13,7 +13,7 @@ from distax.costs import BETWEEN_SLICES, Collective, Cost, cost_of, parse
 class Prediction:
     """Memory, cost and times of one program on each chip.
 
-    The times are those that each roof sets: no program is faster, and most are slower.
+    The times are lower bounds by the roofline model: no program is faster, and most are slower.
 
     Attributes:
       name: what the program computes.
@@ -23,8 +23,8 @@ class Prediction:
       cost: operations, traffic and collectives of a call.
       compute_seconds: operations over the peak in bfloat16.
       memory_seconds: traffic of the high-bandwidth memory over its bandwidth.
-      interconnect_seconds: the sums over chips, within slices and between them.
-      compile_seconds: time to trace, lower and compile.
+      interconnect_seconds: time of the collectives, within slices and between them.
+      compile_seconds: time to trace, lower and compile the program.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Prediction:
 
     @property
     def memory(self) -> int:
-        """Bytes of a chip's memory in all."""
+        """Total bytes of a chip's memory that the program needs."""
         return self.argument_bytes + self.temporary_bytes + self.output_bytes + self.program_bytes
 
     @property
@@ -51,7 +51,7 @@ class Prediction:
 
     @property
     def bound_by(self) -> str:
-        """The roof that takes longest."""
+        """Name of the longest of the three times: compute, memory or interconnect."""
         roofs = {
             "compute": self.compute_seconds,
             "memory": self.memory_seconds,
@@ -148,9 +148,9 @@ def _predict(compiled: Compiled, topology: Topology) -> Prediction:
 def _interconnect_seconds(cost: Cost, topology: Topology) -> float:
     """Returns the time of the collectives: rings within each slice, and between slices.
 
-    In an all-reduce a chip sends each byte twice, first to sum the parts and then to share the sums
-    (Patarasuk & Yuan, J. Parallel Distrib. Comput. 69, 2009), in an all-gather to every other chip,
-    in others once.
+    In an all-reduce a chip sends each byte twice: to sum the parts, and then to share the sums
+    (Patarasuk & Yuan, J. Parallel Distrib. Comput. 69, 2009). In an all-gather it sends each byte
+    once for every other chip, and in other collectives once.
     """
     chip, slices = topology.chip, topology.slices
     within = len(topology.devices) // slices, chip.slice_bandwidth

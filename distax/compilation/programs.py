@@ -1,4 +1,4 @@
-"""The programs of `train`, `evaluate` and `unmix`, compiled for chips that are not there."""
+"""Compilation of the programs of `train`, `evaluate` and `unmix` for absent chips."""
 
 import math
 import time
@@ -103,9 +103,9 @@ def compile_training(
 def compile_evaluation(
     config: TrainConfig, topology: Topology, images_per_chip: int | None = None
 ) -> list[Compiled]:
-    """Compiles the body of the `pmap` of `evaluate`, as a `shard_map`.
+    """Compiles the function that `evaluate` maps over the devices.
 
-    `pmap` itself cannot be compiled for devices that are not there.
+    `evaluate` uses `pmap`, which cannot be compiled for absent devices. This uses `shard_map`.
 
     Args:
       config: the configuration of the model and of the scenes.
@@ -147,13 +147,13 @@ def compile_unmixing(
     topology: Topology,
     images_per_chip: int | None = None,
 ) -> list[Compiled]:
-    """Compiles a method of `unmix`, which treats each chip's images on that chip.
+    """Compiles a method of `unmix`. Each chip unmixes its own images.
 
     Args:
       method: the method; see `compilation.methods`.
       shape: the images' height and width.
       topology: the chips.
-      images_per_chip: images that each chip takes in a call. Default: those that fill an
+      images_per_chip: images that each chip takes in a call. Default: as many as fill an
         accelerator.
 
     Raises:
@@ -172,7 +172,7 @@ def compile_unmixing(
 
 
 def _placed(shapes: Any, sharding: jax.sharding.NamedSharding) -> Any:
-    """Returns shapes with a sharding."""
+    """Gives a sharding to shapes."""
     return jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), shapes
     )
@@ -208,7 +208,7 @@ def _check_room(arguments: Any, topology: Topology) -> None:
 
 @contextmanager
 def without_cache() -> Iterator[None]:
-    """Switches JAX's cache of compiled programs off: it cannot load programs for absent chips."""
+    """Disables JAX's cache of compiled programs, which cannot load programs for absent chips."""
     before = jax.config.jax_enable_compilation_cache  # type: ignore[attr-defined]
     jax.config.update("jax_enable_compilation_cache", False)
     compilation_cache.reset_cache()

@@ -1,8 +1,8 @@
-"""Programs compiled ahead of time, saved to a file, and loaded on the hardware they are for.
+"""Saving of programs that were compiled ahead of time, and loading on the hardware they are for.
 
-A file is a zip archive: `about.json` describes the devices, the configuration and each program's
-arguments and results, and the other members are the programs. They are machine code: load only
-files of your own.
+A file is a zip archive. Its member `about.json` describes the devices, the configuration and each
+program's arguments and results. The other members are the programs. They are machine code: load
+only files of your own.
 """
 
 from collections.abc import Mapping, Sequence
@@ -36,7 +36,7 @@ class ArraySpec:
       name: its place in the tree of arguments or results.
       shape: its shape.
       dtype: name of its type.
-      spec: mesh axes by array axis: None, a name or several names.
+      spec: for each axis of the array, the mesh axes that divide it: None, a name or names.
     """
 
     name: str
@@ -59,14 +59,14 @@ class ArraySpec:
 
 @dataclass(frozen=True, eq=False)
 class SavedProgram:
-    """A program loaded on its devices. `program(*arguments)` returns its results, as a flat list.
+    """A program loaded on its devices. `program(*arguments)` returns a flat list of its results.
 
     Attributes:
       name: what it computes.
       images: images of all devices in one call.
       arguments: its arguments: the leaves of the tree of arguments, in the order of `jax.tree`.
-      used: True for each argument that the compiler kept.
-      results: its results, likewise.
+      used: for each argument, True if the compiler kept it.
+      results: its results, in the same order as leaves of their tree.
       mesh: its devices.
       executable: the loaded program.
     """
@@ -80,7 +80,7 @@ class SavedProgram:
     executable: Any
 
     def __call__(self, *arguments: Any) -> list[jax.Array]:
-        """Computes the results. Arguments that the original donates are given away.
+        """Computes the results. Arguments that the original program donates are donated too.
 
         Raises:
           DistaxError: the arguments are not those that it was compiled for.
@@ -300,6 +300,6 @@ def _spec(described: Mapping[str, Any]) -> ArraySpec:
 
 
 def _raw(array: jax.Array) -> jax.Array:
-    """Returns the numbers of a key, which is an array of keys only outside of programs."""
+    """Returns the raw numbers of a key array, as compiled programs take them."""
     is_key = jax.dtypes.issubdtype(array.dtype, jax.dtypes.prng_key)
     return jax.random.key_data(array) if is_key else array

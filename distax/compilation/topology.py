@@ -1,4 +1,4 @@
-"""TPU slices that are not there: their devices, from the compiler's description."""
+"""Absent TPU slices: their devices, as the compiler describes them."""
 
 import math
 import re
@@ -30,7 +30,7 @@ class Topology:
 
     Attributes:
       name: name, such as "v5e:16x16", or "2xv5e:16x16" for two slices.
-      chip: the chips' figures.
+      chip: the chips' specifications.
       slices: number of slices.
       devices: the chips of all slices, slice after slice.
     """
@@ -65,7 +65,7 @@ def open_topology(name: str) -> Topology:
             f"unknown topology {name!r}: slices of {chip.name} have {len(chip.largest)} "
             f"dimensions; give one such as {_EXAMPLES}"
         )
-    # The compiler would end the process.
+    # For a slice that does not exist, the compiler would end the process.
     fits = all(side <= most for side, most in zip(sorted(shape), sorted(chip.largest), strict=True))
     if not fits or not 1 <= slices <= _MOST_SLICES:
         largest = "x".join(map(str, chip.largest))

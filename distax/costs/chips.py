@@ -1,4 +1,4 @@
-"""Figures of accelerators: TPU chips, and the peaks of GPUs."""
+"""Specifications of TPU chips, and the peaks of GPUs."""
 
 from dataclasses import dataclass
 
@@ -7,16 +7,16 @@ from distax.runtime.errors import DistaxError
 
 @dataclass(frozen=True)
 class Chip:
-    """A chip's figures, as its vendor states them.
+    """A chip's specifications, as its vendor states them.
 
     Attributes:
       name: generation, as in the names of topologies.
       peak_flops: multiplications and additions a second in bfloat16.
-      memory_bytes: high-bandwidth memory.
+      memory_bytes: size of the high-bandwidth memory.
       memory_bandwidth: bytes a second between that memory and the chip.
       slice_bandwidth: bytes a second to the other chips of a slice, both directions together.
-      network_bandwidth: bytes a second to other slices, a chip's share of its slice's.
-      largest: sides of the largest slice.
+      network_bandwidth: bytes a second to other slices: a chip's share of its slice's bandwidth.
+      largest: chips along each side of the largest slice.
       layout: libtpu's name of the layout in which a chip is one device.
       kind: JAX's name of the device (`jax.Device.device_kind`).
     """
@@ -46,8 +46,8 @@ CHIPS = {
 """Chips by generation.
 
 Source: cloud.google.com/tpu/docs, pages v4, v5e, v5p and v6e (2026). Their interconnect is given
-there in Gbit/s: 2400, 1600, 4800 and 3200. A chip's share of the network is the pod's over its
-chips; that of v4 is not given, and taken as that of v5e.
+there in Gbit/s: 2400, 1600, 4800 and 3200. A chip's share of the network is the pod's bandwidth
+divided by the pod's chips. That of v4 is not given; the value of v5e is used.
 """
 
 _GPU_PEAKS = {
@@ -86,7 +86,7 @@ def find_peak(kind: str) -> float | None:
 
 
 def find_chip(generation: str) -> Chip:
-    """Returns the figures of a generation.
+    """Returns the specifications of a generation.
 
     Raises:
       DistaxError: unknown generation.

@@ -1,4 +1,4 @@
-"""Cost of a compiled program: operations, traffic and collectives, with every turn of its loops.
+"""Cost of a compiled program: operations, traffic and collectives, in all iterations of its loops.
 
 The compiler's own `cost_analysis` counts a loop once.
 """
@@ -61,7 +61,7 @@ Instructions = Mapping[str, Instruction]
 
 @dataclass(frozen=True)
 class Collective:
-    """Collectives of one kind: their number, and the bytes that a chip gives to them."""
+    """Collectives of one kind: their number, and the bytes that a chip contributes."""
 
     count: int
     bytes: int
@@ -70,7 +70,7 @@ class Collective:
         return Collective(self.count + other.count, self.bytes + other.bytes)
 
     def times(self, number: int) -> "Collective":
-        """Returns the collectives of several turns of a loop."""
+        """Returns the collectives of several iterations of a loop."""
         return Collective(number * self.count, number * self.bytes)
 
 
@@ -81,9 +81,9 @@ class Cost:
     Attributes:
       flops: floating-point operations.
       bytes_accessed: bytes that instructions read and write, on the chip and outside of it.
-      memory_bytes: those in high-bandwidth memory.
-      collectives: by kind.
-      open_loops: loops of which the number of turns depends on the data; one turn is counted.
+      memory_bytes: the part of `bytes_accessed` in high-bandwidth memory.
+      collectives: exchanges between chips, by kind.
+      open_loops: loops whose number of iterations depends on the data; one iteration is counted.
     """
 
     flops: int = 0
@@ -105,7 +105,7 @@ class Cost:
         )
 
     def times(self, number: int) -> "Cost":
-        """Returns the cost of several turns of a loop."""
+        """Returns the cost of several iterations of a loop."""
         return Cost(
             number * self.flops,
             number * self.bytes_accessed,
@@ -163,7 +163,7 @@ def _cost_of_instruction(program: Program, around: Instructions, at: Instruction
 
 
 def _like(part: Shape, whole: Shape) -> Shape:
-    """Returns the shape of a part where the whole lies."""
+    """Returns the shape of a part, in the memory that holds the whole."""
     return Shape(part.sides, part.bytes, whole.on_chip)
 
 
@@ -176,7 +176,7 @@ def _cost_of_loop(program: Program, at: Instruction) -> Cost:
 
 
 def _turns(program: Program, at: Instruction) -> int | None:
-    """Returns the number of turns of a loop that counts up from zero to a constant, else None."""
+    """Returns the iterations of a loop that counts from zero to a constant; None for others."""
     condition = program.computations.get(at.attribute("condition") or "", {})
     for instruction in condition.values():
         if instruction.opcode == "compare" and "direction=LT" in instruction.rest:
@@ -193,7 +193,7 @@ def _turns(program: Program, at: Instruction) -> int | None:
 def _collective_kind(at: Instruction) -> str | None:
     """Returns the name of a collective's kind; None for other instructions.
 
-    A collective between slices is a transfer to the host, which does it over the network.
+    A collective between slices is a `send` to the host, which exchanges the data over the network.
     """
     if at.opcode == "send":
         network = re.search(r'_xla_megascale_transfer_type="(\w+)"', at.rest)
@@ -203,7 +203,7 @@ def _collective_kind(at: Instruction) -> str | None:
 
 
 def _touched_by_fusion(program: Program, around: Instructions, at: Instruction) -> list[Shape]:
-    """Returns the arrays that a fusion reads and writes; of slices and updates only the part."""
+    """Returns what a fusion reads and writes: arrays, or the parts that it slices or updates."""
     inside = program.computations.get(at.attribute("calls") or "", {})
     parameters = {
         int(number[1]): name

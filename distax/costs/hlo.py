@@ -17,8 +17,8 @@ class Shape:
     """An array of a program.
 
     Attributes:
-      sides: its shape.
-      bytes: its bytes, including what fills up the tiles of registers.
+      sides: its lengths along each axis.
+      bytes: its bytes, including the padding to whole tiles.
       on_chip: True if it lies in the chip's own memory, False in high-bandwidth memory.
     """
 
@@ -110,7 +110,7 @@ def _element_size(kind: str) -> int:
 
 
 def _filled(sides: Sequence[int], order: str, layout: str) -> list[int]:
-    """Returns the sides of an array whose last axes are filled up to whole tiles."""
+    """Returns the lengths of an array whose last axes are padded to whole tiles."""
     filled = list(sides)
     tile = _TILE.search(layout)
     axes = [int(axis) for axis in order.split(",") if axis]

@@ -64,10 +64,10 @@ def open_npz(source: Source, reading: Reading) -> Frames:
 
 
 def parse_npy(content: bytes, where: object) -> np.ndarray:
-    """Returns the array of a small NPY file that was read, of numbers of any shape.
+    """Parses the content of a small NPY file: an array of numbers, of any shape.
 
     Raises:
-      DistaxError: it is damaged, or holds other things than numbers.
+      DistaxError: the content is damaged, or is not an array of numbers.
     """
     with translated(where, "NPY"):
         file = BytesIO(content)
@@ -98,7 +98,7 @@ def _member_header(
 
 
 def _choose(source: Source, headers: dict[str, Any], name: str | None) -> str:
-    """Returns the name of the array to read."""
+    """Returns the name of the array to read. Default: the first with the shape of images."""
     held = ", ".join(f"{key} {shape}" for key, (shape, _, _) in headers.items()) or "no array"
     if name is not None:
         if name not in headers:
@@ -133,7 +133,7 @@ def _check_array(where: object, shape: tuple[int, ...], dtype: np.dtype) -> None
 
 
 def frames_of(array: np.ndarray, where: object, reading: Reading) -> Frames:
-    """Returns the frames of an array.
+    """Makes the frames of an array.
 
     Args:
       array: `[height, width]` or `[N, height, width]`. A last axis of length 1, 3 or 4 holds

@@ -1,4 +1,4 @@
-"""The one channel of counts that gray images stored in colour, with alpha or a palette carry."""
+"""Extraction of counts from grey images that are stored in colour, with alpha or with a palette."""
 
 import numpy as np
 from jaxtyping import Num, Shaped
@@ -11,7 +11,7 @@ from distax.runtime.errors import DistaxError
 def one_channel(
     samples: Num[np.ndarray, "height width S"], has_alpha: bool, where: object, reading: Reading
 ) -> Num[np.ndarray, "height width"]:
-    """Returns the channel that all colours are equal to, or the one that the settings choose.
+    """Returns the first colour channel if all are equal, or the channel that the settings choose.
 
     Args:
       samples: colour channels, and alpha as the last if there is one.
@@ -59,11 +59,11 @@ def look_up(
     where: object,
     reading: Reading,
 ) -> Num[np.ndarray, "height width"]:
-    """Replaces the indices of a palette image by its gray levels; a fourth channel is alpha.
+    """Replaces the indices of a palette image by its grey levels. A fourth channel is alpha.
 
     Raises:
-      DistaxError: an index is beyond the palette, or the palette's used colours are not gray and no
-        channel is chosen.
+      DistaxError: an index is beyond the palette; or a colour in use is not grey, and no channel is
+        chosen.
     """
     if indices.size and int(indices.max()) >= len(palette):
         raise DistaxError(

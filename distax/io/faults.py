@@ -16,8 +16,8 @@ def translated(where: object, kind: str) -> Iterator[None]:
     """Converts every exception of the block to a DistaxError that names the file.
 
     Damaged files raise exceptions of nearly every type, and decoders add types of their own. So all
-    types are converted here, and nowhere else. Warnings of other libraries are left out; do not
-    warn within the block.
+    types are converted here, and nowhere else. All warnings in the block are suppressed, so warn
+    outside of it.
 
     Args:
       where: the file, and the image in it.
@@ -48,9 +48,9 @@ def translated(where: object, kind: str) -> Iterator[None]:
 
 @contextmanager
 def logs_raised(library: str) -> Iterator[None]:
-    """Raises what a library logs as an error in the block, and leaves out its other logs.
+    """Raises ValueError for an error that a library logs in the block, and drops its other logs.
 
-    Some libraries log damage, and go on with what is left of the file.
+    Some libraries only log that a file is damaged, and go on with the rest of it.
     """
     logger, handler = logging.getLogger(library), _Raising(logging.ERROR)
     propagate, logger.propagate = logger.propagate, False

@@ -36,8 +36,8 @@ conversion allocates grows with both."""
 def open_fits(source: Source, reading: Reading, stack: ExitStack) -> Frames:
     """Opens the image of one extension; its rows are read from the file when asked for.
 
-    Each plane of a cube is a frame. An extension DQ, MASK or BPM of the same version and size marks
-    bad pixels, unless the settings name another mask.
+    Each plane of a cube is a frame. Unless the settings name another mask, an extension DQ, MASK or
+    BPM of the same version and size marks bad pixels.
 
     Args:
       source: a FITS file, plain or with tile compression.
@@ -78,7 +78,7 @@ def open_fits(source: Source, reading: Reading, stack: ExitStack) -> Frames:
 
 
 def _select(structure: Sequence[Hdu], source: Source, extension: str | None) -> Hdu:
-    """Returns the extension by name or number; by default the first image, masks last."""
+    """Returns the extension of a name or number. Default: the first image; masks come last."""
     held = ", ".join(map(str, structure))
     if extension is None:
         images = sorted(filter(_has_pixels, structure), key=_is_named_mask)
@@ -99,7 +99,7 @@ def _is_named_mask(hdu: Hdu) -> bool:
 
 
 def _find(structure: Sequence[Hdu], extension: str) -> Hdu | None:
-    """Returns the extension of a name or number; None if there is none."""
+    """Returns the extension of a name or number; None if no extension has it."""
     for hdu in structure:
         names = hdu.name.upper(), f"{hdu.name},{hdu.version}".upper()
         if extension == str(hdu.index) or extension.upper() in names:
@@ -139,7 +139,7 @@ def _suits(mask: Hdu, hdu: Hdu) -> bool:
 
 @dataclass(frozen=True)
 class _Cube:
-    """The planes of an extension: all axes but the last two, in the order of the file."""
+    """The planes of an extension, numbered along all axes but the last two in the file's order."""
 
     hdu: Any
     about: Hdu
@@ -179,7 +179,7 @@ class _Rows:
 
 
 def _open_cube(parts: Any, about: Hdu, source: Source, reading: Reading) -> _Cube:
-    """Opens an image after all checks that astropy and its decoders leave out."""
+    """Opens an image, after the checks that astropy and its decoders omit."""
     with translated(about.where, "FITS"):
         if about.is_compressed:
             check_tiles(about, reading)
@@ -196,7 +196,7 @@ def _open_cube(parts: Any, about: Hdu, source: Source, reading: Reading) -> _Cub
 def _value(
     keyword: str, header: Mapping[str, Any], primary: Mapping[str, Any], source: Source
 ) -> Any:
-    """Returns the value of a keyword, also of the primary header; None if it cannot be read."""
+    """Returns a keyword's value in this header or else in the primary one; None if damaged."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -210,7 +210,7 @@ def _value(
 def _read_saturation(
     header: Mapping[str, Any], primary: Mapping[str, Any], cube: _Cube, source: Source
 ) -> float | None:
-    """Returns the saturation in the header, if it is one; else warns, and returns None."""
+    """Returns the saturation that the header states; None, with a warning, if it is unusable."""
     for keyword in _SATURATION:
         value = _value(keyword, header, primary, source)
         if value is None:

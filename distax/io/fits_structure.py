@@ -1,4 +1,4 @@
-"""The structure of a FITS file, read and checked before astropy allocates what headers promise."""
+"""Reading of a FITS file's structure, with checks before astropy allocates memory for it."""
 
 import math
 import re
@@ -40,7 +40,7 @@ class Hdu:
         """Returns the whole number of a keyword.
 
         Raises:
-          DistaxError: the value is no whole number, or is missing and has no default.
+          DistaxError: the value is not a whole number, or is missing and has no default.
         """
         text = self.cards.get(keyword)
         if text is None and default is not None:
@@ -55,7 +55,7 @@ class Hdu:
         """Returns the finite number of a keyword, or the default if it is missing.
 
         Raises:
-          DistaxError: the value is no finite number.
+          DistaxError: the value is not a finite number.
         """
         text = self.cards.get(keyword)
         if text is None:
@@ -69,7 +69,7 @@ class Hdu:
         return value
 
     def text(self, keyword: str) -> str:
-        """Returns the text of a keyword; empty if it is missing or no text."""
+        """Returns the text of a keyword; empty if it is missing or its value is no text."""
         found = _TEXT.match(self.cards.get(keyword, ""))
         return found[1].replace("''", "'").strip() if found else ""
 
@@ -84,7 +84,7 @@ class Hdu:
 
     @property
     def version(self) -> int:
-        """Version of the extension, which tells parts of one name apart; 1 if it is damaged."""
+        """Version of the extension, which distinguishes parts of the same name; 1 if damaged."""
         found = _WHOLE.match(self.cards.get("EXTVER", ""))
         return int(found[1]) if found else 1
 
@@ -151,7 +151,7 @@ def read_structure(source: Source) -> list[Hdu]:
     while offset < source.size:
         where = f"{source.path}: part {len(parts)}"
         source.file.seek(offset)
-        # What follows the last part is no extension, and the standard says to ignore it.
+        # Bytes after the last part that begin no extension are to be ignored, says the standard.
         if parts and source.file.read(9) != b"XTENSION=":
             break
         source.file.seek(offset)
@@ -170,7 +170,7 @@ def read_structure(source: Source) -> list[Hdu]:
 
 
 def _read_cards(file: BufferedReader, where: str) -> dict[str, str]:
-    """Reads a header up to its end; the first of equal keywords counts."""
+    """Reads a header up to its end. If a keyword is repeated, its first value counts."""
     cards: dict[str, str] = {}
     for card in _cards(file, where):
         keyword = card[:8].rstrip()

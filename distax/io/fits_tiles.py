@@ -1,7 +1,7 @@
-"""Compressed FITS images: checks that the decoders leave out, and decoding in a process of its own.
+"""Compressed FITS images: checks that decoders omit, and decoding in a separate process.
 
 The C decoders of HCOMPRESS and PLIO neither know where their input ends nor, for HCOMPRESS, how
-large their output is. A damaged file makes them write beyond their memory.
+large their output is. With a damaged file they write beyond their memory.
 """
 
 import math
@@ -31,7 +31,7 @@ _LARGEST_DEFLATE = 1032
 _SETTINGS = {"BLOCKSIZE": (16, 32), "BYTEPIX": (1, 2, 4, 8)}
 """Values that the FITS standard allows for settings of the Rice algorithm."""
 _SECONDS = 120
-"""Longest time for decoding in a process of its own."""
+"""Longest time for decoding in a separate process."""
 _PROGRAM = """
 import sys, warnings
 import numpy
@@ -47,7 +47,7 @@ def check_tiles(hdu: Hdu, reading: Reading) -> None:
 
     Raises:
       DistaxError: the compression is unknown, its settings are out of range, the number of tiles
-        does not suit the image, or it promises more than the file holds.
+        does not suit the image, or the image is larger than the limit or than the file can hold.
     """
     kind = hdu.text("ZCMPTYPE")
     if kind not in _COMPRESSIONS:
@@ -76,7 +76,7 @@ def check_tiles(hdu: Hdu, reading: Reading) -> None:
 
 
 def tile_shape(hdu: Hdu) -> tuple[int, ...]:
-    """Returns the lengths of a tile in the order of the header; by default a tile is a row."""
+    """Returns the sides of a tile in the order of the header. Default: one row."""
     sides = hdu.axes("ZNAXIS")
     tile = tuple(
         hdu.whole(f"ZTILE{axis}", side if axis == 1 else 1) for axis, side in enumerate(sides, 1)
@@ -129,7 +129,7 @@ def check_streams(hdu: Hdu, file: BufferedReader, reading: Reading) -> None:
 
 
 def _tile_sides(hdu: Hdu) -> Iterator[tuple[int, ...]]:
-    """Yields the lengths of every tile, the fastest axis last, cut at the image's edge."""
+    """Yields the sides of every tile, the fastest axis last. Tiles end at the image's edge."""
     starts = [
         range(0, side, part) for side, part in zip(hdu.shape, tile_shape(hdu)[::-1], strict=True)
     ]
@@ -141,12 +141,12 @@ def _tile_sides(hdu: Hdu) -> Iterator[tuple[int, ...]]:
 
 
 def is_unsafe(hdu: Hdu) -> bool:
-    """Returns True for compressions that `decode_apart` has to decode."""
+    """Returns True for an image that `decode_apart` has to decode."""
     return hdu.is_compressed and hdu.text("ZCMPTYPE") in _UNSAFE
 
 
 def decode_apart(file: BufferedReader, hdu: Hdu) -> Num[np.ndarray, "..."]:
-    """Decodes a compressed image in a process of its own, so that a crash ends only that.
+    """Decodes a compressed image in a separate process, so that a crash ends only that process.
 
     Args:
       file: the open FITS file.

@@ -1,4 +1,4 @@
-"""Values of FITS images from what is stored: scale, offset, unsigned and missing values."""
+"""Conversion of stored FITS values to pixels: scale, offset, unsigned and missing values."""
 
 from dataclasses import dataclass
 
@@ -36,14 +36,14 @@ class Scaling:
         """Reads the conversion from an image's header.
 
         Raises:
-          DistaxError: a keyword is no number.
+          DistaxError: a keyword is not a number.
         """
         bits = hdu.whole("ZBITPIX" if hdu.is_compressed else "BITPIX")
         blank = hdu.whole("BLANK") if bits > 0 and "BLANK" in hdu.cards else None
         return cls(bits, hdu.real("BSCALE", 1.0), hdu.real("BZERO", 0.0), blank)
 
     def __call__(self, stored: Num[np.ndarray, "..."]) -> Num[np.ndarray, "..."]:
-        """Converts values; other scales and offsets than those of integers give float64."""
+        """Converts values. The result is float64 unless scale and offset keep integers integers."""
         values = self._convert(stored)
         if self.blank is None:
             return values

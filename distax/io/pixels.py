@@ -17,7 +17,7 @@ Sky = Callable[
 
 @runtime_checkable
 class Pixels(Protocol):
-    """An image's pixels: an array, a memory-mapped file, or anything else sliced by rows."""
+    """An image's pixels: an array, a memory-mapped file, or another object to slice by rows."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -29,7 +29,7 @@ class Pixels(Protocol):
 
 @dataclass(frozen=True)
 class Decoded:
-    """Pixels of an image that is decoded as a whole, when its rows are first read.
+    """Pixels of an image that is decoded as a whole when rows are first read.
 
     Attributes:
       shape: height and width in pixels.
@@ -50,7 +50,7 @@ class Decoded:
 
 @dataclass(frozen=True)
 class Masked:
-    """Pixels of which those that a mask marks are NaN.
+    """Pixels, with NaN in place of those that a mask marks.
 
     Attributes:
       stored: the pixels.
@@ -109,7 +109,7 @@ class Frame:
 
     @property
     def pixels(self) -> Pixels:
-        """The pixels as stored; with a mask as floats, in which bad pixels are NaN."""
+        """The pixels as stored if there is no mask; otherwise floats, with NaN for bad pixels."""
         return self.stored if self.mask is None else Masked(self.stored, self.mask)
 
     @property
@@ -126,12 +126,12 @@ class Frame:
 
 @dataclass(frozen=True)
 class Frames:
-    """The frames of a file, each opened when it is asked for.
+    """The frames of a file. Each is opened when it is accessed.
 
     Attributes:
       length: number of frames.
       open: opens a frame by its number.
-      masked: True if their own file marks bad pixels.
+      masked: True if the file itself marks bad pixels.
     """
 
     length: int

@@ -1,4 +1,4 @@
-"""Settings of the reader, and the checks of sizes that keep it within bounds."""
+"""Settings of the reader, and checks of sizes before memory is allocated."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ MEAN = "mean"
 """Channel that stands for the mean of all colours."""
 
 _FREE = 2**20
-"""Bytes that a file may always unpack to. Small files of constant pixels shrink without limit."""
+"""Bytes that any file may unpack to, because constant pixels can be packed into a few bytes."""
 _LARGEST_RATIO = 10_000
 """Largest ratio of unpacked to stored bytes. Deflate reaches 1,032 at most and LZW about 1,400.
 Noise never gets near it, so a higher ratio is a promise that the file cannot keep."""
@@ -28,8 +28,8 @@ class Reading:
         mask. Default: the extension DQ, MASK or BPM of a FITS file.
       channel: colour channel to read, numbered from "0" (red), or "mean" for their mean. Default:
         the one channel of images whose channels are equal; other colour images are refused.
-      max_bytes: most bytes of pixels that a compressed image may unpack to, that a packed file may
-        hold, and that are read into one array.
+      max_bytes: largest size in bytes of a decompressed image, of an unpacked file, and of the
+        pixels that are read into one array.
     """
 
     extension: str | None = None
@@ -52,7 +52,7 @@ class Reading:
           stored: bytes that the file holds for them. Default: not compared.
 
         Raises:
-          DistaxError: the size is beyond `max_bytes`, or more than so few bytes can unpack to.
+          DistaxError: the size exceeds `max_bytes`, or what the stored bytes can unpack to.
         """
         if promised > self.max_bytes:
             raise DistaxError(

@@ -1,4 +1,4 @@
-"""Work in threads ahead of the one who takes the results."""
+"""Computation of results in threads, before they are asked for."""
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable

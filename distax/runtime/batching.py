@@ -1,4 +1,4 @@
-"""Batches of equal size, cut from long arrays so that each function compiles once."""
+"""Batches of equal size, cut from long arrays so that a function compiles only once."""
 
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -20,7 +20,7 @@ SMALLEST = 16
 
 
 def inference_batch(platform: str | None = None) -> int:
-    """Returns the number of images per call: it fits a CPU's cache, or fills an accelerator.
+    """Returns the number of images per call that fits a CPU's cache, or fills an accelerator.
 
     Args:
       platform: platform of the devices that compute. Default: that of the default device.
@@ -65,7 +65,7 @@ def padded_batches(data: Tree, size: int) -> Iterator[tuple[Tree, Bool[Array, " 
 
 
 def pad_rows(tree: Tree, multiple: int) -> Tree:
-    """Pads arrays with zeros along their first axis to a positive multiple of a number of rows."""
+    """Pads arrays with zeros along their first axis, to a positive multiple of `multiple` rows."""
     length = len(jax.tree.leaves(tree)[0])
     missing = max(-(-length // multiple), 1) * multiple - length
     return jax.tree.map(
@@ -80,9 +80,10 @@ def in_batches(
 
     On a CPU a batch's results are fetched before the next batch is dispatched, because executions
     that run at the same time can wait for each other's threads for ever. An accelerator computes a
-    batch while the results of the previous one are fetched. Arrays that fit in one batch are padded
-    to a power of two, and that to a multiple of `smallest`. A function is then compiled only a few
-    times for arrays of all lengths.
+    batch while the results of the previous one are fetched.
+
+    Arrays that fit in one batch are padded: their length is rounded up to a power of two, and then
+    to a multiple of `smallest`. So few programs are compiled for arrays of all lengths.
 
     Args:
       function: a compiled function that treats every row independently.
@@ -111,8 +112,8 @@ def in_batches(
 
 
 LANES = 128
-"""Scenes that a CPU handles at a time. Their matrices just fit its second-level cache. More would
-leave the cache, fewer would use its vector units less."""
+"""Lanes that a CPU computes at a time. Their matrices just fit its second-level cache. More would
+not fit, and fewer would use its vector units less."""
 
 
 def map_lanes(function: Callable[..., Array], *arrays: Float[Array, "... N"]) -> Array:
@@ -123,8 +124,8 @@ def map_lanes(function: Callable[..., Array], *arrays: Float[Array, "... N"]) ->
 
     Args:
       function: a function that treats every lane on its own.
-      arrays: arrays with lanes on their last axis. Their number is the same for all, and at most
-        `LANES` or a multiple of it.
+      arrays: arrays with lanes on their last axis. All have the same number of lanes. It is at
+        most `LANES`, or a multiple of `LANES`.
     """
     lanes = arrays[0].shape[-1]
     if lanes <= LANES:

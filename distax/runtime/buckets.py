@@ -1,7 +1,7 @@
 """Paths in buckets, such as gs://bucket/folder/file, which take the place of paths on disk.
 
 An object is written by one request: readers see the whole old object or the whole new one. Folders
-are beginnings of names, so that they need not be made. All requests are those of fsspec and gcsfs.
+are prefixes of names, so they need not be made. fsspec and gcsfs make all requests.
 """
 
 import errno
@@ -28,7 +28,7 @@ class BucketPath(PosixPath):
     """
 
     def __str__(self) -> str:
-        # Path takes the two slashes for one.
+        # Path merges the two slashes into one.
         return super().__str__().replace(":/", "://", 1)
 
     @property
@@ -91,7 +91,7 @@ class BucketPath(PosixPath):
     def glob(  # type: ignore[override]
         self, pattern: str, **_: Any
     ) -> Generator["BucketPath", None, None]:
-        """Yields what a folder directly holds and whose name matches a pattern."""
+        """Yields the objects and folders directly in a folder whose names match a pattern."""
         if self.is_dir():
             yield from (path for path in self.iterdir() if fnmatchcase(path.name, pattern))
 
@@ -106,7 +106,7 @@ class BucketPath(PosixPath):
         return self.read_bytes().decode(encoding or "utf-8")
 
     def open(self, mode: str = "r", *_: Any, **__: Any) -> Any:
-        """Opens an object for reading, by reading it whole."""
+        """Reads a whole object, and opens the copy for reading."""
         if "r" not in mode or "+" in mode:
             raise OSError(errno.EROFS, "an object can only be written whole", str(self))
         return io.BytesIO(self.read_bytes()) if "b" in mode else io.StringIO(self.read_text())
@@ -154,7 +154,8 @@ def _storage() -> Any:
     require("gcsfs", "places in buckets")
     import fsspec
 
-    # Listings are not remembered, also by etils for Orbax: other processes write there too.
+    # Other processes write to the bucket too, so no listing is cached. The same setting holds for
+    # etils, through which Orbax lists folders.
     fsspec.config.conf.setdefault("gcs", {})["use_listings_cache"] = False
     return fsspec.filesystem("gcs")
 
@@ -180,7 +181,7 @@ def as_path(place: str | os.PathLike[str]) -> Path:
 
 
 def as_epath(place: str | os.PathLike[str]) -> epath.Path:
-    """Returns a place as etils' path, as Orbax takes it, after a check of its bucket.
+    """Checks a place's bucket, and returns the place as the path of etils that Orbax takes.
 
     Raises:
       DistaxError: as `as_path` and `BucketPath.check`.

@@ -20,7 +20,7 @@ _FILE = "checksums.json"
 def checksums(tree: Any) -> dict[str, int]:
     """Computes the CRC-32 of each array's bytes, by the arrays' names.
 
-    With several processes all must call it, as each may hold a part of an array only.
+    With several processes all must call it, because each may hold only a part of an array.
     """
     return {name: zlib.crc32(_whole(leaf).tobytes()) for name, leaf in named_leaves(tree).items()}
 
@@ -37,7 +37,10 @@ def write_file_checksums(folder: Path) -> None:
 
 
 def find_damaged_file(folder: Path) -> str | None:
-    """Returns the first file of a folder that differs from its checksum, if there are checksums."""
+    """Returns the first file of a folder that is missing or differs from its checksum.
+
+    Returns None if there is no such file, or if the folder has no checksums.
+    """
     try:
         sums = json.loads((folder / _FILE).read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -24,7 +24,7 @@ class Terminated(Exception):  # noqa: N818 - an event, not an error
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> DistaxError:
-    """Makes the error for an unknown name, with the known name that is spelled most like it."""
+    """Makes the error for an unknown name. It suggests the known name of the closest spelling."""
     known = sorted(known)
     nearest = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {nearest[0]!r}? " if nearest else ""
@@ -37,7 +37,7 @@ def first_line(error: Exception) -> str:
 
 
 def shown(value: object) -> str:
-    """Writes a value as it appears in an error line: short ones in full, others by their type."""
+    """Formats a value for an error line: short ones in full, long ones by their type."""
     if isinstance(value, type):
         return f"the class {value.__name__}; make an instance of it"
     text = repr(value)
@@ -63,7 +63,7 @@ def known_scalar(name: str, value: Any) -> Any:
 
 
 def finite(name: str, value: object, limit: str = "") -> float:
-    """Returns a finite number as a float, also one of NumPy or JAX.
+    """Converts a finite number of Python, NumPy or JAX to a float.
 
     Args:
       name: name of the number in the error message.
@@ -101,7 +101,7 @@ def check_finite(**values: object) -> None:
 
 
 def check_seed(seed: object) -> None:
-    """Raises DistaxError unless a seed is a whole number of 32 bits; JAX drops higher ones."""
+    """Raises DistaxError unless a seed is a whole number below 2³². JAX drops higher bits."""
     check_whole(seed=seed)
     if not 0 <= seed < 2**32:  # type: ignore[operator]
         raise DistaxError(f"seed must be from 0 to 2**32 - 1, got {seed}")

@@ -32,7 +32,7 @@ def check_fields(config: Any, arrays: Collection[str] = ()) -> None:
 
 
 def _checked(name: str, value: Any, hint: Any, array: bool) -> Any:
-    """Returns a value of a field, or of an entry of its tuple, as its annotation wants it."""
+    """Checks and converts the value of a field, or of an entry of its tuple, by its annotation."""
     kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
     if array and _holds_numbers(value):
         return value

@@ -1,4 +1,4 @@
-"""Reading and writing of files, on disk and in buckets: a file is complete or not there at all."""
+"""Atomic writing and local copies of files, on disk and in buckets."""
 
 import os
 import shutil
@@ -28,10 +28,7 @@ def check_suffix(path: Path, what: str, known: Iterable[str]) -> None:
 
 
 def check_place(path: Path) -> None:
-    """Raises DistaxError for a path that cannot be written.
-
-    A file is where a folder must be, or the bucket cannot be reached.
-    """
+    """Raises DistaxError if a file lies where a folder must be, or the bucket cannot be read."""
     if isinstance(path, BucketPath):
         return path.check()
     there = next((place for place in path.parents if os.path.exists(place)), Path())
@@ -47,8 +44,8 @@ def check_outputs(outputs: Mapping[str, Path | None], inputs: Iterable[Path] = (
       inputs: the files that the command reads.
 
     Raises:
-      DistaxError: an output is a folder, is in a place that is none, or is an input or another
-        output, also through a link.
+      DistaxError: an output is a folder, lies in a folder that cannot be made, or is the same file
+        as an input or another output, also through a link.
     """
     taken = {path.resolve(): "an input" for path in inputs}
     for option, path in outputs.items():
@@ -69,8 +66,8 @@ def atomic_write(path: Path) -> Iterator[Path]:
     """Yields a temporary path, which replaces `path` only if the block succeeds.
 
     The replacement is one atomic rename; see `unfinished.unfinished`. A link is kept, and the file
-    that it leads to is replaced. What is written for a pipe or another device is copied into it.
-    For a place in a bucket it is on disk, and becomes an object by one request.
+    that it leads to is replaced. If `path` is a pipe or another device, the temporary file is
+    copied into it. If `path` is in a bucket, one request uploads the temporary file.
 
     Raises:
       DistaxError: the file cannot be written; an existing file at `path` is unchanged.
@@ -121,13 +118,13 @@ def write_text(path: Path, text: str) -> None:
 
 @contextmanager
 def local_copy(path: Path) -> Iterator[Path]:
-    """Yields a file on disk with a file's content, for readers that know no buckets.
+    """Yields the path of a file on disk with the same content, for readers of disks only.
 
-    It is the file itself, or a temporary copy of an object in a bucket. On Linux, a copy that is
+    It is `path` itself, or a temporary copy of an object in a bucket. On Linux, a copy that is
     mapped into memory can be used after the block.
 
     Raises:
-      FileNotFoundError: there is no such object.
+      FileNotFoundError: the bucket has no such object.
       OSError: the object cannot be read.
     """
     if not isinstance(path, BucketPath):
@@ -142,12 +139,12 @@ def local_copy(path: Path) -> Iterator[Path]:
 class GrowingFiles:
     """A folder on disk for files that grow while a program runs.
 
-    It is the folder itself. For a folder in a bucket, where objects cannot grow, it is a temporary
-    one, from which `upload` writes the files anew.
+    On disk it is the folder itself. For a folder in a bucket, where objects cannot grow, it is a
+    temporary folder, and `upload` copies the changed files to the bucket.
 
     Args:
       folder: the folder, on disk or in a bucket.
-      known: names of files that are there from before and will grow; they are downloaded.
+      known: names of existing files that will grow; they are downloaded from a bucket.
 
     Attributes:
       local: the folder on disk.
@@ -195,7 +192,7 @@ class GrowingFiles:
             self._uploaded[path] = state
 
     def close(self) -> None:
-        """Uploads what changed, and deletes the temporary folder."""
+        """Uploads the files that changed, and deletes the temporary folder."""
         try:
             self.upload()
         finally:

@@ -5,12 +5,12 @@ from html import escape
 
 
 def plain_table(headings: Iterable[object], rows: Iterable[Iterable[object]]) -> str:
-    """Writes a table of text with a line of headings."""
+    """Makes an HTML table of text with a line of headings."""
     return _table([_row("th", headings), *(_row("td", row) for row in rows)])
 
 
 def fact_table(facts: Mapping[str, object]) -> str:
-    """Writes a table with a name and its value in each row."""
+    """Makes an HTML table with a name and its value in each row."""
     return _table([_row("td", fact) for fact in facts.items()])
 
 

@@ -1,4 +1,4 @@
-"""Optional packages: an error that names the extra of a package that is not installed."""
+"""Optional packages with the extras that install them, and an error that names the extra."""
 
 from importlib.util import find_spec
 from typing import NamedTuple
@@ -33,7 +33,7 @@ OPTIONAL = {
     "torch": Optional("torch", "torch"),
     "wandb": Optional("wandb", "wandb"),
 }
-"""Optional packages by the name they are imported by, as pyproject.toml declares them."""
+"""Optional packages by the names of their imports, as pyproject.toml declares them."""
 
 
 def require(package: str, purpose: str, otherwise: str = "") -> None:
@@ -42,7 +42,7 @@ def require(package: str, purpose: str, otherwise: str = "") -> None:
     Call it directly before the import, at the place of use, or earlier to fail before long work.
 
     Args:
-      package: the name it is imported by; one of `OPTIONAL`.
+      package: name of its import, one of `OPTIONAL`.
       purpose: what needs it, in the plural, such as "figures".
       otherwise: what to do instead of installing it, for the error message. Default: nothing.
 

@@ -1,6 +1,6 @@
-"""Computations that have another form on another platform, and the platform of an array.
+"""Platforms: the default one, and functions that are computed in another form on some of them.
 
-The platform is the one that a program is lowered for, whatever the host that lowers it.
+The form depends on the platform that a program is lowered for, not on the host that lowers it.
 """
 
 import os
@@ -24,7 +24,7 @@ def default_platform() -> str:
 def quiet_tpu_compiler() -> None:
     """Keeps libtpu from looking for chips on a host without any, and lets processes share it.
 
-    Otherwise every command prints its complaints. Call it before JAX starts its devices.
+    Otherwise every command prints libtpu's warnings. Call this before JAX starts its devices.
     """
     if any(Path("/dev").glob("accel*")) or any(Path("/dev/vfio").glob("[0-9]*")):
         return
@@ -46,7 +46,7 @@ _WITHOUT_CHIPS = {
 def evaluate_by_platform(default: Form, others: Mapping[str, Form], *arguments: Any) -> Array:
     """Evaluates a scalar function in the form for the platform that the program is lowered for.
 
-    Value and gradient have the same form. Only reverse mode is supported.
+    Value and gradient are computed in the same form. Only reverse-mode gradients are supported.
 
     Args:
       default: the function's usual form.
@@ -64,7 +64,8 @@ def _evaluate(default: Form, others: tuple[tuple[str, Form], ...], *arguments: A
 def _forward(
     default: Form, others: tuple[tuple[str, Form], ...], *arguments: Any
 ) -> tuple[Array, Any]:
-    # A choice that is differentiated would store what every form needs for its gradient.
+    # If JAX differentiated the choice itself, the program would store what the gradients of all
+    # forms need. So each form computes its gradient together with its value.
     def with_gradient(form: Form) -> Callable[..., tuple[Array, Any]]:
         return jax.value_and_grad(form, tuple(range(len(arguments))))
 

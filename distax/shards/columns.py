@@ -105,7 +105,7 @@ class Columns:
 
     @property
     def ends(self) -> Int[np.ndarray, " ends"]:
-        """Place of each image's first target among all, and after them the number of all."""
+        """Index of each image's first target among all targets; last, the number of targets."""
         return np.concatenate([[0], np.cumsum(self.count)])
 
     def targets(self) -> Targets:

@@ -1,4 +1,4 @@
-"""Reading of ArrayRecord files of TFDS examples, record after record."""
+"""Reading of ArrayRecord files of TFDS examples, in the order of the records."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,8 +11,8 @@ from distax.runtime.errors import DistaxError, first_line
 from distax.runtime.optional import require
 
 _SEQUENTIAL = "readahead_buffer_size:1M,max_parallelism:1"
-"""Options of the ArrayRecord reader: portions in order are read several times faster with these
-than with its defaults, and take less memory."""
+"""Options of the ArrayRecord reader. They read portions in order several times faster than the
+defaults, and take less memory."""
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """Files of results: one for each shard, as Parquet or as ArrayRecord, written whole or not at all.
 
-All formats hold a row or record for each image, in the images' order: its number `image` in the
-shard, the columns of `columns`, and `problem`, the reason why it could not be unmixed.
+All formats hold a row or record for each image, in the order of the images. It has `image`, the
+image's number in the shard, the columns of the module `columns`, and `problem`, the reason why the
+image could not be unmixed.
 """
 
 import os
@@ -33,7 +34,7 @@ class Format(Protocol):
     def writing(
         self, path: Path, about: Mapping[str, Any]
     ) -> AbstractContextManager[Callable[[Columns], None]]:
-        """Opens a file for writing; the function appends images. Written whole or not at all.
+        """Opens a file for an atomic write, and yields a function that appends images.
 
         Args:
           path: the file.

@@ -1,4 +1,4 @@
-"""Description of a method and its settings, by which a run recognises results of its own."""
+"""Description of a method and its settings, by which a run recognises its own results."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -54,7 +54,7 @@ def _settings(value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def claim(folder: Path, about: Mapping[str, Any]) -> None:
-    """Makes a folder one of results with these settings, or checks that it is one.
+    """Marks a folder as one for results of these settings, or checks that it is marked so.
 
     Raises:
       DistaxError: the folder holds results of other settings, or cannot be written.

@@ -40,7 +40,7 @@ class Shard(Protocol):
 
 
 def find_shards(paths: Iterable[PathLike]) -> list[epath.Path]:
-    """Lists the shards that paths name, in the paths' order.
+    """Lists the shards that paths name, in the order of the paths.
 
     Args:
       paths: shards; folders, which stand for all shards in them by name; or patterns such as
@@ -114,9 +114,9 @@ def open_shard(path: PathLike, shape: tuple[int, int]) -> Iterator[Shard]:
 
 @dataclass(frozen=True)
 class NpyShard:
-    """Images in an NPY file, which are read where they lie.
+    """Images in an NPY file, read in portions.
 
-    They are not mapped into memory, as pages of a mapped file count as memory in use.
+    The file is not mapped into memory, because the pages of a mapped file count as memory in use.
     """
 
     path: epath.Path

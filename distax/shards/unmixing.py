@@ -1,4 +1,4 @@
-"""Unmixing of shards into files of results: in portions, on all local devices, resumable."""
+"""Unmixing of shards into files of results, in portions and on all local devices."""
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -27,7 +27,7 @@ from distax.unmixer import Unmixer
 
 @dataclass
 class Outcome:
-    """Outcome of a run over shards so far.
+    """Outcome so far of a run over shards.
 
     Attributes:
       shards: number of shards.
@@ -54,8 +54,9 @@ def unmix_shards(
     Shards that have results are left out, so the same call resumes a run that ended early. A shard
     that cannot be read gets no results, and the others are unmixed.
 
-    The devices compute a portion while the next one is read and the last one is written, and no
-    more are held. Portions go to the local devices in turn; a CPU computes one at a time.
+    While the devices compute portions, the next one is read and the previous one is written. No
+    further portions are in memory. The local devices take portions in turn; a CPU computes one at a
+    time.
 
     Args:
       unmixer: the unmixer.

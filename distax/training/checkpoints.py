@@ -1,4 +1,4 @@
-"""Checkpoints of a run: the last and the best, each complete or absent; `saving` writes them.
+"""Reading of a run's checkpoints, the last and the best; `saving` writes them.
 
 Arrays are stored by name, so that an error about a checkpoint of another architecture can name the
 arrays that differ.
@@ -59,14 +59,15 @@ def read_about(run: epath.PathLike, which: Which) -> tuple[TrainConfig, Evaluati
 def load_model(run: epath.PathLike, which: Which | None = None) -> tuple[Model, TrainConfig]:
     """Loads a trained model and its configuration.
 
+    It does not import the Python file of the model that the configuration may name.
+
     Args:
       run: the run's folder.
       which: the checkpoint. Default: the best, or the last if the run was not evaluated yet.
 
     Raises:
       DistaxError: there is no finished checkpoint, it is damaged, its arrays do not fit the model
-        that its configuration names, or that model is not registered. The Python file that it names
-        is not imported.
+        that its configuration names, or that model is not registered.
     """
     import orbax.checkpoint as ocp
 
@@ -114,7 +115,7 @@ def load_state(run: epath.PathLike, abstract: TrainState) -> TrainState:
 
 
 def model_part(state: TrainState) -> dict[str, Any]:
-    """Returns the arrays of a state that a model consists of."""
+    """Returns the arrays of a state that the model consists of."""
     return {"params": evaluated_params(state), "constants": state.constants}
 
 

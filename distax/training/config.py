@@ -77,7 +77,7 @@ class DataConfig:
     Attributes:
       dataset: name of a CSIST-100K built on disk, such as "simulated" or "released"; None to
         simulate new scenes on the device at every step.
-      data_dir: folder the dataset was built in.
+      data_dir: folder that the dataset was built in.
       feed: source of a dataset's batches: "memory" holds the dataset on every device, "stream"
         reads it from disk through Grain. Both give the same batches.
     """
@@ -110,8 +110,8 @@ class TrainConfig:
         where XLA's loops are slow, and 50 on other devices.
       shard_state: shard parameters and the optimiser's state over the devices instead of
         replicating them, which saves memory if a model is large.
-      threshold: counts a node of a grid model needs to be reported, in evaluations and as the
-        trained model's default.
+      threshold: counts that a node of a grid model needs to be reported. It is used in evaluations,
+        and is the trained model's default.
       log_every: steps between two lines of the log.
       eval_every: steps between two evaluations on held-out images, each with a checkpoint.
       eval_images: number of held-out images.
@@ -120,8 +120,8 @@ class TrainConfig:
         them when it is resumed.
 
     Raises:
-      DistaxError: a number that is not positive, a prior whose border leaves no host pixel, or
-        another sensor than the dataset's.
+      DistaxError: a number is not positive, the prior's border leaves no host pixel, or the sensor
+        is not the dataset's.
     """
 
     model: ModelConfig = ModelConfig()
@@ -177,7 +177,7 @@ def from_dict(values: dict[str, Any], where: str) -> TrainConfig:
       where: the file they come from, for error messages.
 
     Raises:
-      DistaxError: an unknown key, a value of another type or out of range.
+      DistaxError: a key is unknown, or a value has another type or is out of range.
     """
     return from_plain(TrainConfig, values, where)
 
@@ -186,6 +186,6 @@ def read_toml(path: Path) -> TrainConfig:
     """Reads the configuration in a TOML file.
 
     Raises:
-      DistaxError: no such file, not TOML, or as `from_dict`.
+      DistaxError: the file cannot be read or is not TOML, or as `from_dict`.
     """
     return from_dict(settings.read_toml(path), str(path))

@@ -1,7 +1,7 @@
 """Sources of training batches, in which every batch is a function of the step alone.
 
-The step is the position in the data, so a run resumes at any step without a saved iterator. The
-batches do not depend on the number of devices, nor on the number of steps fetched at once.
+The step is the position in the data, so a run can resume at any step without a saved iterator. The
+batches depend neither on the number of devices nor on the number of steps fetched at once.
 """
 
 from collections.abc import Callable, Iterator, Sequence

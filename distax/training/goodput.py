@@ -1,4 +1,4 @@
-"""Seconds of a run by their use: the share of it that trains, and the uses that take the rest."""
+"""Seconds of a run by their use: the training steps, and everything that is not training."""
 
 import json
 import time
@@ -15,9 +15,9 @@ Kind = Literal["compiling", "steps", "waiting_for_input", "evaluating", "saving"
 
 
 class Goodput:
-    """Sums the seconds of a run by what they are spent on.
+    """Sums the seconds of a run by their use.
 
-    Time that is spent on nothing of this list, such as the writing of logs, is "other".
+    Time that is spent on no `Kind`, such as on writing logs, counts as "other".
     """
 
     def __init__(self) -> None:
@@ -26,7 +26,7 @@ class Goodput:
 
     @contextmanager
     def spend(self, kind: Kind) -> Iterator[None]:
-        """Adds the time in the context to a kind."""
+        """Adds the time of the `with` block to a kind."""
         start = time.perf_counter()
         try:
             yield
@@ -40,7 +40,7 @@ class Goodput:
         return {**self._seconds, "other": other, "total": total}
 
     def summary(self) -> str:
-        """Writes the shares in one line, largest first."""
+        """Formats the shares in one line, largest first."""
         seconds = self.seconds()
         total = seconds.pop("total")
         shares = sorted(seconds.items(), key=lambda item: -item[1])
@@ -53,9 +53,9 @@ class Goodput:
 
     @contextmanager
     def reported(self, path: Path) -> Iterator[None]:
-        """Prints the shares and writes the seconds after the context, also after an error.
+        """Prints the shares and writes the seconds after the `with` block, also after an error.
 
-        With several processes only the first one does.
+        Of several processes only the first one prints and writes.
         """
         try:
             yield

@@ -1,4 +1,4 @@
-"""The training loop: steps, evaluations and checkpoints, and a saved state when it is stopped."""
+"""The training loop: steps, evaluations and checkpoints, also when the run is stopped."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
@@ -44,28 +44,28 @@ def train(
 ) -> Evaluation:
     """Trains a model and writes its last and best checkpoints and its log to a folder.
 
-    Every number is a function of the configuration: a resumed run ends with the parameters it
-    would have had without the interruption. On other devices they differ by rounding. With several
-    processes (see `distax.runtime.processes`) all call this with the same arguments.
+    The parameters are a function of the configuration: a resumed run ends with those that it would
+    have had without the interruption. On other devices they differ by rounding. With several
+    processes (see `distax.runtime.processes`), all must call this with the same arguments.
 
     Args:
       config: the run's configuration.
       run: the run's folder, or a place in a bucket such as gs://bucket/run.
-      resume: continue from the last checkpoint in the folder; `config` must be the run's own.
+      resume: True to continue from the last checkpoint in the folder. `config` must be the run's.
       mesh: the devices. Default: all devices of all processes.
       profile: steps to trace, counted from 0; the trace is in the run's folder `profile`.
       compiled: programs of the steps by the number of steps in a call, such as
         `compilation.saved_steps` loads. Default: compile them.
-      trackers: trackers of the caller, beside those that the configuration names. They are closed
-        at the end.
+      trackers: further trackers, besides those that the configuration names. They are closed at the
+        end.
 
     Returns:
       The best evaluation.
 
     Raises:
-      DistaxError: model and configuration do not fit one another (see
-        `distax.training.setup.build`); another process trains in the folder; it already holds a
-        run, or holds none to resume, or one of another configuration; the devices cannot share a
+      DistaxError: model and configuration do not suit one another (see
+        `distax.training.setup.build`); another process trains in the folder; the folder already
+        holds a run, or holds no run of this configuration to resume; the devices cannot share a
         batch equally; the loss is not finite; a checkpoint cannot be saved; a dataset cannot be
         read.
       Terminated: this or another process received SIGTERM; the state is saved.
@@ -237,7 +237,7 @@ class _Keeper:
 def _open_trackers(
     config: TrainConfig, run: Path, start: int, others: Sequence[Tracker]
 ) -> list[Tracker]:
-    """Opens the configured trackers, and gives the configuration to all; none but on process 0."""
+    """Opens the configured trackers, and gives the configuration to all. Only process 0 has any."""
     if jax.process_index():
         return []
     trackers = [*open_trackers(config.trackers, run, start), *others]

@@ -37,13 +37,13 @@ class Averaged(NamedTuple):
 def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransformation:
     """Makes the configured optimiser.
 
-    It is Adam (Kingma & Ba 2015, arXiv 1412.6980), or AdamW with a weight decay (Loshchilov &
-    Hutter 2019, arXiv 1711.05101), of kernels only: biases, slopes and step sizes do not decay.
-    With `clip_norm`, gradients are first scaled down to that global norm.
+    It is Adam (Kingma & Ba 2015, arXiv 1412.6980), or AdamW if the weight decay is not 0
+    (Loshchilov & Hutter 2019, arXiv 1711.05101). Only kernels decay: biases, slopes and step sizes
+    do not. If `clip_norm` is set, gradients of a larger global norm are first scaled down to it.
 
     Args:
       config: the configuration.
-      steps: number of steps of the run, each with a batch.
+      steps: number of steps of the run, each with one batch.
     """
     rate = _schedule(config, max(steps // config.accumulate, 1))
     if config.weight_decay:

@@ -1,4 +1,4 @@
-"""Figures of a run while it trains: a progress bar or plain lines, and the run's trackers."""
+"""Reporting of a run's losses and speed: to a progress bar or in plain lines, and to trackers."""
 
 import sys
 import time
@@ -17,7 +17,7 @@ from distax.runtime.progress import progress_bar
 from distax.training.trackers import Tracker
 
 _SECONDS_UNTIL_FLUSH = 60
-"""Time after which figures are stored. In a bucket that writes whole files anew."""
+"""Time after which figures are stored. In a bucket, storing them writes whole files again."""
 
 
 class Reporter:
@@ -55,11 +55,11 @@ class Reporter:
                 stack.callback(tracker.close)
 
     def start_clock(self, step: int) -> None:
-        """Starts to measure the training speed anew, so that time spent otherwise is left out."""
+        """Restarts the measurement of speed, so that time not spent on steps is left out."""
         self._clock = (step, time.perf_counter())
 
     def images_per_second(self, step: int, batch_size: int) -> float:
-        """Computes the training speed since the clock was started, and starts it anew."""
+        """Computes the training speed since the clock was started, and restarts the clock."""
         last_step, last_time = self._clock
         self.start_clock(step)
         return (step - last_step) * batch_size / (self._clock[1] - last_time)
@@ -132,7 +132,7 @@ class LossLog:
         self._waiting.append((span, losses, stop, timed))
 
     def start_clock(self) -> None:
-        """Starts to measure the next step anew, so that time spent otherwise is left out."""
+        """Restarts the measurement of the next step, so that time not spent on it is left out."""
         self._last_read = time.perf_counter()
 
     def read(self, keep: int) -> bool:

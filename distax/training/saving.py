@@ -1,7 +1,7 @@
 """Saving of checkpoints by Orbax, while the training goes on.
 
-Orbax copies the arrays to the host's memory, and its threads write them under a temporary name,
-which is changed when the checkpoint is complete. The previous one is deleted only after that, so an
+Orbax copies the arrays to the host's memory. Its threads write them under a temporary name, and
+rename the checkpoint when it is complete. Only then is the previous checkpoint deleted, so an
 interrupted save leaves it in place.
 """
 
@@ -56,7 +56,7 @@ def save(
 class Saver:
     """Saves the checkpoints of a run. At the end of the `with` block all are complete.
 
-    With several processes all do the same; each writes the parts on its own devices.
+    With several processes all must make the same calls; each writes the parts on its own devices.
 
     Args:
       run: the run's folder.
@@ -70,7 +70,7 @@ class Saver:
     def save(self, which: Which, state: TrainState, evaluation: Evaluation | None) -> None:
         """Begins to save a checkpoint in place of the previous one of its kind.
 
-        Waits for the previous one of its kind. When it returns, the state may be given away.
+        Waits until the previous one is complete. After the call, the state may be donated.
 
         Args:
           which: the kind of checkpoint.
@@ -78,8 +78,8 @@ class Saver:
           evaluation: the state's evaluation, stored too; None if it was not evaluated.
 
         Raises:
-          DistaxError: the disk is full or not writable, now or at the previous save; the checkpoint
-            before is untouched.
+          DistaxError: the disk is full or not writable, now or during the previous save. The last
+            complete checkpoint is untouched.
         """
         import orbax.checkpoint as ocp
 
@@ -105,7 +105,7 @@ class Saver:
         """Waits until all checkpoints are complete.
 
         Raises:
-          DistaxError: one could not be saved.
+          DistaxError: a checkpoint could not be saved.
         """
         for writer in self._writers.values():
             writer.wait()
@@ -171,7 +171,7 @@ class _Writer:
             raise self._failed(error) from error
 
     def _add_checksums(self) -> None:
-        """Adds checksums of the files; objects in buckets have some of their own."""
+        """Adds checksums of the files on disk. Objects in buckets have checksums already."""
         checkpoint = absolute(self._folder) / str(self._step)
         if self._summed or jax.process_index() or is_in_bucket(checkpoint):
             return
@@ -195,7 +195,7 @@ class _Writer:
 
 
 def _check_space(folder: epath.Path, needed: int) -> None:
-    """Raises OSError if the disk has too little space, before Orbax's many writers fail."""
+    """Raises OSError if the disk has too little space, before Orbax begins to write."""
     if is_in_bucket(folder):
         return
     folder.mkdir(parents=True, exist_ok=True)

@@ -93,11 +93,11 @@ def check_trainable(model: Model, name: str, prior: ScenePrior, threshold: float
       model: the model, which may be abstract.
       name: its registered name, for error messages.
       prior: the scenes to train on.
-      threshold: counts a node of a grid model needs to be reported.
+      threshold: counts that a node of a grid model needs to be reported.
 
     Raises:
-      DistaxError: the model has no parameters, or keeps random keys; its design does not cover the
-        prior's scenes; no target reaches the threshold.
+      DistaxError: the model has no parameters, or keeps random keys; it does not suit the prior's
+        scenes; no target reaches the threshold.
     """
     if not jax.tree.leaves(nnx.state(model, nnx.Param)):
         raise DistaxError(
@@ -141,8 +141,8 @@ def make_feed(config: TrainConfig, mesh: Mesh) -> Feed:
 def make_held_out(config: TrainConfig) -> tuple[Float[np.ndarray, "N height width"], Targets]:
     """Makes the images for evaluation, which are never trained on, and their targets.
 
-    Simulated scenes come from another key than the training batches; a dataset's come from its
-    validation split.
+    Simulated scenes are drawn with another key than the training batches. The images of a dataset
+    are those of its validation split.
 
     Returns:
       NumPy arrays of `config.eval_images` images, or of all there are if the dataset has fewer.

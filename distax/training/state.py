@@ -41,7 +41,7 @@ class TrainState:
 
 
 TrainSteps = Callable[[TrainState, Batches], tuple[TrainState, Float[Array, " steps"]]]
-"""Does a step for each batch: (state, batches) → (state, losses). It consumes the state."""
+"""Does a step for each batch: (state, batches) → (state, losses). The given state is donated."""
 
 
 def create_model(config: TrainConfig) -> Model:
@@ -75,14 +75,14 @@ def abstract_model(config: TrainConfig) -> Model:
 def steps_a_dispatch(config: TrainConfig, platform: str) -> int:
     """Returns the number of steps that devices of a platform take in one call from the host.
 
-    More steps hide more of the host's share of the time, but SIGTERM and the log wait for all of
-    them. On a CPU the loop around them is slow; see `_train_steps`.
+    With more steps in a call, less time is lost between calls, but SIGTERM and the log wait for the
+    whole call. On a CPU the loop over steps is slow; see `_train_steps`.
     """
     return config.steps_per_dispatch or (1 if platform == "cpu" else 50)
 
 
 def evaluated_params(state: TrainState) -> nnx.State:
-    """Returns the parameters that are evaluated and shipped: their average, if there is one."""
+    """Returns the parameters to evaluate and store: their average if the optimiser keeps one."""
     if isinstance(state.opt_state, Averaged):
         average: nnx.State = state.opt_state.average
         return average
@@ -90,7 +90,7 @@ def evaluated_params(state: TrainState) -> nnx.State:
 
 
 def init_state(model: Model, optimizer: optax.GradientTransformation) -> TrainState:
-    """Creates the state before the first step from a model's arrays, which it shares."""
+    """Creates the state before the first step. It shares the model's arrays."""
     return _first_state(optimizer, *nnx.state(model, nnx.Param, ...))
 
 
@@ -126,8 +126,8 @@ def initial_state(
 ) -> TrainState:
     """Creates the state before the first step, with its shardings.
 
-    On several devices one compiled program makes the arrays, so that each device computes only the
-    parts it stores and a sharded state need not fit in one device's memory.
+    On several devices one compiled program makes the arrays. Each device computes only the parts
+    that it stores, so a sharded state need not fit in one device's memory.
 
     Args:
       make_model: creates the model with initial parameters.
@@ -156,7 +156,7 @@ def merge(model: Model, params: nnx.State, constants: nnx.State) -> Model:
 def make_train_steps(
     model: Model, optimizer: optax.GradientTransformation, mesh: Mesh, shard: bool
 ) -> TrainSteps:
-    """Makes the compiled function that does a training step for each batch it is given.
+    """Makes the compiled function that does one training step for each batch.
 
     Args:
       model: the model, which may be abstract; only its architecture is used.
@@ -226,9 +226,9 @@ class StepPrograms:
         return self._compiled[steps](state, batches)
 
     def utilisation(self, step_seconds: float) -> float | None:
-        """Returns the share of the device's peak in bfloat16 that steps of a duration reach.
+        """Returns the share of the device's peak in bfloat16 that steps of this duration reach.
 
-        None if the peak is not known, as of CPUs, or nothing is compiled yet.
+        Returns None if the peak is not known, as for CPUs, or if nothing is compiled yet.
         """
         if self._seconds_at_peak is None:
             return None
@@ -290,9 +290,9 @@ Differentiated = tuple[Float[Array, ""], nnx.State, nnx.State]
 
 
 def _is_mean(state: TrainState) -> bool:
-    """Returns True if the loss is a mean over images, of which devices can take equal shares.
+    """Returns True if the loss is a mean over images, so that devices can compute equal shares.
 
-    With batch normalisation an image's part depends on the whole batch.
+    It is not with batch normalisation, where an image's loss depends on the whole batch.
     """
     return not any(
         isinstance(variable, nnx.BatchStat) for _, variable in nnx.to_flat_state(state.constants)
@@ -322,8 +322,8 @@ def _differentiate_apart(
 ) -> Differentiated:
     """Differentiates the loss of each device's share, and averages over devices.
 
-    `jit` would sum the gradients of each layer in the layer's precision, where they arise. Here one
-    all-reduce sums all of them in float32, and each device is free in how it divides its share.
+    `jit` would sum the gradients over devices layer by layer, in the precision of each layer. Here
+    one all-reduce sums all gradients in float32, and each device may divide its share as it likes.
     """
 
     def of_share(state: TrainState, batch: Batch) -> tuple[Array, nnx.State]:

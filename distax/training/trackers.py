@@ -49,7 +49,7 @@ def open_trackers(names: Iterable["TrackerName"], run: Path, start: int) -> list
 
     Args:
       names: names of the trackers.
-      run: the run's folder, on disk or in a bucket. What it holds of an earlier part of the run is
+      run: the run's folder, on disk or in a bucket. Records of an earlier part of the run are
         continued.
       start: steps already done. Figures of later steps are dropped, because they come again.
 
@@ -139,7 +139,7 @@ class TensorBoard:
         from tensorboardX.proto.event_pb2 import SessionLog
 
         self._files = GrowingFiles(run / "tensorboard")
-        # Its usual name has the second of its beginning only.
+        # The usual names differ only by the second in which the file is made.
         unique = f".{uuid.uuid4().hex[:8]}"
         try:
             # tensorboardX's SummaryWriter keeps events in a queue, which its `flush` leaves there.
@@ -180,10 +180,10 @@ class TensorBoard:
 class WeightsAndBiases:
     """Sends figures to Weights & Biases, under the name of the run's folder.
 
-    The environment of W&B applies, such as WANDB_PROJECT (by default distax) and WANDB_MODE.
-    In the mode offline, the files are in the run's folder `wandb`, and `wandb sync` sends them. A
-    run that resumes continues the run at W&B, whose identity is in the folder's file `id`. W&B
-    keeps the figures that it has, and ignores those that come again.
+    W&B reads its environment variables, such as WANDB_PROJECT (default: distax) and WANDB_MODE. In
+    the mode offline, the files are in the run's folder `wandb`, and `wandb sync` sends them. A
+    resumed run continues the same run at W&B; the file `id` in that folder identifies it. W&B keeps
+    the figures that it has, and ignores figures that are sent again.
 
     Args:
       run, start: as for `open_trackers`.

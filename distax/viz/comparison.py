@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _REACH = 0.95
-"""Half the width in pixels of what is shown of an image: a host pixel and its surroundings."""
+"""Half the width in pixels of the part of an image that is shown: a host pixel with a margin."""
 _PANEL = (2.45, 2.55)
 """Width and height in inches of a panel; with five columns, text is legible at half the size."""
 _ELLIPSE = "darkorange"
@@ -33,9 +33,9 @@ def draw_comparison(
 ) -> None:
     """Draws a row of panels for each method and a column for each image.
 
-    A panel shows the pixels around the true targets, the targets, the answer, and the 95% error
-    ellipses where the method gives a covariance. Without a covariance, the panel shows the nodes of
-    the sub-pixel grid.
+    A panel shows the pixels around the true targets, the true targets and the answer. If the method
+    gives a covariance, the panel also shows the 95% error ellipses, otherwise the nodes of the
+    sub-pixel grid.
 
     Args:
       path: the picture, .png, .pdf or .svg, written atomically.

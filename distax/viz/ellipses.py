@@ -54,8 +54,8 @@ def error_ellipses(
       covariance: covariances of rows and columns in px².
 
     Returns:
-      Larger and smaller semi-axis in pixels, and the angle in radians from the direction of growing
-      columns to that of growing rows.
+      `[K, 3]`: larger and smaller semi-axis in pixels, and the angle in radians of the larger one,
+      measured from the direction of growing columns to that of growing rows.
     """
     variance, axes = np.linalg.eigh(np.asarray(covariance, np.float64))
     # A bivariate Gaussian lies within r standard deviations with probability 1 − exp(−r² / 2).

@@ -22,7 +22,7 @@ _LEAST_REACH, _MOST_REACH = 5, 20
 """Smallest and largest number of pixels from a blob to the edge of its close-up. A larger one shows
 more neighbours in less detail."""
 _REACH = 3.0
-"""Standard deviations of the PSF from the outer targets of most blobs to the edge of a close-up."""
+"""Distance from the outer targets of most blobs to a close-up's edge, in widths σ of the PSF."""
 _MOST_INSIDE = 0.9
 """Share of the targets that the close-ups of their blobs should contain."""
 _MAX_AREA = 700_000
@@ -96,9 +96,9 @@ class FramePicture:
     def limits(self) -> tuple[float, float]:
         """Counts above the background that are drawn black and white.
 
-        They are percentiles, so that neither bad pixels nor bright targets hide the rest. In an
-        empty frame they are one standard deviation of the noise below and 20 above, so that noise
-        is dark.
+        They are percentiles, so that neither bad pixels nor bright targets hide the rest. The range
+        is at least one standard deviation of the noise below and 20 above, so that the noise of an
+        empty frame is dark.
         """
         known = self.pixels[np.isfinite(self.pixels)]
         low, high = np.percentile(known, (10, 99.9)) if known.size else (0.0, 0.0)

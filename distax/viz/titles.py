@@ -1,4 +1,4 @@
-"""Texts in pictures."""
+"""Formatting of texts in pictures."""
 
 
 def plural(count: int, noun: str) -> str:

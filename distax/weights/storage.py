@@ -52,8 +52,8 @@ def write(model: Model, config: TrainConfig, path: Path, half: bool = False) -> 
       config: the configuration of a run with this model, sensor and prior; `read` makes the model
         from it.
       path: the file.
-      half: True to store floating-point arrays as float16, which halves the file and changes a
-        value by at most a thousandth.
+      half: True to store floating-point arrays as float16. It halves the file, and changes a value
+        by less than a thousandth of it or less than 1e-7.
 
     Raises:
       DistaxError: the file cannot be written, or a number is beyond half precision.

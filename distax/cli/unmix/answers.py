@@ -1,4 +1,4 @@
-"""Answers of `distax unmix`, and the JSON file that holds them and that a run resumes from."""
+"""Answers of `distax unmix`, and the JSON file from which a run resumes."""
 
 import json
 import math
@@ -40,7 +40,7 @@ class Target:
         gives none.
 
     Raises:
-      DistaxError: a number is NaN or infinite; a standard deviation may be infinite.
+      DistaxError: a number is NaN, or a number other than a standard deviation is infinite.
     """
 
     row: float
@@ -192,7 +192,7 @@ def _frame_remark(target: FrameTarget) -> dict[str, str]:
 
 
 def answers_for(sources: Sequence[Source], found: Targets) -> list[Answer]:
-    """Returns the answers for images of the sensor's size, from their targets `[N, K]`."""
+    """Makes the answers for images of the sensor's size, from their targets `[N, K]`."""
     return [
         Answer(
             file=str(file),
@@ -212,7 +212,7 @@ def _float_or_none(values: Array | np.ndarray | None, row: int) -> float | None:
 
 
 def answer_for_frame(source: Source, frame: Frame, found: FrameTargets) -> FrameAnswer:
-    """Returns the answer for a frame."""
+    """Makes the answer for a frame."""
     targets = found.targets
     ra, dec = frame.sky(*targets.position.T) if frame.sky else (None, None)
     return FrameAnswer(

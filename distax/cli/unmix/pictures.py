@@ -1,4 +1,4 @@
-"""Figure and pictures of `distax unmix`: the first frames and images of a run."""
+"""Pictures of the first frames and images of `distax unmix`, for its figure and its report."""
 
 from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass, field
@@ -50,11 +50,11 @@ class Pictures:
     images: dict[Source, tuple[np.ndarray, Targets] | None] = field(default_factory=dict)
 
     def has_room_for_frame(self) -> bool:
-        """True if the figure or the report can take another frame."""
+        """Returns True if the figure or the report can take another frame."""
         return self._in_figure(self.frames, MAX_FRAMES) or self._in_report
 
     def has_room_for_image(self) -> bool:
-        """True if the figure or the report can take another image of the sensor's size."""
+        """Returns True if the figure or the report can take another image of the sensor's size."""
         return self._in_figure(self.images, MAX_ROWS) or self._in_report
 
     def _in_figure(self, taken: Sized, most: int) -> bool:

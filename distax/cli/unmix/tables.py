@@ -151,7 +151,7 @@ class Provenance:
 
     @classmethod
     def header(cls, provenances: Iterable["Provenance"]) -> dict[str, str]:
-        """Returns header entries for a file of answers; different values are joined by "; "."""
+        """Returns header entries for a file of answers. Values that differ are joined by "; "."""
         every = list(provenances)
         entries: dict[str, Iterable[object]] = {
             "DISTAX": [__version__],

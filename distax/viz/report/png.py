@@ -1,4 +1,4 @@
-"""Pictures of at most 255 colours as PNG files, small and the same whenever they are written."""
+"""Encoding of pictures of at most 255 colours as PNG: small files, always the same bytes."""
 
 import base64
 import math
@@ -30,7 +30,7 @@ def to_levels(
 
     Args:
       values: pixels.
-      low, high: limits, which broadcast against the pixels; values beyond are drawn like these.
+      low, high: limits, which broadcast against the pixels. Values beyond them are clipped.
       steps: number of steps between them. Fewer make smaller files.
     """
     share = np.clip((values - low) / np.maximum(np.subtract(high, low), 1e-30), 0.0, 1.0)
@@ -56,7 +56,7 @@ def tiles_across(number: int) -> int:
 
 
 def to_png(levels: UInt8[np.ndarray, "height width"], colours: Colours) -> bytes:
-    """Writes levels as a PNG file with a palette, as the PNG specification has it.
+    """Encodes levels as a PNG file with a palette.
 
     Args:
       levels: from `to_levels`.

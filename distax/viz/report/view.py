@@ -1,4 +1,4 @@
-"""Views: what a report shows of a frame or an image, for its script to draw."""
+"""Views: the pictures and targets of a frame or an image, which a report's script draws."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -30,15 +30,15 @@ class View:
     Attributes:
       title: the view's name, as plain text.
       caption: text below the overview; empty without one.
-      overview: PNG of the whole frame; None for an image, which its only close-up shows whole.
+      overview: PNG of the whole frame; None for an image, whose only close-up shows all of it.
       extent: height and width in pixels of what the overview shows.
       sheets: PNGs of all close-ups, laid out in rows: data, model and residual.
       side: height and width in pixels of a close-up.
       corner: `[B, 2]`, row and column of each close-up's first pixel.
       limits: `[B, 2]`, counts that are black and white in each close-up's data and model.
       names: title of each close-up.
-      closeup: `[K]`, number of each target's close-up; -1 for none.
-      ellipse: `[K, 3]`, error ellipses, from `figures.error_ellipses`; None if not stated.
+      closeup: `[K]`, number of the close-up that shows each target; -1 for none.
+      ellipse: `[K, 3]`, error ellipses, from `ellipses.error_ellipses`; None if not stated.
       doubt: `[K]`, doubt about each target, from `ranking.doubt`.
       order: `[K]`, the targets, most trustworthy first.
       rows: the number of each target's row in its section's table.
@@ -124,7 +124,7 @@ def frame_view(picture: FramePicture) -> View:
 
 
 def _compress(above: Any, noise: float) -> Any:
-    """Compresses counts above the background, linearly in the noise and logarithmically beyond."""
+    """Compresses counts above the background: linear within the noise, logarithmic above it."""
     return np.arcsinh(above / (SOFTENING * noise))
 
 
