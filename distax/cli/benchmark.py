@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 class Benchmark:
     """Measure simulation, training, inference, the methods and CSO-mAP on this machine.
 
-    DISTA-Net has six stages of 64 channels and three nodes a pixel. Its answers are first compared
-    with those of the CPU and of PyTorch. Where PyTorch is installed, the same network in PyTorch is
-    timed in turn with distax. Each time is that of the fastest call after the first, which
-    compiles.
+    DISTA-Net has six stages of 64 channels and three nodes a pixel. Its outputs are first compared
+    with those of the CPU and of PyTorch. If PyTorch is installed, the same network in PyTorch is
+    timed in turn with distax. The first call, which compiles, is not timed. The time of the fastest
+    of the others is given.
 
     Attributes:
       batches: Batch sizes of DISTA-Net.
@@ -37,8 +37,8 @@ class Benchmark:
         """Measures, and prints a line for each figure.
 
         Raises:
-          DistaxError: the device or PyTorch computes otherwise than distax on the CPU; the file
-            cannot be written.
+          DistaxError: the results of the device or of PyTorch differ from distax's on the CPU; the
+            file cannot be written.
         """
         # PyTorch's process needs memory on the same device. Set before JAX starts its devices.
         os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")

@@ -36,7 +36,7 @@ def print_evaluation(
 
     Args:
       result: the evaluation.
-      others: CSO-mAP and APs in percent of other results, printed below it, by their labels.
+      others: other results to print below it, by label: CSO-mAP and APs in percent.
       name: label of the result.
     """
     rows = score_rows(result, f"{name}, {result.images} images")

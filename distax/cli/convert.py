@@ -24,7 +24,7 @@ class Convert:
     """Convert weights between the original toolkit's checkpoints, runs and safetensors files.
 
     The options --model, --factor, --phi, --q-init and --options describe a checkpoint of the
-    original toolkit, and are for these only.
+    original toolkit, and are only for such checkpoints.
 
     Attributes:
       source: File or folder to read: a .pth checkpoint of the original toolkit, an .npz file of its

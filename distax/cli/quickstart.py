@@ -34,9 +34,9 @@ class Quickstart:
     """Show the answers of the network that comes with distax, then train a small DISTA-Net.
 
     Both are scored on the same held-out images and drawn on the same blobs. Takes less than five
-    minutes on two CPU cores; the first answers are there within half a minute. Leaves a checkpoint
-    for `evaluate` and `unmix` and two pictures in its folder. Started again, it continues a
-    training run that was stopped. With --checkpoint nothing is trained.
+    minutes on two CPU cores; the first answers come within half a minute. Writes a checkpoint for
+    `evaluate` and `unmix` and two pictures to its folder. The same command resumes a training run
+    that was stopped. With --checkpoint nothing is trained.
     """
 
     run_dir: Path | None = None
@@ -139,7 +139,7 @@ class _Comparison:
         counts = np.sum(self.truth.mask, axis=-1)
         chosen = np.array([int(np.argmax(counts == count)) for count in np.unique(counts)])
         choose = partial(jax.tree.map, lambda leaf: leaf[chosen])
-        # Model by model: JAX would sort the names, and the first is to be on top.
+        # Model by model: `jax.tree.map` would sort the names, but the first has to be on top.
         answers = {name: choose(found) for name, found in self.answers.items()}
         draw_comparison(path, self.images[chosen], answers, choose(self.truth), factor)
 
@@ -180,7 +180,7 @@ def _scores(name: str, found: "Targets", truth: "Targets") -> dict[str, tuple[fl
 
 
 def _ceiling(unmixer: "Unmixer", truth: "Targets") -> "dict[str, Iterable[float]]":
-    """Scores the perfect answers on a grid model's grid, in percent; empty for other models.
+    """Scores the perfect answers on a grid model's grid, in percent. Returns {} for other models.
 
     If the model learned blurred labels, the perfect answer with such labels is scored as well.
     """

@@ -32,9 +32,9 @@ def open_frames(path: Path, reading: Reading = Reading()) -> Iterator[Frames]:
     """Opens a file and yields its frames; the file stays open within the block.
 
     The format is recognised by the file's first bytes. Every page of a TIFF, every plane of a FITS
-    cube and every image of an array is a frame, which is read when it is asked for. Values and
-    types are those of the file: no depth and no photometric sense is rescaled or inverted. With a
-    mask, the pixels are floats, and bad ones are NaN.
+    cube and every image of an array is a frame, which is read when it is accessed. Values and types
+    are those of the file: bit depths are not rescaled, and no values are inverted. With a mask, the
+    pixels are floats, and bad ones are NaN.
 
     Args:
       path: a FITS, PNG, TIFF, BMP, JPEG, NPY or NPZ file, also packed by gzip, bzip2 or xz.
@@ -42,7 +42,7 @@ def open_frames(path: Path, reading: Reading = Reading()) -> Iterator[Frames]:
 
     Raises:
       DistaxError: the file, the extension or the mask does not exist, has a format that is not
-        read, is damaged, is a colour image, or would take more memory than the limit.
+        read, is damaged, is a colour image without a chosen channel, or exceeds the size limit.
     """
     with ExitStack() as stack:
         source = stack.enter_context(open_source(path, reading))
@@ -88,8 +88,8 @@ def _size(frame: Frame) -> str:
 def find_files(paths: Sequence[Path]) -> list[Path]:
     """Lists image files: those that are named, those in folders, and those that patterns match.
 
-    Folders and patterns give their files in natural order: frame2 precedes frame10. Other files in
-    a folder, hidden ones and its own folders are left out.
+    The files of a folder or a pattern are in natural order: frame2 precedes frame10. A folder's
+    other files, hidden files and subfolders are left out.
 
     Raises:
       DistaxError: a folder holds no image file, or no file matches a pattern.

@@ -21,8 +21,8 @@ def read_images(
     Counts are float32, or float64 where float32 would round them; bad pixels are NaN.
 
     Raises:
-      DistaxError: a file cannot be read, the images differ in size, or they are larger than the
-        limit together.
+      DistaxError: a file cannot be read, the images differ in size, or together they exceed the
+        size limit.
     """
     images: list[np.ndarray] = []
     files = [paths] if isinstance(paths, Path) else list(paths)

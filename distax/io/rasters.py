@@ -21,7 +21,7 @@ _GRAY = ("1", "L", "I", "I;16", "I;16B")
 _COLOUR = {"LA": True, "RGB": False, "RGBA": True}
 """Pillow's modes of several channels; True for those with alpha."""
 _SCALE = {1: 1, 2: 85, 4: 17}
-"""Factors by which Pillow multiplies the values of gray PNG files, by their bits."""
+"""Factors by which Pillow multiplies the values of grey PNG files, by their bits."""
 
 
 def open_raster(source: Source, reading: Reading) -> Frames:
@@ -64,7 +64,7 @@ def open_raster(source: Source, reading: Reading) -> Frames:
 
 
 def _png_depth(source: Source) -> tuple[int, int]:
-    """Returns bits per sample and colour type of a PNG, 0 being gray; (8, 0) for other formats."""
+    """Returns bits per sample and colour type (0: grey) of a PNG; (8, 0) for other formats."""
     if source.kind != "PNG":
         return 8, 0
     header = source.file.read(26)
@@ -119,8 +119,8 @@ def _without_gray_palette(
 ) -> tuple[BufferedReader | BytesIO, UInt8[np.ndarray, "entries 3"] | None]:
     """Replaces the first colour of a BMP file's palette, and returns the true palette.
 
-    Pillow takes a gray palette for a promise of the pixels' type, and fails for 4 bits and for two
-    colours in 8 bits. With a palette that is not gray it returns the indices.
+    From a grey palette Pillow infers a type of pixels, and fails for 4 bits and for two colours in
+    8 bits. If the palette is not grey, it returns the indices.
 
     Returns:
       The file to decode, and the palette; None for a file without one.
@@ -140,7 +140,7 @@ def _without_gray_palette(
 
 
 def _deep_colours(source: Source, reading: Reading) -> Num[np.ndarray, "height width"]:
-    """Decodes a PNG of several 16-bit channels, of which Pillow would drop the lower half."""
+    """Decodes a PNG of several 16-bit channels, whose lower eight bits Pillow would drop."""
     require("imagecodecs", "PNG files of 16-bit colours")
     import imagecodecs
 

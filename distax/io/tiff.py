@@ -1,4 +1,4 @@
-"""Images in TIFF files: every page of every depth, with the values as stored."""
+"""Images in TIFF files: all pages, of any bit depth, with the values as stored."""
 
 import math
 import struct
@@ -27,7 +27,7 @@ their decoders are given the size of the output."""
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _LINEAR_RAW = 0, 1, 2, 3, 34892
 """Photometric interpretations that are read."""
 _PHOTOMETRIC = 262
-"""Tag of the photometric interpretation, which some writers leave out."""
+"""Tag of the photometric interpretation. Some writers omit it."""
 _SUBFILE_TYPE = 254
 _SMALLER_COPY, _TRANSPARENCY = 1, 4
 """Bits of the subfile type, for pages that are no frames."""
@@ -37,7 +37,7 @@ _MOST_TAGS = 4096
 
 
 class _Layout(NamedTuple):
-    """Forms of the numbers in a TIFF file, as `struct` spells them.
+    """Formats of the numbers in a TIFF file, for `struct`.
 
     Attributes:
       first: offset of the first page, behind byte order and version.
@@ -142,8 +142,8 @@ class _Tiff:
     def planes_of_page(self) -> int:
         """Returns the number of images that a file with one page describes by its metadata.
 
-        ImageJ describes stacks beyond 4 GB so, and tifffile truncated ones. The planes follow each
-        other in the file.
+        ImageJ describes stacks of more than 4 GB in this way, and tifffile describes truncated
+        ones. The planes follow each other in the file.
         """
         page, count = self.page(0), 1
         if self.file.is_imagej:
@@ -223,8 +223,8 @@ def _check_page(page: "TiffPage", source: Source, where: str, reading: Reading) 
     """Checks a page before memory is allocated for it.
 
     Raises:
-      DistaxError: the page is no image of real numbers, has a compression or colours that are not
-        read, lacks a strip or tile, or promises more than the file holds.
+      DistaxError: the page is not an image of real numbers, has a compression or colours that are
+        not read, lacks a strip or tile, or describes more pixels than the file holds.
     """
     if page.compression not in _COMPRESSIONS:
         raise DistaxError(
@@ -277,7 +277,7 @@ def _gray(
     reading: Reading,
 ) -> Num[np.ndarray, "height width"]:
     """Returns the one channel of a page's samples."""
-    # Some decoders return the long long of C, which is int64 by another name.
+    # Some decoders return C's long long, another type of the same size as int64.
     kind = values.dtype
     values = values.astype(np.uint8) if kind.kind == "b" else values.view(np.dtype(kind.str))
     samples = np.moveaxis(values[:, 0], 0, -2).reshape(*values.shape[2:4], -1)
@@ -292,7 +292,7 @@ def _gray(
 
 
 def _eight_bits(palette: np.ndarray) -> np.ndarray:
-    """Undoes the scaling of 8-bit colours to the 16 bits of a TIFF palette, if they are such."""
+    """Undoes the scaling of 8-bit colours to a TIFF palette's 16 bits, if the colours have it."""
     high = palette >> 8
     scaled = any(np.array_equal(palette, high * factor) for factor in (256, 257))
     return high if scaled else palette

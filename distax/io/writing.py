@@ -1,4 +1,4 @@
-"""Writes images in blocks of rows, so that they need not fit in memory."""
+"""Writing of images in blocks of rows, so that they need not fit in memory."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,7 +15,7 @@ from distax.runtime.optional import require
 SUFFIXES = (".fits", ".npy")
 """Suffixes of the image formats that can be written."""
 
-# Pixels written at once: more need more memory, fewer need more calls.
+# Pixels that are written at once. More need more memory, fewer need more calls.
 _PIXELS_AT_ONCE = 2**21
 
 
@@ -46,7 +46,7 @@ def write_image(
 
 
 def _row_blocks(pixels: Pixels) -> Iterator[tuple[slice, Float[np.ndarray, "rows width"]]]:
-    """Yields blocks of rows with their places, from the first to the last."""
+    """Yields slices of rows and their values, from the first row to the last."""
     height, width = pixels.shape
     rows = max(1, _PIXELS_AT_ONCE // width)
     for first in range(0, height, rows):

@@ -35,7 +35,7 @@ class ArchiveFormat:
 def write_archive(
     path: Path, form: ArchiveFormat, about: Mapping[str, Any], members: Mapping[str, bytes]
 ) -> None:
-    """Writes an archive by an atomic write; equal contents make equal files.
+    """Writes an archive atomically. Equal contents give equal files.
 
     Args:
       path: the file.
@@ -63,8 +63,7 @@ def read_archive(
       required: name of a member that must be there.
 
     Raises:
-      DistaxError: there is no such file, it is damaged, it is not of this kind, or its format is of
-        another version.
+      DistaxError: there is no such file, or it is damaged, of another kind or of another version.
     """
     try:
         with local_copy(path) as local, ZipFile(local) as archive:

@@ -12,9 +12,9 @@ if os.name == "posix":
 
 
 def try_lock(descriptor: int) -> bool:
-    """Locks an open file unless another process has; returns False if one has.
+    """Locks an open file. Returns False if another process has locked it.
 
-    Where files cannot be locked, as on some network file systems and on Windows, it returns True.
+    Returns True where files cannot be locked, as on Windows and on some network file systems.
     """
     if os.name != "posix":
         return True
@@ -29,11 +29,11 @@ def try_lock(descriptor: int) -> bool:
 
 @contextmanager
 def alone_in(folder: Path, what: str) -> Iterator[None]:
-    """Keeps a folder for one process at a time, by a lock on the file `.lock` in it.
+    """Reserves a folder for one process at a time, by a lock on the file `.lock` in it.
 
     Args:
-      folder: the folder. It is made if it is not there, and deleted again if it stays empty.
-      what: the work of the process, for the error of others: "trains", for example.
+      folder: the folder. It is made if it does not exist, and then deleted again if it stays empty.
+      what: the work of the process, for the error line in other processes, such as "trains".
 
     Raises:
       DistaxError: another process works in the folder, or it cannot be written.
@@ -62,7 +62,7 @@ def alone_in(folder: Path, what: str) -> Iterator[None]:
 
 
 def _is_open(file: Path, descriptor: int) -> bool:
-    """Returns False if an open file was deleted, by the process that had locked it."""
+    """Returns False if the process that had locked an open file has deleted it."""
     try:
         return os.path.samestat(os.stat(file), os.fstat(descriptor))
     except FileNotFoundError:

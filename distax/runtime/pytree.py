@@ -24,9 +24,10 @@ def traced_numbers(*static: str) -> Callable[[Class], Class]:
     """Makes a decorator that registers a frozen dataclass as a pytree whose numbers JAX traces.
 
     A function that `jit` compiles serves all values of the numbers, and `vmap` and `grad` work over
-    them. Static fields, and fields that are None, are part of the structure: other values of these
-    compile another program. Values that a user gives are checked and converted, see
-    `fields.check_fields`. JAX makes instances without calling `__post_init__`, so theirs are not.
+    them. Static fields, and fields that are None, are part of the structure: for other values of
+    these, `jit` compiles another program. Values that a user gives are checked and converted; see
+    `fields.check_fields`. Instances that JAX makes are not checked, because JAX does not call
+    `__post_init__`.
 
     Args:
       static: names of the static fields: sizes, for example, which set the shapes of arrays. A

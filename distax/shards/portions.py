@@ -12,7 +12,7 @@ from distax.unmixer import Unmixer
 
 
 def devices_in_turn() -> Sequence[jax.Device]:
-    """Lists this process's devices that may run programs at the same time: on a CPU only one.
+    """Lists this process's devices that may run programs at the same time; of CPU devices only one.
 
     Programs that a CPU runs at the same time can wait for each other's threads for ever.
     """
@@ -25,7 +25,7 @@ def unmix_on(
 ) -> Targets:
     """Finds the targets `[N, K]` in a portion of images, as `Unmixer.unmix_portion`, on a device.
 
-    Portions of all lengths are computed in whole batches, so that nothing is compiled twice.
+    Portions are padded to whole batches, so that a new length compiles no new program.
     """
     with jax.default_device(device):
         found = unmixer.unmix_portion(pad_rows(images, inference_batch()))

@@ -117,7 +117,7 @@ def draw_image_rows(
 
 
 def add_bar(ax: "Axes", shown: "ScalarMappable", label: str, **style: Any) -> "Colorbar":
-    """Adds a bar of colours that is as high as its axes."""
+    """Adds a colour bar that is as high as its axes."""
     return ax.figure.colorbar(shown, cax=ax.inset_axes((1.03, 0, 0.04, 1)), label=label, **style)
 
 
@@ -127,8 +127,8 @@ def compare(
     """Renders targets `[N, K]`, and compares the images with them.
 
     Returns:
-      The expected counts, with clipping but without rounding; and the residual in standard
-      deviations of noise and rounding.
+      The expected counts, clipped but not rounded, and the residual in standard deviations of
+      noise and rounding.
     """
     clip = float(sensor.clip_level)
     unrounded = replace(sensor, bit_depth=None, saturation=clip if math.isfinite(clip) else None)

@@ -1,17 +1,17 @@
-"""Saving of the answers so far, while a run goes on."""
+"""Saving of the answers so far during a run."""
 
 import time
 from collections.abc import Callable
 
 _EVERY = 5.0
-"""Seconds between two saves, which a killed run may lose."""
+"""Seconds between two saves. A killed run loses at most the answers of that time."""
 _SHARE = 20.0
 """Least ratio of the time between two saves to the time of a save. A long record is saved less
 often, so that saving takes at most a twentieth of the run."""
 
 
 class Autosave:
-    """Saves now and then.
+    """Saves at intervals.
 
     Args:
       save: saves everything, in place of what was saved before.

@@ -10,9 +10,9 @@ from distax.runtime.buckets import as_path
 from distax.viz.report import Column, Section, View, page
 
 MAX_PICTURES = 40
-"""Number of images and frames that a report shows; the tables hold the targets of all.
+"""Largest number of images and frames that a report shows. The tables hold the targets of all.
 
-More make the page, which embeds them all, large and slow to open.
+The page embeds the pictures, so with more of them it would be large and slow to open.
 """
 
 _COLUMNS = {

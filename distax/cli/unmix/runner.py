@@ -111,7 +111,7 @@ class Unmixers:
         try:
             return make_unmixer(*choice, prior)
         except DistaxError as error:
-            # The options are at fault, and no image.
+            # The options are wrong, not an image.
             raise OptionError(str(error)) from None
 
     @cached_property
@@ -157,7 +157,7 @@ class Unmixers:
 
 
 def _name_image(path: Path, number: int, error: DistaxError) -> str:
-    """Returns an error's line with the file and the image, which errors of the reader name."""
+    """Returns an error's line with file and image in front, unless the line names the file."""
     line = str(error)
     return line if line.startswith(f"{path}: ") else f"{path}: image {number}, {line}"
 
@@ -248,7 +248,7 @@ class Runner:
         self._unmix_queued()
 
     def warn_of_unused_options(self) -> None:
-        """Warns of options of frames if all files hold images of the sensor's size."""
+        """Warns of --frame options that had no effect, because no file holds a frame."""
         frames = any(isinstance(answer, FrameAnswer) for answer in self.answers.values())
         given = self.unmixers.frame.given
         if given and not frames and not self.failed:

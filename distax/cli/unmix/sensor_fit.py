@@ -59,7 +59,7 @@ def _read(path: Path, unmixers: Unmixers) -> Iterator[Float[np.ndarray, "height 
 
 
 def _remarks(fitted: FittedSensor, given: Sensor) -> dict[str, str]:
-    """Returns the error and the source of each field of the sensor, for its file."""
+    """Returns comments for the sensor's file: the error and the source of each field."""
     source = f"fitted to {fitted.images} images of unknown scenes"
     remarks = {}
     for name in (field.name for field in fields(given)):
@@ -75,7 +75,7 @@ def _remarks(fitted: FittedSensor, given: Sensor) -> dict[str, str]:
 
 
 def _summary(fitted: FittedSensor) -> str:
-    """Writes the fitted fields with their errors, and the names of those that are kept."""
+    """Formats the fitted fields with their errors, and the names of those that are kept."""
     parts = []
     for name in _FIELDS:
         value = getattr(fitted.sensor, name)

@@ -15,12 +15,12 @@ from distax.viz.report.png import DIVERGING, GREY
 from distax.viz.report.view import View
 
 ROWS = 100
-"""Rows of a page of a table. More take longer to lay out. Without a script, a reader sees these."""
+"""Rows on a page of a table. More take longer to lay out. Without a script, only these are seen."""
 _SCRIPTS = ("plot.js", "overview.js", "closeups.js", "table.js", "page.js")
 _DIGITS = 9
-"""Digits of numbers that the tables are sorted by: a millionth of a pixel in any frame."""
+"""Significant digits of numbers in tables. They resolve 1e-5 px in frames of up to 10,000 px."""
 _EXACT = 2**53
-"""Whole numbers below this one are exact in JavaScript."""
+"""JavaScript represents whole numbers below this one exactly."""
 
 
 @dataclass(frozen=True)
