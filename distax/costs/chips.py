@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from distax.runtime.errors import DistaxError
+from distax.runtime.errors import unknown
 
 
 @dataclass(frozen=True)
@@ -92,5 +92,5 @@ def find_chip(generation: str) -> Chip:
       DistaxError: unknown generation.
     """
     if generation not in CHIPS:
-        raise DistaxError(f"unknown chip {generation!r}; known are {', '.join(CHIPS)}")
+        raise unknown("chip", generation, CHIPS)
     return CHIPS[generation]

@@ -27,7 +27,7 @@ def open_npy(source: Source, reading: Reading) -> Frames:
     """
     where = source.path
     with translated(where, "NPY"):
-        shape, fortran, dtype = _read_header(source.file)
+        shape, fortran, dtype = read_npy_header(source.file)
         start = source.file.tell()
         _check_array(where, shape, dtype)
         _check_stored(where, math.prod(shape) * dtype.itemsize, source.size - start)
@@ -55,7 +55,7 @@ def open_npz(source: Source, reading: Reading) -> Frames:
         promised = math.prod(shape) * dtype.itemsize
         reading.check_size(where, promised, members[name].compress_size)
         with archive.open(members[name]) as member:
-            _read_header(member)
+            read_npy_header(member)
             content = member.read(promised)
             member.read(1)  # the end of the member, where its checksum is compared
         _check_stored(where, promised, len(content))
@@ -71,7 +71,7 @@ def parse_npy(content: bytes, where: object) -> np.ndarray:
     """
     with translated(where, "NPY"):
         file = BytesIO(content)
-        shape, fortran, dtype = _read_header(file)
+        shape, fortran, dtype = read_npy_header(file)
         if dtype.kind not in "uifb":
             raise DistaxError(f"{where}: holds {dtype}, not numbers")
         promised = math.prod(shape) * dtype.itemsize
@@ -80,8 +80,12 @@ def parse_npy(content: bytes, where: object) -> np.ndarray:
         return array.reshape(shape, order="F" if fortran else "C")
 
 
-def _read_header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype]:
-    """Reads the header of an NPY array: shape, order and type."""
+def read_npy_header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Reads the header of an NPY array: shape, True for Fortran order, and type.
+
+    Raises:
+      ValueError: it is damaged, or of a version for tables.
+    """
     version = np.lib.format.read_magic(file)
     if version == (1, 0):
         return np.lib.format.read_array_header_1_0(file)
@@ -94,7 +98,7 @@ def _member_header(
     archive: zipfile.ZipFile, info: zipfile.ZipInfo
 ) -> tuple[tuple[int, ...], bool, np.dtype]:
     with archive.open(info) as member:
-        return _read_header(member)
+        return read_npy_header(member)
 
 
 def _choose(source: Source, headers: dict[str, Any], name: str | None) -> str:

@@ -12,16 +12,13 @@ from etils import epath
 from jaxtyping import Float
 
 from distax.imaging.checks import as_counts
+from distax.io.arrays import read_npy_header
 from distax.runtime.errors import DistaxError, first_line
 from distax.shards.records import open_records, parse_features, read_records
 
 PathLike = str | os.PathLike[str]
 
 _NPY, _ARRAY_RECORD = ".npy", ".array_record"
-_HEADERS = {
-    (1, 0): np.lib.format.read_array_header_1_0,
-    (2, 0): np.lib.format.read_array_header_2_0,
-}
 
 
 @runtime_checkable
@@ -141,9 +138,8 @@ class NpyShard:
 def _open_npy(path: epath.Path, content: IO[bytes], shape: tuple[int, int]) -> NpyShard:
     """Reads the header of an NPY file, and checks it against the file's length."""
     try:
-        version = np.lib.format.read_magic(content)
-        stored, by_columns, dtype = _HEADERS[version](content)
-    except (ValueError, KeyError) as error:
+        stored, by_columns, dtype = read_npy_header(content)
+    except ValueError as error:
         raise DistaxError(f"{path}: not an NPY file ({first_line(error)})") from None
     if len(stored) != 3 or stored[1:] != shape:
         raise DistaxError(

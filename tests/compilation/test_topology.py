@@ -21,7 +21,7 @@ def test_a_topology_has_its_chips(name, chips, slices):
     ("name", "message"),
     [
         ("banana", r"unknown topology 'banana'; give one such as v5e:2x2"),
-        ("v9:2x2", r"unknown chip 'v9'; known are v4, v5e, v5p, v6e"),
+        ("v9:2x2", r"unknown chip 'v9': .*known are v4, v5e, v5p, v6e"),
         ("v5e:2x2x2", r"slices of v5e have 2 dimensions"),
         ("v5e:100x100", r"a slice of v5e is at most 16x16, and there are 1 to 256 slices"),
         ("0xv5e:2x2", r"there are 1 to 256 slices"),
