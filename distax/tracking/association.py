@@ -5,7 +5,6 @@ Systems", 1999, section 6.4): a pair of track and detection scores the logarithm
 over the clutter density.
 """
 
-import math
 from dataclasses import dataclass, replace
 
 import jax
@@ -17,6 +16,7 @@ from distax.metrics.matching import best_partners
 from distax.runtime.errors import DistaxError, check_not_negative, check_positive
 from distax.runtime.fields import check_fields
 from distax.runtime.pytree import pytree
+from distax.tracking.gating import Detections, gate_threshold, log_likelihood_ratio
 from distax.tracking.kalman import States, predict, update
 
 
@@ -92,22 +92,7 @@ class Tracker:
     @property
     def gate_threshold(self) -> float:
         """Largest squared Mahalanobis distance of a detection inside a track's gate."""
-        return -2 * math.log1p(-self.gate_probability)
-
-
-@pytree
-class Detections:
-    """Measured positions of every frame, padded to K slots.
-
-    Attributes:
-      position: `[..., K, 2]` in pixels.
-      covariance: `[..., K, 2, 2]` in px².
-      mask: `[..., K]`, False for padding.
-    """
-
-    position: Float[Array, "*batch K 2"]
-    covariance: Float[Array, "*batch K 2 2"]
-    mask: Bool[Array, "*batch K"]
+        return gate_threshold(self.gate_probability)
 
 
 @pytree
@@ -146,7 +131,7 @@ def associate(
     Returns:
       The slot of each track's detection in each frame; −1 for a missed detection.
     """
-    size = tracker.max_tracks
+    size, limits = tracker.max_tracks, (tracker.gate_threshold, tracker.clutter_density)
     empty = _TrackSlots(
         states=States(
             mean=jnp.zeros((size, 4)), covariance=jnp.broadcast_to(jnp.eye(4), (size, 4, 4))
@@ -161,10 +146,10 @@ def associate(
         slots: _TrackSlots, frame: tuple[Array, Detections, Array]
     ) -> tuple[_TrackSlots, Array]:
         time, found, new_velocity = frame
-        ratio = _log_likelihood_ratio(slots.states, slots.alive, found, tracker)
+        ratio = log_likelihood_ratio(slots.states, slots.alive, found, *limits)
         assigned = best_partners(ratio)
         slots = _update_tracks(slots, assigned, found, tracker)
-        new = _choose_new_tracks(slots, assigned, found.mask)
+        new = _choose_new_tracks(slots, assigned, jnp.asarray(found.mask))
         slots = _initiate_tracks(slots, new, time, found, new_velocity, tracker)
         predicted = jax.vmap(lambda state: predict(state, tracker.process_noise))(slots.states)
         return replace(slots, states=predicted), jnp.where(new >= 0, new, assigned)
@@ -189,28 +174,15 @@ def reassociate(
     """
 
     def associate_frame(states: States, alive: Array, found: Detections) -> Int[Array, " M"]:
-        ratio = _log_likelihood_ratio(states, alive, found, tracker)
+        ratio = log_likelihood_ratio(
+            states, alive, found, tracker.gate_threshold, tracker.clutter_density
+        )
         assigned = best_partners(ratio)
         missed = (assigned < 0) & alive
         unresolved = jnp.any((ratio > 0) & missed[:, None], axis=0)
         return jnp.where((assigned >= 0) & unresolved[assigned], -1, assigned)
 
     return jax.vmap(associate_frame)(states, alive, detections)
-
-
-def _log_likelihood_ratio(
-    states: States, alive: Bool[Array, " M"], found: Detections, tracker: Tracker
-) -> Float[Array, "M K"]:
-    """Returns the log likelihood of each pair over the clutter density; 0 outside the gate."""
-    offset = found.position - states.position[:, None]
-    spread = found.covariance + states.position_covariance[:, None]
-    (row, mixed), (_, column) = jnp.moveaxis(spread, (-2, -1), (0, 1))
-    determinant = row * column - mixed**2
-    y, x = jnp.moveaxis(offset, -1, 0)
-    distance = (column * y**2 - 2 * mixed * x * y + row * x**2) / determinant
-    log_density = -0.5 * (distance + jnp.log(determinant)) - math.log(2 * math.pi)
-    gated = alive[:, None] & found.mask & (distance <= tracker.gate_threshold)
-    return jnp.where(gated, log_density - math.log(tracker.clutter_density), 0.0)
 
 
 def _update_tracks(

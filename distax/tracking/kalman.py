@@ -8,6 +8,7 @@ section 6.3.2, for the model; Rauch, Tung & Striebel, AIAA J. 3 (1965), for the 
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from distax.runtime.pytree import pytree
@@ -22,16 +23,16 @@ class States:
       covariance: `[..., 4, 4]`.
     """
 
-    mean: Float[Array, "*batch 4"]
-    covariance: Float[Array, "*batch 4 4"]
+    mean: Float[Array | np.ndarray, "*batch 4"]
+    covariance: Float[Array | np.ndarray, "*batch 4 4"]
 
     @property
-    def position(self) -> Float[Array, "*batch 2"]:
+    def position(self) -> Float[Array | np.ndarray, "*batch 2"]:
         """Row and column in pixels, `[..., 2]`."""
         return self.mean[..., :2]
 
     @property
-    def position_covariance(self) -> Float[Array, "*batch 2 2"]:
+    def position_covariance(self) -> Float[Array | np.ndarray, "*batch 2 2"]:
         """Covariance of the position in px², `[..., 2, 2]`."""
         return self.covariance[..., :2, :2]
 

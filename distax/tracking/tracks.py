@@ -26,7 +26,7 @@ the group's motion less closely, a smaller one follows false detections."""
 _REWEIGHTINGS = 8
 """Rounds of reweighted least squares. More rounds separate false detections better, at the cost of
 a smoother pass each."""
-_MIN_POSITION_STD = 1e-3
+MIN_POSITION_STD = 1e-3
 """Least standard deviation in pixels of a detection: keeps the filter well conditioned, at the cost
 of weight for the most precise detections."""
 
@@ -43,11 +43,13 @@ class Tracks:
       velocity: `[..., T, M, 2]` in pixels per frame.
       detection: `[..., T, M]`, slot of the frame's detection that belongs to the track; −1 for a
         missed or an unresolved detection.
+      velocity_covariance: `[..., T, M, 2, 2]`; None if it is not known.
     """
 
     targets: Targets
     velocity: Float[Array | np.ndarray, "*batch T M 2"]
     detection: Int[Array | np.ndarray, "*batch T M"]
+    velocity_covariance: Float[Array | np.ndarray, "*batch T M 2 2"] | None = None
 
     @property
     def exists(self) -> Bool[Array, "*batch M"]:
@@ -122,7 +124,7 @@ def _as_detections(found: Targets, tracker: Tracker) -> Detections:
         covariance = jnp.broadcast_to(jnp.eye(2), (*found.mask.shape, 2, 2))
         covariance = tracker.position_std**2 * covariance
     else:
-        covariance = jnp.asarray(found.covariance) + _MIN_POSITION_STD**2 * jnp.eye(2)
+        covariance = jnp.asarray(found.covariance) + MIN_POSITION_STD**2 * jnp.eye(2)
     mask = jnp.asarray(found.mask)
     covariance = jnp.where(mask[..., None, None], covariance, jnp.eye(2))
     return Detections(position=found.place, covariance=covariance, mask=mask)
@@ -152,7 +154,7 @@ def _estimate_group_velocity(detections: Detections, tracker: Tracker) -> Float[
         return jnp.sum((centroid - fit(squared_residual).position) ** 2, axis=-1)
 
     none = jnp.zeros(len(detected))
-    return fit(jax.lax.fori_loop(0, _REWEIGHTINGS, reweight, none)).mean[:, 2:]
+    return jnp.asarray(fit(jax.lax.fori_loop(0, _REWEIGHTINGS, reweight, none)).mean[:, 2:])
 
 
 def _smooth_tracks(
@@ -201,7 +203,7 @@ def _summarise_tracks(found: Targets, detection: Int[Array, "T M"], states: Stat
     intensities = jnp.take_along_axis(found.intensity, jnp.maximum(detection, 0), axis=1)
     count = jnp.sum(detected, axis=0)
     intensity = jnp.sum(intensities, axis=0, where=detected) / jnp.maximum(count, 1)
-    covariance = states.position_covariance
+    covariance = jnp.asarray(states.position_covariance)
     hit = jnp.stack([disc_probability(covariance, radius) for radius in RADII], axis=-1)
     detected_share = count / jnp.maximum(jnp.sum(span, axis=0), 1)
     targets = Targets(
@@ -212,4 +214,9 @@ def _summarise_tracks(found: Targets, detection: Int[Array, "T M"], states: Stat
         covariance=covariance,
         hit_probability=hit,
     )
-    return Tracks(targets=targets, velocity=states.mean[..., 2:], detection=detection)
+    return Tracks(
+        targets=targets,
+        velocity=states.mean[..., 2:],
+        detection=detection,
+        velocity_covariance=states.covariance[..., 2:, 2:],
+    )
