@@ -47,6 +47,8 @@ class TrackEvaluation:
         follows a target if both exist in at least half of the target's frames and lie within
         0.25 px there (root mean square). Tracks are assigned to targets one to one, at the
         smallest sum of distances.
+      share_whole: share of true targets whose track exists in every frame that the target is in;
+        None without true targets.
       rmse: root-mean-square distance in pixels of those tracks from their targets; None if no
         target is followed.
       median_rmse: median over those tracks of their root-mean-square distance in pixels.
@@ -61,6 +63,7 @@ class TrackEvaluation:
     single: FrameScore
     tracked: FrameScore
     share_tracked: float | None
+    share_whole: float | None
     rmse: float | None
     median_rmse: float | None
     false_tracks: float | None
@@ -90,7 +93,7 @@ def assess_tracks(found: Targets, tracks: Tracks, truth: Targets) -> TrackEvalua
             f"answers to {found.mask.shape[:2]} and {tracks.targets.mask.shape[:2]} sequences and "
             f"frames cannot be scored against {shape}; give all three for the same sequences"
         )
-    follows, error = _assign_tracks(tracks.targets, truth)
+    follows, error, whole = _assign_tracks(tracks.targets, truth)
     paired = follows >= 0
     squared = jnp.mean(error**2, where=paired)
     number = int(jnp.sum(tracks.exists))
@@ -101,6 +104,7 @@ def assess_tracks(found: Targets, tracks: Tracks, truth: Targets) -> TrackEvalua
         single=_frame_score(found, truth),
         tracked=_frame_score(tracks.targets, truth),
         share_tracked=float(jnp.sum(paired)) / true if true else None,
+        share_whole=float(jnp.sum(paired & whole)) / true if true else None,
         rmse=float(jnp.sqrt(squared)) if paired.any() else None,
         median_rmse=float(jnp.median(error[paired])) if paired.any() else None,
         false_tracks=1 - float(jnp.sum(paired)) / number if number else None,
@@ -122,10 +126,15 @@ def _frame_score(found: Targets, truth: Targets) -> FrameScore:
 @jax.jit
 def _assign_tracks(
     tracks: Targets, truth: Targets
-) -> tuple[Int[Array, "N L"], Float[Array, "N L"]]:
-    """Returns the track of each true target, −1 for none, and its root-mean-square distance."""
+) -> tuple[Int[Array, "N L"], Float[Array, "N L"], Bool[Array, "N L"]]:
+    """Assigns a track to each true target.
 
-    def assign_sequence(tracks: Targets, truth: Targets) -> tuple[Array, Array]:
+    Returns:
+      The track, −1 for none, its root-mean-square distance, and True if it exists in all frames of
+      the target.
+    """
+
+    def assign_sequence(tracks: Targets, truth: Targets) -> tuple[Array, Array, Array]:
         both = truth.mask[:, :, None] & tracks.mask[:, None]
         squared = jnp.where(both, pair_distances(truth, tracks) ** 2, 0.0)
         shared = jnp.sum(both, axis=0)
@@ -133,7 +142,10 @@ def _assign_tracks(
         lasting = shared >= _TRACKED_SHARE * jnp.sum(truth.mask, axis=0)[:, None]
         near = lasting & (shared > 0) & (error <= TRACKED_RADIUS)
         follows = best_partners(_pair_benefit(error, near))
-        return follows, jnp.take_along_axis(error, follows[:, None], axis=1)[:, 0]
+        own, common = (
+            jnp.take_along_axis(pairs, follows[:, None], axis=1)[:, 0] for pairs in (error, shared)
+        )
+        return follows, own, common == jnp.sum(truth.mask, axis=0)
 
     return jax.vmap(assign_sequence)(tracks, truth)
 

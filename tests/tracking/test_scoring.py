@@ -36,6 +36,7 @@ def test_perfect_tracks():
     result = assess(TRUE[:, :, ::-1])
     assert (result.sequences, result.frames) == (1, 10)
     assert result.share_tracked == result.single.cso_map == result.tracked.cso_map == 1.0
+    assert result.share_whole == 1.0
     assert (result.rmse, result.false_tracks, result.identity_switches) == (0.0, 0.0, 0.0)
 
 
@@ -56,11 +57,12 @@ def test_a_track_that_is_far_or_ends_early_follows_no_target():
     moved[:, :, 0, 0] += 0.3
     mask[:, 4:, 1] = False
     result = assess(moved, mask)
-    assert result.share_tracked == pytest.approx(1 / 3)
+    assert result.share_tracked == result.share_whole == pytest.approx(1 / 3)
     assert result.false_tracks == pytest.approx(2 / 3)
     assert result.tracked.count_accuracy == pytest.approx(0.4)
     mask[:, 4, 1] = True
-    assert assess(moved, mask).share_tracked == pytest.approx(2 / 3)
+    half = assess(moved, mask)
+    assert (half.share_tracked, half.share_whole) == pytest.approx((2 / 3, 1 / 3))
 
 
 def test_swapped_tracks_are_two_identity_switches():
