@@ -2,18 +2,33 @@
 
 from distax.imaging.motion import MotionPrior, sample, simulate
 from distax.tracking.association import Tracker
+from distax.tracking.camera import Shifts
+from distax.tracking.frame_tracker import FrameTracker
+from distax.tracking.frame_tracks import FrameTracks, track_frames
+from distax.tracking.scene import Scene, make_scene, register_scenes
 from distax.tracking.scoring import FrameScore, TrackEvaluation, assess_tracks
+from distax.tracking.simulation import FrameSequence, SequenceTruth, simulate_frames
 from distax.tracking.tracks import Tracks, track, unmix_sequences
 
 __all__ = [
     "FrameScore",
+    "FrameSequence",
+    "FrameTracker",
+    "FrameTracks",
     "MotionPrior",
+    "Scene",
+    "SequenceTruth",
+    "Shifts",
     "TrackEvaluation",
     "Tracker",
     "Tracks",
     "assess_tracks",
+    "make_scene",
+    "register_scenes",
     "sample",
     "simulate",
+    "simulate_frames",
     "track",
+    "track_frames",
     "unmix_sequences",
 ]
