@@ -21,6 +21,7 @@ SHORTER = {
     "train --run-dir runs/dista_c3": f"{_SMALL} {_TINY}",
     "evaluate": "--images 20",
     "unmix samples/frame.fits": "--prior.max-targets 2 --prior.cluster 1.0",
+    "track samples/moving.npy": "--prior.max-targets 2 --prior.cluster 1.0",
     "track": "--checkpoint cfgn --threshold 120",
 }
 """Options to add to the commands that start so."""

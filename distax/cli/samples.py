@@ -166,6 +166,7 @@ def _samples() -> Iterator[_Sample]:
     yield from _blobs(images, truth)
     yield from _frame()
     yield from _sequence()
+    yield from _moving_frames()
     yield from _camera()
     yield from _released_tree(images, truth)
 
@@ -219,6 +220,22 @@ def _sequence() -> Iterator[_Sample]:
     first = jax.tree.map(lambda leaf: leaf[0], truth)
     about = f"{prior.frames} frames of 11×11 px with two moving targets"
     yield _Sample("frames.npy", about, _npy(frames[0]), _rows("frames.npy", first))
+
+
+def _moving_frames() -> Iterator[_Sample]:
+    """Yields ten whole frames of a shaking camera in which four targets move."""
+    import jax
+
+    from distax.frames.simulation import FRAME_SENSOR
+    from distax.tracking import FrameSequence, simulate_frames
+
+    content = FrameSequence(
+        height=64, width=80, frames=10, targets=4, intensity=(150.0, 300.0), jitter=0.4
+    )
+    sensor = replace(FRAME_SENSOR, saturation=255.0, bit_depth=8)
+    frames, truth = simulate_frames(jax.random.key(SEED), content, sensor)
+    about = f"{len(frames)} frames of 64×80 px with four moving targets and a shaking camera"
+    yield _Sample("moving.npy", about, _npy(frames), _rows("moving.npy", truth.targets))
 
 
 def _camera() -> Iterator[_Sample]:

@@ -1,30 +1,44 @@
 """`distax track`: finds and follows the targets of a sequence of frames."""
 
-from dataclasses import asdict, dataclass
+import warnings
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
 from distax.cli.options import (
     Checkpoint,
+    FrameOptions,
     Input,
     InputOptions,
     Method,
     ModelModule,
     OutputPath,
+    PriorOptions,
     Threshold,
     default,
     make_unmixer,
     read_sequence,
     register_models,
 )
-from distax.runtime.errors import DistaxError
+from distax.runtime.errors import DistaxError, DistaxWarning
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from distax.cli.track_frames import Images
+    from distax.cli.track_output import Camera, Trajectory
+    from distax.cli.unmix.runner import Unmixers
+    from distax.imaging.targets import Targets
     from distax.tracking import MotionPrior
+
+_SPEED = 0.2, 2.0
+"""Default of the largest speed in pixels per frame, of windows and of whole frames."""
+_MAX_MISSED = 5, 3
+"""Default of the missed detections in a row that a track survives, likewise."""
+_SMALLEST = 16
+"""Smallest side in pixels of a whole frame, as `frames.FrameUnmixer` has it."""
 
 
 @dataclass(frozen=True)
@@ -34,19 +48,29 @@ class Track:
     Attributes:
       files: Files of raw counts (FITS, PNG, TIFF, BMP, NPY or NPZ), folders of such files, or
         patterns. Their images are the frames of one sequence: pages, planes of a cube, entries
-        along the first axis of an array, and files in natural order. They are windows of the
-        sensor's size (11×11 px by default) around a group of targets; whole frames are not tracked
-        yet.
+        along the first axis of an array, and files in natural order. Images of the sensor's size
+        (11×11 px by default) are windows around a group of targets. Images of any larger size are
+        whole frames, in which targets are detected first.
       method: Method that unmixes each frame: fast (a network), posterior (sampling; for any sensor;
         tens to hundreds of times slower than fast), refine (least squares) or grid (the model of
-        --checkpoint).
-      speed: Largest speed of the group of targets in px per frame.
-      drift: Largest speed of a target relative to the group in px per frame.
+        --checkpoint). Whole frames take fast, refine or posterior.
+      speed: Largest speed in px per frame, of the group in windows and of every target in whole
+        frames.
+      drift: Largest speed of a target relative to the group in px per frame. For windows only.
       acceleration: Largest acceleration in px per frame².
+      max_missed: Missed detections in a row that a track survives.
+      min_detections: Detections that confirm a track. Tracks with fewer are dropped.
+      camera_motion: Source of the camera's shift in each whole frame, which is removed from
+        velocities: targets, scene (the structure behind the targets), none, or auto (the targets if
+        most frames hold at least three, or else the scene if it shows the shift, or else none).
+      jitter: Standard deviation of the camera's shift along each axis in px, as far as it is known
+        beforehand. Links allow for it. For whole frames only.
       sensor: TOML file of the sensor that took the frames, as `calibrate` writes it.
       json: Write the tracks to this JSON file.
       csv: Write the tracks to this CSV file, one line for each track and frame.
       figure: Draw the tracks over the mean of the frames to this file (PNG, PDF or SVG).
+      prior: Number, spacing and intensity of the targets, as far as they are known.
+      frame: Camera of whole frames, unless --sensor gives it, and settings of the blob detection.
       input: Parts of the files that are read.
     """
 
@@ -58,34 +82,38 @@ class Track:
     method: Annotated[
         Method | None,
         default(
-            "the method of --checkpoint; without one, fast if its network was trained for this "
-            "sensor and for the square that holds the group in each of 20 frames, else refine"
+            "the method of --checkpoint; without one, fast in the range of its networks, which in "
+            "windows holds the square of the group in each of 20 frames, else refine"
         ),
     ] = None
     checkpoint: Checkpoint = None
     module: ModelModule = None
     threshold: Threshold = None
-    speed: float = 0.2
-    drift: float = 0.02
+    speed: Annotated[
+        float | None, default(f"{_SPEED[0]:g} in windows, {_SPEED[1]:g} in whole frames")
+    ] = None
+    drift: Annotated[float | None, default("0.02")] = None
     acceleration: float = 0.0
+    max_missed: Annotated[
+        int | None, default(f"{_MAX_MISSED[0]} in windows, {_MAX_MISSED[1]} in whole frames")
+    ] = None
+    min_detections: int = 4
+    camera_motion: Literal["auto", "targets", "scene", "none"] = "auto"
+    jitter: Annotated[float | None, default("0.5")] = None
     sensor: Annotated[Path | None, default("the checkpoint's, or CSIST-100K's sensor")] = None
     json: OutputPath = None
     csv: OutputPath = None
     figure: OutputPath = None
+    prior: PriorOptions = PriorOptions()
+    frame: FrameOptions = FrameOptions()
     input: Input = InputOptions()
 
     def run(self) -> None:
         """Unmixes the frames, links the targets to tracks, prints a table and writes the files."""
-        from distax.cli.track_output import (
-            draw_trajectories,
-            print_table,
-            to_csv,
-            to_json,
-            trajectories,
-        )
+        from distax.cli.track_frames import list_images
+        from distax.cli.unmix.runner import Unmixers
         from distax.io.frames import find_files
-        from distax.runtime.files import check_outputs, write_text
-        from distax.tracking import Tracker, track, unmix_sequences
+        from distax.runtime.files import check_outputs
         from distax.viz.figures import check_figure_path
 
         register_models(self.module)
@@ -96,31 +124,110 @@ class Track:
         check_outputs(outputs, (*files, *filter(None, [self.sensor])))
         if self.figure:
             check_figure_path(self.figure)
-        prior = self._prior()
+        images = list_images(files, self.input.reading)
+        unmixers = Unmixers(
+            *(self.method, self.checkpoint, self.sensor, self.threshold, self.prior, self.frame),
+            input=self.input,
+        )
+        expected = unmixers.sensor.shape
+        if images.shape == expected:
+            return self._track_windows(files)
+        if min(images.shape) < _SMALLEST:
+            (height, width), (rows, columns) = images.shape, expected
+            raise DistaxError(
+                f"{files[0]}: {height}×{width} px, the sensor has {rows}×{columns}, and a whole "
+                f"frame at least {_SMALLEST}×{_SMALLEST}; give images of one of these sizes, or a "
+                "--sensor of this size"
+            )
+        return self._track_whole_frames(images, unmixers)
+
+    def _track_windows(self, files: list[Path]) -> None:
+        """Tracks the targets of windows of the sensor's size."""
+        from distax.cli.track_output import trajectories
+        from distax.tracking import Tracker, track, unmix_sequences
+
+        camera = {} if self.camera_motion == "auto" else {"camera_motion": self.camera_motion}
+        frame = {f"frame.{name}": value for name, value in self.frame.given.items()}
+        _warn_of_unused("windows", {"jitter": self.jitter} | camera | frame)
+        prior = self._motion_prior()
         method = self.method or (None if self.checkpoint else self._usual_method(prior))
         unmixer = make_unmixer(
             method, self.checkpoint, self.threshold, self.sensor, prior.frame_prior
         )
         prior.check_room(unmixer.sensor.shape)
         frames = read_sequence(files, self.input)
-        _check_windows(frames, unmixer.sensor.shape, files[0])
         unmixer.check(frames, str(files[0]))
         found = unmix_sequences(unmixer, frames[None])
-        found_tracks = trajectories(track(found, Tracker.for_prior(prior)))
-        print_table(found_tracks)
+        tracker = replace(
+            Tracker.for_prior(prior),
+            min_detections=self.min_detections,
+            max_missed_detections=_MAX_MISSED[0] if self.max_missed is None else self.max_missed,
+        )
+        assumed_prior = unmixer.assumed_prior
+        assumed = {
+            "method": unmixer.method,
+            "sensor": asdict(unmixer.sensor),
+            "prior": assumed_prior and asdict(assumed_prior),
+            "motion": asdict(prior),
+        }
+        self._write(trajectories(track(found, tracker)), None, assumed, (frames, found))
+
+    def _track_whole_frames(self, images: "Images", unmixers: "Unmixers") -> None:
+        """Tracks the targets of whole frames."""
+        from distax.cli.track_frames import WholeFrames
+        from distax.cli.track_output import camera_course, trajectories_of_frames
+        from distax.tracking import FrameTracker
+
+        _warn_of_unused("whole frames", {"drift": self.drift})
+        tracker = FrameTracker(
+            speed=_SPEED[1] if self.speed is None else self.speed,
+            acceleration=self.acceleration,
+            max_missed_detections=_MAX_MISSED[1] if self.max_missed is None else self.max_missed,
+            min_detections=self.min_detections,
+            camera_motion=self.camera_motion,
+            jitter=FrameTracker().jitter if self.jitter is None else self.jitter,
+        )
+        frames = WholeFrames.of(images, self.input.reading, unmixers)
+        tracks = frames.track(tracker)
+        unmixer = unmixers.for_frame(None)
+        assumed = {
+            "method": unmixer.estimator.name,
+            "sensor": asdict(unmixer.sensor),
+            "prior": asdict(unmixer.prior),
+            "tracker": asdict(tracker),
+        }
+        camera = camera_course(tracks.camera, images.sources)
+        self._write(
+            trajectories_of_frames(tracks), camera, assumed, (frames.mean[None], frames.detections)
+        )
+
+    def _write(
+        self,
+        tracks: "list[Trajectory]",
+        camera: "Camera | None",
+        assumed: dict[str, Any],
+        seen: "tuple[np.ndarray, Targets]",
+    ) -> None:
+        """Prints the tracks and writes the files.
+
+        Args:
+          tracks: the tracks.
+          camera: the camera's shifts; None for windows.
+          assumed: settings, for the JSON file.
+          seen: frames and detections, for the figure.
+        """
+        from distax.cli.track_output import draw_trajectories, print_table, to_csv, to_json
+        from distax.runtime.files import write_text
+
+        print_table(tracks)
+        if camera:
+            print(camera.line)
         if self.json:
-            assumed_prior = unmixer.assumed_prior
-            assumed = {
-                "method": unmixer.method,
-                "sensor": asdict(unmixer.sensor),
-                "prior": assumed_prior and asdict(assumed_prior),
-                "motion": asdict(prior),
-            }
-            write_text(self.json, to_json(found_tracks, assumed))
+            write_text(self.json, to_json(tracks, assumed, camera))
         if self.csv:
-            write_text(self.csv, to_csv(found_tracks))
+            write_text(self.csv, to_csv(tracks, camera))
         if self.figure:
-            draw_trajectories(self.figure, frames, found, found_tracks)
+            draw_trajectories(self.figure, *seen, tracks)
 
     def _usual_method(self, prior: "MotionPrior") -> Method:
         """Returns fast where its network is trained, and refine elsewhere.
@@ -134,18 +241,22 @@ class Track:
         sensor = read_sensor(self.sensor) if self.sensor else Sensor()
         return "refine" if outside_of_range(sensor, prior.frame_prior) else "fast"
 
-    def _prior(self) -> "MotionPrior":
+    def _motion_prior(self) -> "MotionPrior":
         from distax.tracking import MotionPrior
 
-        return MotionPrior(speed=self.speed, drift=self.drift, acceleration=self.acceleration)
+        return MotionPrior(
+            placement=self.prior.for_images(),
+            speed=_SPEED[0] if self.speed is None else self.speed,
+            drift=MotionPrior().drift if self.drift is None else self.drift,
+            acceleration=self.acceleration,
+        )
 
 
-def _check_windows(frames: "np.ndarray", shape: tuple[int, int], path: Path) -> None:
-    """Raises DistaxError for frames of another size than the sensor's."""
-    if frames.shape[1:] != shape:
-        height, width = frames.shape[1:]
-        raise DistaxError(
-            f"{path}: {height}×{width} px, the sensor has {shape[0]}×{shape[1]}; track follows "
-            "targets in such windows only: cut that window around the group, or find the targets "
-            "of whole frames by unmix"
+def _warn_of_unused(images: str, options: dict[str, Any]) -> None:
+    """Warns of options that have no effect on the images of a sequence."""
+    given = [name for name, value in options.items() if value is not None]
+    if given:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        warnings.warn(
+            f"{names} had no effect: the images are {images}", DistaxWarning, stacklevel=2
         )

@@ -4,7 +4,7 @@ import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from rich.table import Table
 from distax.cli.console import wide_console
 from distax.imaging.targets import Targets
 from distax.runtime.optional import require
-from distax.tracking import Tracks
+from distax.tracking import FrameTracks, Shifts, Tracks
 from distax.viz.figures import save_figure
 
 
@@ -27,7 +27,8 @@ class Point:
       frame: number of the frame, from 0.
       row, column: position in pixels.
       row_std, column_std: standard deviations of the position in pixels.
-      row_velocity, column_velocity: velocity in px per frame.
+      row_velocity, column_velocity: velocity in px per frame, without the camera's motion.
+      row_velocity_std, column_velocity_std: their standard deviations.
       detected: False if the target was not found in this frame, so that the position comes from the
         other frames alone.
     """
@@ -39,6 +40,8 @@ class Point:
     column_std: float
     row_velocity: float
     column_velocity: float
+    row_velocity_std: float
+    column_velocity_std: float
     detected: bool
 
 
@@ -50,11 +53,66 @@ class Trajectory:
       track: number of the track, from 0.
       intensity: mean intensity in counts.
       points: state in each frame from the first to the last.
+      score: expected share of hits times the share of frames with a detection, from 0 to 1.
+      misfit: root-mean-square residual of the detections in units of their errors, about 1 where
+        these and the motion model hold; None in windows.
+      trusted: share of the detections that the imaging model explains; None in windows.
     """
 
     track: int
     intensity: float
     points: tuple[Point, ...]
+    score: float
+    misfit: float | None = None
+    trusted: float | None = None
+
+
+@dataclass(frozen=True)
+class CameraPoint:
+    """Camera in one whole frame.
+
+    Attributes:
+      frame: number of the frame, from 0.
+      file: its file.
+      image: its number in that file, from 0.
+      row, column: shift of the frame's content in pixels.
+      row_std, column_std: standard deviations of the shift.
+    """
+
+    frame: int
+    file: str
+    image: int
+    row: float
+    column: float
+    row_std: float
+    column_std: float
+
+
+@dataclass(frozen=True)
+class Camera:
+    """Camera's shift in each whole frame.
+
+    Attributes:
+      source: "targets", "scene" or "none", as `tracking.Shifts` has it.
+      frames: shift in each frame.
+    """
+
+    source: str
+    frames: tuple[CameraPoint, ...]
+
+    @property
+    def line(self) -> str:
+        """The shifts in one line."""
+        if self.source == "none":
+            return "camera: taken to stand still"
+        shift = np.array([[point.row, point.column] for point in self.frames])
+        if not shift.any():
+            return f"camera: the {self.source} show no shift"
+        row, column = np.std(shift, axis=0)
+        return (
+            f"camera: shifts with a standard deviation of {row:.3f} px in rows and {column:.3f} px "
+            f"in columns, from the {self.source}"
+        )
 
 
 def trajectories(tracks: Tracks) -> list[Trajectory]:
@@ -66,8 +124,36 @@ def trajectories(tracks: Tracks) -> list[Trajectory]:
     return [_trajectory(first, number, int(slot)) for number, slot in enumerate(slots)]
 
 
+def trajectories_of_frames(found: FrameTracks) -> list[Trajectory]:
+    """Returns the tracks through whole frames."""
+    return [
+        replace(
+            _trajectory(found.tracks, slot, slot),
+            misfit=float(found.misfit[slot]),
+            trusted=float(found.trusted[slot]),
+        )
+        for slot in range(len(found.misfit))
+    ]
+
+
+def camera_course(shifts: Shifts, sources: Sequence[tuple[Path, int]]) -> Camera:
+    """Returns the camera's shifts for the files.
+
+    Args:
+      shifts: the shifts.
+      sources: file of each frame, and its number in that file.
+    """
+    values = np.concatenate([shifts.shift, shifts.std], axis=1).tolist()
+    points = [
+        CameraPoint(frame, str(path), image, *row)
+        for frame, ((path, image), row) in enumerate(zip(sources, values, strict=True))
+    ]
+    return Camera(shifts.source, tuple(points))
+
+
 def _trajectory(tracks: Tracks, number: int, slot: int) -> Trajectory:
     targets, spread = tracks.targets, np.asarray(tracks.targets.position_std)
+    drift = np.sqrt(np.diagonal(np.asarray(tracks.velocity_covariance), axis1=-2, axis2=-1))
     frames = np.flatnonzero(targets.mask[:, slot])
     points = tuple(
         Point(
@@ -78,11 +164,16 @@ def _trajectory(tracks: Tracks, number: int, slot: int) -> Trajectory:
             column_std=float(spread[frame, slot, 1]),
             row_velocity=float(tracks.velocity[frame, slot, 0]),
             column_velocity=float(tracks.velocity[frame, slot, 1]),
+            row_velocity_std=float(drift[frame, slot, 0]),
+            column_velocity_std=float(drift[frame, slot, 1]),
             detected=bool(tracks.detection[frame, slot] >= 0),
         )
         for frame in frames
     )
-    return Trajectory(number, float(targets.intensity[frames[0], slot]), points)
+    first = frames[0], slot
+    return Trajectory(
+        number, float(targets.intensity[first]), points, float(np.asarray(targets.score)[first])
+    )
 
 
 def print_table(tracks: Sequence[Trajectory]) -> None:
@@ -108,21 +199,37 @@ def print_table(tracks: Sequence[Trajectory]) -> None:
     wide_console().print(table)
 
 
-def to_csv(tracks: Sequence[Trajectory]) -> str:
-    """Returns CSV text with a header line and one line for each track and frame."""
+def to_csv(tracks: Sequence[Trajectory], camera: Camera | None = None) -> str:
+    """Returns CSV text with a header line and one line for each track and frame.
+
+    Args:
+      tracks: the tracks.
+      camera: the camera's shifts, for two more columns.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["track", *(field.name for field in fields(Point)), "intensity"])
+    shift = ["camera_row", "camera_column"] if camera else []
+    writer.writerow(["track", *(field.name for field in fields(Point)), *shift, "intensity"])
     for track in tracks:
         for point in track.points:
-            writer.writerow([track.track, *asdict(point).values(), track.intensity])
+            at = camera and camera.frames[point.frame]
+            values = [at.row, at.column] if at else []
+            writer.writerow([track.track, *asdict(point).values(), *values, track.intensity])
     return text.getvalue()
 
 
-def to_json(tracks: Sequence[Trajectory], assumed: Mapping[str, Any]) -> str:
-    """Returns JSON text: what was assumed, and a list of tracks, each with a list of points."""
+def to_json(
+    tracks: Sequence[Trajectory], assumed: Mapping[str, Any], camera: Camera | None = None
+) -> str:
+    """Returns JSON text: what was assumed, and a list of tracks, each with a list of points.
+
+    Args:
+      tracks: the tracks.
+      assumed: method and settings.
+      camera: the camera's shifts, which are added.
+    """
     content = {"assumed": assumed, "tracks": [asdict(track) for track in tracks]}
-    return json.dumps(content, indent=2) + "\n"
+    return json.dumps(content | ({"camera": asdict(camera)} if camera else {}), indent=2) + "\n"
 
 
 def draw_trajectories(

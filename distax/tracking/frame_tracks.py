@@ -152,8 +152,8 @@ def _first_guess(tracker: FrameTracker, scene: Shifts | None, frames: int) -> tu
         return rest, tracker.jitter
     if scene is None:
         raise DistaxError(
-            "the camera's motion is to come from the scene, which shows none; take it from the "
-            "targets, or give the shifts of register_scenes"
+            "the camera's motion is to come from the scene, which does not show it in all frames: "
+            "take it from the targets, or take none (--camera-motion)"
         )
     return scene, 0.0
 

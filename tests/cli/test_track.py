@@ -4,8 +4,10 @@ import json
 import jax
 import numpy as np
 import pytest
+from astropy.io import fits
 from PIL import Image
 
+from distax import DistaxWarning
 from distax.cli.main import main
 from distax.imaging.scenes import ScenePrior
 from distax.tracking import MotionPrior, simulate
@@ -14,6 +16,7 @@ from tests.pages import ROOT
 PRIOR = MotionPrior(placement=ScenePrior(max_targets=1))
 # A traditional solver of the grid: without weights, and compiled in a moment.
 FISTA = ("--checkpoint", "fista")
+WHOLE = ROOT / "tests" / "reference" / "inputs" / "frames.npy"
 
 
 @pytest.fixture(scope="module")
@@ -65,11 +68,111 @@ def test_a_folder_of_frames_is_one_sequence_in_natural_order(sequence, tmp_path)
     assert len(set(written.values())) == 1
 
 
-def test_whole_frames_are_refused_with_advice():
-    path = ROOT / "tests" / "reference" / "inputs" / "frames.npy"
-    message = r"48×64 px, the sensor has 11×11; track follows targets in such windows only: cut"
-    with pytest.raises(SystemExit, match=f"distax: {path}: {message}.*by unmix"):
-        main(["track", str(path), *FISTA])
+@pytest.fixture(scope="module")
+def tracked(tmp_path_factory):
+    """Tracks of six whole frames with one moving target: JSON, CSV and figure."""
+    folder = tmp_path_factory.mktemp("tracked")
+    options = [f"--{name}={folder / name}.{name}" for name in ("json", "csv")]
+    main(["track", str(WHOLE), *options, f"--figure={folder / 'tracks.png'}"])
+    return folder
+
+
+def test_a_target_of_whole_frames_is_found_and_linked(tracked):
+    content = json.loads((tracked / "json.json").read_text())
+    (track,) = content["tracks"]
+    points = track["points"]
+    assert [point["frame"] for point in points] == list(range(6))
+    assert all(point["detected"] for point in points)
+    place = np.array([[point["row"], point["column"]] for point in points])
+    np.testing.assert_allclose(place, [centroid(frame) for frame in np.load(WHOLE)], atol=0.1)
+    assert max(point["row_std"] for point in points) < 0.02
+    speed = np.polyfit(np.arange(6), place, 1)[0]
+    velocity = [points[3]["row_velocity"], points[3]["column_velocity"]]
+    np.testing.assert_allclose(velocity, speed, atol=0.01)
+    assert track["trusted"] == 1.0
+    assert content["camera"]["source"] == "none"
+    assert [frame["image"] for frame in content["camera"]["frames"]] == list(range(6))
+    assert content["assumed"]["tracker"]["speed"] == 2.0
+    header, *lines = csv.reader((tracked / "csv.csv").read_text().splitlines())
+    assert header[-3:] == ["camera_row", "camera_column", "intensity"]
+    assert [[float(line[2]), float(line[3])] for line in lines] == place.tolist()
+    with Image.open(tracked / "tracks.png") as picture:
+        assert np.ptp(np.asarray(picture.convert("L"))) > 200
+
+
+def centroid(frame):
+    """Centroid of the counts above the background around the brightest pixel."""
+    row, column = np.unravel_index(frame.argmax(), frame.shape)
+    window = frame[row - 2 : row + 3, column - 2 : column + 3] - 100.0
+    axis = np.arange(-2, 3)
+    shift = np.array([window.sum(axis=1) @ axis, window.sum(axis=0) @ axis]) / window.sum()
+    return shift + np.array([row, column])
+
+
+def test_whole_frames_in_several_files_are_one_sequence(tracked, tmp_path):
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for number, frame in enumerate(np.load(WHOLE)):
+        Image.fromarray(frame).save(folder / f"frame{number + 7}.png")
+    fits.writeto(tmp_path / "cube.fits", np.load(WHOLE))
+    for path in (folder, tmp_path / "cube.fits"):
+        main(["track", str(path), "--csv", str(tmp_path / "a.csv")])
+        assert (tmp_path / "a.csv").read_text() == (tracked / "csv.csv").read_text()
+
+
+def test_a_frame_without_known_pixels_is_named_and_a_gap(tmp_path, capsys):
+    frames = np.load(WHOLE).astype(np.float32)
+    frames[2] = np.nan
+    np.save(tmp_path / "frames.npy", frames)
+    main(["track", str(tmp_path / "frames.npy"), "--json", str(tmp_path / "a.json")])
+    (track,) = json.loads((tmp_path / "a.json").read_text())["tracks"]
+    assert [point["detected"] for point in track["points"]] == [True, True, False] + [True] * 3
+    named = [line for line in capsys.readouterr().err.splitlines() if "image 2" in line]
+    place = f"distax: {tmp_path / 'frames.npy'}: image 2 has no known pixel"
+    assert named == [f"{place}; its targets count as missed"]
+
+
+def test_frames_of_different_sizes_are_named(tmp_path):
+    for number, width in enumerate((64, 64, 60)):
+        np.save(tmp_path / f"{number}.npy", np.zeros((48, width)))
+    message = rf"{tmp_path}/2.npy: image 0 has 48×60 px, the first of {tmp_path}/0.npy has 48×64"
+    with pytest.raises(SystemExit, match=message):
+        main(["track", str(tmp_path)])
+
+
+def test_a_frame_that_cannot_be_unmixed_is_named(tmp_path):
+    frames = np.load(WHOLE)
+    frames[3] = 7
+    np.save(tmp_path / "frames.npy", frames)
+    with pytest.raises(SystemExit, match=r"frames.npy: image 3, the background does not vary"):
+        main(["track", str(tmp_path / "frames.npy"), "--json", str(tmp_path / "a.json")])
+    assert not (tmp_path / "a.json").exists()
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path):
+    frames = np.load(WHOLE)
+    for number in (0, 2):
+        np.save(tmp_path / f"{number}.npy", frames[number])
+    (tmp_path / "1.npy").write_bytes(b"nothing")
+    with pytest.raises(SystemExit, match=rf"distax: {tmp_path}/1.npy: "):
+        main(["track", str(tmp_path)])
+
+
+def test_models_of_windows_are_refused_for_whole_frames():
+    with pytest.raises(SystemExit, match="a checkpoint unmixes images of its sensor's size only"):
+        main(["track", str(WHOLE), *FISTA])
+
+
+def test_options_of_the_other_kind_of_images_are_named(sequence):
+    with pytest.warns(DistaxWarning, match=r"--jitter, --frame.sigma had no effect: .* windows"):
+        main(["track", str(sequence[0] / "frames.npy"), "--jitter=1", "--frame.sigma=1", *FISTA])
+
+
+def test_the_help_tells_windows_from_whole_frames(capsys):
+    with pytest.raises(SystemExit):
+        main(["track", "--help"])
+    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "Images of any larger size are whole frames" in text
 
 
 def test_a_sequence_without_files_is_refused():
@@ -108,5 +211,6 @@ def test_a_figure_that_cannot_be_drawn_is_refused_before_anything_is_read(tmp_pa
 
 
 def test_motions_beyond_the_frame_are_refused(tmp_path):
+    np.save(tmp_path / "frames.npy", np.zeros((20, 11, 11)))
     with pytest.raises(SystemExit, match="distax: targets may move"):
         main(["track", str(tmp_path / "frames.npy"), "--speed", "2"])

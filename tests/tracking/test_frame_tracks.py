@@ -227,7 +227,7 @@ def test_frames_that_cannot_be_tracked_are_refused():
         track_frames([one] * 3)
     with pytest.raises(DistaxError, match="frame 2 has 64×64 px, frame 0 has 120×150"):
         track_frames([one, one, other, one])
-    with pytest.raises(DistaxError, match="from the scene, which shows none"):
+    with pytest.raises(DistaxError, match="from the scene, which does not show it"):
         track_frames([one] * 4, FrameTracker(camera_motion="scene"))
 
 

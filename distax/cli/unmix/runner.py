@@ -156,7 +156,7 @@ class Unmixers:
         return _plain(options)
 
 
-def _name_image(path: Path, number: int, error: DistaxError) -> str:
+def name_image(path: Path, number: int, error: DistaxError) -> str:
     """Returns an error's line with file and image in front, unless the line names the file."""
     line = str(error)
     return line if line.startswith(f"{path}: ") else f"{path}: image {number}, {line}"
@@ -309,7 +309,7 @@ class Runner:
                     except OptionError:
                         raise
                     except DistaxError as error:
-                        problems.append(_name_image(path, number, error))
+                        problems.append(name_image(path, number, error))
                     after_image((number + 1) / len(content))
         except OptionError:
             raise
