@@ -189,7 +189,7 @@ class Track:
         )
         frames = WholeFrames.of(images, self.input.reading, unmixers)
         tracks = frames.track(tracker)
-        unmixer = unmixers.for_frame(None)
+        unmixer = frames.unmixer
         assumed = {
             "method": unmixer.estimator.name,
             "sensor": asdict(unmixer.sensor),

@@ -2,15 +2,17 @@
 
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float
 
-from distax.cli.unmix.runner import Unmixers, name_image
+from distax.cli.options import OptionError
+from distax.cli.unmix.runner import Unmixers, assuming, name_image
 from distax.frames import FrameTargets
+from distax.frames.psf import format_sigma
 from distax.imaging.targets import Targets, make_targets
 from distax.io.frames import open_frames
 from distax.io.pixels import Frame, to_floats
@@ -19,7 +21,8 @@ from distax.runtime.errors import DistaxError
 from distax.runtime.progress import PatientBar
 
 if TYPE_CHECKING:
-    from distax.tracking import FrameTracker, FrameTracks, Scene, Shifts
+    from distax.frames import FrameUnmixer
+    from distax.tracking import FrameTracker, FrameTracks, Scene
 
 
 @dataclass(frozen=True)
@@ -89,13 +92,20 @@ class WholeFrames:
         """
         from distax.tracking import register_scenes, track_frames
 
-        scene: Shifts | None = None
-        if tracker.camera_motion in ("auto", "scene"):
-            scene = register_scenes(self._scenes())
-        else:
-            for _ in self._scenes():
-                pass
+        with PatientBar("frame", len(self.images.sources)) as progress:
+            for path, number, frame in self._frames():
+                self.found.append(self._unmix(path, number, frame))
+                progress.update(len(self.found))
+        self._share_psf()
+        wanted = tracker.camera_motion in ("auto", "scene")
+        scene = register_scenes(self._scenes()) if wanted else None
         return track_frames(self.found, tracker, scene)
+
+    @property
+    def unmixer(self) -> "FrameUnmixer":
+        """Unmixer of the first frame that could be used, with the PSF that it assumed."""
+        first = next((frame.psf for frame in self.found if frame is not None), None)
+        return assuming(self.unmixers.for_frame(None), first)
 
     @property
     def mean(self) -> Float[np.ndarray, "height width"]:
@@ -111,37 +121,78 @@ class WholeFrames:
         intensity = np.concatenate([np.asarray(targets.intensity) for targets in lists])
         return make_targets(position, intensity, np.ones(len(position), bool))
 
+    def _frames(self) -> Iterator[tuple[Path, int, Frame]]:
+        """Yields each frame with its file and its number there, while the file is open."""
+        for path in dict.fromkeys(path for path, _ in self.images.sources):
+            with open_frames(path, self.reading) as frames:
+                for number, frame in enumerate(frames):
+                    yield path, number, frame
+
     def _scenes(self) -> Iterator["Scene | None"]:
-        """Unmixes one frame after the other, and yields what is behind its targets."""
+        """Yields what is behind the targets of each frame."""
         from distax.tracking import make_scene
 
-        with PatientBar("frame", len(self.images.sources)) as progress:
-            for path in dict.fromkeys(path for path, _ in self.images.sources):
-                with open_frames(path, self.reading) as frames:
-                    for number, frame in enumerate(frames):
-                        try:
-                            answer = self._unmix(path, number, frame)
-                        except DistaxError as error:
-                            raise DistaxError(name_image(path, number, error)) from None
-                        self.found.append(answer)
-                        progress.update(len(self.found))
-                        if answer is None:
-                            yield None
-                        else:
-                            yield make_scene(frame.pixels, answer, _widest_sigma(answer))
+        for (_, _, frame), found in zip(self._frames(), self.found, strict=True):
+            if found is None:
+                yield None
+            else:
+                yield make_scene(frame.pixels, found, _widest_sigma(found))
 
-    def _unmix(self, path: Path, number: int, frame: Frame) -> FrameTargets | None:
-        """Unmixes a frame; names one without known pixels on standard error."""
-        counts = to_floats(frame.pixels[:])
-        known = np.isfinite(counts)
-        if not known.any():
-            print(
-                f"distax: {path}: image {number} has no known pixel; its targets count as missed",
-                file=sys.stderr,
-            )
-            return None
-        self.total += np.where(known, counts, 0.0), known
-        answer = self.unmixers.for_frame(frame.saturation)(counts)
+    def _share_psf(self) -> None:
+        """Unmixes frames that did not show the width of the PSF with the width of the others."""
+        checks = [frame.psf for frame in self.found if frame is not None and frame.psf]
+        measured = [check.sigma for check in checks if check.source == "measured"]
+        unknown = [check for check in checks if check.source == "default"]
+        if not measured or not unknown:
+            return
+        pairs = [width if isinstance(width, tuple) else (width, width) for width in measured]
+        row, column = np.median(pairs, axis=0).tolist()
+        sigma = row if row == column else (row, column)
+        print(
+            f"distax: {len(measured)} of {len(checks)} frames show a PSF of sigma "
+            f"{format_sigma(sigma)} px, and the others are unmixed with it",
+            file=sys.stderr,
+        )
+        for index, (path, number, frame) in enumerate(self._frames()):
+            before = self.found[index]
+            if before is not None and before.psf in unknown:
+                self.found[index] = self._unmix(path, number, frame, sigma)
+
+    def _unmix(
+        self,
+        path: Path,
+        number: int,
+        frame: Frame,
+        sigma: float | tuple[float, float] | None = None,
+    ) -> FrameTargets | None:
+        """Unmixes a frame, and names one without known pixels on standard error.
+
+        Args:
+          path: the frame's file.
+          number: its number in that file.
+          frame: the frame.
+          sigma: standard deviation of the PSF, if that is to replace the one of the options.
+        """
+        try:
+            counts = to_floats(frame.pixels[:])
+            known = np.isfinite(counts)
+            if not known.any():
+                print(
+                    f"distax: {path}: image {number} has no known pixel; its targets count as "
+                    "missed",
+                    file=sys.stderr,
+                )
+                return None
+            unmixer = self.unmixers.for_frame(frame.saturation)
+            if sigma is not None:
+                sensor = replace(unmixer.sensor, sigma=sigma)
+                return replace(unmixer, sensor=sensor, measure_psf=False)(counts)
+            self.total += np.where(known, counts, 0.0), known
+            answer = unmixer(counts)
+        except OptionError:
+            raise
+        except DistaxError as error:
+            raise DistaxError(name_image(path, number, error)) from None
         if answer.psf and not any(self.found):
             print(f"distax: {path}: image {number}, {answer.psf.line}", file=sys.stderr)
         return answer

@@ -18,6 +18,9 @@ from distax.runtime.optional import require
 from distax.tracking import FrameTracks, Shifts, Tracks
 from distax.viz.figures import save_figure
 
+_NAMED = 12
+"""Largest number of tracks in the legend of a figure. More would cover the frame."""
+
 
 @dataclass(frozen=True)
 class Point:
@@ -262,7 +265,8 @@ def draw_trajectories(
     for track in tracks:
         rows = [point.row for point in track.points]
         columns = [point.column for point in track.points]
-        (line,) = ax.plot(columns, rows, linewidth=1.5, label=f"track {track.track}")
+        label = f"track {track.track}" if track.track < _NAMED else None
+        (line,) = ax.plot(columns, rows, linewidth=1.5, label=label)
         ax.plot(columns[-1], rows[-1], "o", color=line.get_color(), markersize=5)
     ax.set(xlabel="column / px", ylabel="row / px", title="tracks, with a dot at the end")
     if len(position):
