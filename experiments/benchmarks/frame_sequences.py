@@ -120,6 +120,7 @@ def main(
     frames: int = 20,
     size: int = 128,
     jitter: float = 0.5,
+    expected_jitter: float = 0.5,
     texture: float = 0.0,
     missing: float = 0.0,
     method: str = "refine",
@@ -137,6 +138,7 @@ def main(
       frames: number of frames in a sequence.
       size: height and width of a frame in pixels.
       jitter: standard deviation of the camera's shift along each axis in pixels.
+      expected_jitter: jitter that the tracker allows for, in pixels.
       texture: standard deviation of the scene's structure in counts.
       missing: share of a target's frames in which it is dark.
       method: method that unmixes the frames.
@@ -164,13 +166,16 @@ def main(
     print(f"{seconds / (sequences * frames):.3f} s to unmix a frame, compilation included\n")
     print(f"| {' | '.join(HEADINGS)} |\n|---{'|--:' * (len(HEADINGS) - 1)}|")
     for motion in motions:
-        print(row(motion, cases, sigma))
+        print(row(FrameTracker(camera_motion=motion, jitter=expected_jitter), cases, sigma))
 
 
 def row(
-    motion: str, cases: list[tuple[np.ndarray, list[FrameTargets], SequenceTruth]], sigma: float
+    tracker: FrameTracker,
+    cases: list[tuple[np.ndarray, list[FrameTargets], SequenceTruth]],
+    sigma: float,
 ) -> str:
     """Tracks all sequences with one source of the camera's shift, and returns their scores."""
+    motion = tracker.camera_motion
     results, squares, drifts, shifts = [], [], [], []
     for pixels, found, truth in cases:
         scene = None
@@ -178,7 +183,7 @@ def row(
             scene = register_scenes(
                 make_scene(*pair, sigma) for pair in zip(pixels, found, strict=True)
             )
-        result = track_frames(found, FrameTracker(camera_motion=motion), scene)
+        result = track_frames(found, tracker, scene)
         results.append(result)
         of_positions, of_velocities = standardised(result, truth)
         squares.append(of_positions)
