@@ -17,7 +17,14 @@ from distax.fitting.estimators import Estimator, Fast, FastFit, Grid, Posterior,
 from distax.fitting.misfit import warn_of_misfits
 from distax.fitting.sampler import Effort
 from distax.fitting.self_calibration import FittedSensor, fit_sensor
-from distax.imaging.checks import as_counts, check_known, check_single, find_problems, to_stack
+from distax.imaging.checks import (
+    as_counts,
+    check_known,
+    check_one_psf,
+    check_single,
+    find_problems,
+    to_stack,
+)
 from distax.imaging.grid import THRESHOLD
 from distax.imaging.scenes import ScenePrior, check_host
 from distax.imaging.sensor import Sensor
@@ -92,6 +99,8 @@ class Unmixer:
         seed: int | None = None,
     ):
         given = _Options(method, model, sensor, prior, threshold, effort, seed)
+        if sensor is not None:
+            check_one_psf(sensor)
         if method is None:
             method = _suitable_method(model, sensor, prior)
         given.check_used(method)

@@ -54,7 +54,7 @@ the brightest pixels."""
 _RING_EDGES = (0.0, 0.75, 1.25, 1.75, 2.25, 3.0, 4.0)
 """Edges in pixels of the rings around sources in which residuals are averaged. Narrower rings show
 finer departures of the PSF, but hold fewer pixels."""
-_MAD_TO_SIGMA = 1.4826
+MAD_TO_SIGMA = 1.4826
 """Standard deviation of a Gaussian in units of its median absolute deviation."""
 
 
@@ -67,6 +67,7 @@ class Residuals:
       side: side of the windows in pixels.
       sensor: the sensor that the fit started from.
       round_psf: True if the PSF has one width.
+      shared: False if each source has widths of its own.
 
     Attributes:
       fit, side, round_psf: as given.
@@ -77,11 +78,19 @@ class Residuals:
         clipping. Near clipping only some noise values are seen, which would bias the noise.
     """
 
-    def __init__(self, fit: PsfFit, patch: Patch, side: int, sensor: Sensor, round_psf: bool):
+    def __init__(
+        self,
+        fit: PsfFit,
+        patch: Patch,
+        side: int,
+        sensor: Sensor,
+        round_psf: bool,
+        shared: bool = True,
+    ):
         self.fit, self.side, self.round_psf = fit, side, round_psf
         self.residual, self.weight = np.asarray(fit.residual, float), np.asarray(fit.weight, float)
         self.level = np.asarray(fit.image, float) + sensor.background
-        self.dof = np.asarray(residual_dof(fit, side), float)
+        self.dof = np.asarray(residual_dof(fit, side, shared), float)
         noise = np.sqrt(np.asarray(patch.variance + patch.rounding, float))
         self.unclipped = np.isfinite(patch.lower) & np.isfinite(patch.upper)
         self.unclipped &= self.level + _CLIP_MARGIN * noise < sensor.clip_level
@@ -134,7 +143,7 @@ class Residuals:
         strongly the source alone would change the widths. A close pair fails the score test at
         smaller separations than the χ² test.
         """
-        matrix, vector = self._width_equations()
+        matrix, vector = self.width_equations()
         step = np.linalg.solve(matrix, vector[..., None])[..., 0]
         score = np.sum(step * vector, axis=-1)
         # With one degree of freedom the limit is the square of the Gaussian's. With two, the same
@@ -155,10 +164,10 @@ class Residuals:
         If the misfit exceeds 1, the noise alone understates the errors. The covariance is then
         multiplied by the squared misfit.
         """
-        matrix, _ = self._width_equations()
+        matrix, _ = self.width_equations()
         return np.linalg.inv(matrix[used].sum(axis=0)) * max(1.0, self.misfit(used)) ** 2
 
-    def _width_equations(
+    def width_equations(
         self,
     ) -> tuple[Float[np.ndarray, "sources axes axes"], Float[np.ndarray, "sources axes"]]:
         """Returns each source's normal equations for the widths, its own parameters eliminated."""
@@ -248,8 +257,8 @@ def fit_each_source(
     zero = jnp.zeros_like(flux)
     start = jnp.stack([zero, zero, flux, zero, *(zero + sigma for sigma in sensor.sigmas)])
     used = jnp.ones(len(windows), bool)
-    min_background = _min_background(noise, sensor, len(windows))
-    fit = fit_psf(start, patch, min_background, used, side, shared=False, round_psf=True)
+    lowest = min_background(noise, sensor, len(windows))
+    fit = fit_psf(start, patch, lowest, used, side, shared=False, round_psf=True)
     return fit, patch, side
 
 
@@ -296,7 +305,7 @@ def fit_joint(
         fit = fit_psf(
             fit.parameters,
             patch,
-            _min_background(noise, sensor, len(windows)),
+            min_background(noise, sensor, len(windows)),
             jnp.asarray(used),
             side,
             shared=True,
@@ -346,7 +355,7 @@ def assign_noise(patch: Patch, noise: NoiseModel, level: np.ndarray) -> Patch:
     return replace(patch, variance=jnp.asarray(np.maximum(variance, 0.0), jnp.float32))
 
 
-def _min_background(noise: NoiseModel, sensor: Sensor, sources: int) -> Float[Array, " sources"]:
+def min_background(noise: NoiseModel, sensor: Sensor, sources: int) -> Float[Array, " sources"]:
     """Returns the lowest background of the fit, relative to the sensor's background.
 
     Pixels that read zero only bound the image from above. Without a lower bound, a window of zeros
@@ -390,7 +399,7 @@ def fit_residual_noise_robustly(joint: JointFit, dark_noise: NoiseModel | None) 
     kept = residuals.unclipped & joint.used & (residuals.dof > 0)
     dim = kept & (residuals.level <= np.median(residuals.level[kept]))
     scaled = np.abs(residuals.residual[dim]) / np.sqrt(residuals.dof[dim])
-    std = _MAD_TO_SIGMA * np.median(scaled)
+    std = MAD_TO_SIGMA * np.median(scaled)
     level, pixels = float(np.median(residuals.level[dim])), int(dim.sum())
     # The fixed point stands in for a dark level in the fit of the slope.
     at_dim_level = NoiseModel(

@@ -31,6 +31,7 @@ from distax.calibration.noise import (
     fit_photon_transfer,
     measure_dark_noise,
 )
+from distax.calibration.psf_grid import GridMeasurement, measure_grid
 from distax.calibration.result import SIGNIFICANT_SIGMAS, Calibration, Quantity
 from distax.calibration.sources import MIN_SOURCES, IsolatedSources, find_isolated_sources
 from distax.fitting.patch import window_width
@@ -60,6 +61,7 @@ def calibrate(
     elongated: bool = False,
     measured_psf: bool = False,
     size: tuple[int, int] | None = None,
+    psf_grid: tuple[int, int] | None = None,
 ) -> Calibration:
     """Measures a sensor's PSF, noise and limits from images of isolated point sources.
 
@@ -75,12 +77,18 @@ def calibrate(
         sources, and to a few 0.001 px from three hundred.
       size: height and width in pixels of the images that will be unmixed. Default: the size of
         `images` if they are small, 11×11 otherwise.
+      psf_grid: number of rows and of columns of nodes, spread evenly over the frame from the first
+        pixel to the last, at which a PSF that varies over the frame is measured; see `psf_grid`.
+        Default: one PSF.
 
     Raises:
-      DistaxError: an array of another shape or without known pixels, too few isolated sources,
-        sources of several PSFs, or frames that do not constrain the noise.
+      DistaxError: an array of another shape or without known pixels, too few isolated sources in
+        all or near a node, sources of several PSFs, frames that do not constrain the noise, or a
+        grid for small images.
     """
     images = _check_frames("images", images)
+    if psf_grid is not None:
+        _check_grid(psf_grid, images.shape[1:], measured_psf)
     dark = None if dark is None else _check_frames("dark", dark)
     flats = [_check_frames("flats", frames) for frames in flats]
     limits = find_limits(images)
@@ -105,12 +113,24 @@ def calibrate(
     # The residuals of a Gaussian fit to another PSF are not only noise, so a measured PSF estimates
     # the noise later, from its own residuals.
     keep_noise = noise_known or measured_psf
-    fit = partial(fit_joint, sources.windows, start, noise, keep_noise, dark_noise)
-    two_widths = fit(round_psf=False)
-    # A pair of close sources is elongated along one axis, so the fit with two widths detects it
-    # best. The round fit inherits its rejections.
-    final = two_widths if elongated else fit(round_psf=True, usable=two_widths.used)
-    psf = None
+    grid = psf = None
+    if psf_grid is not None:
+        grid = measure_grid(
+            sources,
+            (images.shape[1], images.shape[2]),
+            psf_grid,
+            start,
+            noise,
+            noise_known,
+            dark_noise,
+        )
+        two_widths = final = grid.joint
+    else:
+        fit = partial(fit_joint, sources.windows, start, noise, keep_noise, dark_noise)
+        two_widths = fit(round_psf=False)
+        # A pair of close sources is elongated along one axis, so the fit with two widths detects it
+        # best. The round fit inherits its rejections.
+        final = two_widths if elongated else fit(round_psf=True, usable=two_widths.used)
     if measured_psf:
         psf, final = measure_psf(final, sources.windows, noise, noise_known, dark_noise)
     quantities = _optics_quantities(final, limits)
@@ -123,18 +143,21 @@ def calibrate(
             ),
             "measured_psf": Quantity(psf, std=None, source=f"{number} sources"),
         }
+    if grid is not None:
+        quantities |= _grid_quantities(grid)
     quantities |= _size_quantities(images, size)
     values: dict[str, Any] = {name: quantity.value for name, quantity in quantities.items()}
     result = Calibration(
         sensor=Sensor(**values),
         quantities=quantities,
-        widths=_as_pair(two_widths.sigmas),
+        widths=_as_pair(two_widths.sigmas) if grid is None else grid.mean_sigmas,
         widths_std=_as_pair(_width_std(two_widths)),
         used=number,
         rejected=len(final.used) - number,
         crowded=sources.crowded,
         misfit=final.residuals.misfit(final.used),
         departures=final.residuals.departures(final.used),
+        nodes=() if grid is None else grid.nodes,
     )
     _warn(result, elongated, final.noise)
     return result
@@ -226,6 +249,38 @@ def _optics_quantities(fit: JointFit, limits: Limits) -> dict[str, Quantity]:
     }
 
 
+def _check_grid(lines: tuple[int, int], frame: tuple[int, ...], measured_psf: bool) -> None:
+    """Raises DistaxError for a grid that cannot be measured, or not in images of this size."""
+    if measured_psf:
+        raise DistaxError(
+            "a PSF of any shape is measured for whole frames only, and a PSF grid is one of "
+            "Gaussians: leave out measured_psf or psf_grid"
+        )
+    if min(lines) < 2:
+        raise DistaxError(
+            f"a PSF grid has at least two rows and two columns of nodes, got {lines[0]}×{lines[1]}"
+        )
+    if max(frame) <= _MAX_IMAGE_SIDE:
+        raise DistaxError(
+            f"a PSF grid is measured in whole frames, and the images have {frame[0]}×{frame[1]} "
+            "px, with no place in a frame; give frames, or leave the grid out"
+        )
+
+
+def _grid_quantities(measured: GridMeasurement) -> dict[str, Quantity]:
+    nodes = measured.nodes
+    largest_row, largest_column = np.max([node.std for node in nodes], axis=0).tolist()
+    sources = sum(node.sources for node in nodes)
+    return {
+        "sigma": Quantity(measured.mean_sigmas, std=None, source="mean over the nodes of psf_grid"),
+        "psf_grid": Quantity(
+            measured.grid,
+            std=(largest_row, largest_column),
+            source=f"{sources} sources; the largest errors of a node's two widths",
+        ),
+    }
+
+
 def _noise_quantities(
     fit: JointFit,
     limits: Limits,
@@ -270,7 +325,8 @@ def _size_quantities(
 def _warn(result: Calibration, elongated: bool, noise: NoiseModel) -> None:
     """Warns of a PSF that the sensor does not describe, and of an electronic offset."""
     messages = []
-    measured = result.sensor.measured_psf is not None
+    grid = result.sensor.psf_grid
+    measured = result.sensor.measured_psf is not None or bool(grid and grid.psfs)
     if not (result.gaussian or measured):
         worst = max(result.departures, key=lambda ring: abs(ring.share) / ring.share_std)
         messages.append(
@@ -278,7 +334,7 @@ def _warn(result: Calibration, elongated: bool, noise: NoiseModel) -> None:
             f"source each pixel has {100 * worst.share:+.2f}% ± {100 * worst.share_std:.2f}% of "
             "its flux that the Gaussian does not explain; calibrate with a measured PSF"
         )
-    if result.elongated and not (elongated or measured):
+    if result.elongated and not (elongated or measured or grid):
         row, column = result.widths
         messages.append(
             f"the PSF is elongated: {row:.4f} px over rows, {column:.4f} px over columns; "

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from distax.imaging.psf import MeasuredPsf
+from distax.imaging.psf_grid import PsfGrid
 from distax.imaging.sensor import Sensor
 
 SIGNIFICANT_SIGMAS = 4.0
@@ -26,7 +27,7 @@ class Quantity:
       source: the data that the value comes from, or "assumed" with the reason.
     """
 
-    value: int | float | tuple[float, float] | MeasuredPsf | None
+    value: int | float | tuple[float, float] | MeasuredPsf | PsfGrid | None
     std: float | tuple[float, float] | None
     source: str
 
@@ -53,6 +54,24 @@ class Departure:
 
 
 @dataclass(frozen=True)
+class Node:
+    """The width of the PSF at a node of its grid.
+
+    Attributes:
+      row, column: place of the node in the frame in pixels.
+      sigma: standard deviations of the Gaussian PSF in pixels, over rows and over columns.
+      std: their standard deviations.
+      sources: number of sources in use that are nearer to this node than to the others.
+    """
+
+    row: float
+    column: float
+    sigma: tuple[float, float]
+    std: tuple[float, float]
+    sources: int
+
+
+@dataclass(frozen=True)
 class Calibration:
     """A calibrated sensor, and the quality of its fit.
 
@@ -68,6 +87,7 @@ class Calibration:
       misfit: root-mean-square residual in units of the noise. It is about 1 where the sensor's PSF
         holds. It is always about 1 where the noise itself is taken from the residuals.
       departures: mean residuals in rings around the sources.
+      nodes: the nodes of a PSF that varies over the frame, row by row; empty for one PSF.
     """
 
     sensor: Sensor
@@ -79,6 +99,7 @@ class Calibration:
     crowded: int
     misfit: float
     departures: list[Departure]
+    nodes: tuple[Node, ...] = ()
 
     @property
     def gaussian(self) -> bool:

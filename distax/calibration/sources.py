@@ -26,10 +26,12 @@ class IsolatedSources:
 
     Attributes:
       windows: counts; NaN where a window reaches beyond the image.
+      pixel: row and column in its image of each window's central pixel.
       crowded: number of further sources that have a neighbour.
     """
 
     windows: Float[np.ndarray, "sources side side"]
+    pixel: Int[np.ndarray, "sources 2"]
     crowded: int
 
 
@@ -47,20 +49,24 @@ def find_isolated_sources(
     Raises:
       DistaxError: no isolated source is found.
     """
-    windows, found = [], 0
+    windows, pixels, found = [], [], 0
     margin = side // 2
     for image in images:
         peaks, snr = _find_peaks(image, noise)
         found += int(np.sum(snr >= _SOURCE_SNR))
         padded = np.pad(image, margin, constant_values=np.nan)
-        for row, column in peaks[_has_no_neighbour(peaks, isolation) & (snr >= _SOURCE_SNR)]:
+        chosen = peaks[_has_no_neighbour(peaks, isolation) & (snr >= _SOURCE_SNR)]
+        pixels.append(chosen)
+        for row, column in chosen:
             windows.append(padded[row : row + side, column : column + side])
     if not windows:
         raise DistaxError(
             f"no isolated source stands out of the noise ({found} with neighbours); give images "
             f"with sources at least {isolation + 1} pixels apart"
         )
-    return IsolatedSources(windows=np.stack(windows), crowded=found - len(windows))
+    return IsolatedSources(
+        windows=np.stack(windows), pixel=np.concatenate(pixels), crowded=found - len(windows)
+    )
 
 
 def _find_peaks(

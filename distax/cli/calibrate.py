@@ -11,8 +11,12 @@ from distax.cli.options import Input, InputOptions, OutputPath, default, read_se
 from distax.runtime.errors import DistaxError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from distax.calibration import Calibration, Quantity
+    from distax.calibration.result import Node
     from distax.imaging.psf import MeasuredPsf
+    from distax.imaging.psf_grid import PsfGrid
 
 
 @dataclass(frozen=True)
@@ -30,8 +34,12 @@ class Calibrate:
         unchanged scene; an evenly lit surface at several levels serves best.
       elongated: Fit two widths of the PSF, one over rows and one over columns.
       measured_psf: Measure the PSF as samples, for PSFs that are not Gaussian.
+      psf_grid: Measure a PSF that varies over the frame, at this many rows and columns of nodes, as
+        in 3 3. Each node needs five sources near it or more.
       size: Height and width in pixels of the images that will be unmixed.
       out: Write the sensor to this TOML file.
+      psf_fits: Write the PSF's grid to this FITS file also, in the form that photutils reads
+        (STDPSF).
       json: Write the sensor, the source of each value and the quality of the fit to this JSON file.
       input: Parts of the files that are read.
     """
@@ -47,10 +55,12 @@ class Calibrate:
     flat: Annotated[tuple[Path, ...], default("gain from the residuals of the fit")] = ()
     elongated: bool = False
     measured_psf: bool = False
+    psf_grid: Annotated[tuple[int, int] | None, default("one PSF")] = None
     size: Annotated[
         tuple[int, int] | None, default("the size of the given images, 11 11 for whole frames")
     ] = None
     out: Path = Path("sensor.toml")
+    psf_fits: OutputPath = None
     json: OutputPath = None
     input: Input = InputOptions()
 
@@ -58,6 +68,7 @@ class Calibrate:
         """Measures the sensor, prints a table and writes the files."""
         from distax.calibration import calibrate
         from distax.io.frames import find_files
+        from distax.io.psf_grid_file import write_psf_grid
         from distax.io.sensor_file import write_sensor
         from distax.runtime.files import check_outputs, write_text
 
@@ -65,7 +76,10 @@ class Calibrate:
             raise DistaxError("no image files given; name at least one file or folder")
         files = find_files(self.files)
         inputs = (*files, *self.flat, *filter(None, [self.dark]))
-        check_outputs({"--out": self.out, "--json": self.json}, inputs)
+        outputs = {"--out": self.out, "--psf-fits": self.psf_fits, "--json": self.json}
+        check_outputs(outputs, inputs)
+        if self.psf_fits and not self.psf_grid:
+            raise DistaxError("--psf-fits writes the PSF's grid: give --psf-grid as well")
         result = calibrate(
             read_sequence(files, self.input),
             None if self.dark is None else read_sequence([self.dark], self.input),
@@ -73,14 +87,34 @@ class Calibrate:
             self.elongated,
             self.measured_psf,
             self.size,
+            self.psf_grid,
         )
         _print_result(result)
         write_sensor(
             self.out, result.sensor, {k: _comment(q) for k, q in result.quantities.items()}
         )
+        if self.psf_fits and result.sensor.psf_grid:
+            write_psf_grid(self.psf_fits, result.sensor.psf_grid)
         if self.json:
             write_text(self.json, json.dumps(result.to_dict(), indent=2) + "\n")
         print(f"{self.out}: the sensor")
+
+
+def _print_nodes(nodes: "Sequence[Node]") -> None:
+    """Prints the widths at each node of a grid of PSFs."""
+    from rich.table import Table
+
+    from distax.cli.console import wide_console
+
+    table = Table("node", "sigma over rows", "±", "sigma over columns", "±", "sources")
+    for node in nodes:
+        (row, column), (row_std, column_std) = node.sigma, node.std
+        table.add_row(
+            f"({node.row:.0f}, {node.column:.0f})",
+            *(f"{row:.4f}", f"{row_std:.2g}", f"{column:.4f}", f"{column_std:.2g}"),
+            str(node.sources),
+        )
+    wide_console().print(table)
 
 
 def _print_result(result: "Calibration") -> None:
@@ -93,6 +127,8 @@ def _print_result(result: "Calibration") -> None:
     for name, quantity in result.quantities.items():
         table.add_row(name, _format(quantity.value), _format(quantity.std, "2g"), quantity.source)
     wide_console().print(table)
+    if result.nodes:
+        _print_nodes(result.nodes)
     excess, std = result.elongation
     from_residuals = any(q.source == "residuals of the fit" for q in result.quantities.values())
     meaning = (
@@ -116,13 +152,14 @@ def _comment(quantity: "Quantity") -> str:
 
 
 def _format(
-    value: "int | float | tuple[float, float] | MeasuredPsf | None", style: str = "5g"
+    value: "int | float | tuple[float, float] | MeasuredPsf | PsfGrid | None", style: str = "5g"
 ) -> str:
     from distax.imaging.psf import MeasuredPsf
+    from distax.imaging.psf_grid import PsfGrid
 
     if value is None:
         return "–"
-    if isinstance(value, MeasuredPsf):
+    if isinstance(value, MeasuredPsf | PsfGrid):
         return str(value)
     values = value if isinstance(value, tuple) else (value,)
     return ", ".join(f"{each:.{style}}" for each in values)

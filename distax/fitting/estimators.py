@@ -18,6 +18,7 @@ from distax.fitting.all_counts import images_at_once
 from distax.fitting.cameras import outside_of_range
 from distax.fitting.candidates import Search, sample_pools
 from distax.fitting.fast import SEARCH, fast_rows
+from distax.fitting.local_psf import LocalPsf, refine_rows_apart
 from distax.fitting.network import ModeNetwork, shipped_network
 from distax.fitting.patch import Patch, blob_reach, cut_rows, window_width
 from distax.fitting.posterior import posterior_rows
@@ -202,6 +203,14 @@ class Refine(_Fitting):
         fit = partial(refine_rows, pools=sample_pools(prior, search), **settings)
         return in_batches(fit, windows, inference_batch())
 
+    def unmix_local(self, windows: Patch, local: LocalPsf, prior: ScenePrior) -> Targets:
+        """Finds the targets `[N, K]` in windows that each have a PSF of their own."""
+        search = self.search.over(prior.cluster)
+        size = images_at_once(windows.counts.shape[1], prior, search)
+        pools = all_starting_scenes(prior, search.pool)
+        fit = partial(refine_rows_apart, pools=pools, prior=prior, search=search)
+        return in_batches(fit, (windows, local), size, smallest=size)
+
 
 @dataclass(frozen=True, eq=False)
 class FastFit(_Fitting):
@@ -265,6 +274,11 @@ class Posterior(_Fitting):
         """Finds the targets `[N, K]` in windows, with credible regions."""
         fitted = self.refine.unmix_windows(windows, sensor, prior)
         return posterior_rows(windows, fitted, sensor.psf, prior, self.effort, self.seed)
+
+    def unmix_local(self, windows: Patch, local: LocalPsf, prior: ScenePrior) -> Targets:
+        """Finds the targets `[N, K]` in windows that each have a PSF of their own."""
+        fitted = self.refine.unmix_local(windows, local, prior)
+        return posterior_rows(windows, fitted, local, prior, self.effort, self.seed)
 
 
 @partial(jax.jit, static_argnames="graphdef")

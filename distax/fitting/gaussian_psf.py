@@ -217,16 +217,22 @@ def eliminate_sources(
     return reduced_matrix, reduced_vector, step, response
 
 
-@partial(jax.jit, static_argnames="side")
-def residual_dof(fit: PsfFit, side: int) -> Float[Array, "pixels sources"]:
+@partial(jax.jit, static_argnames=("side", "shared"))
+def residual_dof(fit: PsfFit, side: int, shared: bool = True) -> Float[Array, "pixels sources"]:
     """Returns the degrees of freedom that each residual keeps, between 0 and 1.
 
     They are 1 minus the leverage, the diagonal of the hat matrix J (JᵀWJ)⁻¹ JᵀW of a source's own
     parameters. The squared residual is expected to be this share of the pixel's variance.
+
+    Args:
+      fit: the fit.
+      side: side of the windows in pixels.
+      shared: False if each source has widths of its own, which take degrees of freedom as well.
     """
     _, jacobian = image_and_jacobian(fit.parameters, side)
-    factor = cholesky(fit.matrix[SOURCE, SOURCE])
-    whitened = jax.vmap(solve_lower, in_axes=(None, 1), out_axes=1)(factor, jacobian[SOURCE])
+    own = SOURCE if shared else slice(SOURCE.start, WIDTHS.stop)
+    factor = cholesky(fit.matrix[own, own])
+    whitened = jax.vmap(solve_lower, in_axes=(None, 1), out_axes=1)(factor, jacobian[own])
     return jnp.clip(1 - fit.weight * jnp.sum(whitened**2, axis=0), 0.0, 1.0)
 
 

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 from distax.fitting.by_count import unmix_by_count
 from distax.fitting.candidates import Pool
 from distax.fitting.decision import decide
+from distax.fitting.local_psf import LocalPsf
 from distax.fitting.misfit import TRUSTED_MISFIT
 from distax.fitting.patch import Patch, blob_reach, cut_rows, window_width
 from distax.fitting.population import SEARCH
@@ -28,6 +29,8 @@ from distax.runtime.numerics import exact_products
 from distax.runtime.sharding import divide_rows
 
 Summary = TypeVar("Summary")
+Rows = tuple[Patch, Any, LocalPsf | None]
+"""Windows, their misfits, and their own PSFs if they have any, with images along the first axis."""
 
 _MOVED_TOGETHER = 64
 """Images whose populations an accelerator moves together. More need more memory, fewer leave the
@@ -35,7 +38,12 @@ accelerator idle."""
 
 
 def posterior_rows(
-    rows: Patch, fitted: Targets, psf: Psf, prior: ScenePrior, effort: Effort, seed: int
+    rows: Patch,
+    fitted: Targets,
+    psf: Psf | LocalPsf,
+    prior: ScenePrior,
+    effort: Effort,
+    seed: int,
 ) -> Targets:
     """Finds targets that maximise the expected number of hits under the posterior.
 
@@ -48,7 +56,7 @@ def posterior_rows(
       rows: the windows, with images along the first axis; see `patch.cut_rows`.
       fitted: the windows' targets by `refine`, which give the number of targets and the misfit. If
         the imaging model does not explain an image, its noise is multiplied by the misfit.
-      psf: the sensor's PSF.
+      psf: the sensor's PSF, or those of the windows.
       prior: the scenes' prior.
       effort: sizes of the sampler.
       seed: seed of the sampler's random numbers.
@@ -56,11 +64,12 @@ def posterior_rows(
     Returns:
       Targets `[N, K]`, those with the highest score first.
     """
+    local, common = (psf, None) if isinstance(psf, LocalPsf) else (None, psf)
 
-    def unmix(some: tuple[Patch, np.ndarray], count: int) -> Targets:
-        return _for_each_image(decide, some, count, psf, prior, effort, seed)
+    def unmix(some: Rows, count: int) -> Targets:
+        return _for_each_image(decide, some, count, common, prior, effort, seed)
 
-    return unmix_by_count((rows, np.asarray(fitted.misfit)), fitted, unmix)
+    return unmix_by_count((rows, np.asarray(fitted.misfit), local), fitted, unmix)
 
 
 def draw_scenes(
@@ -90,7 +99,9 @@ def draw_scenes(
     width = window_width(sensor, prior.cluster)
     rows = cut_rows(images, sensor, width, blob_reach(width))
     explained = np.zeros(len(images), np.float32)
-    drawn = _for_each_image(_unchanged, (rows, explained), count, sensor.psf, prior, effort, seed)
+    drawn = _for_each_image(
+        _unchanged, (rows, explained, None), count, sensor.psf, prior, effort, seed
+    )
     return np.asarray(drawn[0]), np.asarray(drawn[1])
 
 
@@ -100,9 +111,9 @@ def _unchanged(position: Array, intensity: Array) -> tuple[Array, Array]:
 
 def _for_each_image(
     summarise: Callable[[Array, Array], Summary],
-    images: tuple[Patch, np.ndarray],
+    images: Rows,
     count: int,
-    psf: Psf,
+    psf: Psf | None,
     prior: ScenePrior,
     effort: Effort,
     seed: int,
@@ -111,7 +122,7 @@ def _for_each_image(
 
     Args:
       summarise: makes the result of an image from positions `[S, K, 2]` and intensities `[S, K]`.
-      images: the windows and their misfits.
+      images: the windows, their misfits, and their own PSFs if `psf` is None.
       count: number of targets in each image.
       psf, prior, effort, seed: as for `posterior_rows`.
     """
@@ -133,15 +144,15 @@ def _for_each_image(
 @partial(jax.jit, static_argnames=("summarise", "devices"))
 @exact_products
 def _sample(
-    rows: tuple[Patch, Float[Array, " N"]],
+    rows: Rows,
     noise: Noise,
     pool: Pool,
-    psf: Psf,
+    psf: Psf | None,
     prior: ScenePrior,
     summarise: Callable[[Array, Array], Summary],
     devices: tuple[jax.Device, ...],
 ) -> Summary:
-    def of_device(rows: tuple[Patch, Array], *shared: Any) -> Summary:
+    def of_device(rows: Rows, *shared: Any) -> Summary:
         one = partial(_sample_image, shared=shared, summarise=summarise)
         if len(rows[1]) == 1:
             # No `vmap`, under which the sampler would run all levels for every image.
@@ -152,12 +163,14 @@ def _sample(
 
 
 def _sample_image(
-    row: tuple[Patch, Float[Array, ""]],
-    shared: tuple[Noise, Pool, Psf, ScenePrior],
+    row: Rows,
+    shared: tuple[Noise, Pool, Psf | None, ScenePrior],
     summarise: Callable[[Array, Array], Summary],
 ) -> Summary:
     noise, pool, psf, prior = shared
-    patch, misfit = jax.tree.map(lambda leaf: leaf[..., None], row)
+    patch, misfit = jax.tree.map(lambda leaf: leaf[..., None], row[:2])
+    if row[2] is not None:
+        psf, prior = row[2].of(prior)
     excess = jnp.where(misfit > TRUSTED_MISFIT, misfit**2 - 1, 0.0)
     patch = replace(patch, variance=patch.variance + excess * (patch.variance + patch.rounding))
     scenes = sample_posterior(patch, noise, pool, prior, psf)

@@ -3,17 +3,18 @@
 import math
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Array, Float, Int
 
 from distax.frames.bands import Band, read_rows
 from distax.frames.targets import FrameTargets
 from distax.imaging.forward import render
 from distax.imaging.sensor import Sensor
-from distax.imaging.targets import make_targets
+from distax.imaging.targets import Targets, make_targets
 from distax.io.pixels import Pixels
 from distax.runtime.batching import in_batches
 
@@ -65,9 +66,12 @@ class Residual:
     @cached_property
     def _reach(self) -> Int[np.ndarray, "2"]:
         """Pixels along each axis from a target to the edge of its window."""
-        if self.sensor.measured_psf is not None:
-            return np.full(2, math.ceil(self.sensor.measured_psf.reach))
-        return np.array([math.ceil(_REACH * float(sigma)) for sigma in self.sensor.sigmas])
+        grid = self.sensor.psf_grid
+        measured = grid.psfs[0] if grid and grid.psfs else self.sensor.measured_psf
+        if measured is not None:
+            return np.full(2, math.ceil(measured.reach))
+        sigmas = grid.widest if grid else self.sensor.sigmas
+        return np.array([math.ceil(_REACH * float(sigma)) for sigma in sigmas])
 
     def _model(self, band: Band) -> Float[np.ndarray, "rows width"]:
         """Renders the targets whose windows overlap a band."""
@@ -93,8 +97,21 @@ class Residual:
         alone = make_targets(
             jnp.asarray(place[:, None], jnp.float32), jnp.asarray(intensity[:, None], jnp.float32)
         )
-        window = replace(self.sensor, height=height, width=width)
-        return in_batches(partial(_render, sensor=window), alone, _AT_ONCE)
+        window = replace(self.sensor, height=height, width=width, psf_grid=None)
+        if self.sensor.psf_grid is None:
+            return in_batches(partial(_render, sensor=window), alone, _AT_ONCE)
+        psf = self.sensor.psf_grid.psfs_at(self.found.targets.position[chosen])
+        return in_batches(partial(_render_each, sensor=window), (alone, psf), _AT_ONCE)
 
 
 _render = jax.jit(render)
+
+
+@jax.jit
+def _render_each(rows: tuple[Targets, Any], sensor: Sensor) -> Float[Array, "N height width"]:
+    """Renders each row of targets under the PSF of its own."""
+
+    def one(targets: Targets, psf: Any) -> Float[Array, "height width"]:
+        return render(targets, sensor.with_psf(psf))
+
+    return jax.vmap(one)(*rows)

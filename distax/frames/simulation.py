@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -97,7 +98,8 @@ def simulate_frame(
     Args:
       key: random key; the same key gives the same frame.
       scene: content of the frame.
-      sensor: PSF, noise, clipping and background level. Its size is replaced by the scene's.
+      sensor: PSF, noise, clipping and background level. Its size is replaced by the scene's. With a
+        grid of PSFs each target has the PSF of its position.
     """
     sensor = replace(sensor, height=scene.height, width=scene.width)
     place_key, cluster_key, star_key, noise_key, bad_key = jax.random.split(threefry(key), 5)
@@ -109,7 +111,7 @@ def simulate_frame(
     low, high = jnp.log(jnp.array(scene.star_intensity))
     flux = jnp.exp(jax.random.uniform(flux_key, (scene.stars,), minval=low, maxval=high))
     truth = _join_truth(position, clusters, star, flux)
-    image = render(truth.targets, sensor) + _gradient(scene)
+    image = _render_frame(truth.targets, sensor) + _gradient(scene)
     return _add_bad_pixels(
         bad_key, np.array(expose(noise_key, image, sensor)), scene, sensor
     ), truth
@@ -144,6 +146,20 @@ def _join_truth(
         position=everything, intensity=intensity, mask=np.ones(len(group), bool), score=intensity
     )
     return FrameTruth(targets=targets, group=group)
+
+
+def _render_frame(targets: Targets, sensor: Sensor) -> Float[Array, "height width"]:
+    """Renders a frame, target by target if the PSF varies."""
+    if sensor.psf_grid is None:
+        return render(targets, sensor)
+    psfs = sensor.psf_grid.psfs_at(np.asarray(targets.position, float))
+    sensor = replace(sensor, psf_grid=None)
+
+    def add(image: Array, row: tuple[Targets, Any]) -> tuple[Array, None]:
+        alone = jax.tree.map(lambda leaf: leaf[None], row[0])
+        return image + render(alone, sensor.with_psf(row[1])), None
+
+    return jax.lax.scan(add, jnp.zeros(sensor.shape), (targets, psfs))[0]
 
 
 def _gradient(scene: FrameScene) -> Float[Array, "height width"]:

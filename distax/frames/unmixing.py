@@ -9,10 +9,11 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from distax.fitting.cameras import outside_of_range
 from distax.fitting.estimators import FastFit, Posterior, Refine, WindowEstimator
+from distax.fitting.local_psf import LocalEstimator
 from distax.fitting.misfit import warn_of_misfits
 from distax.fitting.patch import Patch, window_width
 from distax.frames.background import Background, measure_background
@@ -27,12 +28,18 @@ from distax.frames.cutouts import (
     patches,
     without_neighbours,
 )
+from distax.frames.local_psf import (
+    local_flux,
+    local_significance,
+    psf_of_windows,
+    warn_of_gaps,
+)
 from distax.frames.merging import duplicates, flags_of_windows, in_frame, near_degenerate
 from distax.frames.prior import FramePrior
 from distax.frames.psf import NOT_MEASURED, MeasuredWidth, PsfCheck, measure_width
 from distax.frames.targets import Flag, FrameTargets
 from distax.imaging.checks import check_single
-from distax.imaging.scenes import ScenePrior
+from distax.imaging.scenes import RAYLEIGH, ScenePrior
 from distax.imaging.sensor import ROUNDING_VARIANCE, Sensor
 from distax.imaging.targets import Targets
 from distax.io.pixels import Pixels
@@ -83,7 +90,8 @@ class FrameUnmixer:
 
     Attributes:
       sensor: the sensor, for its sigma, saturation, bit depth, read noise and gain. Its height,
-        width and background are not used. With a read noise of zero the noise is measured in the
+        width and background are not used. With a grid of PSFs, every pixel is searched and every
+        blob is fitted under the PSF there. With a read noise of zero the noise is measured in the
         frame. Otherwise the noise of the background is the read noise, together with the shot noise
         of the background's level if the gain is known.
       prior: the prior of a blob's targets.
@@ -127,6 +135,11 @@ class FrameUnmixer:
         problem = self._outside_of_range()
         if problem and isinstance(self.estimator, FastFit):
             raise DistaxError(f"{problem}; choose the method refine or posterior")
+        if self.sensor.psf_grid and not isinstance(self.estimator, LocalEstimator):
+            raise DistaxError(
+                f"the method {self.estimator.name} takes one PSF for all windows (it has no "
+                "unmix_local), and the sensor has a grid of PSFs; choose refine or posterior"
+            )
 
     def __call__(self, pixels: Pixels) -> FrameTargets:
         """Finds the targets of a frame.
@@ -143,6 +156,10 @@ class FrameUnmixer:
             pixels; its background does not vary or is saturated.
         """
         _check_shape(pixels)
+        if grid := self.sensor.psf_grid:
+            if grid.constant:
+                return replace(self, sensor=self.sensor.at(0.0, 0.0))(pixels)
+            warn_of_gaps(grid, (pixels.shape[0], pixels.shape[1]))
         background = measure_background(pixels, self.box)
         noisier = self._check(background)
         width = self._measure_width(pixels, background)
@@ -166,7 +183,7 @@ class FrameUnmixer:
 
     def _measure_width(self, pixels: Pixels, background: Background) -> MeasuredWidth:
         """Measures the width of the PSF from the blobs in the middle rows of a frame."""
-        if self.sensor.measured_psf is not None:
+        if self.sensor.measured_psf is not None or self.sensor.psf_grid is not None:
             return NOT_MEASURED
         height, width = background.shape
         rows = min(height, max(1, _PIXELS_AT_ONCE // width))
@@ -191,7 +208,10 @@ class FrameUnmixer:
     def _find(self, pixels: Pixels, background: Background) -> FrameTargets:
         """Finds the targets of a frame above its background."""
         number = math.prod(background.shape)
-        threshold = detection_threshold(self.false_blobs, number, self.sensor.sigma)
+        # A narrower PSF needs the higher threshold.
+        grid = self.sensor.psf_grid
+        narrowest = grid.narrowest if grid else self.sensor.sigma
+        threshold = detection_threshold(self.false_blobs, number, narrowest)
         parts = self._search(pixels, background, threshold)
         cutouts = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
         # Most significant blob first. Equal ones are ordered by position, not by band.
@@ -221,17 +241,22 @@ class FrameUnmixer:
 
     def _outside_of_range(self) -> str | None:
         """Says what the network of "fast" does not know; None if it knows PSF and prior."""
+        if self.sensor.psf_grid:
+            return "the PSF varies over the frame, and the network of fast knows one PSF"
         return outside_of_range(self.window, self.prior.placement(self.window))
 
     @property
     def window(self) -> Sensor:
-        """Sensor of the windows: their size and PSF, without the fields that differ by frame."""
+        """Sensor of the windows: their size and PSF, without the fields that differ by frame.
+
+        Of a grid of PSFs it has the widest Gaussian, which sets sizes.
+        """
         ring = max(_RING, round(_RING_SIGMAS * self.sensor.widest_sigma))
         side = self._width(self.sensor) + 2 * ring
         return Sensor(
             height=side,
             width=side,
-            sigma=self.sensor.sigma,
+            sigma=self.sensor.psf_grid.widest if self.sensor.psf_grid else self.sensor.sigma,
             measured_psf=self.sensor.measured_psf,
         )
 
@@ -298,7 +323,10 @@ class FrameUnmixer:
         rows = self.rows_at_once or max(1, _PIXELS_AT_ONCE // background.shape[1])
         for band in bands(background.shape, rows, margin):
             counts, noise, clipped = self._read(pixels, background, band)
-            significance = signal_to_noise(counts, noise, window.sigma)
+            if grid := self.sensor.psf_grid:
+                significance = local_significance(counts, noise, grid, band.start)
+            else:
+                significance = signal_to_noise(counts, noise, window.sigma)
             found = peaks(significance, threshold, reach)
             row = found[:, 0] + band.start
             own = found[(row >= band.first) & (row < band.last)]
@@ -308,11 +336,16 @@ class FrameUnmixer:
     def _unmix(self, cutouts: Cutouts, background: Background, threshold: float) -> FrameTargets:
         window = self.window
         prior, width = self.prior.placement(window), self._width(window)
+        grid = self.sensor.psf_grid
+        if grid:
+            prior = replace(prior, rayleigh_unit=RAYLEIGH * max(grid.narrowest))
         cutouts, taken = without_neighbours(cutouts)
         level = local_level(cutouts, width)
         cutouts = replace(cutouts, counts=cutouts.counts - level[:, None, None])
-        unit = self.prior.unit(blob_flux(cutouts, window, prior))
-        found = self._fit(patches(cutouts, unit, self.sensor, width), window, prior)
+        flux = local_flux(cutouts, grid, prior) if grid else blob_flux(cutouts, window, prior)
+        unit = self.prior.unit(flux)
+        rows = _rows(patches(cutouts, unit, self.sensor, width))
+        found = self._fit(rows, cutouts.pixel, window, prior)
         targets, blob = in_frame(found, cutouts.corner, unit)
         kept = np.flatnonzero(~duplicates(targets, blob, prior.min_distance))
         targets, blob = jax.tree.map(lambda leaf: leaf[kept], (targets, blob))
@@ -330,11 +363,20 @@ class FrameUnmixer:
             threshold=threshold,
         )
 
-    def _fit(self, patch: Patch, window: Sensor, prior: ScenePrior) -> Targets:
+    def _fit(
+        self, rows: Patch, pixel: Int[np.ndarray, "B 2"], window: Sensor, prior: ScenePrior
+    ) -> Targets:
         """Finds the targets of windows by the method, in window coordinates and scaled counts."""
-        # On the host, as JAX would compile a program for every number of blobs.
-        rows = jax.tree.map(lambda leaf: np.moveaxis(np.asarray(leaf), -1, 0), patch)
-        return self.estimator.unmix_windows(rows, window, prior)
+        estimator, grid = self.estimator, self.sensor.psf_grid
+        if grid and isinstance(estimator, LocalEstimator):
+            return estimator.unmix_local(rows, psf_of_windows(grid, pixel), prior)
+        return estimator.unmix_windows(rows, window, prior)
+
+
+def _rows(patch: Patch) -> Patch:
+    """Moves lanes to the first axis on the host, where no program is compiled for their number."""
+    rows: Patch = jax.tree.map(lambda leaf: np.moveaxis(np.asarray(leaf), -1, 0), patch)
+    return rows
 
 
 def _check_shape(pixels: Pixels) -> None:

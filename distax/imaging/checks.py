@@ -23,6 +23,11 @@ def check_single(*configs: Any) -> None:
             )
 
 
+def check_one_psf(sensor: Sensor) -> None:
+    """Raises DistaxError for a sensor whose PSF varies over its frames."""
+    _ = sensor.psf
+
+
 def check_known(*configs: Any) -> None:
     """Raises DistaxError for sensors or priors that JAX traces."""
     for name, number in _numbers_of(configs):

@@ -5,7 +5,7 @@ Convention: a position is (row, column) in pixels, and (0, 0) is the centre of t
 
 import functools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from distax.imaging.psf import MeasuredPsf, Psf, Width, per_axis, profiles
+from distax.imaging.psf_grid import PsfGrid
 from distax.runtime.errors import DistaxError, check_not_negative, check_positive, finite
 from distax.runtime.numerics import exact_products, threefry
 from distax.runtime.pytree import known_numbers, traced_numbers
@@ -45,7 +46,7 @@ def half_step(digital: bool, noise: Number | np.ndarray) -> Any:
     return jnp.where(jnp.asarray(noise) > 0, _REAL_SHARE * noise, _IDEAL_HALF_STEP)
 
 
-@traced_numbers("height", "width", "bit_depth")
+@traced_numbers("height", "width", "bit_depth", "psf_grid")
 @dataclass(frozen=True)
 class Sensor:
     """A camera, which turns point targets into pixel counts. Default: CSIST-100K's.
@@ -67,11 +68,14 @@ class Sensor:
       measured_psf: a PSF that is used instead of the Gaussian. `sigma` should then be the width of
         the nearest Gaussian, because the sizes of windows and clusters follow from it. Default: the
         Gaussian.
+      psf_grid: a PSF that varies over the sensor's frames, used instead of both. `sigma` should
+        then be a typical width. Images need a place in the frame, see `at`. Default: one PSF.
 
     Raises:
       DistaxError: a size is not whole; a size, sigma, saturation, bit depth or gain is not
         positive; the noise or the background is negative; sigma, the noise or the background is not
-        finite; sigma is neither one number nor two; every pixel clips at the background.
+        finite; sigma is neither one number nor two; every pixel clips at the background; both a
+        measured PSF and a grid of PSFs are given.
     """
 
     height: int = 11
@@ -83,8 +87,11 @@ class Sensor:
     gain: float | None = None
     background: float = 0.0
     measured_psf: MeasuredPsf | None = None
+    psf_grid: PsfGrid | None = None
 
     def __post_init__(self) -> None:
+        if self.measured_psf is not None and self.psf_grid is not None:
+            raise DistaxError("measured_psf and psf_grid are both the PSF; leave one of them out")
         names = ("height", "width", "sigma", "saturation", "bit_depth", "gain")
         for name, value in known_numbers(**{name: getattr(self, name) for name in names}):
             check_positive(**{name: value})
@@ -111,12 +118,40 @@ class Sensor:
     @property
     def widest_sigma(self) -> float:
         """Largest standard deviation of the PSF in pixels. It sets sizes, so it must be known."""
+        if self.psf_grid is not None:
+            return max(self.psf_grid.widest)
         return max(finite("sigma", sigma) for sigma in self.sigmas)
 
     @property
     def psf(self) -> Psf:
-        """The measured PSF; the Gaussian's standard deviations if there is none."""
+        """The measured PSF; the Gaussian's standard deviations if there is none.
+
+        Raises:
+          DistaxError: the PSF varies over the frame.
+        """
+        if self.psf_grid is not None:
+            raise DistaxError(
+                "the sensor's PSF varies over its frames (psf_grid), so an image needs its place: "
+                "unmix whole frames, or take sensor.at(row, column) for the images of one place"
+            )
         return self.sigma if self.measured_psf is None else self.measured_psf
+
+    def at(self, row: float, column: float) -> "Sensor":
+        """Returns the sensor with the PSF that it has at a position of its frames.
+
+        Args:
+          row, column: position in the frame in pixels. Without a grid of PSFs they have no effect.
+        """
+        if self.psf_grid is None:
+            return self
+        sigma, psf = self.psf_grid.psf_at(row, column)
+        return replace(self, sigma=sigma, measured_psf=psf, psf_grid=None)
+
+    def with_psf(self, psf: Psf) -> "Sensor":
+        """Returns the sensor with another PSF, which is the same everywhere."""
+        if isinstance(psf, MeasuredPsf):
+            return replace(self, measured_psf=psf, psf_grid=None)
+        return replace(self, sigma=psf, measured_psf=None, psf_grid=None)
 
     @property
     def digital(self) -> bool:

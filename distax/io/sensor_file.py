@@ -9,6 +9,9 @@ bit_depth = "none"  # no rounding
 oversampling = 4
 rows = [[0.0, 0.1, 1.3, 0.1, 0.0]]
 columns = [[0.0, 0.1, 1.3, 0.1, 0.0]]
+
+A PSF that varies over the frame is a table `sensor.psf_grid`, or the name of a FITS file beside the
+sensor file that photutils reads as well: psf_grid = "psf.fits".
 """
 
 from collections.abc import Mapping
@@ -18,6 +21,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from distax.imaging.sensor import Sensor
+from distax.io.psf_grid_file import read_psf_grid
 from distax.runtime.files import write_text
 from distax.runtime.optional import require
 from distax.runtime.settings import NO_VALUE, STRICT, from_plain, read_toml
@@ -37,10 +41,14 @@ def read_sensor(path: Path) -> Sensor:
     """Reads a sensor from a TOML file; absent keys keep the defaults of `Sensor`.
 
     Raises:
-      DistaxError: the file cannot be read, is not TOML, has no table `sensor`, or has an unknown
-        key or a value of another type or out of range.
+      DistaxError: the file or the grid of PSFs that it names cannot be read; the file is not TOML,
+        has no table `sensor`, or has an unknown key or a value of another type or out of range.
     """
-    return from_plain(_File, read_toml(path), str(path)).sensor
+    values = read_toml(path)
+    sensor = values.get("sensor")
+    if isinstance(sensor, dict) and isinstance(name := sensor.get("psf_grid"), str):
+        sensor["psf_grid"] = asdict(read_psf_grid(path.parent / name))
+    return from_plain(_File, values, str(path)).sensor
 
 
 def write_sensor(
@@ -60,12 +68,16 @@ def write_sensor(
     import tomlkit
 
     values = {field.name: getattr(sensor, field.name) for field in fields(sensor)}
-    psf = values.pop("measured_psf")
+    psf, grid = values.pop("measured_psf"), values.pop("psf_grid")
     document = tomlkit.document()
     document["sensor"] = table = _table(values, remarks)
     if psf is not None:
         table.append("measured_psf", _table(asdict(psf)))
         _add_comment(table["measured_psf"], remarks.get("measured_psf", ""))
+    if grid is not None:
+        nodes = {name: value for name, value in asdict(grid).items() if value}
+        table.append("psf_grid", _table(nodes))
+        _add_comment(table["psf_grid"], remarks.get("psf_grid", ""))
     write_text(path, tomlkit.dumps(document))
 
 

@@ -96,10 +96,13 @@ class Unmixers:
         """Sensor whose images are unmixed directly; images of other sizes are frames."""
         from distax.io.sensor_file import read_sensor
 
-        if self.calibrated or not self.prior.given:
+        if self.calibrated:
             return self.for_images.sensor
-        # `for_images` would refuse priors that only suit frames, so the sensor is read without it.
-        return read_sensor(self.sensor_file) if self.sensor_file else Sensor()
+        # `for_images` would refuse priors and PSFs that only suit frames, so the sensor is read
+        # without it.
+        own = read_sensor(self.sensor_file) if self.sensor_file else Sensor()
+        only_frames = self.prior.given or own.psf_grid is not None
+        return own if only_frames else self.for_images.sensor
 
     @cached_property
     def for_images(self) -> "Unmixer":
