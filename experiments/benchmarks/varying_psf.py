@@ -81,6 +81,7 @@ def score(found: list[FrameTargets], truth: list[FrameTruth]) -> dict[str, float
 
 def main(
     side: int = 384,
+    star_frames: int = 4,
     frames: int = 2,
     method: str = "refine",
     seed: int = 20_000,
@@ -90,7 +91,8 @@ def main(
 
     Args:
       side: height and width of the frames in pixels.
-      frames: number of frames to calibrate from, and of frames to unmix.
+      star_frames: number of frames of isolated stars to calibrate from.
+      frames: number of frames of stars and pairs to unmix.
       method: method of the unmixer of frames.
       seed: random seed.
       json_file: JSON file to write the scores to.
@@ -107,9 +109,9 @@ def main(
     room = (side // 16) ** 2
     scene = FrameScene(side, side, 0, PAIRS, room // 2, (2e3, 4e4), 0.0, 0.0)
     crowded = replace(scene, clusters=room // 8, stars=room // 8)
-    keys = jax.random.split(jax.random.key(seed), 2 * frames)
-    stars = np.stack([simulate_frame(key, scene, camera)[0] for key in keys[:frames]])
-    simulated = [simulate_frame(key, crowded, camera) for key in keys[frames:]]
+    keys = jax.random.split(jax.random.key(seed), star_frames + frames)
+    stars = np.stack([simulate_frame(key, scene, camera)[0] for key in keys[:star_frames]])
+    simulated = [simulate_frame(key, crowded, camera) for key in keys[star_frames:]]
     truth = [true for _, true in simulated]
     figures: dict[str, Any] = {}
     for name, lines in {"one PSF": None, "3×3": (3, 3), "5×5": (5, 5), "true PSF": ()}.items():
@@ -140,7 +142,7 @@ def main(
             f"{row['flux_pull']:.2f} |"
         )
     if json_file:
-        about = describe_machine() | {"seed": seed, "frames": frames, "side": side}
+        about = describe_machine() | {"seed": seed, "side": side, "method": method}
         write_text(json_file, json.dumps(about | {"figures": figures}, indent=2) + "\n")
 
 

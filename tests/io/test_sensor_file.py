@@ -2,6 +2,7 @@ import pytest
 
 from distax import DistaxError, Sensor
 from distax.imaging.psf import MeasuredPsf
+from distax.imaging.psf_grid import PsfGrid
 from distax.imaging.scenes import ScenePrior
 from distax.io.sensor_file import read_sensor, write_sensor
 from distax.training.config import TrainConfig, read_toml
@@ -11,11 +12,25 @@ SENSORS = [
     Sensor(sigma=(0.5, 0.625), saturation=None, bit_depth=None, gain=2.5),
     Sensor(height=9, width=13, saturation=1000.0, bit_depth=12, read_noise=1 / 3, background=1e-7),
     Sensor(measured_psf=MeasuredPsf(2, ((0.1, 1 / 3, 1e-9),), ((0.1, 1.0, 0.0),))),
+    Sensor(psf_grid=PsfGrid((0.0, 1 / 3), (5.0, 7.5), ((0.5, 0.6), (0.7, 1 / 3), (1, 2), (3, 4)))),
+    Sensor(
+        psf_grid=PsfGrid(
+            rows=(0.0, 9.0),
+            columns=(1.0, 5.0),
+            sigmas=((0.5, 0.6),) * 4,
+            psfs=(MeasuredPsf(2, ((0.1, 1 / 3, 1e-9),) * 2, ((0.1, 1.0, 0.0),) * 2),) * 4,
+        )
+    ),
 ]
 PSF = """[sensor.measured_psf]
 oversampling = 2
 rows = [[0.2, 0.6, 0.1]]
 columns = [[0.1, 0.6, 0.1]]
+"""
+GRID = """[sensor.psf_grid]
+rows = [0, 9]
+columns = [0, 9]
+sigmas = [[0.5, 0.5], [0.5, 0.5], [0.5, 0.5], [0.5, 0.5]]
 """
 
 
@@ -62,6 +77,9 @@ def test_absent_keys_keep_the_defaults(tmp_path):
         (PSF + "row = 1", "sensor.measured_psf.row: is not a known key; did you mean 'rows'?"),
         (PSF.replace("0.2", "'a'"), "sensor.measured_psf.rows: Input should be a valid number"),
         (PSF.replace("0.2, ", ""), "sensor.measured_psf: a measured PSF has as many profiles"),
+        ("[sensor.psf_grid]\nrows = [1, 0]", "sensor.psf_grid.columns: is missing"),
+        (GRID + "row = 1", "sensor.psf_grid.row: is not a known key; did you mean 'rows'?"),
+        (GRID.replace("[0, 9]", "[9, 0]"), "sensor.psf_grid: the rows of a PSF grid must rise"),
         ("[sensor", "not a TOML file"),
     ],
 )
