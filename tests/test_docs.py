@@ -171,3 +171,14 @@ def test_what_a_measured_psf_is_worth_is_that_of_the_results():
         f"measured from 50 sources, and {error['a Gaussian, 50 sources']:.3f} px under the best "
         "Gaussian"
     ) in _page("how-to/calibrate")
+
+
+def test_the_table_of_a_varying_psf_is_that_of_the_results():
+    page = _page("how-to/calibrate")
+    for name, row in _results("varying_psf")["figures"].items():
+        assert (
+            f"| {name} | {100 * row['width_worst']:.1f} | {row['position_rmse']:.4f} | "
+            f"{100 * row['flux_rmse']:.1f} | "
+            f"{100 * row['wrong_counts']:.1f} | {row['position_pull']:.2f} | "
+            f"{row['flux_pull']:.2f} |"
+        ) in page

@@ -1,6 +1,6 @@
 """Calibration of a sensor's PSF, noise and limits from its own images."""
 
 from distax.calibration.pipeline import calibrate
-from distax.calibration.result import Calibration, Departure, Quantity
+from distax.calibration.result import Calibration, Departure, Node, Quantity
 
-__all__ = ["Calibration", "Departure", "Quantity", "calibrate"]
+__all__ = ["Calibration", "Departure", "Node", "Quantity", "calibrate"]

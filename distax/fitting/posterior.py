@@ -164,7 +164,7 @@ def _sample(
 
 def _sample_image(
     row: Rows,
-    shared: tuple[Noise, Pool, Psf | None, ScenePrior],
+    shared: tuple[Noise, Pool, Any, ScenePrior],
     summarise: Callable[[Array, Array], Summary],
 ) -> Summary:
     noise, pool, psf, prior = shared

@@ -123,6 +123,8 @@ class PsfCheck:
       misfit: median misfit of the blobs, which is about 1 where the model holds; None without
         blobs.
       blobs: number of blobs with targets.
+      over_frame: smallest and largest standard deviation in pixels of a PSF that varies over the
+        frame, whose typical one `sigma` is; None for one PSF.
     """
 
     sigma: float | tuple[float, float]
@@ -131,11 +133,15 @@ class PsfCheck:
     contradicted: bool
     misfit: float | None
     blobs: int
+    over_frame: tuple[float, float] | None = None
 
     @property
     def line(self) -> str:
         """The check in one line."""
         parts = [f"PSF sigma {format_sigma(self.sigma)} {self._origin}"]
+        if self.over_frame is not None:
+            low, high = self.over_frame
+            parts = [f"PSF sigma {low:.4g} to {high:.4g} px over the frame, as given"]
         if self.misfit is not None:
             parts.append(f"median misfit of {self.blobs} blobs {self.misfit:.2f} (about 1 is good)")
         return "; ".join(parts)

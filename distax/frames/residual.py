@@ -100,7 +100,7 @@ class Residual:
         window = replace(self.sensor, height=height, width=width, psf_grid=None)
         if self.sensor.psf_grid is None:
             return in_batches(partial(_render, sensor=window), alone, _AT_ONCE)
-        psf = self.sensor.psf_grid.psfs_at(self.found.targets.position[chosen])
+        psf = self.sensor.psf_grid.psfs_at(np.asarray(self.found.targets.position)[chosen])
         return in_batches(partial(_render_each, sensor=window), (alone, psf), _AT_ONCE)
 
 

@@ -174,6 +174,7 @@ class FrameUnmixer:
             contradicted=width.contradicts(assuming.sensor),
             misfit=float(np.median(misfit)) if len(misfit) else None,
             blobs=len(misfit),
+            over_frame=(min(grid.narrowest), max(grid.widest)) if grid else None,
         )
         if check.contradicted:
             warnings.warn(check.advice, DistaxWarning, stacklevel=2)

@@ -149,9 +149,10 @@ class Sensor:
 
     def with_psf(self, psf: Psf) -> "Sensor":
         """Returns the sensor with another PSF, which is the same everywhere."""
-        if isinstance(psf, MeasuredPsf):
-            return replace(self, measured_psf=psf, psf_grid=None)
-        return replace(self, sigma=psf, measured_psf=None, psf_grid=None)
+        own: dict[str, Any] = {"measured_psf": psf}
+        if not isinstance(psf, MeasuredPsf):
+            own = {"sigma": psf, "measured_psf": None}
+        return replace(self, psf_grid=None, **own)
 
     @property
     def digital(self) -> bool:

@@ -49,6 +49,18 @@ def make_true_grid(side: int) -> PsfGrid:
     return PsfGrid(tuple(lines.tolist()), tuple(lines.tolist()), pairs)
 
 
+def width_errors(sensor: distax.Sensor, camera: distax.Sensor) -> dict[str, float]:
+    """Compares a sensor's widths with the true ones all over the frame, relative to these."""
+    lines = np.linspace(camera.psf_grid.rows[0], camera.psf_grid.rows[-1], 101)
+    place = np.stack(np.meshgrid(lines, lines), axis=-1).reshape(-1, 2)
+    widths = sensor.psf_grid.sigmas_at(place) if sensor.psf_grid else np.array(sensor.sigmas)
+    error = widths / camera.psf_grid.sigmas_at(place) - 1
+    return {
+        "width_rms": float(np.sqrt(np.mean(error**2))),
+        "width_worst": float(np.abs(error).max()),
+    }
+
+
 def score(found: list[FrameTargets], truth: list[FrameTruth]) -> dict[str, float]:
     """Scores targets that lie within half a pixel of a true one, and the numbers of targets."""
     place, flux, place_pull, flux_pull = [], [], [], []
@@ -131,7 +143,8 @@ def main(
             warnings.simplefilter("ignore", distax.DistaxWarning)
             found = [unmixer(pixels) for pixels, _ in simulated]
         seconds = {"calibration": middle - start, "unmixing": time.perf_counter() - middle}
-        figures[name] = score(found, truth) | {"seconds": seconds}
+        widths = width_errors(sensor, camera)
+        figures[name] = score(found, truth) | widths | {"seconds": seconds}
         print(name, figures[name], flush=True)
     print("| PSF | position RMSE / px | flux RMSE / % | wrong numbers / % | errors / stated |")
     print("|---|--:|--:|--:|--:|")

@@ -5,9 +5,11 @@ import pytest
 
 from distax import Sensor
 from distax.calibration import Calibration, Quantity
-from distax.calibration.result import Departure
+from distax.calibration.result import Departure, Node
 from distax.cli.main import main
 from distax.imaging.psf import MeasuredPsf
+from distax.imaging.psf_grid import PsfGrid
+from distax.io.psf_grid_file import read_psf_grid
 from distax.io.sensor_file import read_sensor
 from tests.pages import ROOT
 
@@ -62,8 +64,9 @@ def test_the_sensor_is_written_and_the_table_says_what_it_comes_from(
             *options,
         ]
     )
-    images, dark, flats, elongated, measured_psf, size = asked[0]
+    images, dark, flats, elongated, measured_psf, size, psf_grid = asked[0]
     assert not measured_psf
+    assert psf_grid is None
     assert images[:, 0, 0].tolist() == [2, 2, 3, 3, 3]
     assert (len(dark), [len(flat) for flat in flats], elongated, size) == (4, [5], True, (9, 13))
     assert read_sensor(tmp_path / "s.toml") == SENSOR
@@ -146,3 +149,41 @@ def test_a_measured_psf_is_shown_in_short_and_written_whole(monkeypatch, files, 
     assert "1 term of 3 samples, 2 a pixel" in capsys.readouterr().out
     assert read_sensor(out) == sensor
     assert "[sensor.measured_psf]  # 20 sources" in out.read_text()
+
+
+def test_a_grid_of_psfs_is_shown_node_by_node_and_written_to_both_files(
+    monkeypatch, files, tmp_path, capsys
+):
+    grid = PsfGrid((0.0, 99.0), (0.0, 49.0), ((0.5, 0.6), (0.7, 0.8), (0.9, 1.0), (1.1, 1.2)))
+    nodes = tuple(
+        Node(row, column, sigma, (0.0125, 0.0225), sources=7)
+        for (row, column), sigma in zip(
+            ((0.0, 0.0), (0.0, 49.0), (99.0, 0.0), (99.0, 49.0)), grid.sigmas, strict=True
+        )
+    )
+
+    def stand_in(*arguments):
+        assert arguments[6] == (2, 2)
+        quantities = {"psf_grid": Quantity(grid, (0.0125, 0.0225), "28 sources")}
+        sizes = (0.8, 0.9), (0.01, 0.02), 28, 0, 0, 1.02, []
+        return Calibration(Sensor(psf_grid=grid), quantities, *sizes, nodes)
+
+    monkeypatch.setattr("distax.calibration.calibrate", stand_in)
+    out, cube, report = tmp_path / "s.toml", tmp_path / "psf.fits", tmp_path / "s.json"
+    options = ["--psf-grid", "2", "2", "--psf-fits", str(cube), "--json", str(report)]
+    main(["calibrate", files["a"], *options, "--out", str(out)])
+    printed = capsys.readouterr().out
+    assert "PsfGrid(2×2 Gaussians, sigma 0.5 to 1.2)" in printed
+    for cell in ("(99, 49)", "1.1000", "0.013", "1.2000", "0.022"):
+        assert cell in printed
+    assert read_sensor(out).psf_grid == grid
+    read = read_psf_grid(cube)
+    assert (read.rows, read.columns) == (grid.rows, grid.columns)
+    np.testing.assert_allclose(read.sigmas, grid.sigmas, atol=1e-4)
+    assert json.loads(report.read_text())["nodes"][3]["sigma"] == [1.1, 1.2]
+
+
+def test_a_file_for_a_grid_needs_a_grid(asked, files, tmp_path):
+    with pytest.raises(SystemExit, match="distax: --psf-fits writes the PSF's grid: give --psf-gr"):
+        main(["calibrate", files["a"], "--psf-fits", str(tmp_path / "psf.fits")])
+    assert not asked

@@ -17,6 +17,7 @@ from distax.cli.main import main
 from distax.cli.unmix import autosave
 from distax.cli.unmix.answers import Record
 from distax.frames import FramePrior, FrameUnmixer
+from distax.imaging.psf_grid import PsfGrid
 from distax.io.sensor_file import write_sensor
 
 fits = pytest.importorskip("astropy.io.fits")
@@ -195,6 +196,28 @@ def test_a_sensors_file_describes_the_camera(frame, found, tmp_path, capsys):
             SystemExit, match=f"--sensor and --frame.{option} both describe the cam"
         ):
             main([*arguments, f"--frame.{option}", value])
+
+
+def test_a_psf_that_varies_is_for_frames_only(frame, tmp_path, capsys):
+    sigmas = ((0.5, 0.5), (0.5, 0.5), (0.5, 0.5), (0.5, 0.5001))
+    grid = PsfGrid((0.0, 63.0), (0.0, 47.0), sigmas)
+    write_sensor(tmp_path / "s.toml", Sensor(saturation=250.0, bit_depth=None, psf_grid=grid))
+    for name, pixels in (("frame", frame), ("images", frame[None, :11, :11])):
+        np.save(tmp_path / f"{name}.npy", pixels)
+    options = ["--sensor", str(tmp_path / "s.toml"), *SMALL]
+    main(["unmix", str(tmp_path / "frame.npy"), *options, "--json", str(tmp_path / "a.json")])
+    assert "PSF sigma 0.5 to 0.5001 px over the frame, as given; median" in capsys.readouterr().err
+    record = json.loads((tmp_path / "a.json").read_text())
+    rows = [target["row"] for target in record["images"][0]["targets"]]
+    one = FrameUnmixer(
+        sensor=Sensor(saturation=250.0, bit_depth=None),
+        prior=FramePrior(max_targets=2, cluster=1.0),
+        method="refine",
+    )
+    np.testing.assert_allclose(rows, one(frame).targets.position[:, 0], atol=5e-3)
+    assert record["assumed"][0]["sensor"]["psf_grid"]["rows"] == [0.0, 63.0]
+    with pytest.raises(SystemExit, match=r"distax: the sensor's PSF varies .* unmix whole frames"):
+        main(["unmix", str(tmp_path / "images.npy"), *options])
 
 
 @pytest.mark.parametrize(
