@@ -62,7 +62,10 @@ def width_errors(sensor: distax.Sensor, camera: distax.Sensor) -> dict[str, floa
 
 
 def score(found: list[FrameTargets], truth: list[FrameTruth]) -> dict[str, float]:
-    """Scores targets that lie within half a pixel of a true one, and the numbers of targets."""
+    """Scores targets that lie within half a pixel of a true one, and the numbers of targets.
+
+    Errors are compared with the stated ones in stars and pairs whose number of targets is right.
+    """
     place, flux, place_pull, flux_pull = [], [], [], []
     for one, true in zip(found, truth, strict=True):
         targets, partners = one.targets, true.targets
@@ -72,8 +75,13 @@ def score(found: list[FrameTargets], truth: list[FrameTruth]) -> dict[str, float
         excess = (targets.intensity - np.asarray(partners.intensity)[nearest])[near]
         place.append(away)
         flux.append(excess / np.asarray(partners.intensity)[nearest][near])
-        place_pull.append(away / np.asarray(targets.position_std)[near])
-        flux_pull.append(excess / np.asarray(targets.intensity_std)[near])
+        group = true.group[nearest]
+        members = [
+            np.bincount(each, minlength=true.group.max() + 1) for each in (group, true.group)
+        ]
+        right = (members[0] == members[1])[group][near]
+        place_pull.append((away / np.asarray(targets.position_std)[near])[right])
+        flux_pull.append((excess / np.asarray(targets.intensity_std)[near])[right])
     scored = assess_frames(found, truth)
 
     def rms(parts: list[np.ndarray]) -> float:
