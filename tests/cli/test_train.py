@@ -50,7 +50,9 @@ def test_a_model_is_named_in_short_and_in_full(said, monkeypatch):
 def test_a_measured_psf_comes_from_a_file_and_is_no_subcommand(tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit):
         main(["train", "--help"])
-    assert "measured-psf" not in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "measured-psf" not in shown
+    assert "psf-grid" not in shown
     sensor = Sensor(measured_psf=MeasuredPsf(2, ((0.1, 1.0, 0.1),), ((0.1, 1.0, 0.0),)))
     write_sensor(tmp_path / "a.toml", sensor)
     ran = []
