@@ -88,6 +88,8 @@ OutputPath = Annotated[Path | None, default("not written")]
 
 _CAMERA = ("sigma", "saturation", "bit_depth", "read_noise", "gain")
 """Options of `FrameOptions` that a sensor file gives as well."""
+_DETECTION = ("false_blobs", "box", "best", "min_score", "trusted_only")
+"""Options of `FrameOptions` that no sensor file gives."""
 
 
 def describe_choice(method: Method | None, checkpoint: str | None) -> str:
@@ -141,7 +143,8 @@ def make_unmixer(
 
 
 def _given(options: "PriorOptions | FrameOptions") -> dict[str, Any]:
-    return {name: value for name, value in asdict(options).items() if value is not None}
+    every = asdict(options).items()
+    return {name: value for name, value in every if value is not None and value is not False}
 
 
 @dataclass(frozen=True)
@@ -259,6 +262,9 @@ class FrameOptions:
       false_blobs: Mean number of false blobs per frame of pure noise. It sets the detection
         threshold.
       box: Side in pixels of the boxes in which the background is measured.
+      best: Number of targets of a frame that are kept: trusted ones first, then by score.
+      min_score: Least score of a target that is kept. Scores lie between 0 and 1.
+      trusted_only: Leave out targets with the flag unsure.
     """
 
     sigma: Annotated[
@@ -272,6 +278,9 @@ class FrameOptions:
     gain: Annotated[float | None, default("no shot noise of the targets")] = None
     false_blobs: Annotated[float | None, default("0.01")] = None
     box: Annotated[int | None, default("64")] = None
+    best: Annotated[int | None, default("all")] = None
+    min_score: Annotated[float | None, default("0")] = None
+    trusted_only: bool = False
 
     @property
     def given(self) -> dict[str, Any]:
@@ -306,7 +315,7 @@ class FrameOptions:
             )
         camera, known = self._camera(sensor_file), prior.for_frames()
         settings: dict[str, Any] = {
-            name: self.given[name] for name in ("false_blobs", "box") if name in self.given
+            name: self.given[name] for name in _DETECTION if name in self.given
         }
         settings["measure_psf"] = sensor_file is None and self.sigma is None
         with naming("--frame"):

@@ -86,18 +86,18 @@ def measure_background(pixels: Pixels, box: int) -> Background:
       DistaxError: every box has more than three quarters of its pixels NaN or infinite.
     """
     height, width = pixels.shape
-    size = (_equal_box(height, box), _equal_box(width, box))
+    size = (equal_box(height, box), equal_box(width, box))
     nothing = np.zeros((-(-height // size[0]), -(-width // size[1])))
     flat = Background(level=nothing, noise=nothing, box=size, shape=(height, width))
     first, _ = _box_statistics(pixels, flat)
-    level = _median_filter(_extrapolate(_fill_unknown(first)))
+    level = _median_filter(_extrapolate(fill_unknown(first)))
     interpolated = Background(level=level, noise=nothing, box=size, shape=flat.shape)
     _, spread = _box_statistics(pixels, interpolated)
-    noise = _median_filter(np.pad(_fill_unknown(spread), 1, mode="edge")) / _CLIPPED_STD
+    noise = _median_filter(np.pad(fill_unknown(spread), 1, mode="edge")) / _CLIPPED_STD
     return Background(level=level, noise=noise, box=size, shape=flat.shape)
 
 
-def _equal_box(length: int, box: int) -> int:
+def equal_box(length: int, box: int) -> int:
     """Returns the side of the boxes, about `box`, that divide a length; the last may be smaller."""
     return math.ceil(length / max(1, round(length / box)))
 
@@ -137,7 +137,7 @@ def _box_statistics(
     return np.stack(means), np.stack(spreads)
 
 
-def _fill_unknown(boxes: Float[np.ndarray, "R C"]) -> Float[np.ndarray, "R C"]:
+def fill_unknown(boxes: Float[np.ndarray, "R C"]) -> Float[np.ndarray, "R C"]:
     """Fills NaN boxes from the nearest known box."""
     from scipy.ndimage import distance_transform_edt
 

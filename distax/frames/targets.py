@@ -21,8 +21,11 @@ class Flag(enum.IntFlag):
       CROWDED: pixels of the blob's window are nearer to another blob and were left out of the fit.
       NEAR_DEGENERATE: the distance to another target of the blob is less than three times its
         standard deviation: the two may be one target, or have exchanged places.
+      EXTENDED: the blob is one spot wider than the PSF, and no cluster of points explains it. The
+        position is its centroid and the intensity its flux.
       UNSURE: the imaging model does not explain the window (a wrong PSF, a bad pixel, an extended
-        object), or another number of targets is nearly as likely.
+        object), or another number of targets is nearly as likely. Or the blob is more likely part
+        of a line or an edge.
     """
 
     CLIPPED = 1
@@ -30,6 +33,7 @@ class Flag(enum.IntFlag):
     CROWDED = 4
     NEAR_DEGENERATE = 8
     UNSURE = 16
+    EXTENDED = 32
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -41,8 +45,9 @@ class Flag(enum.IntFlag):
 class FrameTargets:
     """Targets of a frame, with the blobs and the background they were found in.
 
-    Targets are in the order of their blobs, and within a blob in falling score. Arrays are NumPy's.
-    Positions are float64, as float32 does not resolve a thousandth of a pixel in a large frame.
+    Targets are in the order of their blobs, and within a blob in falling score. If the background
+    is textured, those without the flag `UNSURE` come first. Arrays are NumPy's. Positions are
+    float64, as float32 does not resolve a thousandth of a pixel in a large frame.
 
     Attributes:
       targets: `[K]`, no padding: row and column in the frame, (0, 0) being the centre of its first
@@ -58,7 +63,10 @@ class FrameTargets:
       local_level: `[B]`, correction in counts of the background's map around each blob.
       background: maps of the background's level and noise in counts.
       threshold: signal-to-noise ratio above which a peak counts as a blob.
+      noise_kind: kind of the noise, which sets the threshold; see `detection.Noise`.
       psf: PSF that was assumed, and how well it holds.
+      point_probability: `[K]`, probability that the blob is a point, a cluster of points or a spot,
+        and no part of a line or an edge, by which the score is multiplied. None for a measured PSF.
     """
 
     targets: Targets
@@ -70,4 +78,6 @@ class FrameTargets:
     local_level: Float[np.ndarray, " B"]
     background: Background
     threshold: float
+    noise_kind: str = "gaussian"
     psf: PsfCheck | None = None
+    point_probability: Float[np.ndarray, " K"] | None = None

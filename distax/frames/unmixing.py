@@ -1,24 +1,21 @@
 """Unmixing of frames: measures the background, finds blobs, fits windows, merges their targets."""
 
-import math
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Int
 
 from distax.fitting.cameras import outside_of_range
 from distax.fitting.estimators import FastFit, Posterior, Refine, WindowEstimator
 from distax.fitting.local_psf import LocalEstimator
 from distax.fitting.misfit import warn_of_misfits
 from distax.fitting.patch import Patch, window_width
-from distax.frames.background import Background, measure_background
-from distax.frames.bands import Band, bands, read_rows
-from distax.frames.blobs import Blobs, detection_threshold, peaks, psf_line, signal_to_noise
+from distax.frames.bands import Band, bands
+from distax.frames.blobs import Blobs, peaks, psf_line, signal_to_noise
 from distax.frames.cutouts import (
     Cutouts,
     blob_flux,
@@ -28,22 +25,33 @@ from distax.frames.cutouts import (
     patches,
     without_neighbours,
 )
+from distax.frames.detection import Detection, measure_detection
+from distax.frames.judging import Fits, judge
 from distax.frames.local_psf import (
     local_flux,
     local_significance,
     psf_of_windows,
     warn_of_gaps,
 )
-from distax.frames.merging import duplicates, flags_of_windows, in_frame, near_degenerate
+from distax.frames.merging import duplicates, flags_of_windows, in_frame
 from distax.frames.prior import FramePrior
 from distax.frames.psf import NOT_MEASURED, MeasuredWidth, PsfCheck, measure_width
-from distax.frames.targets import Flag, FrameTargets
+from distax.frames.selection import selected
+from distax.frames.sky import Sky, measure_sky
+from distax.frames.surroundings import ring_of
+from distax.frames.targets import FrameTargets
 from distax.imaging.checks import check_single
 from distax.imaging.scenes import RAYLEIGH, ScenePrior
-from distax.imaging.sensor import ROUNDING_VARIANCE, Sensor
+from distax.imaging.sensor import Sensor
 from distax.imaging.targets import Targets
 from distax.io.pixels import Pixels
-from distax.runtime.errors import DistaxError, DistaxWarning, check_positive, unknown
+from distax.runtime.errors import (
+    DistaxError,
+    DistaxWarning,
+    check_not_negative,
+    check_positive,
+    unknown,
+)
 from distax.runtime.fields import check_fields
 
 _REFINE = Refine(together=True)
@@ -60,15 +68,15 @@ _RING, _RING_SIGMAS = 2, 1.5
 the first in pixels, and the second in standard deviations of the PSF. A wider ring has less noise
 and holds more of the neighbours' flux. The error of intensities under a wide PSF is mostly that of
 the background."""
+_AROUND = 2
+"""Pixels around a window that its shape is judged from besides. More show more of a line or of a
+wide spot, and more of the neighbours."""
 _PIXELS_AT_ONCE = 2**21
 """Approximate number of pixels in a band. Larger bands take more memory. Smaller ones read and
 filter the rows of their margins more often."""
 _SMALLEST = 16
 """Smallest side in pixels of a frame, and of a box in which the background is measured. Fewer
 pixels give no reliable background."""
-_NOISIER = 1.3
-"""Ratio of measured to stated noise above which a warning is given. A lower limit warns of errors
-of the measurement, a higher one lets noise pass for blobs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +114,10 @@ class FrameUnmixer:
       measure_psf: True takes the PSF's width from each frame's isolated blobs, if enough of them
         agree, and the sensor's sigma otherwise; see `frames.psf`. It has no effect beside a
         measured PSF. Default: the sensor's sigma, which is compared with that of the blobs.
+      best: number of targets that are kept: trusted ones first, then those with the highest score.
+        Default: all.
+      min_score: least score of a target that is kept.
+      trusted_only: True leaves out targets with the flag `UNSURE`.
       rows_at_once: rows in a band. Every value gives the same answer. Default: rows that hold about
         two million pixels.
 
@@ -120,6 +132,9 @@ class FrameUnmixer:
     false_blobs: float = 0.01
     box: int = 64
     measure_psf: bool = False
+    best: int | None = None
+    min_score: float = 0.0
+    trusted_only: bool = False
     rows_at_once: int | None = None
 
     def __post_init__(self) -> None:
@@ -128,8 +143,10 @@ class FrameUnmixer:
         if isinstance(self.method, str) and self.method not in _ESTIMATORS:
             raise unknown("method for frames", self.method, _ESTIMATORS)
         check_positive(false_blobs=self.false_blobs)
-        if self.rows_at_once is not None:
-            check_positive(rows_at_once=self.rows_at_once)
+        check_not_negative(min_score=self.min_score)
+        for name in ("best", "rows_at_once"):
+            if (value := getattr(self, name)) is not None:
+                check_positive(**{name: value})
         if self.box < _SMALLEST:
             raise DistaxError(f"box must be at least {_SMALLEST} pixels, got {self.box}")
         problem = self._outside_of_range()
@@ -160,11 +177,13 @@ class FrameUnmixer:
             if grid.constant:
                 return replace(self, sensor=self.sensor.at(0.0, 0.0))(pixels)
             warn_of_gaps(grid, (pixels.shape[0], pixels.shape[1]))
-        background = measure_background(pixels, self.box)
-        noisier = self._check(background)
-        width = self._measure_width(pixels, background)
+        sky = measure_sky(pixels, self.box, self.sensor)
+        if sky.noisier:
+            sky.warn_of_noise()
+        width = self._measure_width(sky)
         assuming = self._assuming(width)
-        found = assuming._find(pixels, background)
+        known = not self.measure_psf or width.suggested is not None
+        found = assuming._find(replace(sky, sensor=assuming.sensor), known)
         _, first = np.unique(found.blob, return_index=True)
         misfit = found.misfit[first]
         check = PsfCheck(
@@ -178,21 +197,19 @@ class FrameUnmixer:
         )
         if check.contradicted:
             warnings.warn(check.advice, DistaxWarning, stacklevel=2)
-        elif not noisier:
+        elif not sky.noisier:
             warn_of_misfits(misfit, "blobs")
-        return replace(found, psf=check)
+        return selected(replace(found, psf=check), self.best, self.min_score, self.trusted_only)
 
-    def _measure_width(self, pixels: Pixels, background: Background) -> MeasuredWidth:
+    def _measure_width(self, sky: Sky) -> MeasuredWidth:
         """Measures the width of the PSF from the blobs in the middle rows of a frame."""
         if self.sensor.measured_psf is not None or self.sensor.psf_grid is not None:
             return NOT_MEASURED
-        height, width = background.shape
+        height, width = sky.shape
         rows = min(height, max(1, _PIXELS_AT_ONCE // width))
         first = (height - rows) // 2
-        counts, noise, clipped = self._read(
-            pixels, background, Band(first=first, last=first + rows, start=first, stop=first + rows)
-        )
-        return measure_width(counts, noise, clipped, self.sensor)
+        band = Band(first=first, last=first + rows, start=first, stop=first + rows)
+        return measure_width(*sky.read(band), self.sensor)
 
     def _assuming(self, width: MeasuredWidth) -> "FrameUnmixer":
         """Returns the unmixer for the PSF that is assumed for a frame."""
@@ -206,31 +223,18 @@ class FrameUnmixer:
             return "measured"
         return "default" if self.measure_psf else "given"
 
-    def _find(self, pixels: Pixels, background: Background) -> FrameTargets:
+    def _find(self, sky: Sky, width_known: bool) -> FrameTargets:
         """Finds the targets of a frame above its background."""
-        number = math.prod(background.shape)
         # A narrower PSF needs the higher threshold.
         grid = self.sensor.psf_grid
         narrowest = grid.narrowest if grid else self.sensor.sigma
-        threshold = detection_threshold(self.false_blobs, number, narrowest)
-        parts = self._search(pixels, background, threshold)
+        detection = measure_detection(sky, self.false_blobs, narrowest)
+        parts = self._search(detection)
         cutouts = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
         # Most significant blob first. Equal ones are ordered by position, not by band.
         order = np.lexsort((*cutouts.pixel.T[::-1], -cutouts.signal_to_noise))
         cutouts = jax.tree.map(lambda leaf: leaf[order], cutouts)
-        return self._unmix(cutouts, background, threshold)
-
-    def _read(
-        self, pixels: Pixels, background: Background, band: Band
-    ) -> tuple[
-        Float[np.ndarray, "rows width"],
-        Float[np.ndarray, "rows width"],
-        Bool[np.ndarray, "rows width"],
-    ]:
-        """Reads a band: counts above the background, their noise, and True for clipped pixels."""
-        values = read_rows(pixels, band)
-        counts = (values - background.level_in(band)).astype(np.float32)
-        return counts, self._noise_in(background, band), values >= self.sensor.clip_level
+        return self._unmix(cutouts, detection, width_known)
 
     @property
     def estimator(self) -> WindowEstimator:
@@ -265,54 +269,7 @@ class FrameUnmixer:
         """Returns the width in pixels of the window that is fitted around a blob."""
         return window_width(sensor, self.prior.placement(sensor).cluster)
 
-    def _noise_in(self, background: Background, band: Band) -> Float[np.ndarray, "rows width"]:
-        if self._noise_known:
-            return self._stated_noise(background.level_in(band))
-        least = ROUNDING_VARIANCE**0.5 if self.sensor.digital else 0.0
-        return np.maximum(background.noise_in(band), least)
-
-    def _stated_noise(self, level: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
-        """Returns the sensor's standard deviation of noise in counts at a background level."""
-        return np.sqrt(np.asarray(self.sensor.total_variance(jnp.asarray(level))))
-
-    @property
-    def _noise_known(self) -> bool:
-        return self.sensor.read_noise > 0
-
-    def _check(self, background: Background) -> bool:
-        """Raises DistaxError for backgrounds that hide targets; returns True if it has warned."""
-        level = float(np.median(background.level))
-        if level >= self.sensor.clip_level:
-            raise DistaxError(
-                f"the background itself is saturated: it reads {level:g}, where pixels clip at "
-                f"{self.sensor.clip_level:g}"
-            )
-        varies = self._noise_known or self.sensor.digital
-        if not varies and not np.all(background.noise > 0):
-            raise DistaxError(
-                f"the background does not vary (it reads {level:g}), so that targets cannot be "
-                "distinguished from noise: state the read noise or the bit depth"
-            )
-        return self._noise_known and self._warn_of_noise(background)
-
-    def _warn_of_noise(self, background: Background) -> bool:
-        """Warns if a frame is noisier than its sensor, so that noise would pass for blobs."""
-        stated = float(np.median(self._stated_noise(background.level)))
-        measured = float(np.median(background.noise))
-        noisier = measured > _NOISIER * stated
-        if noisier:
-            warnings.warn(
-                f"the background's noise is {measured:.3g} counts, the sensor's read noise and "
-                f"gain make it {stated:.3g}: expect false blobs, or state a read noise of 0 to use "
-                "the measured one",
-                DistaxWarning,
-                stacklevel=4,
-            )
-        return noisier
-
-    def _search(
-        self, pixels: Pixels, background: Background, threshold: float
-    ) -> Iterator[Cutouts]:
+    def _search(self, detection: Detection) -> Iterator[Cutouts]:
         """Finds the blobs of each band by the matched filter, and cuts the windows around them.
 
         A band has a margin above and below, so that the filter and the windows near its edge see
@@ -320,27 +277,33 @@ class FrameUnmixer:
         """
         window, prior = self.window, self.prior.placement(self.window)
         reach = max(1, round(prior.cluster))
-        margin = len(psf_line(window.widest_sigma)) // 2 + max(reach, window.height // 2)
-        rows = self.rows_at_once or max(1, _PIXELS_AT_ONCE // background.shape[1])
-        for band in bands(background.shape, rows, margin):
-            counts, noise, clipped = self._read(pixels, background, band)
-            if grid := self.sensor.psf_grid:
-                significance = local_significance(counts, noise, grid, band.start)
+        side = window.height + 2 * _AROUND
+        filtered = len(psf_line(window.widest_sigma)) // 2 + ring_of(window.sigma)[1]
+        margin = filtered + max(reach, side // 2)
+        sky, grid = detection.sky, self.sensor.psf_grid
+        rows = self.rows_at_once or max(1, _PIXELS_AT_ONCE // sky.shape[1])
+        for band in bands(sky.shape, rows, margin):
+            counts, noise, clipped = sky.read(band)
+            above = sky.above_level(counts)
+            if grid:
+                significance = local_significance(above, noise, grid, band.start)
             else:
-                significance = signal_to_noise(counts, noise, window.sigma)
-            found = peaks(significance, threshold, reach)
+                significance = signal_to_noise(above, noise, window.sigma)
+            found = peaks(significance, detection.threshold, reach)
             row = found[:, 0] + band.start
             own = found[(row >= band.first) & (row < band.last)]
-            cutouts = cut_windows(own, significance, counts, noise, clipped, window.height)
+            cutouts = cut_windows(own, significance, counts, noise, clipped, side)
             yield replace(cutouts, pixel=own + np.array([band.start, 0]))
 
-    def _unmix(self, cutouts: Cutouts, background: Background, threshold: float) -> FrameTargets:
+    def _unmix(self, around: Cutouts, detection: Detection, width_known: bool) -> FrameTargets:
+        """Finds the targets in windows, and judges their shapes from a larger part of the frame."""
         window = self.window
         prior, width = self.prior.placement(window), self._width(window)
         grid = self.sensor.psf_grid
         if grid:
             prior = replace(prior, rayleigh_unit=RAYLEIGH * max(grid.narrowest))
-        cutouts, taken = without_neighbours(cutouts)
+        around, taken = without_neighbours(around)
+        cutouts, taken = around.middle(window.height), middle(taken, window.height)
         level = local_level(cutouts, width)
         cutouts = replace(cutouts, counts=cutouts.counts - level[:, None, None])
         flux = local_flux(cutouts, grid, prior) if grid else blob_flux(cutouts, window, prior)
@@ -350,18 +313,33 @@ class FrameUnmixer:
         targets, blob = in_frame(found, cutouts.corner, unit)
         kept = np.flatnonzero(~duplicates(targets, blob, prior.min_distance))
         targets, blob = jax.tree.map(lambda leaf: leaf[kept], (targets, blob))
-        of_window = flags_of_windows(cutouts.middle(width), middle(taken, width), found.trusted)
-        degenerate = np.where(near_degenerate(targets, blob), int(Flag.NEAR_DEGENERATE), 0)
+        answers = judge(
+            Fits(
+                targets=targets,
+                blob=blob,
+                flags=flags_of_windows(cutouts.middle(width), middle(taken, width), None),
+                trusted=found.trusted,
+                misfit=np.asarray(found.misfit),
+                count_probability=np.asarray(found.count_probability),
+            ),
+            around,
+            self.sensor,
+            noise=detection.kind,
+            width_known=width_known,
+        )
+        detection.warn(self.false_blobs, answers.bright_pixels, len(cutouts.pixel))
         return FrameTargets(
-            targets=targets,
-            blob=blob,
-            flags=of_window[blob] | degenerate,
-            misfit=np.asarray(found.misfit)[blob],
-            count_probability=np.asarray(found.count_probability)[blob],
+            targets=answers.targets,
+            blob=answers.blob,
+            flags=answers.flags,
+            misfit=answers.misfit,
+            count_probability=answers.count_probability,
             blobs=Blobs(pixel=cutouts.pixel, signal_to_noise=cutouts.signal_to_noise),
             local_level=level,
-            background=background,
-            threshold=threshold,
+            background=detection.sky.background,
+            threshold=detection.threshold,
+            noise_kind=detection.kind,
+            point_probability=answers.point_probability,
         )
 
     def _fit(

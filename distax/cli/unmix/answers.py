@@ -71,6 +71,8 @@ class FrameTarget(Target):
       count_probability: probability that the blob has the reported number of targets.
       ra, dec: right ascension and declination in degrees (ICRS); None if the file has no celestial
         coordinates.
+      point_probability: probability that the blob is no part of a line or an edge; None for a
+        measured PSF.
     """
 
     blob: int
@@ -79,6 +81,7 @@ class FrameTarget(Target):
     count_probability: float
     ra: float | None
     dec: float | None
+    point_probability: float | None = None
 
 
 def _field_names(kind: type[Target]) -> tuple[str, ...]:
@@ -225,6 +228,7 @@ def answer_for_frame(source: Source, frame: Frame, found: FrameTargets) -> Frame
                 flags=Flag(int(found.flags[k])).names,
                 misfit=float(found.misfit[k]),
                 count_probability=float(found.count_probability[k]),
+                point_probability=_float_or_none(found.point_probability, k),
                 ra=None if ra is None else float(ra[k]),
                 dec=None if dec is None else float(dec[k]),
             )

@@ -45,7 +45,7 @@ _TYPES = {"file": str, "image": int, "flags": str, "blob": int}
 """Types of the columns that do not hold real numbers."""
 _COLUMNS = (
     *("file", "image", "row", "column", "intensity", "row_std", "column_std", "intensity_std"),
-    *("score", "count_probability", "misfit", "blob", "flags", "ra", "dec"),
+    *("score", "count_probability", "misfit", "blob", "flags", "ra", "dec", "point_probability"),
 )
 
 

@@ -16,7 +16,7 @@ from distax import DistaxWarning, Sensor, make_targets, render
 from distax.cli.main import main
 from distax.cli.unmix import autosave
 from distax.cli.unmix.answers import Record
-from distax.frames import FramePrior, FrameUnmixer
+from distax.frames import Flag, FramePrior, FrameUnmixer
 from distax.imaging.psf_grid import PsfGrid
 from distax.io.sensor_file import write_sensor
 
@@ -309,3 +309,35 @@ def test_answers_are_saved_as_they_come(frame, monkeypatch, tmp_path):
     main(["unmix", *files, *SMALL, "--json", str(tmp_path / "a.json")])
     # The last image of a file is saved before the file counts as finished.
     assert seen == [(1, 0), (2, 1), (3, 2), (3, 3)]
+
+
+def test_the_best_and_the_trusted_targets_are_kept(file, found, tmp_path, capsys):
+    def rows(*options):
+        output = tmp_path / "kept.json"
+        main(["unmix", str(file), *SMALL, *options, f"--json={output}"])
+        (answer,) = json.loads(output.read_text())["images"]
+        assert answer["blobs"] == len(found.blobs.pixel)
+        return [target["row"] for target in answer["targets"]]
+
+    position, score = found.targets.position, found.targets.score
+    unsure = (found.flags & int(Flag.UNSURE)) > 0
+    first = np.lexsort((-score, unsure))[0]
+    np.testing.assert_allclose(rows("--frame.best", "1"), position[first, :1], atol=1e-3)
+    least = float(np.mean(score))
+    kept = position[score >= least, 0]
+    np.testing.assert_allclose(rows("--frame.min-score", str(least)), kept, atol=1e-3)
+    np.testing.assert_allclose(rows("--frame.trusted-only"), position[~unsure, 0], atol=1e-3)
+    with pytest.raises(SystemExit, match="--frame: best must be greater than 0, got 0"):
+        main(["unmix", str(file), "--frame.best", "0"])
+    with pytest.raises(SystemExit, match="--frame: min_score must not be negative, got -1"):
+        main(["unmix", str(file), "--frame.min-score", "-1"])
+
+
+def test_a_partly_flat_frame_is_said_so_in_one_line(frame, tmp_path, capsys):
+    half = frame.copy()
+    half[:, :20] = 255.0
+    np.save(tmp_path / "half.npy", half)
+    with pytest.warns(DistaxWarning, match="46% of the frame is flat .* columns 0 to 21") as caught:
+        main(["unmix", str(tmp_path / "half.npy"), *SMALL])
+    assert len(caught) == 1
+    assert "30.2" in capsys.readouterr().out

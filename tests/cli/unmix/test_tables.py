@@ -36,6 +36,7 @@ IN_FRAME = FrameTarget(
     count_probability=0.8,
     ra=150.25,
     dec=-2.5,
+    point_probability=0.75,
 )
 PROVENANCES = [
     Provenance("refine", Sensor(sigma=(0.5, 0.6)), FramePrior(), 5.25),

@@ -1,0 +1,168 @@
+"""Sky of a frame: its pixels above the background, with the noise and the texture around them."""
+
+import warnings
+from dataclasses import dataclass, replace
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Bool, Float
+
+from distax.frames.background import Background, fill_unknown, measure_background
+from distax.frames.bands import Band, read_rows
+from distax.frames.flat import WithoutFlat, survey
+from distax.frames.surroundings import ring_level
+from distax.imaging.sensor import ROUNDING_VARIANCE, Sensor
+from distax.io.pixels import Pixels
+from distax.runtime.errors import DistaxError, DistaxWarning
+
+_NOISIER = 1.3
+"""Ratio of measured to stated noise above which a warning is given. A lower limit warns of errors
+of the measurement, a higher one lets noise pass for blobs."""
+
+_MOSTLY_FLAT = 0.9
+"""Share of a frame from which flat areas are its background: that of a simulation without noise, or
+of a frame that does not vary."""
+
+
+@dataclass(frozen=True)
+class Sky:
+    """A frame's pixels above its background, and their noise, read by bands.
+
+    Attributes:
+      pixels: the frame, without its flat areas.
+      background: level and noise in large boxes.
+      sensor: the sensor.
+      whole: True if all pixels are whole numbers.
+      least: least standard deviation in counts.
+      correlation: spread of the matched filter's output relative to that of white noise, the same
+        in all of the frame.
+      sloped: True if the level changes within a box, so that a target stands above the level of a
+        ring around it rather than above the background.
+      texture: spread of the output in small boxes, relative to that of white noise; None for noise
+        that is the same everywhere.
+    """
+
+    pixels: Pixels
+    background: Background
+    sensor: Sensor
+    whole: bool
+    least: float
+    correlation: float = 1.0
+    sloped: bool = False
+    texture: Background | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self.background.shape
+
+    def read(
+        self, band: Band
+    ) -> tuple[
+        Float[np.ndarray, "rows width"],
+        Float[np.ndarray, "rows width"],
+        Bool[np.ndarray, "rows width"],
+    ]:
+        """Reads a band: counts above the background, their noise, and True for clipped pixels."""
+        values = read_rows(self.pixels, band)
+        level = self.background.level_in(band)
+        counts, noise = (values - level).astype(np.float32), self._noise(level, band)
+        noise = noise * np.float32(self.correlation)
+        if self.texture is not None:
+            noise = np.maximum(noise * self.texture.noise_in(band), np.float32(self.least))
+        return counts, noise, values >= self.sensor.clip_level
+
+    def above_level(self, counts: Float[np.ndarray, "rows width"]) -> np.ndarray:
+        """Returns counts in which a target is looked for: above rings if the sky is sloped."""
+        return counts - ring_level(counts, self.sensor.sigma) if self.sloped else counts
+
+    @property
+    def step(self) -> float:
+        """Distance of neighbouring whole numbers in standard deviations; 0 for real numbers."""
+        usual = self._usual_noise if _noise_known(self.sensor) else self._measured_noise
+        return 1.0 / max(usual, self.least) if self.whole else 0.0
+
+    @property
+    def noisier(self) -> bool:
+        """True if the frame is noisier than its sensor states, so that noise passes for blobs."""
+        if not _noise_known(self.sensor):
+            return False
+        return self._measured_noise > _NOISIER * self._usual_noise
+
+    def warn_of_noise(self) -> None:
+        """Warns that the frame is noisier than its sensor states."""
+        warnings.warn(
+            f"the background's noise is {self._measured_noise:.3g} counts, the sensor's read noise "
+            f"and gain make it {self._usual_noise:.3g}: expect false blobs, or state a read noise "
+            "of 0 to use the measured one",
+            DistaxWarning,
+            stacklevel=3,
+        )
+
+    @property
+    def _measured_noise(self) -> float:
+        return float(np.median(self.background.noise))
+
+    @property
+    def _usual_noise(self) -> float:
+        return float(np.median(self._stated_noise(self.background.level)))
+
+    def _noise(
+        self, level: Float[np.ndarray, "rows width"], band: Band
+    ) -> Float[np.ndarray, "rows width"]:
+        if _noise_known(self.sensor):
+            return self._stated_noise(level)
+        return np.maximum(self.background.noise_in(band), self.least)
+
+    def _stated_noise(self, level: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+        """Returns the sensor's standard deviation of noise in counts at a background level."""
+        return np.sqrt(np.asarray(self.sensor.total_variance(jnp.asarray(level))))
+
+
+def measure_sky(pixels: Pixels, box: int, sensor: Sensor) -> Sky:
+    """Measures the background of a frame, and leaves out its flat areas with a warning.
+
+    A stated noise tells targets in flat areas too, which then stay. Boxes without noise take that
+    of their neighbours. If whole numbers are so quiet that most of them are equal, their noise is
+    that of rounding.
+
+    Args:
+      pixels: the frame.
+      box: approximate side in pixels of the boxes in which the background is measured.
+      sensor: the sensor.
+
+    Raises:
+      DistaxError: the background is saturated, or does not vary anywhere.
+    """
+    seen = survey(pixels)
+    flat = () if _noise_known(sensor) or seen.share > _MOSTLY_FLAT else seen.flat
+    known = WithoutFlat(pixels, flat) if flat else pixels
+    background = measure_background(known, box)
+    level = float(np.median(background.level))
+    if level >= sensor.clip_level:
+        raise DistaxError(
+            f"the background itself is saturated: it reads {level:g}, where pixels clip at "
+            f"{sensor.clip_level:g}"
+        )
+    rounded = sensor.digital or (seen.whole and not seen.constant)
+    if not (_noise_known(sensor) or rounded):
+        background = _with_noise_everywhere(background, level)
+    if flat:
+        warnings.warn(seen.line, DistaxWarning, stacklevel=4)
+    least = ROUNDING_VARIANCE**0.5 if rounded else 0.0
+    return Sky(pixels=known, background=background, sensor=sensor, whole=seen.whole, least=least)
+
+
+def _with_noise_everywhere(background: Background, level: float) -> Background:
+    """Replaces noise of zero by that of the nearest box; raises DistaxError if there is none."""
+    if not np.any(background.noise > 0):
+        raise DistaxError(
+            f"the background does not vary (it reads {level:g}), so that targets cannot be "
+            "distinguished from noise: state the read noise or the bit depth"
+        )
+    noise = fill_unknown(np.where(background.noise > 0, background.noise, np.nan))
+    return replace(background, noise=noise)
+
+
+def _noise_known(sensor: Sensor) -> bool:
+    return sensor.read_noise > 0
