@@ -74,7 +74,10 @@ class Sky:
 
     def above_level(self, counts: Float[np.ndarray, "rows width"]) -> np.ndarray:
         """Returns counts in which a target is looked for: above rings if the sky is sloped."""
-        return counts - ring_level(counts, self.sensor.sigma) if self.sloped else counts
+        if not self.sloped:
+            return counts
+        grid = self.sensor.psf_grid
+        return counts - ring_level(counts, grid.widest if grid else self.sensor.sigma)
 
     @property
     def step(self) -> float:

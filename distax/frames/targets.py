@@ -66,7 +66,8 @@ class FrameTargets:
       noise_kind: kind of the noise, which sets the threshold; see `detection.Noise`.
       psf: PSF that was assumed, and how well it holds.
       point_probability: `[K]`, probability that the blob is a point, a cluster of points or a spot,
-        and no part of a line or an edge, by which the score is multiplied. None for a measured PSF.
+        and no part of a line or an edge, by which the score is multiplied. None for a PSF that is
+        measured or varies over the frame.
     """
 
     targets: Targets
