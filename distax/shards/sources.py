@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from distax.imaging.checks import as_counts
 from distax.io.arrays import read_npy_header
-from distax.runtime.errors import DistaxError, first_line
+from distax.runtime.errors import DistaxError
 from distax.shards.records import open_records, parse_features, read_records
 
 PathLike = str | os.PathLike[str]
@@ -140,7 +140,9 @@ def _open_npy(path: epath.Path, content: IO[bytes], shape: tuple[int, int]) -> N
     try:
         stored, by_columns, dtype = read_npy_header(content)
     except ValueError as error:
-        raise DistaxError(f"{path}: not an NPY file ({first_line(error)})") from None
+        raise DistaxError(
+            f"{path}: not an NPY file in spite of its name, or damaged; save it again as .npy"
+        ) from error
     if len(stored) != 3 or stored[1:] != shape:
         raise DistaxError(
             f"{path}: an array of shape {stored}; a shard of this sensor holds images × {shape[0]} "

@@ -191,3 +191,15 @@ def test_the_output_may_go_anywhere(name):
         ["bash", "-c", line.format(command=command)], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stderr) == (status, error)
+
+
+def test_a_mistyped_command_or_option_has_advice_of_its_own(capsys):
+    status, _, err = run(capsys, "unmx", "a.npy")
+    assert status == 1
+    assert err.startswith("distax: unknown command 'unmx': did you mean 'unmix'? known are ")
+    assert err.count("\n") == 1
+    status, _, err = run(capsys, "unmix", "a.npy", "--metod", "fast")
+    assert status == 2
+    assert "--method {None,fast,posterior,refine,grid}" in err
+    assert "distax evaluate" not in err
+    assert err.count("For full helptext") == 1
