@@ -88,7 +88,7 @@ OutputPath = Annotated[Path | None, default("not written")]
 
 _CAMERA = ("sigma", "saturation", "bit_depth", "read_noise", "gain")
 """Options of `FrameOptions` that a sensor file gives as well."""
-_DETECTION = ("false_blobs", "box", "best", "min_score", "trusted_only")
+_DETECTION = ("false_blobs", "box", "best", "min_score", "trusted_only", "crowded")
 """Options of `FrameOptions` that no sensor file gives."""
 
 
@@ -265,6 +265,8 @@ class FrameOptions:
       best: Number of targets of a frame that are kept: trusted ones first, then by score.
       min_score: Least score of a target that is kept. Scores lie between 0 and 1.
       trusted_only: Leave out targets with the flag unsure.
+      crowded: Fit blobs whose windows overlap jointly, and look for hidden targets in the residual.
+        For fields of many stars.
     """
 
     sigma: Annotated[
@@ -281,6 +283,7 @@ class FrameOptions:
     best: Annotated[int | None, default("all")] = None
     min_score: Annotated[float | None, default("0")] = None
     trusted_only: bool = False
+    crowded: bool = False
 
     @property
     def given(self) -> dict[str, Any]:

@@ -129,8 +129,13 @@ def local_level(cutouts: Cutouts, width: int) -> Float[np.ndarray, " B"]:
     median = np.nanmedian(np.where(known[:, None] > 0, counts, 0.0), axis=1)
     # The variance of the median of n Gaussian numbers is π/2 times that of their mean.
     variance = math.pi / 2 * np.mean(cutouts.noise[:, ring] ** 2, axis=1) / np.maximum(known, 1)
-    share = 1.0 - variance / np.maximum(median**2, 1e-300)
-    return median * np.clip(share, 0.0, 1.0)
+    return shrunk(median, variance)
+
+
+def shrunk(level: Float[np.ndarray, " N"], variance: Float[np.ndarray, " N"]) -> np.ndarray:
+    """Shrinks levels by the share that their variance explains (James–Stein, positive part)."""
+    share = 1.0 - variance / np.maximum(level**2, 1e-300)
+    return level * np.clip(share, 0.0, 1.0)
 
 
 def blob_flux(cutouts: Cutouts, sensor: Sensor, prior: ScenePrior) -> Float[np.ndarray, " B"]:

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from distax.frames.blobs import detection_threshold
+from distax.frames.crowd import is_crowd
 from distax.frames.noise import is_gaussian, law_threshold, measure_law
 from distax.frames.sampling import Sample, filter_weights, take_sample
 from distax.frames.sky import Sky
@@ -76,7 +77,7 @@ class Detection:
             )
 
 
-def measure_detection(sky: Sky, expected: float, sigma: Sigma) -> Detection:
+def measure_detection(sky: Sky, expected: float, sigma: Sigma, crowded: bool = False) -> Detection:
     """Measures the frame's noise as the matched filter sees it, and the threshold it needs.
 
     Gaussian white noise has the threshold of `blobs.detection_threshold`. Independent pixels of
@@ -87,6 +88,7 @@ def measure_detection(sky: Sky, expected: float, sigma: Sigma) -> Detection:
       sky: the frame above its background.
       expected: expected number of blobs in a frame of noise alone.
       sigma: standard deviation of the PSF in pixels.
+      crowded: True if the frame may hold so many stars that they look like texture.
 
     Raises:
       DistaxError: as `blobs.detection_threshold`.
@@ -100,6 +102,8 @@ def measure_detection(sky: Sky, expected: float, sigma: Sigma) -> Detection:
     slope = _ratio(sample.filtered, above.filtered)
     if correlated == 1 and slope < _STEEP:
         return _of_law(sky, sample, threshold, sigma)
+    if crowded and is_crowd(sky, sigma):
+        return Detection(sky, threshold, "gaussian")
     texture = measure_surroundings(sky.read, sky.shape, sigma)
     if slope > _SLOPED:
         # Slopes are part of the pixels' spread in large boxes, and of no noise.

@@ -18,7 +18,8 @@ class Flag(enum.IntFlag):
     Attributes:
       CLIPPED: a pixel of the blob's window is saturated, and only bounds the light from below.
       BORDER: the blob's window reaches beyond the frame, so that part of the flux may be missing.
-      CROWDED: pixels of the blob's window are nearer to another blob and were left out of the fit.
+      CROWDED: the blob's window overlaps with another's. Pixels that are nearer to the other were
+        left out, or both were fitted jointly; see `FrameUnmixer.crowded`.
       NEAR_DEGENERATE: the distance to another target of the blob is less than three times its
         standard deviation: the two may be one target, or have exchanged places.
       EXTENDED: the blob is one spot wider than the PSF, and no cluster of points explains it. The

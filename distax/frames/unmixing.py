@@ -16,6 +16,7 @@ from distax.fitting.misfit import warn_of_misfits
 from distax.fitting.patch import Patch, window_width
 from distax.frames.bands import Band, bands
 from distax.frames.blobs import Blobs, peaks, psf_line, signal_to_noise
+from distax.frames.crowding import Looked, look_again
 from distax.frames.cutouts import (
     Cutouts,
     blob_flux,
@@ -84,7 +85,7 @@ class FrameUnmixer:
     """An unmixer of frames, which are images of any size.
 
     The width of the PSF is measured from isolated blobs; see `measure_psf`. Then a frame
-    is unmixed in four steps.
+    is unmixed in five steps.
 
     1. The level and the noise of the background are measured in boxes.
     2. A matched filter computes the signal-to-noise ratio of a target at every pixel. A peak above
@@ -95,6 +96,8 @@ class FrameUnmixer:
        inner 7×7 pixels are fitted.
     4. The targets of all windows are merged. If two windows find the same target, the one with the
        better score is kept.
+    5. On request, blobs whose windows overlap are fitted jointly, and the targets that their light
+       had hidden are found in the residual.
 
     Attributes:
       sensor: the sensor, for its sigma, saturation, bit depth, read noise and gain. Its height,
@@ -118,12 +121,15 @@ class FrameUnmixer:
         Default: all.
       min_score: least score of a target that is kept.
       trusted_only: True leaves out targets with the flag `UNSURE`.
+      crowded: True looks again at blobs whose windows overlap, in fields of many stars; see
+        `crowding.look_again`. Their errors are then Gaussian for every method.
       rows_at_once: rows in a band. Every value gives the same answer. Default: rows that hold about
         two million pixels.
 
     Raises:
-      DistaxError: the method is unknown, or its network does not know the PSF or the prior; a value
-        has another type or is out of range.
+      DistaxError: the method is unknown, or its network does not know the PSF or the prior; crowded
+        fits are asked for with known intensities or a PSF that varies; a value has another type or
+        is out of range.
     """
 
     sensor: Sensor = Sensor(saturation=None, bit_depth=None)
@@ -135,6 +141,7 @@ class FrameUnmixer:
     best: int | None = None
     min_score: float = 0.0
     trusted_only: bool = False
+    crowded: bool = False
     rows_at_once: int | None = None
 
     def __post_init__(self) -> None:
@@ -149,6 +156,10 @@ class FrameUnmixer:
                 check_positive(**{name: value})
         if self.box < _SMALLEST:
             raise DistaxError(f"box must be at least {_SMALLEST} pixels, got {self.box}")
+        if self.crowded and self.prior.min_intensity is not None:
+            raise DistaxError("crowded fits have no bounds of intensities: leave one of them out")
+        if self.crowded and self.sensor.psf_grid is not None:
+            raise DistaxError("crowded fits take one PSF for the frame, not a psf_grid")
         problem = self._outside_of_range()
         if problem and isinstance(self.estimator, FastFit):
             raise DistaxError(f"{problem}; choose the method refine or posterior")
@@ -228,7 +239,7 @@ class FrameUnmixer:
         # A narrower PSF needs the higher threshold.
         grid = self.sensor.psf_grid
         narrowest = grid.narrowest if grid else self.sensor.sigma
-        detection = measure_detection(sky, self.false_blobs, narrowest)
+        detection = measure_detection(sky, self.false_blobs, narrowest, self.crowded)
         parts = self._search(detection)
         cutouts = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
         # Most significant blob first. Equal ones are ordered by position, not by band.
@@ -302,6 +313,7 @@ class FrameUnmixer:
         grid = self.sensor.psf_grid
         if grid:
             prior = replace(prior, rayleigh_unit=RAYLEIGH * max(grid.narrowest))
+        windows = around
         around, taken = without_neighbours(around)
         cutouts, taken = around.middle(window.height), middle(taken, window.height)
         level = local_level(cutouts, width)
@@ -313,29 +325,30 @@ class FrameUnmixer:
         targets, blob = in_frame(found, cutouts.corner, unit)
         kept = np.flatnonzero(~duplicates(targets, blob, prior.min_distance))
         targets, blob = jax.tree.map(lambda leaf: leaf[kept], (targets, blob))
-        answers = judge(
-            Fits(
-                targets=targets,
-                blob=blob,
-                flags=flags_of_windows(cutouts.middle(width), middle(taken, width), None),
-                trusted=found.trusted,
-                misfit=np.asarray(found.misfit),
-                count_probability=np.asarray(found.count_probability),
-            ),
-            around,
-            self.sensor,
-            noise=detection.kind,
-            width_known=width_known,
+        fits = Fits(
+            targets=targets,
+            blob=blob,
+            flags=flags_of_windows(cutouts.middle(width), middle(taken, width), None),
+            trusted=found.trusted,
+            misfit=np.asarray(found.misfit),
+            count_probability=np.asarray(found.count_probability),
         )
-        detection.warn(self.false_blobs, answers.bright_pixels, len(cutouts.pixel))
+        looked = Looked(fits, around, level)
+        if self.crowded:
+            looked = look_again(looked, windows, detection, self.sensor, width)
+        around = looked.around
+        answers = judge(
+            looked.fits, around, self.sensor, noise=detection.kind, width_known=width_known
+        )
+        detection.warn(self.false_blobs, answers.bright_pixels, len(around.pixel))
         return FrameTargets(
             targets=answers.targets,
             blob=answers.blob,
             flags=answers.flags,
             misfit=answers.misfit,
             count_probability=answers.count_probability,
-            blobs=Blobs(pixel=cutouts.pixel, signal_to_noise=cutouts.signal_to_noise),
-            local_level=level,
+            blobs=Blobs(pixel=around.pixel, signal_to_noise=around.signal_to_noise),
+            local_level=looked.level,
             background=detection.sky.background,
             threshold=detection.threshold,
             noise_kind=detection.kind,
