@@ -25,6 +25,8 @@ from distax.training.config import TrainConfig
 from distax.training.foreign import read_foreign
 from distax.training.state import abstract_model
 
+_ABOUT = "distax"
+"""Name of the description in the metadata."""
 _CHECKSUMS = "checksum", "checksums"
 _VERSION = 1
 """Version of the files. A change that earlier releases cannot read adds one."""
@@ -68,7 +70,8 @@ def write(model: Model, config: TrainConfig, path: Path, half: bool = False) -> 
     check_finite(str(path), arrays)
     settings = {"version": _VERSION, "config": shipped.to_dict()}
     about = {**settings, "checksum": checksum_of_settings(settings), "checksums": checksums(arrays)}
-    content = save(arrays, metadata={name: json.dumps(value) for name, value in about.items()})
+    # All under one name, as safetensors writes names in any order.
+    content = save(arrays, metadata={_ABOUT: json.dumps(about)})
     with atomic_write(path) as unfinished:
         unfinished.write_bytes(content)
 
@@ -108,7 +111,7 @@ def _read_file(path: Path) -> tuple[TrainConfig, dict[str, Any]]:
 
     try:
         with local_copy(path) as local, safe_open(local, framework="numpy") as file:
-            about = {name: json.loads(text) for name, text in (file.metadata() or {}).items()}
+            about = _parse(file.metadata() or {})
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         config = about["config"]
     except OSError as error:
@@ -117,6 +120,16 @@ def _read_file(path: Path) -> tuple[TrainConfig, dict[str, Any]]:
         raise DistaxError(f"{path}: not a whole file of distax weights ({error})") from error
     _check_intact(path, about, arrays)
     return read_foreign(config, str(path)), arrays
+
+
+def _parse(metadata: dict[str, str]) -> dict[str, Any]:
+    """Parses what is stored beside the arrays; files of the first releases hold "config" alone."""
+    if _ABOUT not in metadata:
+        return {"config": json.loads(metadata["config"])}
+    about = json.loads(metadata[_ABOUT])
+    if not isinstance(about, dict):
+        raise ValueError("its description is no table")
+    return about
 
 
 def _check_intact(path: Path, about: dict[str, Any], arrays: dict[str, Any]) -> None:

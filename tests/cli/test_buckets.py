@@ -159,7 +159,10 @@ def test_a_sensor_is_measured_in_a_bucket(stored, written, place, samples, tmp_p
     ],
     ids=lambda arguments: arguments[0],
 )
-def test_a_run_in_a_bucket_is_asked_for_by_its_whole_name(arguments, monkeypatch):
+def test_a_run_in_a_bucket_is_asked_for_by_its_whole_name(arguments, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    np.save("a.npy", np.ones((3, 11, 11), np.uint8))
+
     def asked(run):
         raise DistaxError(f"asked for {run}")
 

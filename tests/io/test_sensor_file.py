@@ -12,7 +12,11 @@ SENSORS = [
     Sensor(sigma=(0.5, 0.625), saturation=None, bit_depth=None, gain=2.5),
     Sensor(height=9, width=13, saturation=1000.0, bit_depth=12, read_noise=1 / 3, background=1e-7),
     Sensor(measured_psf=MeasuredPsf(2, ((0.1, 1 / 3, 1e-9),), ((0.1, 1.0, 0.0),))),
-    Sensor(psf_grid=PsfGrid((0.0, 1 / 3), (5.0, 7.5), ((0.5, 0.6), (0.7, 1 / 3), (1, 2), (3, 4)))),
+    Sensor(
+        psf_grid=PsfGrid(
+            (0.0, 1 / 3), (5.0, 7.5), ((0.5, 0.6), (0.7, 1 / 3), (1.0, 2.0), (3.0, 4.0))
+        )
+    ),
     Sensor(
         psf_grid=PsfGrid(
             rows=(0.0, 9.0),

@@ -46,7 +46,7 @@ def sample():
             devices=tuple(jax.local_devices()[:1]),
         )
 
-    return sampled, ((windows, jnp.ones(2)),)
+    return sampled, ((windows, jnp.ones(2), None),)
 
 
 def descend():

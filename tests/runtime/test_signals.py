@@ -47,6 +47,7 @@ def test_a_busy_process_ends_soon(number):
     command = [sys.executable, "-c", BUSY]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "ready\n"
+        time.sleep(0.5)  # until it is busy
         start = time.monotonic()
         process.send_signal(number)
         assert process.stdout.read() == "last words\n"
