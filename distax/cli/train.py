@@ -140,7 +140,7 @@ def _find_value(option: str, arguments: Sequence[str]) -> str | None:
     It is found before the command line is parsed: the parser needs the defaults of all options, and
     these come from the file or run that the option names.
     """
-    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=False):
         if argument == option:
             return following or None
         if argument.startswith(f"{option}="):
