@@ -179,6 +179,12 @@ class Track:
         from distax.tracking import FrameTracker
 
         _warn_of_unused("whole frames", {"drift": self.drift})
+        for name in ("best", "min_score", "trusted_only"):
+            if name in self.frame.given:
+                raise DistaxError(
+                    f"--frame.{name.replace('_', '-')} would hide targets from the tracks and from "
+                    "the camera's motion; leave it out"
+                )
         tracker = FrameTracker(
             speed=_SPEED[1] if self.speed is None else self.speed,
             acceleration=self.acceleration,

@@ -29,6 +29,8 @@ _FEWEST_IN_TAIL = 60
 _OUTLIERS = 5e-4
 """Share of the pixels above which excesses are counted, but not their size: those of hot pixels and
 of stars are not the noise's."""
+_STEEPEST = 100.0
+"""Largest decay of the tail, per standard deviation. A steeper one ends at once all the same."""
 _BINS = 400
 """Number of values that stand for the bulk of the pixels. More take longer and change nothing."""
 _LONGEST = 45.0
@@ -103,7 +105,8 @@ def measure_law(pixels: Float[np.ndarray, " N"], step: float) -> PixelLaw:
     top = ordered[number - in_tail]
     # Between two whole counts, so that all pixels of one count are on the same side.
     start = top - step / 2
-    beyond = ordered[ordered > start]
+    # Pixels of one value, as those of salt, have no excess.
+    beyond = ordered[ordered >= start]
     censored = ordered[number - 1 - int(_OUTLIERS * number)]
     if censored <= top + step / 2:
         censored = ordered[-1]
@@ -118,7 +121,7 @@ def measure_law(pixels: Float[np.ndarray, " N"], step: float) -> PixelLaw:
         offset = np.arange(int(_LONGEST / (decay * width)) + 2) * width
         value = start + step / 2 + offset
     else:
-        decay = free / np.sum(excess)
+        decay = min(free / max(float(np.sum(excess)), 1e-30), _STEEPEST)
         width = 0.1 / decay
         offset = np.arange(int(_LONGEST / 0.1)) * width
         value = start + offset + width / 2

@@ -4,6 +4,7 @@ The archives' checksums reveal a damaged file.
 """
 
 import json
+import lzma
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -73,7 +74,10 @@ def read_archive(
     except OSError as error:
         raise DistaxError(f"{path}: cannot be read ({error.strerror or error})") from error
     # The exception of a damaged member depends on the place of the damage.
-    except (BadZipFile, EOFError, KeyError, NotImplementedError, ValueError, zlib.error) as error:
+    except (
+        *(BadZipFile, EOFError, KeyError, RuntimeError, ValueError),
+        *(zlib.error, lzma.LZMAError),
+    ) as error:
         raise DistaxError(f"{path}: not a whole file of `{form.command}` ({error})") from error
     found = about.get("format") if isinstance(about, dict) else None
     if found != form.name:

@@ -65,3 +65,13 @@ def test_photons_are_not_gaussian_and_hot_pixels_no_law():
     hot[:20] += 50.0
     assert is_gaussian(hot)
     assert not is_gaussian(np.where(np.arange(NUMBER) % 100 == 0, 30 + pixels, pixels))
+
+
+def test_salt_of_one_value_has_a_threshold():
+    pixels = np.random.default_rng(0).standard_normal(4000)
+    pixels[:200] = 40.0
+    law = measure_law(pixels, 0.0)
+    assert np.isfinite(law.decay)
+    assert law.mass.sum() == pytest.approx(1.0, abs=0.02)
+    weights = np.full(9, 1 / 3)
+    assert 5.0 < law_threshold(law, weights, 5.0) < 300.0

@@ -36,7 +36,7 @@ from distax.imaging.sensor import Sensor
 from distax.io.frames import open_frames
 from distax.io.pixels import Frame
 from distax.runtime.buckets import as_path
-from distax.runtime.errors import DistaxError, DistaxWarning, Terminated
+from distax.runtime.errors import DistaxError, DistaxWarning, Terminated, first_line
 from distax.runtime.progress import PatientBar
 from distax.runtime.terminal import tell
 
@@ -313,6 +313,13 @@ class Runner:
                         raise
                     except DistaxError as error:
                         problems.append(name_image(path, number, error))
+                    except Exception as error:
+                        # One image's fault must not cost the answers to others.
+                        fault = f"{type(error).__name__}: {first_line(error)}"
+                        problems.append(
+                            f"{path}: image {number}, cannot be unmixed by a fault of distax "
+                            f"({fault}); please report it with the file"
+                        )
                     after_image((number + 1) / len(content))
         except OptionError:
             raise

@@ -14,7 +14,7 @@ from matplotlib.image import imread
 
 from distax import DistaxWarning, Sensor, make_targets, render
 from distax.cli.main import main
-from distax.cli.unmix import autosave
+from distax.cli.unmix import autosave, runner
 from distax.cli.unmix.answers import Record
 from distax.frames import Flag, FramePrior, FrameUnmixer
 from distax.imaging.psf_grid import PsfGrid
@@ -341,3 +341,24 @@ def test_a_partly_flat_frame_is_said_so_in_one_line(frame, tmp_path, capsys):
         main(["unmix", str(tmp_path / "half.npy"), *SMALL])
     assert len(caught) == 1
     assert "30.2" in capsys.readouterr().out
+
+
+def test_a_fault_in_one_file_costs_no_answer_to_others(frame, monkeypatch, tmp_path, capsys):
+    unmix = runner.Runner._unmix_frame
+
+    def faulty(self, source, content):
+        if source[0].name == "1.npy":
+            raise ZeroDivisionError("division by zero")
+        unmix(self, source, content)
+
+    monkeypatch.setattr(runner.Runner, "_unmix_frame", faulty)
+    files = [str(tmp_path / f"{number}.npy") for number in range(3)]
+    for file in files:
+        np.save(file, frame)
+    with pytest.raises(SystemExit, match="1 of 3 files could not be unmixed"):
+        main(["unmix", *files, *SMALL, "--json", str(tmp_path / "a.json")])
+    record = json.loads((tmp_path / "a.json").read_text())
+    assert list(record["files"].values()) == ["finished", "failed", "finished"]
+    assert len(record["images"]) == 2
+    error = capsys.readouterr().err
+    assert "1.npy: image 0, cannot be unmixed by a fault of distax (ZeroDivisionError: div" in error
