@@ -214,3 +214,11 @@ def test_motions_beyond_the_frame_are_refused(tmp_path):
     np.save(tmp_path / "frames.npy", np.zeros((20, 11, 11)))
     with pytest.raises(SystemExit, match="distax: targets may move"):
         main(["track", str(tmp_path / "frames.npy"), "--speed", "2"])
+
+
+@pytest.mark.parametrize(
+    "option", [["--frame.best", "1"], ["--frame.min-score", "0.5"], ["--frame.trusted-only"]]
+)
+def test_options_that_hide_targets_from_the_camera_are_refused(option):
+    with pytest.raises(SystemExit, match=f"{option[0]} would hide targets from the tracks"):
+        main(["track", str(WHOLE), *option])

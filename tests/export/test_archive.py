@@ -68,3 +68,14 @@ def test_what_cannot_be_written_leaves_what_was_there(tmp_path, monkeypatch):
         write(path, ABOUT, b"second")
     assert read(path)[1] == b"first"
     assert [found.name for found in tmp_path.iterdir()] == ["a.distax"]
+
+
+def test_an_archive_that_says_it_is_encrypted_is_refused(tmp_path):
+    path = tmp_path / "a.distax"
+    write(path, ABOUT, b"program")
+    content = bytearray(path.read_bytes())
+    for place in range(len(content)):
+        if content.startswith(b"PK\x01\x02", place):
+            content[place + 8] |= 1
+    path.write_bytes(content)
+    assert "not a whole file of `distax export`" in refusal(path)
