@@ -160,6 +160,7 @@ class Dataset:
     def _write(
         self, config: tfds.core.BuilderConfig, data_dir: Path, manual_dir: Folder | None
     ) -> None:
+        """Writes the dataset with TFDS, whose exceptions become one line."""
         try:
             # TFDS writes messages to standard output, which belongs to the caller, and requires a
             # download folder even if it downloads nothing.

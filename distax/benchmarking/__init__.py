@@ -1,9 +1,15 @@
 """Speed of distax on the devices at hand."""
 
-from distax.benchmarking.figures import Figure, describe_machine, ratios, write_figures
+from distax.benchmarking.figures import (
+    Figure,
+    describe_machine,
+    has_torch,
+    ratios,
+    write_figures,
+)
 from distax.benchmarking.parity import check_parity, check_torch
 from distax.benchmarking.suite import measure
-from distax.benchmarking.torch_process import TorchProcess, has_torch
+from distax.benchmarking.torch_process import TorchProcess
 
 __all__ = [
     "Figure",

@@ -64,6 +64,11 @@ class Figure:
         return rate / self.peak_flops if rate and self.peak_flops else None
 
 
+def has_torch() -> bool:
+    """Returns True if PyTorch is installed."""
+    return find_spec("torch") is not None
+
+
 def describe_machine() -> dict[str, str | int | None]:
     """Returns date, hardware and versions; None for PyTorch where it is not installed."""
     return {
@@ -74,7 +79,7 @@ def describe_machine() -> dict[str, str | int | None]:
         "cores": _count_cores(),
         "python": platform.python_version(),
         "jax": jax.__version__,
-        "torch": version("torch") if find_spec("torch") else None,
+        "torch": version("torch") if has_torch() else None,
         "distax": __version__,
     }
 

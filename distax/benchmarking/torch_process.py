@@ -7,7 +7,6 @@ import json
 import subprocess
 import sys
 from dataclasses import asdict
-from importlib.util import find_spec
 from typing import Any
 
 from distax.benchmarking.networks import Network
@@ -15,11 +14,6 @@ from distax.benchmarking.timing import Candidate
 from distax.runtime.errors import DistaxError
 
 EAGER, COMPILED = "PyTorch, eager", "PyTorch, compiled"
-
-
-def has_torch() -> bool:
-    """Returns True if PyTorch is installed."""
-    return find_spec("torch") is not None
 
 
 class TorchProcess:

@@ -96,12 +96,13 @@ def _create(name: str, rngs: nnx.Rngs, options: dict[str, Any]) -> Model:
     """Creates a registered model in float32."""
     model = _MODELS[name]
     on_grid = issubclass(model, GridModel)
-    known = [*constructor_parameters(name), *(_GRID_MODEL_OPTIONS if on_grid else ())]
-    hints = {key: known_as.annotation for key, known_as in constructor_parameters(name).items()}
+    known = {key: taken.annotation for key, taken in constructor_parameters(name).items()}
+    if on_grid:
+        known |= _GRID_MODEL_OPTIONS
     for option, value in options.items():
         if option not in known:
             raise unknown(f"option of model {name!r}", option, known)
-        _check_type(option, value, {**hints, **_GRID_MODEL_OPTIONS}.get(option))
+        _check_type(option, value, known[option])
     if not on_grid:
         return model(rngs=rngs, **options)
     side, label_blur = options.pop("window", None), options.pop("label_blur", 0.0)

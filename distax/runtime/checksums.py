@@ -89,7 +89,7 @@ def check_arrays_intact(where: str, stored: Mapping[str, int] | None, tree: Any)
             )
 
 
-def check_finite(where: str, tree: Any) -> None:
+def check_finite_arrays(where: str, tree: Any) -> None:
     """Raises DistaxError if an array of a tree has numbers that are NaN or infinite."""
     for name, leaf in named_leaves(tree).items():
         array = _whole(leaf)

@@ -17,7 +17,7 @@ from distax.models import Model
 from distax.runtime.buckets import as_epath
 from distax.runtime.checksums import (
     check_arrays_intact,
-    check_finite,
+    check_finite_arrays,
     checksum_of_settings,
     find_damaged_file,
 )
@@ -84,7 +84,7 @@ def load_model(run: epath.PathLike, which: Which | None = None) -> tuple[Model, 
     restored = _restore(folder, model=ocp.args.StandardRestore(named_leaves(wanted)))
     state = with_leaves(wanted, restored["model"])
     check_arrays_intact(str(folder), about.get("checksums"), [state])
-    check_finite(str(folder), state)
+    check_finite_arrays(str(folder), state)
     return merge(model, **state), config
 
 

@@ -13,7 +13,7 @@ from flax import nnx
 from distax.models import Model
 from distax.runtime.checksums import (
     check_arrays_intact,
-    check_finite,
+    check_finite_arrays,
     checksum_of_settings,
     checksums,
 )
@@ -67,7 +67,7 @@ def write(model: Model, config: TrainConfig, path: Path, half: bool = False) -> 
     }
     # Readers would not run the Python file of a model, and its path is that of the writer.
     shipped = replace(config, model=replace(config.model, module=None))
-    check_finite(str(path), arrays)
+    check_finite_arrays(str(path), arrays)
     settings = {"version": _VERSION, "config": shipped.to_dict()}
     about = {**settings, "checksum": checksum_of_settings(settings), "checksums": checksums(arrays)}
     # All under one name, as safetensors writes names in any order.
@@ -95,7 +95,7 @@ def read(path: Path) -> tuple[Model, TrainConfig]:
         imported.
     """
     config, arrays = _read_file(path)
-    check_finite(str(path), arrays)
+    check_finite_arrays(str(path), arrays)
     model = abstract_model(config)
     state = nnx.state(model)
     check_arrays(str(path), {name: list(array.shape) for name, array in arrays.items()}, state)

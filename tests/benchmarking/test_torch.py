@@ -6,8 +6,9 @@ import pytest
 
 from distax import DistaxError
 from distax.benchmarking import check_torch, torch_process
+from distax.benchmarking.figures import has_torch
 from distax.benchmarking.networks import Network
-from distax.benchmarking.torch_process import TorchProcess, has_torch
+from distax.benchmarking.torch_process import TorchProcess
 
 SMALL = Network(batch=2, stages=2, channels=4)
 needs_torch = pytest.mark.skipif(not has_torch(), reason="PyTorch is not installed")

@@ -8,7 +8,7 @@ import pytest
 from distax import DistaxError
 from distax.runtime.checksums import (
     check_arrays_intact,
-    check_finite,
+    check_finite_arrays,
     checksum_of_settings,
     checksums,
     find_damaged_file,
@@ -41,9 +41,9 @@ def test_an_array_without_a_checksum_is_damaged_unless_there_are_none():
 
 @pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
 def test_numbers_that_are_not_finite_are_named(number):
-    check_finite("file", TREE)
+    check_finite_arrays("file", TREE)
     with pytest.raises(DistaxError, match="file: array a has NaN or infinite numbers"):
-        check_finite("file", TREE | {"a": np.array([1.0, number])})
+        check_finite_arrays("file", TREE | {"a": np.array([1.0, number])})
 
 
 def test_the_order_of_settings_does_not_matter_and_their_values_do():

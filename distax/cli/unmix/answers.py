@@ -52,11 +52,9 @@ class Target:
     intensity_std: float | None
 
     def __post_init__(self) -> None:
-        stds = (self.row_std, self.column_std, self.intensity_std)
-        known = (self.row, self.column, self.intensity, self.score)
-        if not all(map(math.isfinite, known)) or any(
-            std is not None and std != std for std in stds
-        ):
+        numbers = (self.row, self.column, self.intensity, self.score)
+        errors = filter(None, (self.row_std, self.column_std, self.intensity_std))
+        if not all(map(math.isfinite, numbers)) or any(map(math.isnan, errors)):
             raise DistaxError("a target has NaN or infinite numbers")
 
 
