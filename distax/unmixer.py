@@ -31,7 +31,6 @@ from distax.imaging.sensor import Sensor
 from distax.imaging.targets import Targets
 from distax.models import GridModel, Model, create
 from distax.models.registry import classical, parameter_rngs
-from distax.runtime.buckets import as_path
 from distax.runtime.errors import DistaxError, DistaxWarning, shown, unknown
 from distax.runtime.fields import check_fields
 from distax.runtime.html import fact_table
@@ -162,7 +161,6 @@ class Unmixer:
           DistaxError: nothing of that name exists; it cannot be read; it is for another sensor.
         """
         from distax import weights
-        from distax.training.checkpoints import load_model
 
         if not isinstance(name, str | PathLike):
             raise DistaxError(f"name must be text or a path, got {shown(name)}")
@@ -176,9 +174,7 @@ class Unmixer:
             problem = unknown("model", str(name), {*weights.names(), *classical()})
             raise DistaxError(f"{problem}; or give a training run's folder or a .safetensors file")
         else:
-            path = as_path(name)
-            is_file = path.suffix == ".safetensors"
-            model, config = weights.read(path) if is_file else load_model(path)
+            model, config = weights.find(name)
             trained_for, prior, usual = config.sensor, config.prior, config.threshold
         if sensor not in (None, trained_for):
             raise DistaxError(

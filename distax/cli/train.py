@@ -15,6 +15,8 @@ from distax.runtime.processes import Cluster, sharing
 from distax.training.config import TrainConfig, read_toml
 
 if TYPE_CHECKING:
+    from jaxtyping import Array
+
     from distax.training.state import CompiledSteps
 
 
@@ -31,6 +33,9 @@ class Train:
       resume: Folder of a run to resume from its last checkpoint.
       auto_resume: Resume the run in --run-dir if there is one, and start it otherwise. For jobs
         that are restarted.
+      start: Weights to start from instead of random ones: names of weights that come with distax,
+        safetensors files or folders of runs. Each parameter is taken from the last of them that has
+        one of the same name and shape. A model with a head also takes those of the grid model.
       profile: Steps to trace, such as 10:20, for XProf or TensorBoard. The trace is in the run's
         folder profile.
       dump_hlo: Folder for the text of all compiled programs. They are compiled anew.
@@ -43,6 +48,7 @@ class Train:
     config: Annotated[Path | None, default("the defaults below")] = None
     resume: Annotated[str | None, default("start a new run")] = None
     auto_resume: bool = False
+    start: Annotated[tuple[str, ...], default("random weights")] = ()
     profile: Annotated[str | None, default("no trace")] = None
     dump_hlo: Annotated[Path | None, default("not written")] = None
     programs: Annotated[Path | None, default("compile them")] = None
@@ -97,11 +103,30 @@ class Train:
         settings = _with_absolute_module_path(self.settings)
         if self.resume and settings.model.module is None:
             check_registered(read_about(self.resume, "last")[0], self.resume)
+        if self.start and self.resume:
+            raise DistaxError("--start has no effect on a run that is resumed; leave it out")
+        start = {} if resume else _parameters_to_start(self.start, settings)
         traced = parse_steps(self.profile) if self.profile else range(0)
         compiled = _load_steps(self.programs, settings) if self.programs else None
-        best = train(settings, run, resume=resume, profile=traced, compiled=compiled)
+        best = train(settings, run, resume=resume, profile=traced, compiled=compiled, start=start)
         if jax.process_index() == 0:
             print_evaluation(best)
+
+
+def _parameters_to_start(sources: Sequence[str], settings: TrainConfig) -> "dict[str, Array]":
+    """Loads the parameters to start from, and prints how many come from each source."""
+    import jax
+
+    if not sources:
+        return {}
+    from distax import weights
+    from distax.training.state import abstract_model
+
+    trained = [(source, weights.find(source)[0]) for source in sources]
+    start, counts = weights.matching_parameters(abstract_model(settings), trained)
+    if jax.process_index() == 0:
+        print("start: " + ", ".join(f"{n} arrays from {name}" for name, n in counts.items()))
+    return start
 
 
 def _load_steps(path: Path, settings: TrainConfig) -> "dict[int, CompiledSteps]":

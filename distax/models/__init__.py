@@ -5,7 +5,8 @@ from distax.models.classical.lasso import Fista, Ista
 from distax.models.classical.nnls import Nnls
 from distax.models.density import Density
 from distax.models.focus import Focus
-from distax.models.registry import create, import_module_file, names, register
+from distax.models.offsets import GuidedOffsets
+from distax.models.registry import create, import_module_file, names, register, register_head
 from distax.models.superresolution.actnet import ActNet
 from distax.models.superresolution.cfgn import Cfgn
 from distax.models.superresolution.ctnet import CtNet
@@ -46,6 +47,7 @@ __all__ = [
     "FistaNet",
     "Focus",
     "GridModel",
+    "GuidedOffsets",
     "Han",
     "Ista",
     "IstaNet",
@@ -67,4 +69,5 @@ __all__ = [
     "import_module_file",
     "names",
     "register",
+    "register_head",
 ]

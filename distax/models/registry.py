@@ -1,4 +1,4 @@
-"""Registry of models by name. `@register("name")` on a model class adds it."""
+"""Registry of models and heads by name. `@register("name")` on a model class adds it."""
 
 import importlib.util
 import inspect
@@ -22,9 +22,12 @@ from distax.runtime.errors import DistaxError, check_not_negative, shown, unknow
 Class = TypeVar("Class", bound=type[Model])
 
 _MODELS: dict[str, Any] = {}
+_HEADS: dict[str, Any] = {}
 
-_GRID_MODEL_OPTIONS = {"label_blur": float, "window": int | None}
+_GRID_MODEL_OPTIONS = {"label_blur": float, "window": int | None, "head": str | None}
 """Options of `create` for every grid model, and their types."""
+_OF_HEAD = "head_"
+"""Prefix of the arguments of a head's constructor among the options of `create`."""
 _PLAIN = (bool, int, float, str)
 """Types of options that a configuration can hold."""
 
@@ -42,10 +45,29 @@ def register(name: str) -> Callable[[Class], Class]:
       DistaxError: another class already has the name.
     """
 
+    return _adder(_MODELS, "model", name)
+
+
+def register_head(name: str) -> Callable[[Class], Class]:
+    """Returns a class decorator that registers a head, which any grid model can carry, as `name`.
+
+    A head is a `Model` whose constructor takes the grid model first. Grid models then know it as
+    the option `head`, and its constructor's other arguments as options with the prefix `head_`.
+
+    Args:
+      name: name of the head as the option `head`.
+
+    Raises:
+      DistaxError: another class already has the name.
+    """
+    return _adder(_HEADS, "head", name)
+
+
+def _adder(registered: dict[str, Any], kind: str, name: str) -> Callable[[Class], Class]:
     def add(model: Class) -> Class:
-        if name in _MODELS and _origin(_MODELS[name]) != _origin(model):
-            raise DistaxError(f"a model named {name!r} is already registered; choose another name")
-        _MODELS[name] = model
+        if name in registered and _origin(registered[name]) != _origin(model):
+            raise DistaxError(f"a {kind} named {name!r} is already registered; choose another name")
+        registered[name] = model
         return model
 
     return add
@@ -73,10 +95,12 @@ def create(name: str, *, rngs: nnx.Rngs, precision: str = "float32", **options: 
       name: name the model is registered under.
       rngs: keys for the initial parameters.
       precision: precision of a network's maps; see `models.layers.precision`.
-      **options: arguments of the model's constructor, such as `factor`. Every grid model takes two
+      **options: arguments of the model's constructor, such as `factor`. Every grid model takes
         more. `window` restricts the model to a square around the blob; it is the square's side in
         pixels, odd (see `models.window.Windowed`). `label_blur` is the standard deviation in
-        pixels of a target on the grids of the training objective (see `grid.rasterize`).
+        pixels of a target on the grids of the training objective (see `grid.rasterize`). `head`
+        is a registered head that the model carries: "offset" makes a `models.GuidedOffsets`. The
+        head's arguments are options as well, with the prefix `head_`.
 
     Raises:
       DistaxError: the name, an option or the precision is unknown (the message lists the known
@@ -95,23 +119,53 @@ def create(name: str, *, rngs: nnx.Rngs, precision: str = "float32", **options: 
 def _create(name: str, rngs: nnx.Rngs, options: dict[str, Any]) -> Model:
     """Creates a registered model in float32."""
     model = _MODELS[name]
-    on_grid = issubclass(model, GridModel)
-    known = {key: taken.annotation for key, taken in constructor_parameters(name).items()}
-    if on_grid:
-        known |= _GRID_MODEL_OPTIONS
-    for option, value in options.items():
-        if option not in known:
-            raise unknown(f"option of model {name!r}", option, known)
-        _check_type(option, value, known[option])
-    if not on_grid:
+    if not issubclass(model, GridModel):
+        _check_options(f"model {name!r}", options, _types(model))
         return model(rngs=rngs, **options)
+    chosen = options.pop("head", None)
+    if chosen is None:
+        return _create_on_grid(name, rngs, options)
+    if chosen not in _HEADS:
+        raise unknown("head", chosen, _HEADS)
+    head = _HEADS[chosen]
+    of_head = {
+        key.removeprefix(_OF_HEAD): options.pop(key)
+        for key in list(options)
+        if key.startswith(_OF_HEAD)
+    }
+    _check_options(f"head {chosen!r}", of_head, _types(head), _OF_HEAD)
+    if "label_blur" in options:
+        raise DistaxError(f"the head {chosen} learns positions off the grid; leave out label_blur")
+    return head(_create_on_grid(name, rngs, options), rngs=rngs, **of_head)
+
+
+def _create_on_grid(name: str, rngs: nnx.Rngs, options: dict[str, Any]) -> GridModel:
+    """Creates a registered grid model without a head."""
+    _check_options(f"model {name!r}", options, _types(_MODELS[name]) | _GRID_MODEL_OPTIONS)
     side, label_blur = options.pop("window", None), options.pop("label_blur", 0.0)
     check_not_negative(label_blur=label_blur)
-    model = (
-        model(rngs=rngs, **options) if side is None else _create_windowed(name, side, rngs, options)
+    model: GridModel = (
+        _MODELS[name](rngs=rngs, **options)
+        if side is None
+        else _create_windowed(name, side, rngs, options)
     )
     model.label_blur = label_blur
     return model
+
+
+def _types(model: type[Model]) -> dict[str, Any]:
+    """Returns the types of a constructor's options by name."""
+    return {key: taken.annotation for key, taken in _parameters(model).items() if key != "inner"}
+
+
+def _check_options(
+    of: str, options: dict[str, Any], types: dict[str, Any], prefix: str = ""
+) -> None:
+    """Raises DistaxError if an option is unknown or a plain value is not of its type."""
+    for option, value in options.items():
+        if option not in types:
+            raise unknown(f"option of {of}", prefix + option, [prefix + key for key in types])
+        _check_type(prefix + option, value, types[option])
 
 
 def _check_type(option: str, value: Any, hint: Any) -> None:
@@ -142,7 +196,11 @@ def _create_windowed(name: str, side: int, rngs: nnx.Rngs, options: dict[str, An
 
 def constructor_parameters(name: str) -> dict[str, inspect.Parameter]:
     """Returns the parameters of a registered model's constructor by name, except `rngs`."""
-    taken = inspect.signature(_MODELS[name].__init__).parameters
+    return _parameters(_MODELS[name])
+
+
+def _parameters(model: type[Model]) -> dict[str, inspect.Parameter]:
+    taken = inspect.signature(model.__init__).parameters
     return {key: taken[key] for key in taken if key not in ("self", "rngs")}
 
 

@@ -4,10 +4,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 import jax
 from etils import epath
 from jax.sharding import Mesh
+from jaxtyping import Array
 
 from distax.evaluation import Evaluation, evaluate
 from distax.runtime.buckets import BucketPath, as_path
@@ -41,12 +43,14 @@ def train(
     profile: range = range(0),
     compiled: Mapping[int, CompiledSteps] | None = None,
     trackers: Sequence[Tracker] = (),
+    start: Mapping[str, Array] = MappingProxyType({}),
 ) -> Evaluation:
     """Trains a model and writes its last and best checkpoints and its log to a folder.
 
-    The parameters are a function of the configuration: a resumed run ends with those that it would
-    have had without the interruption. On other devices they differ by rounding. With several
-    processes (see `distax.runtime.processes`), all must call this with the same arguments.
+    The parameters are a function of the configuration and of the arrays that the run starts from: a
+    resumed run ends with those that it would have had without the interruption. On other devices
+    they differ by rounding. With several processes (see `distax.runtime.processes`), all must call
+    this with the same arguments.
 
     Args:
       config: the run's configuration.
@@ -58,6 +62,8 @@ def train(
         `compilation.saved_steps` loads. Default: compile them.
       trackers: further trackers, besides those that the configuration names. They are closed at the
         end.
+      start: arrays of the model by name to start from, such as `weights.matching_parameters`
+        collects. Default: the initial ones. A resumed run does not use them.
 
     Returns:
       The best evaluation.
@@ -73,7 +79,7 @@ def train(
     run = as_path(run)
     with _alone_in(run):
         _check_folder(run, config, resume)
-        return _train(config, run, resume, mesh or data_mesh(), profile, compiled, trackers)
+        return _train(config, run, resume, mesh or data_mesh(), profile, compiled, trackers, start)
 
 
 def _train(
@@ -84,6 +90,7 @@ def _train(
     profile: range,
     compiled: Mapping[int, CompiledSteps] | None,
     trackers: Sequence[Tracker],
+    start: Mapping[str, Array],
 ) -> Evaluation:
     """Trains in a folder that no other process uses; see `train`."""
     goodput = Goodput()
@@ -92,10 +99,10 @@ def _train(
 
     with goodput.reported(run / "goodput.json"), Saver(run, config) as saver:
         keeper = _Keeper(setup, run, saver, goodput)
-        begun = keeper.begin(resume)
-        start = int(begun.step)
+        begun = keeper.begin(resume, start)
+        first = int(begun.step)
         with (
-            Reporter(_open_trackers(config, run, start, trackers), config.steps, start) as report,
+            Reporter(_open_trackers(config, run, first, trackers), config.steps, first) as report,
             sigterm() as asked_to_stop,
             closing(Profile(run / "profile", profile)) as trace,
         ):
@@ -104,7 +111,7 @@ def _train(
                 report, str(run), config.batch_size, mesh.size, config.logs_at, steps.utilisation
             )
             dispatches = _Dispatches(setup, steps, log, trace, goodput, asked_to_stop)
-            for done, state, stopping in dispatches.run(begun, range(start, config.steps)):
+            for done, state, stopping in dispatches.run(begun, range(first, config.steps)):
                 due = config.evaluates_at(done)
                 if due:
                     report.log(done, **keeper.evaluate(state).headline)
@@ -184,11 +191,11 @@ class _Keeper:
     goodput: Goodput
     best: Evaluation | None = None
 
-    def begin(self, resume: bool) -> TrainState:
+    def begin(self, resume: bool, start: Mapping[str, Array]) -> TrainState:
         """Creates the first state, or loads the last one and the best evaluation so far."""
         if not resume:
             with self.goodput.spend("compiling"):
-                return self.setup.initial_state()
+                return self.setup.initial_state(start)
         with self.goodput.spend("restoring"):
             state = checkpoints.load_state(self.folder, self.setup.abstract_state)
         # An interruption may have come after the last checkpoint was saved and before the best one

@@ -1,7 +1,9 @@
 """Parts of a training run, built once from its configuration: model, optimiser, feed and steps."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +11,7 @@ import numpy as np
 import optax
 from flax import nnx
 from jax.sharding import Mesh
-from jaxtyping import Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from distax.imaging.scenes import ScenePrior, simulate
 from distax.imaging.targets import Targets
@@ -57,9 +59,13 @@ class Setup:
     feed: Feed
     held_out: tuple[Float[np.ndarray, "N height width"], Targets]
 
-    def initial_state(self) -> TrainState:
-        """Creates the state before the first step; see `distax.training.state.initial_state`."""
-        make_model = partial(create_model, self.config)
+    def initial_state(self, start: Mapping[str, Array] = MappingProxyType({})) -> TrainState:
+        """Creates the state before the first step; see `distax.training.state.initial_state`.
+
+        Args:
+          start: arrays of the model by name, in place of its initial ones. Default: none.
+        """
+        make_model = partial(create_model, self.config, start)
         return initial_state(make_model, self.optimizer, self.abstract_state)
 
 

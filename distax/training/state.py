@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from functools import cached_property, partial
 from operator import itemgetter
+from types import MappingProxyType
 from typing import Any, Protocol, runtime_checkable
 
 import jax
@@ -16,7 +17,7 @@ from distax import models
 from distax.costs import cost_of, find_peak, parse
 from distax.models import Model
 from distax.models.registry import import_module_file, parameter_rngs
-from distax.runtime.pytree import pytree
+from distax.runtime.pytree import named_leaves, pytree, with_leaves
 from distax.runtime.sharding import mean_over_devices, sharded, state_shardings, with_shardings
 from distax.training.config import TrainConfig
 from distax.training.feeds import Batch, Batches
@@ -44,8 +45,12 @@ TrainSteps = Callable[[TrainState, Batches], tuple[TrainState, Float[Array, " st
 """Does a step for each batch: (state, batches) → (state, losses). The given state is donated."""
 
 
-def create_model(config: TrainConfig) -> Model:
+def create_model(config: TrainConfig, start: Mapping[str, Array] = MappingProxyType({})) -> Model:
     """Creates the configured model with initial parameters.
+
+    Args:
+      config: the configuration.
+      start: arrays of the model by name, in place of its initial ones.
 
     Raises:
       DistaxError: as `models.create`, or the configured module cannot be imported.
@@ -53,7 +58,7 @@ def create_model(config: TrainConfig) -> Model:
     if config.model.module is not None:
         import_module_file(config.model.module)
     grid = {} if config.model.factor is None else {"factor": config.model.factor}
-    return models.create(
+    model = models.create(
         config.model.name,
         sensor=config.sensor,
         rngs=parameter_rngs(config.seed),
@@ -61,6 +66,10 @@ def create_model(config: TrainConfig) -> Model:
         **grid,
         **config.model.options,
     )
+    if start:
+        initial = nnx.state(model)
+        nnx.update(model, with_leaves(initial, named_leaves(initial) | dict(start)))
+    return model
 
 
 def abstract_model(config: TrainConfig) -> Model:

@@ -3,12 +3,18 @@
 import hashlib
 from pathlib import Path
 
+from etils import epath
+
 from distax.imaging.sensor import Sensor
 from distax.models import Model
+from distax.runtime.buckets import as_path
 from distax.runtime.errors import DistaxError, unknown
+from distax.training.checkpoints import load_model
+from distax.training.config import TrainConfig
+from distax.weights.starting import matching_parameters
 from distax.weights.storage import export, read, write
 
-__all__ = ["export", "load", "names", "read", "write"]
+__all__ = ["export", "find", "load", "matching_parameters", "names", "read", "write"]
 
 _SHA256 = {
     "cfgn": "ed3f168997d99d91de6036b15194e7bb984deb78330b7eae62e5d00b356093d4",
@@ -29,10 +35,30 @@ def load(name: str) -> tuple[Model, Sensor]:
       DistaxError: the name is unknown (the message lists the known ones), or the file's checksum is
         not that of the release.
     """
+    model, config = _load(name)
+    return model, config.sensor
+
+
+def find(name: epath.PathLike) -> tuple[Model, TrainConfig]:
+    """Loads a trained model and its configuration, by a name or from where it is stored.
+
+    Args:
+      name: a name that `names` lists, a safetensors file of distax, or the folder of a training
+        run, whose best model is loaded.
+
+    Raises:
+      DistaxError: there is no such file or folder, or it cannot be read.
+    """
+    if str(name) in _SHA256:
+        return _load(str(name))
+    path = as_path(name)
+    return read(path) if path.suffix == ".safetensors" else load_model(path)
+
+
+def _load(name: str) -> tuple[Model, TrainConfig]:
     if name not in _SHA256:
         raise unknown("weights", name, _SHA256)
     path = Path(__file__).with_name(f"{name}.safetensors")
     if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != _SHA256[name]:
         raise DistaxError(f"{path}: missing, incomplete or changed; install distax again")
-    model, config = read(path)
-    return model, config.sensor
+    return read(path)

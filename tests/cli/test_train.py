@@ -5,6 +5,7 @@ import signal
 import jax
 import numpy as np
 import pytest
+from flax import nnx
 
 from distax import DistaxError, Sensor
 from distax.cli import console
@@ -151,3 +152,19 @@ def test_a_dataset_on_disk_is_trained_on(tmp_path, capsys):
 def test_a_setting_that_no_dataset_has_is_an_error():
     with pytest.raises(DistaxError, match="was taken by CSIST"):
         TrainConfig(data=DataConfig(dataset="released"), sensor=Sensor(sigma=1.0))
+
+
+def test_a_run_starts_from_the_weights_of_others(tiny_run, tmp_path, capsys):
+    options = [*TINY, "--optimizer.learning-rate", "1e-12", "--steps", "1"]
+    main(["train", "--run-dir", str(tmp_path / "run"), "--start", str(tiny_run), *options])
+    started, config = checkpoints.load_model(tmp_path / "run")
+    trained, _ = checkpoints.load_model(tiny_run)
+    jax.tree.map(
+        lambda ours, theirs: np.testing.assert_allclose(ours, theirs, atol=1e-9),
+        nnx.state(started, nnx.Param),
+        nnx.state(trained, nnx.Param),
+    )
+    count = len(jax.tree.leaves(nnx.state(trained, nnx.Param)))
+    assert f"start: {count} arrays from {tiny_run}" in capsys.readouterr().out
+    with pytest.raises(DistaxError, match="--start has no effect on a run that is resumed"):
+        Train(resume=str(tmp_path / "run"), start=(str(tiny_run),), settings=config).run()

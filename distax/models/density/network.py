@@ -14,6 +14,7 @@ from distax.imaging.targets import Targets, clear_padding
 from distax.metrics.decision import choose_positions, nearest_mass
 from distax.models.base import Model
 from distax.models.density.adjustment import Adjusted, adjust, weigh_pixels
+from distax.models.density.counting import check_countable, count_loss, count_targets
 from distax.models.density.nodes import Nodes
 from distax.models.density.summary import (
     covariances,
@@ -22,32 +23,17 @@ from distax.models.density.summary import (
     gaussian_within,
     hits_and_radii,
 )
-from distax.models.density.view import View, look
-from distax.models.layers.linear import linear
+from distax.models.density.view import look_through, pixel_features
+from distax.models.layers.linear import ResidualBlock, linear
 from distax.models.registry import register
 from distax.runtime.errors import DistaxError, check_positive
 from distax.runtime.numerics import exact_products
 
-_COUNT_WEIGHT = 0.1
-"""Weight of the number of targets in the loss. The number is learned long before the positions, so
-a small weight is enough, and leaves most of the loss to the positions."""
 _TRUSTED_MISFIT = 1.6
 _TRUSTED_STRAIN = 2.5
 """If misfit or strain is above its limit, the answer is not trusted. Five in a thousand of the
 training's images have larger ones. Lower limits reject more good answers, higher ones trust more
 wrong ones."""
-
-
-class Block(nnx.Module):
-    """x + W₂ gelu(W₁ norm(x)): a residual step on the features of each image."""
-
-    def __init__(self, width: int, scale: float, rngs: nnx.Rngs):
-        self.norm = nnx.RMSNorm(width, rngs=rngs)
-        self.expand = linear(width, width, 2.0, rngs)
-        self.contract = linear(width, width, scale, rngs)
-
-    def __call__(self, x: Float[Array, "B width"]) -> Float[Array, "B width"]:
-        return x + self.contract(jax.nn.gelu(self.expand(self.norm(x))))
 
 
 @register("density")
@@ -109,7 +95,7 @@ class Density(Model):
         self.nodes = Nodes(reach, spacing)
         self.mean_intensity, self.intensity_spread = mean_intensity, intensity_spread
         self.embed = linear(4 * window**2, width, 2.0, rngs)
-        self.blocks = nnx.List(Block(width, 0.1 / blocks, rngs) for _ in range(blocks))
+        self.blocks = nnx.List(ResidualBlock(width, 0.1 / blocks, rngs) for _ in range(blocks))
         self.norm = nnx.RMSNorm(width, rngs=rngs)
         self.place = linear(width, self.nodes.side**2, 0.01, rngs)
         self.number = linear(width, max_targets, 0.01, rngs)
@@ -118,7 +104,7 @@ class Density(Model):
         self, windows: Float[Array, "B side side"]
     ) -> tuple[Float[Array, "B nodes"], Float[Array, "B numbers"]]:
         """Computes logits of a target's position and of the number of targets, from windows."""
-        x = self.embed(_features(windows, self.sensor.clip_level - self.sensor.background))
+        x = self.embed(pixel_features(windows, self.sensor.clip_level - self.sensor.background))
         for block in self.blocks:
             x = block(x)
         x = self.norm(x)
@@ -131,27 +117,18 @@ class Density(Model):
         is then at the target. The network has no output for zero targets: an image without targets
         is trained as one of a single target, but its positions do not count.
         """
-        view = self._look(images)
-        place, number = (jax.nn.log_softmax(logits) for logits in self(view.window))
+        view = look_through(images, self.sensor, self.window)
+        place, number = self(view.window)
         wanted = self.nodes.spread(view.inward(targets.position)).reshape(*targets.mask.shape, -1)
         wanted = jnp.sum(jnp.where(targets.mask[..., None], wanted, 0.0), axis=1)
-        count = jnp.maximum(targets.count, 1)
-        of_place = jnp.sum(place * wanted, axis=-1) / count
-        of_number = jnp.take_along_axis(number, count[:, None] - 1, axis=-1)
-        return -jnp.mean(of_place) - _COUNT_WEIGHT * jnp.mean(of_number)
+        of_place = jnp.sum(jax.nn.log_softmax(place) * wanted, axis=-1) / jnp.maximum(
+            targets.count, 1
+        )
+        return count_loss(number, targets.count) - jnp.mean(of_place)
 
     def check_prior(self, prior: ScenePrior) -> None:
         """Raises DistaxError if a prior has too many targets, or targets beyond the nodes."""
-        if prior.max_targets > self.max_targets:
-            raise DistaxError(
-                f"the prior places up to {prior.max_targets} targets, the model counts up to "
-                f"{self.max_targets}; give --model.options max_targets {prior.max_targets}"
-            )
-        if prior.cluster / 2 > self.nodes.reach:
-            raise DistaxError(
-                f"the prior places targets up to {prior.cluster / 2:g} px from their host pixel, "
-                f"the model's nodes reach {self.nodes.reach:g} px; give it a larger reach"
-            )
+        check_countable(prior, self.max_targets, "max_targets", self.nodes.reach)
 
     @exact_products
     def detect(self, images: Float[Array, "B height width"]) -> Targets:
@@ -162,13 +139,13 @@ class Density(Model):
         is False if targets near the reported ones, with intensities like the training's, do not
         explain the image.
         """
-        view = self._look(images)
-        place, number = (jax.nn.softmax(logits) for logits in self(view.window))
-        light = images - self.sensor.background
-        bright = jnp.sum(light, axis=(1, 2)) > self.mean_intensity / 2
-        count = jnp.where(bright, jnp.argmax(number, axis=-1) + 1, 0)
+        view = look_through(images, self.sensor, self.window)
+        place, number = self(view.window)
+        count, certainty = count_targets(images, number, self.sensor, self.mean_intensity)
         mask = jnp.arange(self.max_targets) < count[:, None]
-        position, share, known = jax.vmap(self._choose)(place * count[:, None], mask)
+        position, share, known = jax.vmap(self._choose)(
+            jax.nn.softmax(place) * count[:, None], mask
+        )
         middle = float(self.window // 2)
         pixels = weigh_pixels(images, view, self.sensor)
         adjusted = adjust(
@@ -187,7 +164,7 @@ class Density(Model):
             found,
             position=view.outward(found.position),
             covariance=view.outward_covariance(found.covariance),
-            count_probability=jnp.where(bright, jnp.max(number, axis=-1), 1.0),
+            count_probability=certainty,
         )
         return clear_padding(outward)
 
@@ -204,13 +181,15 @@ class Density(Model):
         self, share: Float[Array, "K nodes"], mask: Bool[Array, " K"], adjusted: Adjusted
     ) -> Targets:
         """Returns the targets of one window as offsets from its middle, highest score first."""
-        distances = distance_grid(self.nodes)
+        distances = distance_grid(self.nodes.reach)
         within = jnp.where(
             adjusted.sharp,
             gaussian_within(adjusted.covariance, distances),
-            density_within(share, self.nodes, adjusted.position, distances),
+            density_within(
+                share, self.nodes.place, self.nodes.spacing, adjusted.position, distances
+            ),
         )
-        hits, radii = hits_and_radii(jnp.where(mask[:, None], within, 0.0), self.nodes)
+        hits, radii = hits_and_radii(jnp.where(mask[:, None], within, 0.0), self.nodes.reach)
         found = Targets(
             position=adjusted.position,
             intensity=adjusted.intensity,
@@ -226,25 +205,3 @@ class Density(Model):
         return replace(
             jax.tree.map(lambda leaf: leaf[order], found), misfit=adjusted.misfit, trusted=trusted
         )
-
-    @exact_products
-    def _look(self, images: Float[Array, "B height width"]) -> View:
-        row_sigma, column_sigma = self.sensor.sigmas
-        gaussian = self.sensor.measured_psf is None
-        return look(
-            images - self.sensor.background,
-            self.window,
-            mirror=gaussian,
-            transpose=gaussian and bool(row_sigma == column_sigma),
-        )
-
-
-def _features(windows: Float[Array, "B side side"], clipped: float) -> Float[Array, "B features"]:
-    """Computes the network's inputs: counts on three scales, and which pixels clip.
-
-    Single counts matter in dim pixels as well. A linear scale alone would hide them there.
-    """
-    # The divisors map 0..255 counts to about −0.5..1.5 on each scale.
-    counts = jnp.maximum(windows.reshape(len(windows), -1), 0.0)
-    scales = [counts / 128 - 0.5, jnp.sqrt(counts) / 8 - 0.5, jnp.log1p(counts) / 3 - 0.5]
-    return jnp.concatenate([*scales, (counts >= clipped).astype(float)], axis=-1)

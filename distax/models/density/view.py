@@ -13,7 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from distax.imaging.sensor import Sensor
 from distax.imaging.windows import blob_pixel, window
+from distax.runtime.numerics import exact_products
 from distax.runtime.pytree import pytree
 
 
@@ -59,6 +61,24 @@ class View:
         turned = jnp.where(self.transposed[:, None, None, None], swapped, covariance)
         return turned * self._signs[..., :, None] * self._signs[..., None, :]
 
+    def turn_grids(
+        self, grids: Float[Array, "B fine_height fine_width"], factor: int
+    ) -> Float[Array, "B fine_side fine_side"]:
+        """Cuts the windows out of maps on the sub-pixel grid, and turns them as the pixels.
+
+        Args:
+          grids: maps of the images that were looked at.
+          factor: grid nodes per pixel along each axis.
+        """
+        side = self.window.shape[-1]
+        corner = self.centre.astype(jnp.int32) - side // 2
+
+        def turn(grid: Array, corner: Array, mirrored: Array, transposed: Array) -> Array:
+            seen = _mirror(window(grid, factor * corner, factor * side), mirrored)
+            return jnp.where(transposed, seen.T, seen)
+
+        return jax.vmap(turn)(grids, corner, self.mirrored, self.transposed)
+
     @property
     def _signs(self) -> Float[Array, "B 1 2"]:
         return jnp.where(self.mirrored, -1.0, 1.0)[:, None]
@@ -84,6 +104,32 @@ def look(
     return jax.vmap(lambda image: _look(image, side, mirror, transpose))(images)
 
 
+@exact_products
+def look_through(images: Float[Array, "B height width"], sensor: Sensor, side: int) -> View:
+    """Looks at raw images, in the poses that the sensor's PSF makes equivalent; see `look`."""
+    row_sigma, column_sigma = sensor.sigmas
+    gaussian = sensor.measured_psf is None
+    return look(
+        images - sensor.background,
+        side,
+        mirror=gaussian,
+        transpose=gaussian and bool(row_sigma == column_sigma),
+    )
+
+
+def pixel_features(
+    windows: Float[Array, "B side side"], clipped: float | Float[Array, ""]
+) -> Float[Array, "B features"]:
+    """Computes a network's inputs from windows: counts on three scales, and which pixels clip.
+
+    Single counts matter in dim pixels as well. A linear scale alone would hide them there.
+    """
+    # The divisors map 0..255 counts to about −0.5..1.5 on each scale.
+    counts = jnp.maximum(windows.reshape(len(windows), -1), 0.0)
+    scales = [counts / 128 - 0.5, jnp.sqrt(counts) / 8 - 0.5, jnp.log1p(counts) / 3 - 0.5]
+    return jnp.concatenate([*scales, (counts >= clipped).astype(float)], axis=-1)
+
+
 def _look(image: Float[Array, "height width"], side: int, mirror: bool, transpose: bool) -> View:
     rows, columns = map(jnp.arange, image.shape)
 
@@ -95,14 +141,10 @@ def _look(image: Float[Array, "height width"], side: int, mirror: bool, transpos
     centre = jnp.round(_centroid(blob, rows, columns))
     corner = centre.astype(jnp.int32) - side // 2
 
-    def turn(pixels: Array) -> Array:
-        pixels = jnp.where(mirrored[0], pixels[::-1], pixels)
-        return jnp.where(mirrored[1], pixels[:, ::-1], pixels)
-
     seen, real = window(image, corner, side), window(jnp.ones_like(image, bool), corner, side)
     axis = jnp.arange(side) - side // 2
     mirrored = (_centroid(seen, axis, axis) < 0) & mirror
-    seen, real = turn(seen), turn(real)
+    seen, real = _mirror(seen, mirrored), _mirror(real, mirrored)
     row, column = _centroid(seen, axis, axis)
     transposed = (row > column) & transpose
     return View(
@@ -113,6 +155,11 @@ def _look(image: Float[Array, "height width"], side: int, mirror: bool, transpos
         mirrored=mirrored,
         transposed=transposed,
     )
+
+
+def _mirror(pixels: Array, mirrored: Bool[Array, "2"]) -> Array:
+    pixels = jnp.where(mirrored[0], pixels[::-1], pixels)
+    return jnp.where(mirrored[1], pixels[:, ::-1], pixels)
 
 
 def _centroid(

@@ -7,6 +7,7 @@ from flax import nnx
 from distax import DistaxError, Sensor, make_targets
 from distax.imaging.scenes import simulate
 from distax.models import create
+from distax.models.density.view import look_through
 
 SIZES = {"width": 16, "blocks": 1, "spacing": 0.1}
 
@@ -29,7 +30,7 @@ def scenes():
 
 def naive_loss(model, images, truth):
     """One target at a time: minus the log of the density's bilinear interpolant's weights."""
-    view = model._look(images)
+    view = look_through(images, model.sensor, model.window)
     place, number = (np.asarray(jax.nn.log_softmax(logits)) for logits in model(view.window))
     offset, total = np.asarray(view.inward(truth.position)), 0.0
     for image in range(len(images)):
@@ -61,7 +62,7 @@ def test_padding_of_the_truth_does_not_matter(small, scenes):
 
 def test_the_number_of_targets_is_the_likeliest(small, detect, scenes):
     images, _ = scenes
-    _, number = small(small._look(images).window)
+    _, number = small(look_through(images, small.sensor, small.window).window)
     found = detect(images)
     np.testing.assert_array_equal(found.count, jnp.argmax(number, axis=-1) + 1)
     np.testing.assert_allclose(

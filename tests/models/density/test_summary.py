@@ -42,16 +42,16 @@ def test_the_covariance_of_a_sharp_density_is_not_the_spacing():
 
 
 def test_a_round_gaussian_follows_its_radial_distribution_as_density_and_as_covariance():
-    distances = distance_grid(NODES)
-    as_density = density_within(gaussian(0.8), NODES, CENTRE, distances)
+    distances = distance_grid(NODES.reach)
+    as_density = density_within(gaussian(0.8), NODES.place, NODES.spacing, CENTRE, distances)
     as_covariance = gaussian_within(STD**2 * jnp.eye(2)[None], distances)
     np.testing.assert_allclose(as_covariance[0], rayleigh(distances), atol=1e-5)
     np.testing.assert_allclose(as_density[0], rayleigh(distances), atol=0.01)
 
 
 def test_hits_and_credible_radii_are_read_off_the_radial_distribution():
-    within = gaussian_within(STD**2 * jnp.eye(2)[None], distance_grid(NODES))
-    hits, radii = hits_and_radii(within, NODES)
+    within = gaussian_within(STD**2 * jnp.eye(2)[None], distance_grid(NODES.reach))
+    hits, radii = hits_and_radii(within, NODES.reach)
     np.testing.assert_allclose(hits[0], rayleigh(RADII), atol=1e-5)
     np.testing.assert_allclose(radii[0], STD * np.sqrt(-2 * np.log(1 - LEVELS)), rtol=0.02)
 
