@@ -2,6 +2,7 @@
 
 import importlib.util
 import inspect
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -185,6 +186,11 @@ def _is_of(value: Any, allowed: tuple[Any, ...]) -> bool:
 def _create_windowed(name: str, side: int, rngs: nnx.Rngs, options: dict[str, Any]) -> GridModel:
     """Creates a grid model that sees a window with a side of `side` pixels."""
     sensor, known = options.pop("sensor", Sensor()), constructor_parameters(name)
+    if side > (widest := 2 * max(sensor.shape) + 1):
+        raise DistaxError(
+            f"window must be at most {widest} pixels for images of {sensor.height}×{sensor.width}, "
+            f"got {side}"
+        )
     seen = window_sensor(sensor, side)
     if "q_init" in known and options.get("q_init") is None:
         factor = options.get("factor", known["factor"].default)
@@ -239,25 +245,31 @@ def import_module_file(path: str) -> None:
         ) from error
 
 
-def parameter_rngs(seed: int) -> nnx.Rngs:
+def parameter_rngs(seed: int, most: int | float = math.inf) -> nnx.Rngs:
     """Returns the keys of `nnx.Rngs(seed)`, counted in Python so that tracing stays fast.
 
     Flax counts keys in an array. While JAX traces, each key adds one term to that count, so tracing
     a model of a thousand layers takes most of a minute.
+
+    Args:
+      seed: the seed.
+      most: number of keys after which a model is refused as too large. Default: no limit.
     """
     rngs = nnx.Rngs(seed)
-    rngs.default = _CountingStream(jax.random.key(seed), tag="default")  # type: ignore[attr-defined]
+    rngs.default = _CountingStream(jax.random.key(seed), "default", most)  # type: ignore[attr-defined]
     return rngs
 
 
 class _CountingStream(nnx.RngStream):
     """Stream of keys that counts them in Python."""
 
-    def __init__(self, key: PRNGKeyArray, *, tag: str):
+    def __init__(self, key: PRNGKeyArray, tag: str, most: int | float):
         super().__init__(key, tag=tag)
-        self.drawn = 0
+        self.drawn, self.most = 0, most
 
     def __call__(self) -> PRNGKeyArray:
         key = jax.random.fold_in(self.key[...], self.drawn)
         self.drawn += 1
+        if self.drawn > self.most:
+            raise DistaxError("the model has more parameters than are stored; the file is damaged")
         return key

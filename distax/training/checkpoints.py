@@ -27,7 +27,7 @@ from distax.runtime.sharding import data_mesh, with_shardings
 from distax.training.config import TrainConfig, from_dict
 from distax.training.foreign import read_foreign
 from distax.training.optimizer import Averaged
-from distax.training.state import TrainState, abstract_model, evaluated_params, merge
+from distax.training.state import TrainState, evaluated_params, merge, stored_model
 
 Which = Literal["best", "last"]
 VERSION = 1
@@ -75,7 +75,7 @@ def load_model(run: epath.PathLike, which: Which | None = None) -> tuple[Model, 
     folder = run / (which or ("best" if holds(run, "best") else "last"))
     about = _read(folder)
     config = read_foreign(about["config"], str(folder))
-    model = abstract_model(config)
+    model = stored_model(config, about["arrays"].values(), str(folder))
     params, constants = nnx.state(model, nnx.Param, ...)
     # Placed on one device of this process, so that a process can load a model on its own.
     one_device = data_mesh(jax.local_devices()[:1])

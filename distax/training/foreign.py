@@ -1,11 +1,20 @@
 """Configurations in files that somebody else may have written."""
 
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from distax.models import registry
+from distax.models.registry import constructor_parameters
 from distax.runtime.errors import DistaxError
 from distax.training.config import TrainConfig, from_dict
+
+_MOST_PIXELS = 10**8
+"""Pixels of a stored sensor's images. A limit far above real sensors; a damaged size is larger."""
+_SMALL = 10_000
+"""Whole numbers up to here are always accepted among a stored model's options: some, such as
+iterations, are no sizes of arrays."""
 
 
 def read_foreign(values: dict[str, Any], source: str) -> TrainConfig:
@@ -38,3 +47,43 @@ def check_registered(config: TrainConfig, source: str) -> None:
         f"registered first: give --model.module {file}, and that file is run (in Python: "
         "distax.models.import_module_file)"
     )
+
+
+def check_sizes(config: TrainConfig, shapes: Iterable[Sequence[int]], source: str) -> None:
+    """Checks that a stored model is no larger than its stored arrays, before it is built.
+
+    A configuration of a few bytes could otherwise ask for any memory or time.
+
+    Args:
+      config: the stored configuration.
+      shapes: shapes of the stored arrays.
+      source: the file, for error messages.
+
+    Raises:
+      DistaxError: the configuration asks for more than the arrays hold.
+    """
+    shapes = list(shapes)
+    held = sum(map(math.prod, shapes))
+    largest = max(_SMALL, len(shapes), *(max(shape, default=0) for shape in shapes))
+    model, pixels = config.model, math.prod(config.sensor.shape)
+    if pixels > _MOST_PIXELS:
+        raise DistaxError(
+            f"{source}: a sensor of {pixels:,} pixels, at most {_MOST_PIXELS:,} are read; the "
+            "file is damaged"
+        )
+    for option, value in (model.options | {"factor": model.factor or 1}).items():
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, int) and number > largest:
+                raise DistaxError(
+                    f"{source}: option {option} of the model is {number:,}, but its arrays are "
+                    f"smaller ({held:,} numbers in all); the file is damaged"
+                )
+    parameters = constructor_parameters(model.name)
+    side = model.options.get("window")
+    seen = side**2 if isinstance(side, int) else pixels
+    factor = model.factor or (parameters["factor"].default if "factor" in parameters else 1)
+    if "q_init" in parameters and (seen * factor) ** 2 > held:
+        raise DistaxError(
+            f"{source}: images of {seen:,} pixels need matrices of {(seen * factor) ** 2:,} "
+            f"numbers, and the file holds {held:,}; it is damaged"
+        )

@@ -1,6 +1,7 @@
 """The state of a training run, and the steps that change it."""
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property, partial
 from operator import itemgetter
 from types import MappingProxyType
@@ -21,6 +22,7 @@ from distax.runtime.pytree import named_leaves, pytree, with_leaves
 from distax.runtime.sharding import mean_over_devices, sharded, state_shardings, with_shardings
 from distax.training.config import TrainConfig
 from distax.training.feeds import Batch, Batches
+from distax.training.foreign import check_sizes
 from distax.training.optimizer import Averaged
 
 
@@ -45,12 +47,17 @@ TrainSteps = Callable[[TrainState, Batches], tuple[TrainState, Float[Array, " st
 """Does a step for each batch: (state, batches) → (state, losses). The given state is donated."""
 
 
-def create_model(config: TrainConfig, start: Mapping[str, Array] = MappingProxyType({})) -> Model:
+def create_model(
+    config: TrainConfig,
+    start: Mapping[str, Array] = MappingProxyType({}),
+    most_keys: int | float = math.inf,
+) -> Model:
     """Creates the configured model with initial parameters.
 
     Args:
       config: the configuration.
       start: arrays of the model by name, in place of its initial ones.
+      most_keys: as `most` of `registry.parameter_rngs`.
 
     Raises:
       DistaxError: as `models.create`, or the configured module cannot be imported.
@@ -61,7 +68,7 @@ def create_model(config: TrainConfig, start: Mapping[str, Array] = MappingProxyT
     model = models.create(
         config.model.name,
         sensor=config.sensor,
-        rngs=parameter_rngs(config.seed),
+        rngs=parameter_rngs(config.seed, most_keys),
         precision=config.precision,
         **grid,
         **config.model.options,
@@ -79,6 +86,23 @@ def abstract_model(config: TrainConfig) -> Model:
       DistaxError: as `create_model`.
     """
     return nnx.eval_shape(lambda: create_model(config))
+
+
+def stored_model(config: TrainConfig, shapes: Collection[Sequence[int]], source: str) -> Model:
+    """Creates a stored model with shapes in place of arrays, if it is no larger than its arrays.
+
+    Args:
+      config: the stored configuration.
+      shapes: shapes of the stored arrays.
+      source: the file, for error messages.
+
+    Raises:
+      DistaxError: as `create_model`, or as `foreign.check_sizes`.
+    """
+    check_sizes(config, shapes, source)
+    # Not every key becomes an array: each layer of a network may draw some that it does not need.
+    most_keys = 4 * len(shapes) + 100
+    return nnx.eval_shape(lambda: create_model(config, most_keys=most_keys))
 
 
 def steps_a_dispatch(config: TrainConfig, platform: str) -> int:

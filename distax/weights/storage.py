@@ -23,7 +23,7 @@ from distax.runtime.pytree import named_leaves, with_leaves
 from distax.training.checkpoints import check_arrays, load_model
 from distax.training.config import TrainConfig
 from distax.training.foreign import read_foreign
-from distax.training.state import abstract_model
+from distax.training.state import stored_model
 
 _ABOUT = "distax"
 """Name of the description in the metadata."""
@@ -96,7 +96,7 @@ def read(path: Path) -> tuple[Model, TrainConfig]:
     """
     config, arrays = _read_file(path)
     check_finite_arrays(str(path), arrays)
-    model = abstract_model(config)
+    model = stored_model(config, [array.shape for array in arrays.values()], str(path))
     state = nnx.state(model)
     check_arrays(str(path), {name: list(array.shape) for name, array in arrays.items()}, state)
     wanted = named_leaves(state)

@@ -2,9 +2,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
-from distax import Sensor, make_targets, render
+from distax import DistaxError, Sensor, make_targets, render
 from distax.imaging.scenes import simulate
+from distax.models import create
 from distax.models.window import corners, crop, paste
 
 
@@ -53,3 +55,9 @@ def test_all_but_nothing_of_a_scene_is_in_its_window():
     windows = crop(images, corners(images, 7), 7)
     lost = 1 - jnp.sum(windows, axis=(1, 2)) / jnp.sum(images, axis=(1, 2))
     assert float(jnp.max(lost)) < 2e-5
+
+
+def test_a_window_far_larger_than_the_image_is_refused():
+    create("espcn", rngs=nnx.Rngs(0), window=23)
+    with pytest.raises(DistaxError, match="window must be at most 23 pixels for images of 11×11"):
+        create("espcn", rngs=nnx.Rngs(0), window=10**9 + 1)

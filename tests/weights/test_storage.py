@@ -1,4 +1,5 @@
 import json
+import time
 from dataclasses import replace
 
 import jax
@@ -168,3 +169,38 @@ def test_the_same_model_gives_the_same_bytes(tiny_config, tmp_path):
     for name in ("a", "b"):
         write(model, tiny_config, tmp_path / name)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("model", "sensor", "message"),
+    [
+        ({"options": {"stages": 10**9}}, {}, "option stages of the model is 1,000,000,000"),
+        ({"options": {"stages": 9_000}}, {}, "more parameters than are stored"),
+        ({"options": {"channels": 10**9}}, {}, "option channels of the model is 1,000,000,000"),
+        ({"options": {"window": 10**9 + 1}}, {}, "option window of the model is 1,000,000,001"),
+        ({"options": {"window": 4_001}}, {}, "images of 16,008,001 pixels need matrices"),
+        ({"factor": 10**9 + 1}, {}, "option factor of the model is 1,000,000,001"),
+        ({"factor": 9_999}, {}, r"need matrices of [\d,]+ numbers"),
+        ({}, {"height": 9_000, "width": 9_000}, r"need matrices of [\d,]+ numbers"),
+        ({}, {"height": 10**9}, "a sensor of 11,000,000,000 pixels"),
+        ({"name": "edsr", "options": {"channels": 9_000_000}}, {}, "option channels"),
+        ({"name": "edsr", "options": {"blocks": 9_000}}, {}, "more parameters than are stored"),
+        ({"name": "lista", "options": {"layers": 10**8}}, {}, "option layers"),
+    ],
+)
+def test_a_configuration_that_asks_for_more_than_is_stored_is_refused(
+    model, sensor, message, file, tmp_path
+):
+    arrays, path = load_file(file), tmp_path / "large.safetensors"
+    with safe_open(file, framework="numpy") as opened:
+        config = json.loads(opened.metadata()["distax"])["config"]
+    options = config["model"]["options"] | model.pop("options", {})
+    if "name" in model:
+        options = {key: options[key] for key in options.keys() - {"hidden", "stages"}}
+    config["model"] |= model | {"options": options}
+    config["sensor"] |= sensor
+    save_file(arrays, path, metadata={"config": json.dumps(config)})
+    started = time.perf_counter()
+    with pytest.raises(DistaxError, match=message):
+        read(path)
+    assert time.perf_counter() - started < 20
