@@ -11,19 +11,21 @@ from distax.models.superresolution.cfgn import Cfgn
 from distax.models.superresolution.ctnet import CtNet
 from distax.models.superresolution.dbpn import Dbpn
 from distax.models.superresolution.dctlsa import Dctlsa
-from distax.models.superresolution.edsr import Edsr
+from distax.models.superresolution.edsr import Edsr, EdsrSequence
 from distax.models.superresolution.egasr import Egasr
 from distax.models.superresolution.espcn import Espcn
 from distax.models.superresolution.fenet import FeNet
+from distax.models.superresolution.gmfn import Gmfn
 from distax.models.superresolution.han import Han
 from distax.models.superresolution.rcan import Rcan
 from distax.models.superresolution.rdn import Rdn
 from distax.models.superresolution.san import San
-from distax.models.superresolution.srcnn import Srcnn
+from distax.models.superresolution.srcnn import Srcnn, SrcnnSequence
 from distax.models.superresolution.srfbn import Srfbn
 from distax.models.unfolding.dista import Dista, DistaThreshold, DistaTransform
 from distax.models.unfolding.fista_net import FistaNet
 from distax.models.unfolding.ista_net import IstaNet, IstaNetPlus
+from distax.models.unfolding.ista_net_pp import IstaNetPlusPlus
 from distax.models.unfolding.lista import Lamp, Liht, Lista, TiLista
 from distax.models.unfolding.rpcanet import RpcaNet
 from distax.models.unfolding.usrnet import UsrNet
@@ -39,17 +41,20 @@ __all__ = [
     "DistaThreshold",
     "DistaTransform",
     "Edsr",
+    "EdsrSequence",
     "Egasr",
     "Espcn",
     "FeNet",
     "Fista",
     "FistaNet",
     "Focus",
+    "Gmfn",
     "GridModel",
     "Han",
     "Ista",
     "IstaNet",
     "IstaNetPlus",
+    "IstaNetPlusPlus",
     "Lamp",
     "Liht",
     "Lista",
@@ -60,6 +65,7 @@ __all__ = [
     "RpcaNet",
     "San",
     "Srcnn",
+    "SrcnnSequence",
     "Srfbn",
     "TiLista",
     "UsrNet",

@@ -16,13 +16,17 @@ COUNTS = {
     "srfbn": 372_720,  # without the two mean shifts, 4 numbers
     "rdn": 22_305_729,
     "srcnn": 19_393,
+    "srcnn_sequence": 15_841,
+    "gmfn": 2_796_518,
     "focus": 46_037,
+    "edsr_sequence": 389_025,
     "edsr": 1_552_193,  # without the two mean shifts, 4 numbers
     "dista": 2_179_104,
     # Without the four convolutions that the original stores and does not use: 74,599.
     "fista_net": 74_599 - 4 * 9_248,
     "ista_net": 171_090,
     "ista_net_plus": 336_978,
+    "ista_net_pp": 760_220,
     "lamp": 2_125_728,
     "liht": 21_100_464,
     "lista": 21_100_464,

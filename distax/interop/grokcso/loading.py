@@ -11,14 +11,24 @@ from numpy.typing import ArrayLike
 
 from distax.imaging.sensor import Sensor
 from distax.interop.grokcso.attention import CTNET, EGASR, FENET, HAN, RCAN, SAN
+from distax.interop.grokcso.backprojection import DBPN, GMFN, SRFBN
 from distax.interop.grokcso.checkpoint import candidate_prefixes
-from distax.interop.grokcso.convolutional import CFGN, EDSR, FOCUS, RDN, SRCNN, SRFBN
+from distax.interop.grokcso.convolutional import (
+    CFGN,
+    EDSR,
+    EDSR_SEQUENCE,
+    ESPCN,
+    FOCUS,
+    RDN,
+    SRCNN,
+)
 from distax.interop.grokcso.original import Original
 from distax.interop.grokcso.transformers import ACTNET, DCTLSA
 from distax.interop.grokcso.unfolding import (
     DISTA,
     FISTA_NET,
     ISTA_NET,
+    ISTA_NET_PP,
     LAMP,
     LIHT,
     LISTA,
@@ -34,16 +44,21 @@ _ORIGINALS: dict[str, Original] = {
     "actnet": ACTNET,
     "cfgn": CFGN,
     "ctnet": CTNET,
+    "dbpn": DBPN,
     "dctlsa": DCTLSA,
     "dista": DISTA,
     "edsr": EDSR,
+    "edsr_sequence": EDSR_SEQUENCE,
     "egasr": EGASR,
+    "espcn": ESPCN,
     "fenet": FENET,
     "fista_net": FISTA_NET,
     "focus": FOCUS,
+    "gmfn": GMFN,
     "han": HAN,
     "ista_net": ISTA_NET,
     "ista_net_plus": ISTA_NET,
+    "ista_net_pp": ISTA_NET_PP,
     "lamp": LAMP,
     "liht": LIHT,
     "lista": LISTA,
@@ -52,6 +67,7 @@ _ORIGINALS: dict[str, Original] = {
     "rpcanet": RPCANET,
     "san": SAN,
     "srcnn": SRCNN,
+    "srcnn_sequence": SRCNN,
     "srfbn": SRFBN,
     "tilista": TILISTA,
     "usrnet": USRNET,

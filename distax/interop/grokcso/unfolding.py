@@ -1,7 +1,7 @@
 """Conversion of unfolded algorithms.
 
-These are LISTA, LIHT, LAMP, TiLISTA, ISTA-Net, ISTA-Net+, FISTA-Net, DISTA-Net with its ablations,
-USRNet and RPCANet.
+These are LISTA, LIHT, LAMP, TiLISTA, ISTA-Net, ISTA-Net+, ISTA-Net++, FISTA-Net, DISTA-Net with its
+ablations, USRNet and RPCANet.
 """
 
 import re
@@ -89,6 +89,28 @@ ISTA_NET = Original(
         (r"conv2_(forward|backward)$", r"\1.second"),
     ),
     layouts={r"(step_size|threshold)$": to_scalar},
+)
+
+
+def _ista_net_pp_options(arrays: Arrays) -> dict[str, object]:
+    return {
+        "stages": max(count_numbers(arrays, r"fcs\.(\d+)\."), 1),
+        "channels": axis_length(arrays, "fcs.0.head_conv.bias", 0),
+        "blocks": count_numbers(arrays, r"fcs\.0\.ResidualBlocks\.(\d+)\."),
+    }
+
+
+ISTA_NET_PP = Original(
+    options=_ista_net_pp_options,
+    names=(
+        (r"^fcs\.", "stages."),
+        (r"(head|tail)_conv\.", r"\1."),
+        (r"ResidualBlocks\.", "blocks."),
+        (r"(conv|fc)1\.", "first."),
+        (r"(conv|fc)2\.", "second."),
+        (r"fc3\.", "last."),
+        KERNEL,
+    ),
 )
 
 FISTA_NET = Original(
