@@ -28,6 +28,7 @@ from distax.models.unfolding.ista_net import IstaNet, IstaNetPlus
 from distax.models.unfolding.ista_net_pp import IstaNetPlusPlus
 from distax.models.unfolding.lista import Lamp, Liht, Lista, TiLista
 from distax.models.unfolding.rpcanet import RpcaNet
+from distax.models.unfolding.stsa import Stsa
 from distax.models.unfolding.usrnet import UsrNet
 
 __all__ = [
@@ -67,6 +68,7 @@ __all__ = [
     "Srcnn",
     "SrcnnSequence",
     "Srfbn",
+    "Stsa",
     "TiLista",
     "UsrNet",
     "create",

@@ -24,6 +24,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "ista_net": {"stages": 2, "channels": 4},
     "ista_net_plus": {"stages": 2, "channels": 4},
     "ista_net_pp": {"stages": 2, "channels": 4, "blocks": 1},
+    "stsa": {"stages": 2, "channels": 16},
     "lamp": {"layers": 2},
     "liht": {"layers": 1, "sparsity": 2500.0},
     "lista": {"layers": 2},

@@ -27,6 +27,7 @@ COUNTS = {
     "ista_net": 171_090,
     "ista_net_plus": 336_978,
     "ista_net_pp": 760_220,
+    "stsa": 696_420,
     "lamp": 2_125_728,
     "liht": 21_100_464,
     "lista": 21_100_464,

@@ -33,6 +33,7 @@ from distax.interop.grokcso.unfolding import (
     LIHT,
     LISTA,
     RPCANET,
+    STSA,
     TILISTA,
     USRNET,
 )
@@ -69,6 +70,7 @@ _ORIGINALS: dict[str, Original] = {
     "srcnn": SRCNN,
     "srcnn_sequence": SRCNN,
     "srfbn": SRFBN,
+    "stsa": STSA,
     "tilista": TILISTA,
     "usrnet": USRNET,
 }

@@ -1,6 +1,7 @@
 """Parity of the models of the sequence table, and of those published since, with the originals."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -14,6 +15,7 @@ ROUNDING = {
     "gmfn": 8e-5,
     "ista_net_pp": 5e-5,
     "srcnn_sequence": 4e-5,
+    "stsa": 2e-4,
 }
 
 
@@ -43,6 +45,21 @@ def test_ista_net_pp():
     assert_close(output, arrays["output"], "ista_net_pp")
     assert_close(np.stack(iterates, axis=1), arrays["stages"], "ista_net_pp")
     np.testing.assert_allclose(np.ravel(hyper), arrays["hyper"], rtol=1e-5)
+
+
+def test_stsa():
+    def steps(model, images):
+        outputs = model.unroll(images)
+        symmetry = [
+            jnp.mean(stage.symmetry(output) ** 2, axis=(1, 2, 3))
+            for stage, output in zip(model.stages, outputs, strict=True)
+        ]
+        return model.iterates(images), symmetry
+
+    (iterates, symmetry), arrays = run("stsa", steps)
+    assert_close(np.stack(iterates, axis=1), arrays["stages"], "stsa")
+    assert_close(iterates[-1], arrays["output"], "stsa")
+    np.testing.assert_allclose(np.stack(symmetry, 1), arrays["symmetry_mean_square"], rtol=1e-4)
 
 
 def test_gmfn():
