@@ -17,6 +17,7 @@ from distax.models.superresolution.espcn import Espcn
 from distax.models.superresolution.fenet import FeNet
 from distax.models.superresolution.gmfn import Gmfn
 from distax.models.superresolution.han import Han
+from distax.models.superresolution.hit_sng import HitSng
 from distax.models.superresolution.rcan import Rcan
 from distax.models.superresolution.rdn import Rdn
 from distax.models.superresolution.san import San
@@ -52,6 +53,7 @@ __all__ = [
     "Gmfn",
     "GridModel",
     "Han",
+    "HitSng",
     "Ista",
     "IstaNet",
     "IstaNetPlus",

@@ -35,6 +35,7 @@ COUNTS = {
     "rcan": 1_078_729,
     "han": 64_341_727,
     "dctlsa": 864_994,
+    "hit_sng": 951_681,
     "san": 4_441_620 - 38_042,  # without what the original does not use
     "egasr": 2_896_690 - 489_984,  # without templates and what the original does not use
     # The original stores another 64² × 9 + 64 after the last group, which it does not use.

@@ -23,7 +23,7 @@ from distax.interop.grokcso.convolutional import (
     SRCNN,
 )
 from distax.interop.grokcso.original import Original
-from distax.interop.grokcso.transformers import ACTNET, DCTLSA
+from distax.interop.grokcso.transformers import ACTNET, DCTLSA, HIT_SNG
 from distax.interop.grokcso.unfolding import (
     DISTA,
     FISTA_NET,
@@ -57,6 +57,7 @@ _ORIGINALS: dict[str, Original] = {
     "focus": FOCUS,
     "gmfn": GMFN,
     "han": HAN,
+    "hit_sng": HIT_SNG,
     "ista_net": ISTA_NET,
     "ista_net_plus": ISTA_NET,
     "ista_net_pp": ISTA_NET_PP,

@@ -13,6 +13,7 @@ ROUNDING = {
     "edsr_sequence": 3e-4,
     "espcn": 5e-5,
     "gmfn": 8e-5,
+    "hit_sng": 2e-4,
     "ista_net_pp": 5e-5,
     "srcnn_sequence": 4e-5,
     "stsa": 2e-4,
@@ -60,6 +61,17 @@ def test_stsa():
     assert_close(np.stack(iterates, axis=1), arrays["stages"], "stsa")
     assert_close(iterates[-1], arrays["output"], "stsa")
     np.testing.assert_allclose(np.stack(symmetry, 1), arrays["symmetry_mean_square"], rtol=1e-4)
+
+
+def test_hit_sng():
+    def steps(model, images):
+        return model(images), model.features(model.head(images[..., None]))
+
+    (output, features), arrays = run("hit_sng", steps)
+    assert_close(output, arrays["output"], "hit_sng")
+    # Features show slips in GELU and normalisation that hardly reach the output.
+    found = np.stack(features, axis=1).reshape(6, 2, 121, 60).swapaxes(2, 3)
+    np.testing.assert_allclose(found, arrays["features"], rtol=0, atol=1e-4)
 
 
 def test_gmfn():
