@@ -1,6 +1,7 @@
 """Models that detect targets in images, registered by name."""
 
 from distax.models.base import GridModel, Model
+from distax.models.classical.bid import Bid
 from distax.models.classical.lasso import Fista, Ista
 from distax.models.classical.nnls import Nnls
 from distax.models.density import Density
@@ -34,6 +35,7 @@ from distax.models.unfolding.usrnet import UsrNet
 
 __all__ = [
     "ActNet",
+    "Bid",
     "Cfgn",
     "CtNet",
     "Dbpn",

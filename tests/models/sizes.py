@@ -3,6 +3,7 @@
 from typing import Any
 
 SMALL: dict[str, dict[str, Any]] = {
+    "bid": {"iterations": 30},
     "fista": {"iterations": 30},
     "ista": {"iterations": 30},
     "nnls": {"iterations": 30},
