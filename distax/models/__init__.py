@@ -1,5 +1,6 @@
 """Models that detect targets in images, registered by name."""
 
+from distax.models.adversarial.models import Bsrgan, Esrgan, Srgan
 from distax.models.base import GridModel, Model
 from distax.models.classical.bid import Bid
 from distax.models.classical.lasso import Fista, Ista
@@ -36,6 +37,7 @@ from distax.models.unfolding.usrnet import UsrNet
 __all__ = [
     "ActNet",
     "Bid",
+    "Bsrgan",
     "Cfgn",
     "CtNet",
     "Dbpn",
@@ -48,6 +50,7 @@ __all__ = [
     "EdsrSequence",
     "Egasr",
     "Espcn",
+    "Esrgan",
     "FeNet",
     "Fista",
     "FistaNet",
@@ -72,6 +75,7 @@ __all__ = [
     "Srcnn",
     "SrcnnSequence",
     "Srfbn",
+    "Srgan",
     "Stsa",
     "TiLista",
     "UsrNet",

@@ -35,6 +35,9 @@ SMALL: dict[str, dict[str, Any]] = {
     "dctlsa": {"channels": 4, "heads": 2},
     # A window of one pixel has no steps between positions, and no gradient of their network.
     "hit_sng": {"channels": 48, "layers": 1, "windows": (2, 4), "heads": 2},
+    "srgan": {"channels": 4, "blocks": 1, "discriminator_channels": 4},
+    "esrgan": {"channels": 4, "growth": 4, "blocks": 1, "discriminator_channels": 4},
+    "bsrgan": {"channels": 4, "growth": 4, "blocks": 1, "discriminator_channels": 4},
     "san": {"channels": 8, "groups": 1, "blocks": 1, "reduction": 2},
     "egasr": {"channels": 4, "groups": 1, "blocks": 1},
     "actnet": {"channels": 4, "blocks": 1, "reduction": 2, "heads": 2},

@@ -36,6 +36,11 @@ COUNTS = {
     "han": 64_341_727,
     "dctlsa": 864_994,
     "hit_sng": 951_681,
+    # With the discriminator, and without a convolution that the original stores and does not use
+    # (36,928). A relativistic discriminator has no last bias here.
+    "srgan": 1_552_193 + 13_730_249,
+    "esrgan": 16_695_681 - 36_928 + 13_730_249 - 1,
+    "bsrgan": 11_659_713 - 36_928 + 4_375_745 - 1,
     "san": 4_441_620 - 38_042,  # without what the original does not use
     "egasr": 2_896_690 - 489_984,  # without templates and what the original does not use
     # The original stores another 64² × 9 + 64 after the last group, which it does not use.

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 from numpy.typing import ArrayLike
 
 from distax.imaging.sensor import Sensor
+from distax.interop.grokcso.adversarial import BSRGAN, ESRGAN, SRGAN
 from distax.interop.grokcso.attention import CTNET, EGASR, FENET, HAN, RCAN, SAN
 from distax.interop.grokcso.backprojection import DBPN, GMFN, SRFBN
 from distax.interop.grokcso.checkpoint import candidate_prefixes
@@ -43,6 +44,7 @@ from distax.runtime.errors import DistaxError, unknown
 
 _ORIGINALS: dict[str, Original] = {
     "actnet": ACTNET,
+    "bsrgan": BSRGAN,
     "cfgn": CFGN,
     "ctnet": CTNET,
     "dbpn": DBPN,
@@ -52,6 +54,7 @@ _ORIGINALS: dict[str, Original] = {
     "edsr_sequence": EDSR_SEQUENCE,
     "egasr": EGASR,
     "espcn": ESPCN,
+    "esrgan": ESRGAN,
     "fenet": FENET,
     "fista_net": FISTA_NET,
     "focus": FOCUS,
@@ -71,6 +74,7 @@ _ORIGINALS: dict[str, Original] = {
     "srcnn": SRCNN,
     "srcnn_sequence": SRCNN,
     "srfbn": SRFBN,
+    "srgan": SRGAN,
     "stsa": STSA,
     "tilista": TILISTA,
     "usrnet": USRNET,
