@@ -26,6 +26,7 @@ from distax.models.superresolution.san import San
 from distax.models.superresolution.srcnn import Srcnn, SrcnnSequence
 from distax.models.superresolution.srfbn import Srfbn
 from distax.models.unfolding.dista import Dista, DistaThreshold, DistaTransform
+from distax.models.unfolding.dscsnet import DscsNet
 from distax.models.unfolding.fista_net import FistaNet
 from distax.models.unfolding.ista_net import IstaNet, IstaNetPlus
 from distax.models.unfolding.ista_net_pp import IstaNetPlusPlus
@@ -46,6 +47,7 @@ __all__ = [
     "Dista",
     "DistaThreshold",
     "DistaTransform",
+    "DscsNet",
     "Edsr",
     "EdsrSequence",
     "Egasr",

@@ -21,6 +21,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "dista": {"stages": 2, "channels": 4, "hidden": 8},
     "dista_threshold": {"stages": 2, "channels": 4},
     "dista_transform": {"stages": 2, "channels": 4, "hidden": 8},
+    "dscsnet": {"stages": 2, "channels": 4},
     "fista_net": {"stages": 3, "channels": 4},
     "ista_net": {"stages": 2, "channels": 4},
     "ista_net_plus": {"stages": 2, "channels": 4},

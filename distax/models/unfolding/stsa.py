@@ -1,6 +1,5 @@
 """STSA-Net: small target sensitive and adaptive sparse network (published as code)."""
 
-import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
@@ -8,7 +7,7 @@ from distax.imaging.sensor import Sensor
 from distax.models.layers.basic import check_multiple
 from distax.models.registry import register
 from distax.models.unfolding.base import UnfoldingModel
-from distax.models.unfolding.dista_stage import StageOutput
+from distax.models.unfolding.dista_stage import StageOutput, symmetric_objective
 from distax.models.unfolding.stsa_stage import Stage
 from distax.runtime.errors import check_positive
 
@@ -76,10 +75,4 @@ class Stsa(UnfoldingModel):
         grids: Float[Array, "B fine_height fine_width"],
     ) -> Float[Array, ""]:
         """Returns mean (x_N − x*)² + w Σ_k mean (G(u_k) − r_k)², where w is `symmetry_weight`."""
-        outputs = self.unroll(images)
-        error = jnp.mean((outputs[-1].x - grids.reshape(len(grids), -1)) ** 2)
-        symmetry = sum(
-            jnp.mean(stage.symmetry(output) ** 2)
-            for stage, output in zip(self.stages, outputs, strict=True)
-        )
-        return error + self.symmetry_weight * symmetry
+        return symmetric_objective(self.stages, self.unroll(images), grids, self.symmetry_weight)
