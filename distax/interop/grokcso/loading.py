@@ -23,10 +23,10 @@ from distax.interop.grokcso.convolutional import (
     RDN,
     SRCNN,
 )
+from distax.interop.grokcso.dynamic import DISTA, STSA
 from distax.interop.grokcso.original import Original
 from distax.interop.grokcso.transformers import ACTNET, DCTLSA, HIT_SNG
 from distax.interop.grokcso.unfolding import (
-    DISTA,
     FISTA_NET,
     ISTA_NET,
     ISTA_NET_PP,
@@ -34,7 +34,6 @@ from distax.interop.grokcso.unfolding import (
     LIHT,
     LISTA,
     RPCANET,
-    STSA,
     TILISTA,
     USRNET,
 )

@@ -46,16 +46,15 @@ class VggDiscriminator(Discriminator):
     def __init__(self, shape: tuple[int, int], channels: int, *, bias: bool, rngs: nnx.Rngs):
         levels = min(_LEVELS, min(shape).bit_length() - 1)
         self.first = Conv(1, channels, rngs=rngs)
-        self.convs, self.norms = nnx.List(), nnx.List()
-        inputs = channels
+        convs, inputs = [], channels
         for level in range(levels):
             outputs = channels * 2 ** min(level, 3)
             if level:
-                self.convs.append(Conv(inputs, outputs, bias=False, rngs=rngs))
-            self.convs.append(Conv(outputs, outputs, 4, stride=2, padding=1, bias=False, rngs=rngs))
+                convs.append(Conv(inputs, outputs, bias=False, rngs=rngs))
+            convs.append(Conv(outputs, outputs, 4, stride=2, padding=1, bias=False, rngs=rngs))
             inputs = outputs
-        for conv in self.convs:
-            self.norms.append(BatchNorm(conv.kernel.shape[-1], rngs=rngs))
+        self.convs = nnx.List(convs)
+        self.norms = nnx.List(BatchNorm(conv.kernel.shape[-1], rngs=rngs) for conv in convs)
         positions = (shape[0] >> levels) * (shape[1] >> levels)
         self.hidden = Affine(positions * inputs, _HIDDEN, rngs=rngs)
         self.last = Affine(_HIDDEN, 1, bias=bias, rngs=rngs)

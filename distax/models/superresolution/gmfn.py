@@ -135,5 +135,5 @@ class Gmfn(GridModel):
         grids: Float[Array, "B fine_height fine_width"],
     ) -> Float[Array, ""]:
         """Returns the mean square error, averaged over the steps."""
-        answers = self.answers(images)
-        return sum(jnp.mean((answer - grids) ** 2) for answer in answers) / len(answers)
+        errors = [jnp.mean((answer - grids) ** 2) for answer in self.answers(images)]
+        return jnp.mean(jnp.stack(errors))
