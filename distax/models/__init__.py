@@ -1,6 +1,8 @@
 """Models that detect targets in images, registered by name."""
 
+from distax.models.adversarial.models import Bsrgan, Esrgan, Srgan
 from distax.models.base import GridModel, Model
+from distax.models.classical.bid import Bid
 from distax.models.classical.lasso import Fista, Ista
 from distax.models.classical.nnls import Nnls
 from distax.models.density import Density
@@ -12,25 +14,32 @@ from distax.models.superresolution.cfgn import Cfgn
 from distax.models.superresolution.ctnet import CtNet
 from distax.models.superresolution.dbpn import Dbpn
 from distax.models.superresolution.dctlsa import Dctlsa
-from distax.models.superresolution.edsr import Edsr
+from distax.models.superresolution.edsr import Edsr, EdsrSequence
 from distax.models.superresolution.egasr import Egasr
 from distax.models.superresolution.espcn import Espcn
 from distax.models.superresolution.fenet import FeNet
+from distax.models.superresolution.gmfn import Gmfn
 from distax.models.superresolution.han import Han
+from distax.models.superresolution.hit_sng import HitSng
 from distax.models.superresolution.rcan import Rcan
 from distax.models.superresolution.rdn import Rdn
 from distax.models.superresolution.san import San
-from distax.models.superresolution.srcnn import Srcnn
+from distax.models.superresolution.srcnn import Srcnn, SrcnnSequence
 from distax.models.superresolution.srfbn import Srfbn
 from distax.models.unfolding.dista import Dista, DistaThreshold, DistaTransform
+from distax.models.unfolding.dscsnet import DscsNet
 from distax.models.unfolding.fista_net import FistaNet
 from distax.models.unfolding.ista_net import IstaNet, IstaNetPlus
+from distax.models.unfolding.ista_net_pp import IstaNetPlusPlus
 from distax.models.unfolding.lista import Lamp, Liht, Lista, TiLista
 from distax.models.unfolding.rpcanet import RpcaNet
+from distax.models.unfolding.stsa import Stsa
 from distax.models.unfolding.usrnet import UsrNet
 
 __all__ = [
     "ActNet",
+    "Bid",
+    "Bsrgan",
     "Cfgn",
     "CtNet",
     "Dbpn",
@@ -39,19 +48,25 @@ __all__ = [
     "Dista",
     "DistaThreshold",
     "DistaTransform",
+    "DscsNet",
     "Edsr",
+    "EdsrSequence",
     "Egasr",
     "Espcn",
+    "Esrgan",
     "FeNet",
     "Fista",
     "FistaNet",
     "Focus",
+    "Gmfn",
     "GridModel",
     "GuidedOffsets",
     "Han",
+    "HitSng",
     "Ista",
     "IstaNet",
     "IstaNetPlus",
+    "IstaNetPlusPlus",
     "Lamp",
     "Liht",
     "Lista",
@@ -62,7 +77,10 @@ __all__ = [
     "RpcaNet",
     "San",
     "Srcnn",
+    "SrcnnSequence",
     "Srfbn",
+    "Srgan",
+    "Stsa",
     "TiLista",
     "UsrNet",
     "create",

@@ -4,10 +4,10 @@ import importlib.util
 import inspect
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, get_args, get_origin
 
 import jax
 from flax import nnx
@@ -174,6 +174,8 @@ def _check_type(option: str, value: Any, hint: Any) -> None:
     allowed = get_args(hint) if isinstance(hint, UnionType) else (hint,)
     # NumPy's numbers and arrays come from Python and not from a configuration.
     plain = type(value) in (*_PLAIN, list, dict)
+    if plain and not any(kind in _PLAIN or get_origin(kind) is Sequence for kind in allowed):
+        raise DistaxError(f"option {option} can be given from Python only, got {shown(value)}")
     if plain and set(allowed) <= {*_PLAIN, NoneType} and not _is_of(value, allowed):
         names = " or ".join(kind.__name__ for kind in allowed if kind is not NoneType)
         raise DistaxError(f"option {option} must be of type {names}, got {shown(value)}")

@@ -16,13 +16,18 @@ COUNTS = {
     "srfbn": 372_720,  # without the two mean shifts, 4 numbers
     "rdn": 22_305_729,
     "srcnn": 19_393,
+    "srcnn_sequence": 15_841,
+    "gmfn": 2_796_518,
     "focus": 46_037,
+    "edsr_sequence": 389_025,
     "edsr": 1_552_193,  # without the two mean shifts, 4 numbers
     "dista": 2_179_104,
     # Without the four convolutions that the original stores and does not use: 74,599.
     "fista_net": 74_599 - 4 * 9_248,
     "ista_net": 171_090,
     "ista_net_plus": 336_978,
+    "ista_net_pp": 760_220,
+    "stsa": 696_420,
     "lamp": 2_125_728,
     "liht": 21_100_464,
     "lista": 21_100_464,
@@ -30,6 +35,12 @@ COUNTS = {
     "rcan": 1_078_729,
     "han": 64_341_727,
     "dctlsa": 864_994,
+    "hit_sng": 951_681,
+    # With the discriminator, and without a convolution that the original stores and does not use
+    # (36,928). A relativistic discriminator has no last bias here.
+    "srgan": 1_552_193 + 13_730_249,
+    "esrgan": 16_695_681 - 36_928 + 13_730_249 - 1,
+    "bsrgan": 11_659_713 - 36_928 + 4_375_745 - 1,
     "san": 4_441_620 - 38_042,  # without what the original does not use
     "egasr": 2_896_690 - 489_984,  # without templates and what the original does not use
     # The original stores another 64² × 9 + 64 after the last group, which it does not use.

@@ -1,4 +1,4 @@
-"""Conversion of FOCUS, SRCNN, EDSR, RDN, SRFBN and CFGN."""
+"""Conversion of FOCUS, SRCNN, ESPCN, EDSR, RDN and CFGN."""
 
 from distax.interop.grokcso.original import (
     GATE,
@@ -10,8 +10,8 @@ from distax.interop.grokcso.original import (
     axis_length,
     count_numbers,
     to_pointwise,
-    to_transposed,
 )
+from distax.models.superresolution import FULL_SCALE
 
 
 def _no_options(arrays: Arrays) -> dict[str, object]:
@@ -31,15 +31,6 @@ def _rdn_options(arrays: Arrays) -> dict[str, object]:
         "growth": axis_length(arrays, "rdbs.0.layers.0.conv.bias", 0),
         "blocks": count_numbers(arrays, r"rdbs\.(\d+)\."),
         "layers": count_numbers(arrays, r"rdbs\.0\.layers\.(\d+)\."),
-    }
-
-
-def _srfbn_options(arrays: Arrays) -> dict[str, object]:
-    axis_length(arrays, "add_mean.bias", 0)  # raises if the array is missing
-    return {
-        "channels": axis_length(arrays, "feat_in.0.bias", 0),
-        "groups": count_numbers(arrays, r"block\.upBlocks\.(\d+)\."),
-        "offset": float(arrays["add_mean.bias"][0]),
     }
 
 
@@ -87,6 +78,38 @@ EDSR = Original(
     unused=(r"(sub|add)_mean\.(weight|bias)",),
 )
 
+
+def _edsr_sequence_options(arrays: Arrays) -> dict[str, object]:
+    return {
+        "channels": axis_length(arrays, "conv_first.bias", 0),
+        "blocks": count_numbers(arrays, r"body\.(\d+)\."),
+        "scale": FULL_SCALE,
+    }
+
+
+EDSR_SEQUENCE = Original(
+    options=_edsr_sequence_options,
+    names=(
+        (r"^conv_first\.", "head."),
+        (r"^body\.(\d+)\.conv1\.", r"blocks.\1.first."),
+        (r"^body\.(\d+)\.conv2\.", r"blocks.\1.second."),
+        (r"^conv_after_body\.", "last."),
+        (r"^upsample\.0\.", "tail.upscale.conv."),
+        (r"^conv_last\.", "tail.last."),
+        KERNEL,
+    ),
+)
+
+ESPCN = Original(
+    options=lambda arrays: {"counts": True},
+    names=(
+        (r"^conv1\.", "first."),
+        (r"^conv2\.", "second."),
+        (r"^conv3\.", "upscale.conv."),
+        KERNEL,
+    ),
+)
+
 RDN = Original(
     options=_rdn_options,
     names=(
@@ -102,31 +125,6 @@ RDN = Original(
         KERNEL,
     ),
     layouts={r"fuse\.kernel$": to_pointwise},
-)
-
-SRFBN = Original(
-    options=_srfbn_options,
-    names=(
-        (r"^conv_in\.", "head."),
-        (r"^feat_in\.", "features."),
-        (r"^out\.", "expand."),
-        (r"^conv_out\.0\.", "last."),
-        (r"upBlocks\.", "ups."),
-        (r"downBlocks\.", "downs."),
-        (r"uptranBlocks\.", "merge_coarse.layers."),
-        (r"downtranBlocks\.", "merge_fine.layers."),
-        (r"(\d+\.)(weight|bias)$", r"layers.\1\2"),
-        (r"layers\.1\.weight$", "layers.1.slope"),
-        KERNEL,
-    ),
-    # The first shift is the same in all models. The second is read as the option `offset`.
-    unused=(r"(sub|add)_mean\.(weight|bias)",),
-    layouts={
-        r"(ups\.\d+|expand)\.layers\.0\.kernel$": to_transposed,
-        r"(features|compress_in|compress_out|merge_\w+\.layers\.\d+)\.layers\.0\.kernel$": (
-            to_pointwise
-        ),
-    },
 )
 
 CFGN = Original(

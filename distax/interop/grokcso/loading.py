@@ -10,15 +10,26 @@ from jaxtyping import Array, Float
 from numpy.typing import ArrayLike
 
 from distax.imaging.sensor import Sensor
+from distax.interop.grokcso.adversarial import BSRGAN, ESRGAN, SRGAN
 from distax.interop.grokcso.attention import CTNET, EGASR, FENET, HAN, RCAN, SAN
+from distax.interop.grokcso.backprojection import DBPN, GMFN, SRFBN
 from distax.interop.grokcso.checkpoint import candidate_prefixes
-from distax.interop.grokcso.convolutional import CFGN, EDSR, FOCUS, RDN, SRCNN, SRFBN
+from distax.interop.grokcso.convolutional import (
+    CFGN,
+    EDSR,
+    EDSR_SEQUENCE,
+    ESPCN,
+    FOCUS,
+    RDN,
+    SRCNN,
+)
+from distax.interop.grokcso.dynamic import DISTA, STSA
 from distax.interop.grokcso.original import Original
-from distax.interop.grokcso.transformers import ACTNET, DCTLSA
+from distax.interop.grokcso.transformers import ACTNET, DCTLSA, HIT_SNG
 from distax.interop.grokcso.unfolding import (
-    DISTA,
     FISTA_NET,
     ISTA_NET,
+    ISTA_NET_PP,
     LAMP,
     LIHT,
     LISTA,
@@ -32,18 +43,26 @@ from distax.runtime.errors import DistaxError, unknown
 
 _ORIGINALS: dict[str, Original] = {
     "actnet": ACTNET,
+    "bsrgan": BSRGAN,
     "cfgn": CFGN,
     "ctnet": CTNET,
+    "dbpn": DBPN,
     "dctlsa": DCTLSA,
     "dista": DISTA,
     "edsr": EDSR,
+    "edsr_sequence": EDSR_SEQUENCE,
     "egasr": EGASR,
+    "espcn": ESPCN,
+    "esrgan": ESRGAN,
     "fenet": FENET,
     "fista_net": FISTA_NET,
     "focus": FOCUS,
+    "gmfn": GMFN,
     "han": HAN,
+    "hit_sng": HIT_SNG,
     "ista_net": ISTA_NET,
     "ista_net_plus": ISTA_NET,
+    "ista_net_pp": ISTA_NET_PP,
     "lamp": LAMP,
     "liht": LIHT,
     "lista": LISTA,
@@ -52,7 +71,10 @@ _ORIGINALS: dict[str, Original] = {
     "rpcanet": RPCANET,
     "san": SAN,
     "srcnn": SRCNN,
+    "srcnn_sequence": SRCNN,
     "srfbn": SRFBN,
+    "srgan": SRGAN,
+    "stsa": STSA,
     "tilista": TILISTA,
     "usrnet": USRNET,
 }

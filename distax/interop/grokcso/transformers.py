@@ -1,4 +1,4 @@
-"""Conversion of networks with attention between tokens: DCTLSA and ACT."""
+"""Conversion of networks with attention between tokens: DCTLSA, ACT and HiT-SNG."""
 
 from distax.interop.grokcso.original import (
     GATE,
@@ -10,6 +10,7 @@ from distax.interop.grokcso.original import (
     axis_length,
     count_numbers,
     to_pointwise,
+    unchanged,
 )
 
 _NORM = (r"(norm\w*)\.weight$", r"\1.scale")
@@ -102,4 +103,63 @@ ACTNET = Original(
     ),
     unused=(r"cnn_branch\.\d\.(weight|bias)",),
     layouts={r"gate\.(squeeze|excite)\.kernel$": to_pointwise},
+)
+
+
+def _hit_sng_options(arrays: Arrays) -> dict[str, object]:
+    block = r"layers\.0\.residual_group\.blocks\.(\d+)\."
+    context = "correlation.ngram_window_partition.ngram_context."
+
+    def in_block(index: int, name: str) -> str:
+        return f"layers.0.residual_group.blocks.{index}.{context}{name}"
+
+    return {
+        "channels": axis_length(arrays, "conv_first.weight", 0),
+        "layers": count_numbers(arrays, r"layers\.(\d+)\."),
+        "windows": [
+            axis_length(arrays, in_block(index, "unigram_embed.weight"), 2)
+            for index in range(count_numbers(arrays, block))
+        ],
+        "heads": axis_length(arrays, in_block(0, "ngram_attn.relative_position_bias_table"), 1),
+    }
+
+
+HIT_SNG = Original(
+    options=_hit_sng_options,
+    names=(
+        (r"^norm\.", "last_norm."),
+        (r"^conv_first\.", "head."),
+        (r"^patch_embed\.norm\.", "first_norm."),
+        (r"^conv_after_body\.", "last."),
+        (r"^upsample\.0\.", "upscale.conv."),
+        (r"^(layers\.\d+)\.conv\.", r"\1.last."),
+        (r"residual_group\.", ""),
+        (r"norm1\.", "correlation_norm."),
+        (r"norm2\.", "feed_forward_norm."),
+        (r"mlp\.fc1\.", "feed_forward.first."),
+        (r"mlp\.fc2\.", "feed_forward.second."),
+        (r"qv\.conv\.0\.", "features.first."),
+        (r"qv\.conv\.2\.", "features.middle."),
+        (r"qv\.conv\.4\.", "features.last."),
+        (r"qv\.linear\.", "features.features."),
+        (r"correlation\.proj\.", "correlation.out."),
+        (r"spatial_linear\.", "reduce."),
+        (r"pos\.pos_proj\.", "position.first."),
+        *((rf"pos\.pos{k + 1}\.0\.weight$", f"position.norms.{k}.scale") for k in range(3)),
+        *((rf"pos\.pos{k + 1}\.0\.", f"position.norms.{k}.") for k in range(3)),
+        *((rf"pos\.pos{k + 1}\.2\.", f"position.layers.{k}.") for k in range(3)),
+        (r"ngram_window_partition\.ngram_context\.", "context."),
+        (r"unigram_embed\.weight$", "unigram"),
+        (r"unigram_embed\.bias$", "unigram_bias"),
+        (r"ngram_attn\.relative_position_bias_table$", "attention.offsets"),
+        (r"ngram_attn\.qkv\.", "attention.qkv."),
+        (r"ngram_attn\.proj\.", "attention.out."),
+        _NORM,
+        KERNEL,
+    ),
+    unused=(r".*\.relative_position_index",),
+    layouts={
+        r"offsets$": unchanged,
+        r"(features\.(features|first|last)|merge)\.kernel$": to_pointwise,
+    },
 )

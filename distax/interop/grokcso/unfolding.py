@@ -1,7 +1,7 @@
 """Conversion of unfolded algorithms.
 
-These are LISTA, LIHT, LAMP, TiLISTA, ISTA-Net, ISTA-Net+, FISTA-Net, DISTA-Net with its ablations,
-USRNet and RPCANet.
+These are LISTA, LIHT, LAMP, TiLISTA, ISTA-Net, ISTA-Net+, ISTA-Net++, FISTA-Net, USRNet and
+RPCANet.
 """
 
 import re
@@ -12,7 +12,6 @@ from distax.interop.grokcso.original import (
     Original,
     axis_length,
     count_numbers,
-    to_depthwise,
     to_pointwise,
     to_scalar,
     to_transposed,
@@ -91,6 +90,28 @@ ISTA_NET = Original(
     layouts={r"(step_size|threshold)$": to_scalar},
 )
 
+
+def _ista_net_pp_options(arrays: Arrays) -> dict[str, object]:
+    return {
+        "stages": max(count_numbers(arrays, r"fcs\.(\d+)\."), 1),
+        "channels": axis_length(arrays, "fcs.0.head_conv.bias", 0),
+        "blocks": count_numbers(arrays, r"fcs\.0\.ResidualBlocks\.(\d+)\."),
+    }
+
+
+ISTA_NET_PP = Original(
+    options=_ista_net_pp_options,
+    names=(
+        (r"^fcs\.", "stages."),
+        (r"(head|tail)_conv\.", r"\1."),
+        (r"ResidualBlocks\.", "blocks."),
+        (r"(conv|fc)1\.", "first."),
+        (r"(conv|fc)2\.", "second."),
+        (r"fc3\.", "last."),
+        KERNEL,
+    ),
+)
+
 FISTA_NET = Original(
     options=_fista_net,
     names=(
@@ -110,41 +131,6 @@ FISTA_NET = Original(
     layouts={r"(slope|offset)$": to_scalar},
 )
 
-
-def _dista_options(arrays: Arrays) -> dict[str, object]:
-    return {
-        "stages": max(count_numbers(arrays, r"(\d+)\."), 1),
-        "channels": axis_length(arrays, "0.conv1_forward", 0),
-        "hidden": axis_length(arrays, "0.w1.bias", 0),
-    }
-
-
-DISTA = Original(
-    options=_dista_options,
-    names=(
-        (r"^(?=\d+\.)", "stages."),
-        (r"lambda_step$", "step_size"),
-        (r"conv1_forward$", "static_transform.first"),
-        (r"conv2_forward$", "static_transform.second"),
-        (r"conv1_backward$", "inverse.first"),
-        (r"conv2_backward$", "inverse.second"),
-        (r"w1\.", "dynamic_transform.compress."),
-        (r"w2\.", "dynamic_transform.expand."),
-        (r"att\.convl\.weight$", "threshold.wide_view.depthwise"),
-        (r"att\.convl\.bias$", "threshold.wide_view.depthwise_bias"),
-        (r"att\.conv0_s\.", "threshold.point_view."),
-        (r"att\.conv1_s\.", "threshold.wide_view.pointwise."),
-        (r"att\.conv_squeeze\.weight$", "threshold.squeeze"),
-        (r"att\.conv_squeeze\.bias$", "threshold.squeeze_bias"),
-        (r"att\.conv_m\.", "threshold.merge."),
-        KERNEL,
-    ),
-    layouts={
-        r"step_size$": to_scalar,
-        r"depthwise$": to_depthwise,
-        r"(point_view|pointwise|merge)\.kernel$": to_pointwise,
-    },
-)
 
 # Indices of the batch normalisations in a network: the layers repeat in threes.
 _NORM_POSITIONS = "|".join(str(place) for place in range(1, 100, 3))

@@ -14,6 +14,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 
@@ -36,8 +37,9 @@ def convolve(
     size = len(kernel)
     padding = size // 2 if padding is None else padding
     if groups > 1:
-        if kernel.shape == (3, 3, 1, groups) and stride == 1 and padding == 1:
-            return _apply_two_forms(_shift_depthwise, _dense_depthwise, maps, kernel[:, :, 0])
+        if kernel.shape[2:] == (1, groups) and stride == 1 and 2 * padding == size - 1:
+            gradient = _dense_depthwise if size == 3 else _banded_depthwise
+            return _apply_two_forms(_shift_depthwise, gradient, maps, kernel[:, :, 0])
         parts = zip(
             jnp.split(maps, groups, axis=-1), jnp.split(kernel, groups, axis=-1), strict=True
         )
@@ -189,17 +191,39 @@ def _shift_many_to_one(maps: Array, kernel: Array) -> Array:
 
 def _shift_depthwise(maps: Array, kernel: Array) -> Array:
     """Convolves each channel with its own kernel."""
-    return _sum_shifts(maps, lambda shifted, i, j: shifted * kernel[i, j])
+    return _sum_shifts(maps, lambda shifted, i, j: shifted * kernel[i, j], len(kernel))
 
 
 def _dense_depthwise(maps: Array, kernel: Array) -> Array:
     return _dense(maps, kernel[..., None] * jnp.eye(maps.shape[-1], dtype=maps.dtype))
 
 
-def _sum_shifts(maps: Array, term: Callable[[Array, int, int], Array]) -> Array:
+def _banded_depthwise(maps: Array, kernel: Array) -> Array:
+    """Convolves each channel with its own kernel: a product with banded matrices of its rows.
+
+    For 16 images (33×33, 64 channels, 7×7 kernels) a value and its gradient took 78 ms, XLA's
+    grouped convolution 253 ms, and shifts 416 ms.
+    """
+    count, height, width, channels = maps.shape
+    size = len(kernel)
+    tap = np.arange(width)[:, None] - np.arange(width) + size // 2  # [column in, column out]
+    rows = kernel[:, np.clip(tap, 0, size - 1)].transpose(3, 0, 1, 2)
+    bands = jnp.where((tap >= 0) & (tap < size), rows, 0)
+    margin = size // 2, size // 2
+    padded = jnp.pad(maps.transpose(3, 0, 1, 2), ((0, 0), (0, 0), margin, (0, 0)))
+    shifted = jnp.stack([padded[:, :, i : i + height] for i in range(size)], axis=3)
+    lines = shifted.reshape(channels, count * height, size * width)
+    result = lines @ bands.reshape(channels, size * width, width)
+    return result.reshape(channels, count, height, width).transpose(1, 2, 3, 0)
+
+
+def _sum_shifts(maps: Array, term: Callable[[Array, int, int], Array], size: int = 3) -> Array:
     height, width = maps.shape[1:3]
-    padded = jnp.pad(maps, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    margin = size // 2, size // 2
+    padded = jnp.pad(maps, ((0, 0), margin, margin, (0, 0)))
     terms = [
-        term(padded[:, i : i + height, j : j + width], i, j) for i in range(3) for j in range(3)
+        term(padded[:, i : i + height, j : j + width], i, j)
+        for i in range(size)
+        for j in range(size)
     ]
     return sum(terms[1:], start=terms[0])

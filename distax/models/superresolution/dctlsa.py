@@ -2,7 +2,6 @@
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
@@ -18,6 +17,7 @@ from distax.models.layers.basic import (
     check_multiple,
 )
 from distax.models.layers.resampling import SubPixel
+from distax.models.layers.windows import join_windows, pad_by_reflection, split_windows
 from distax.models.registry import register
 from distax.runtime.errors import check_positive
 
@@ -53,30 +53,14 @@ class LinearAttention(nnx.Module):
         self.out = Affine(channels, channels, rngs=rngs)
 
     def __call__(self, maps: Maps) -> Maps:
-        queries, keys, values = jnp.split(_split_windows(self.qkv(maps)), 3, axis=-1)
+        queries, keys, values = jnp.split(split_windows(self.qkv(maps), _WINDOW), 3, axis=-1)
         keys = jax.nn.softmax(keys, axis=1)
         # One product for all heads with the blocks between different heads set to zero is faster
         # than one small product per head.
         size = maps.shape[-1] // self.heads
         within_heads = jnp.kron(jnp.eye(self.heads), jnp.full((size, size), size**-0.5))
         context = jnp.einsum("npc,npd->ncd", keys, values) * within_heads.astype(maps.dtype)
-        return self.out(_join_windows(queries @ context, maps.shape))
-
-
-def _split_windows(maps: Maps) -> Float[Array, "windows positions channels"]:
-    """Splits maps into windows, with the positions of each window as rows."""
-    batch, height, width, channels = maps.shape
-    parts = maps.reshape(batch, height // _WINDOW, _WINDOW, width // _WINDOW, _WINDOW, channels)
-    return parts.swapaxes(2, 3).reshape(-1, _WINDOW**2, channels)
-
-
-def _join_windows(
-    windows: Float[Array, "windows positions channels"], shape: tuple[int, ...]
-) -> Maps:
-    """Joins windows to maps of the given shape: the inverse of `_split_windows`."""
-    batch, height, width, channels = shape
-    parts = windows.reshape(batch, height // _WINDOW, width // _WINDOW, _WINDOW, _WINDOW, channels)
-    return parts.swapaxes(2, 3).reshape(shape)
+        return self.out(join_windows(queries @ context, _WINDOW, maps.shape))
 
 
 class Layer(nnx.Module):
@@ -108,16 +92,10 @@ class Group(nnx.Module):
 
     def __call__(self, maps: Maps) -> Maps:
         height, width = maps.shape[1:3]
-        rows, columns = _reflect_indices(height), _reflect_indices(width)
-        maps = self.norm(maps[:, rows[:, None], columns])
+        maps = self.norm(pad_by_reflection(maps, _WINDOW))
         for layer in self.layers:
             maps = layer(maps)
         return maps[:, :height, :width]
-
-
-def _reflect_indices(size: int) -> np.ndarray:
-    """Returns indices of `size` samples, padded to whole windows by reflection."""
-    return np.pad(np.arange(size), (0, -size % _WINDOW), mode="reflect")
 
 
 @register("dctlsa")

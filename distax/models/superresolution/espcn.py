@@ -1,5 +1,6 @@
 """ESPCN: efficient sub-pixel convolutional network (Shi et al., CVPR 2016)."""
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
@@ -22,6 +23,8 @@ class Espcn(GridModel):
 
     Args:
       factor: grid nodes per pixel along each axis, odd.
+      counts: True for ReLUs and intensities in counts, as in the toolkit of SeqCSIST (arXiv
+        2507.09556).
       sensor: the sensor whose images the model takes.
       rngs: keys for the initial parameters.
 
@@ -29,8 +32,16 @@ class Espcn(GridModel):
       DistaxError: the factor is even.
     """
 
-    def __init__(self, *, factor: int = 3, sensor: Sensor = Sensor(), rngs: nnx.Rngs):
+    def __init__(
+        self,
+        *,
+        factor: int = 3,
+        counts: bool = False,
+        sensor: Sensor = Sensor(),
+        rngs: nnx.Rngs,
+    ):
         super().__init__(factor, sensor)
+        self.unit, self.activation = (1.0, jax.nn.relu) if counts else (FULL_SCALE, jnp.tanh)
         self.first = Conv(1, 64, 5, rngs=rngs)
         self.second = Conv(64, 32, rngs=rngs)
         self.upscale = SubPixel(32, 1, factor, rngs=rngs)
@@ -38,6 +49,6 @@ class Espcn(GridModel):
     def __call__(
         self, images: Float[Array, "B height width"]
     ) -> Float[Array, "B fine_height fine_width"]:
-        maps = jnp.tanh(self.first(images[..., None] / FULL_SCALE))
-        fine = self.upscale(jnp.tanh(self.second(maps)))[..., 0]
-        return fine.astype(images.dtype) * FULL_SCALE
+        maps = self.activation(self.first(images[..., None] / self.unit))
+        fine = self.upscale(self.activation(self.second(maps)))[..., 0]
+        return fine.astype(images.dtype) * self.unit

@@ -28,7 +28,7 @@ class EstimatingModel(GridModel):
         self.shape = factor * sensor.height, factor * sensor.width
         self.pixels, self.nodes = sensor.height * sensor.width, self.shape[0] * self.shape[1]
         q_init = simulated_estimator(sensor, factor) if q_init is None else q_init
-        _check_matrix("q_init", q_init, factor, (self.nodes, self.pixels))
+        check_matrix("q_init", q_init, factor, (self.nodes, self.pixels))
         self.q_init = Constant(q_init)
 
     @exact_products
@@ -64,7 +64,7 @@ class UnfoldingModel(EstimatingModel):
     ):
         pixels = sensor.height * sensor.width
         phi = sensor.sampling_matrix(factor) if phi is None else phi
-        _check_matrix("phi", phi, factor, (pixels, factor**2 * pixels))
+        check_matrix("phi", phi, factor, (pixels, factor**2 * pixels))
         super().__init__(factor, sensor, q_init)
         self.phi = Constant(phi)
 
@@ -78,7 +78,8 @@ class UnfoldingModel(EstimatingModel):
         return self.iterates(images)[-1].reshape(-1, *self.shape)
 
 
-def _check_matrix(name: str, matrix: Array, factor: int, shape: tuple[int, int]) -> None:
+def check_matrix(name: str, matrix: Array, factor: int, shape: tuple[int, int]) -> None:
+    """Raises DistaxError if a matrix does not have the shape that the factor needs."""
     if matrix.shape != shape:
         raise DistaxError(f"{name} has shape {matrix.shape}, factor {factor} needs {shape}")
 

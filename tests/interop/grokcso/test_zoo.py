@@ -9,7 +9,7 @@ import pytest
 
 from distax.interop import grokcso
 
-ZOO = Path(__file__).parents[2] / "reference/zoo"
+REFERENCE = Path(__file__).parents[2] / "reference"
 # The largest change of an original's output under rounding; parity is within ten times of it.
 ROUNDING = {
     "actnet": 1e-4,
@@ -52,24 +52,24 @@ WITH_STAGES = {
 }
 
 
-def read(name):
-    with np.load(ZOO / f"{name}.npz") as file:
+def read(name, folder="zoo"):
+    with np.load(REFERENCE / folder / f"{name}.npz") as file:
         arrays = dict(file)
     weights = {
         key.removeprefix("weights/"): np.float32(value)
         for key, value in arrays.items()
         if key.startswith("weights/")
     }
-    with np.load(ZOO / "common.npz") as file:
+    with np.load(REFERENCE / "zoo/common.npz") as file:
         return arrays, weights, {"phi": file["phi"], "q_init": file["q_init"]}
 
 
-def load(name):
+def load(name, folder="zoo", **options):
     """Loads the model with the original's weights, the images and the original's arrays."""
-    arrays, weights, matrices = read(name)
-    options = {"fista_net": {"stages": 3}}.get(name, {})
+    arrays, weights, matrices = read(name, folder)
+    options = {"fista_net": {"stages": 3}}.get(name, {}) | options
     model = grokcso.load(name, weights, factor=3, **matrices, **options)
-    return model, jnp.asarray(arrays["images"].reshape(-1, 11, 11)), arrays
+    return model, jnp.asarray(arrays["images"].reshape(-1, 11, 11), float), arrays
 
 
 @pytest.mark.parametrize("name", sorted(ROUNDING.keys() - WITH_STAGES))

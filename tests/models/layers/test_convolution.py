@@ -124,6 +124,7 @@ def test_kernels_are_not_flipped():
         (5, 1, 2, 1),
         (2, 2, 0, 3),
         (7, 1, 3, 1),
+        (7, 1, 3, 6),
     ],
 )
 def test_convolve_is_what_xla_says(size, stride, padding, groups):

@@ -4,6 +4,7 @@ import numpy as np
 from flax import nnx
 
 from distax import Sensor
+from distax.models.layers.basic import parameter_count
 from distax.models.superresolution.dbpn import Dbpn
 
 FACTOR = 3
@@ -53,3 +54,8 @@ def test_three_stages_by_strided_and_transposed_convolutions():
     expected = model.last(jnp.concatenate([fine1, fine2, fine3], axis=-1))[..., 0]
     scale = float(jnp.abs(expected).max())
     np.testing.assert_allclose(jax.jit(model)(images), expected, rtol=0, atol=1e-5 * scale)
+
+
+def test_a_chain_of_seven_stages_has_the_toolkits_parameters():
+    model = nnx.eval_shape(lambda: Dbpn(stages=7, dense=False, rngs=nnx.Rngs(0)))
+    assert parameter_count(model) == 1_963_594

@@ -1,0 +1,1 @@
+"""Super-resolution networks that are trained against a discriminator."""
