@@ -36,6 +36,8 @@ class Survey:
     Attributes:
       whole: True if all known pixels are whole numbers.
       constant: True if all known pixels are equal.
+      highest: largest value of a known pixel.
+      at_highest: number of pixels that have it.
       flat: values of the flat areas.
       share: share of the frame's pixels in flat areas.
       extent: first row, last row, first column and last column of the flat areas.
@@ -43,6 +45,8 @@ class Survey:
 
     whole: bool
     constant: bool
+    highest: float
+    at_highest: int
     flat: tuple[float, ...] = ()
     share: float = 0.0
     extent: tuple[int, int, int, int] = (0, 0, 0, 0)
@@ -104,17 +108,24 @@ def survey(pixels: Pixels) -> Survey:
     Args:
       pixels: the frame; NaN and infinite pixels are no part of a flat area.
     """
-    whole, lowest, highest = True, np.inf, -np.inf
+    whole, lowest, highest, at_highest = True, np.inf, -np.inf, 0
     squares: list[float] = []
     for _, rows in _rows_of(pixels):
         known = rows[np.isfinite(rows)]
         if known.size:
             whole = whole and bool(np.all(known == np.rint(known)))
-            lowest, highest = min(lowest, known.min()), max(highest, known.max())
+            lowest, top = min(lowest, known.min()), known.max()
+            number = int(np.sum(known == top)) + at_highest * (top == highest)
+            highest, at_highest = max((highest, at_highest), (top, number))
         blocks = _blocks(rows)
         flat = np.all(blocks == blocks[..., :1], axis=-1)
         squares += blocks[flat][:, 0].tolist()
-    plain = Survey(whole=whole, constant=bool(lowest >= highest))
+    plain = Survey(
+        whole=whole,
+        constant=bool(lowest >= highest),
+        highest=float(highest),
+        at_highest=int(at_highest),
+    )
     if not squares or plain.constant:
         return plain
     values, times = np.unique(squares, return_counts=True)

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float
 
 from distax.frames.background import Background, fill_unknown, measure_background
 from distax.frames.bands import Band, read_rows
+from distax.frames.clipping import clipping_line
 from distax.frames.flat import WithoutFlat, survey
 from distax.frames.surroundings import ring_level
 from distax.imaging.sensor import ROUNDING_VARIANCE, Sensor
@@ -152,6 +153,10 @@ def measure_sky(pixels: Pixels, box: int, sensor: Sensor) -> Sky:
         background = _with_noise_everywhere(background, level)
     if flat:
         warnings.warn(seen.line, DistaxWarning, stacklevel=4)
+    noise = float(np.median(background.noise))
+    clipping = clipping_line(known, seen, level, noise, sensor.clip_level)
+    if clipping:
+        warnings.warn(clipping, DistaxWarning, stacklevel=4)
     least = ROUNDING_VARIANCE**0.5 if rounded else 0.0
     return Sky(pixels=known, background=background, sensor=sensor, whole=seen.whole, least=least)
 
