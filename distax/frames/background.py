@@ -23,6 +23,10 @@ _MIN_KNOWN_SHARE = 0.25
 share makes the statistics noisy, a larger one gives up too many boxes."""
 
 
+class BackgroundError(DistaxError):
+    """A frame in which no background can be measured: constant, saturated, or without pixels."""
+
+
 @dataclass(frozen=True)
 class Background:
     """Level and noise of a frame's background in boxes, interpolated between their centres.
@@ -83,7 +87,7 @@ def measure_background(pixels: Pixels, box: int) -> Background:
       box: approximate side of a box in pixels.
 
     Raises:
-      DistaxError: every box has more than three quarters of its pixels NaN or infinite.
+      BackgroundError: every box has more than three quarters of its pixels NaN or infinite.
     """
     height, width = pixels.shape
     size = (equal_box(height, box), equal_box(width, box))
@@ -143,7 +147,7 @@ def fill_unknown(boxes: Float[np.ndarray, "R C"]) -> Float[np.ndarray, "R C"]:
 
     unknown = np.isnan(boxes)
     if unknown.all():
-        raise DistaxError(
+        raise BackgroundError(
             "nowhere in the frame are enough pixels known to measure the background: they are NaN "
             "or infinite"
         )

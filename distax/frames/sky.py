@@ -7,14 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float
 
-from distax.frames.background import Background, fill_unknown, measure_background
+from distax.frames.background import Background, BackgroundError, fill_unknown, measure_background
 from distax.frames.bands import Band, read_rows
 from distax.frames.clipping import clipping_line
 from distax.frames.flat import WithoutFlat, survey
 from distax.frames.surroundings import ring_level
 from distax.imaging.sensor import ROUNDING_VARIANCE, Sensor
 from distax.io.pixels import Pixels
-from distax.runtime.errors import DistaxError, DistaxWarning
+from distax.runtime.errors import DistaxWarning
 
 _NOISIER = 1.3
 """Ratio of measured to stated noise above which a warning is given. A lower limit warns of errors
@@ -136,7 +136,7 @@ def measure_sky(pixels: Pixels, box: int, sensor: Sensor) -> Sky:
       sensor: the sensor.
 
     Raises:
-      DistaxError: the background is saturated, or does not vary anywhere.
+      BackgroundError: the background is saturated, or does not vary anywhere.
     """
     seen = survey(pixels)
     flat = () if _noise_known(sensor) or seen.share > _MOSTLY_FLAT else seen.flat
@@ -144,7 +144,7 @@ def measure_sky(pixels: Pixels, box: int, sensor: Sensor) -> Sky:
     background = measure_background(known, box)
     level = float(np.median(background.level))
     if level >= sensor.clip_level:
-        raise DistaxError(
+        raise BackgroundError(
             f"the background itself is saturated: it reads {level:g}, where pixels clip at "
             f"{sensor.clip_level:g}"
         )
@@ -162,9 +162,9 @@ def measure_sky(pixels: Pixels, box: int, sensor: Sensor) -> Sky:
 
 
 def _with_noise_everywhere(background: Background, level: float) -> Background:
-    """Replaces noise of zero by that of the nearest box; raises DistaxError if there is none."""
+    """Replaces noise of zero by that of the nearest box; raises BackgroundError without one."""
     if not np.any(background.noise > 0):
-        raise DistaxError(
+        raise BackgroundError(
             f"the background does not vary (it reads {level:g}), so that targets cannot be "
             "distinguished from noise: state the read noise or the bit depth"
         )
