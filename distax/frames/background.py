@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from distax.frames.bands import Band, bands, read_rows
+from distax.frames.bands import LARGEST, Band, bands, read_rows
 from distax.io.pixels import Pixels
 from distax.runtime.errors import DistaxError
 from distax.runtime.optional import require
@@ -149,7 +149,7 @@ def fill_unknown(boxes: Float[np.ndarray, "R C"]) -> Float[np.ndarray, "R C"]:
     if unknown.all():
         raise BackgroundError(
             "nowhere in the frame are enough pixels known to measure the background: they are NaN "
-            "or infinite"
+            f"or infinite, or beyond ±{LARGEST:g}, which counts as bad"
         )
     nearest = distance_transform_edt(unknown, return_distances=False, return_indices=True)
     return boxes[tuple(nearest)].astype(float)

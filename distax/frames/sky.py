@@ -20,6 +20,9 @@ _NOISIER = 1.3
 """Ratio of measured to stated noise above which a warning is given. A lower limit warns of errors
 of the measurement, a higher one lets noise pass for blobs."""
 
+_QUIETER = 3.0
+"""Ratio of stated to measured noise above which a warning is given. Noise that is only rounded, or
+left out by a simulation, is no measure of the stated one."""
 _MOSTLY_FLAT = 0.9
 """Share of a frame from which flat areas are its background: that of a simulation without noise, or
 of a frame that does not vary."""
@@ -93,11 +96,20 @@ class Sky:
             return False
         return self._measured_noise > _NOISIER * self._usual_noise
 
+    @property
+    def quieter(self) -> bool:
+        """True if the frame is far quieter than its sensor states, so that targets are missed."""
+        measured = self._measured_noise
+        if not _noise_known(self.sensor) or measured <= self.least:
+            return False
+        return self._usual_noise > _QUIETER * measured
+
     def warn_of_noise(self) -> None:
-        """Warns that the frame is noisier than its sensor states."""
+        """Warns that the frame is noisier or far quieter than its sensor states."""
+        expect = "false blobs" if self.noisier else "missed targets"
         warnings.warn(
             f"the background's noise is {self._measured_noise:.3g} counts, the sensor's read noise "
-            f"and gain make it {self._usual_noise:.3g}: expect false blobs, or state a read noise "
+            f"and gain make it {self._usual_noise:.3g}: expect {expect}, or state a read noise "
             "of 0 to use the measured one",
             DistaxWarning,
             stacklevel=3,
@@ -151,12 +163,11 @@ def measure_sky(pixels: Pixels, box: int, sensor: Sensor) -> Sky:
     rounded = sensor.digital or (seen.whole and not seen.constant)
     if not (_noise_known(sensor) or rounded):
         background = _with_noise_everywhere(background, level)
-    if flat:
-        warnings.warn(seen.line, DistaxWarning, stacklevel=4)
     noise = float(np.median(background.noise))
     clipping = clipping_line(known, seen, level, noise, sensor.clip_level)
-    if clipping:
-        warnings.warn(clipping, DistaxWarning, stacklevel=4)
+    for line in (seen.line_of_huge, seen.line if flat else None, clipping):
+        if line:
+            warnings.warn(line, DistaxWarning, stacklevel=4)
     least = ROUNDING_VARIANCE**0.5 if rounded else 0.0
     return Sky(pixels=known, background=background, sensor=sensor, whole=seen.whole, least=least)
 
