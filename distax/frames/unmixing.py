@@ -16,7 +16,7 @@ from distax.fitting.misfit import warn_of_misfits
 from distax.fitting.patch import Patch, window_width
 from distax.frames.bands import Band, bands
 from distax.frames.blobs import Blobs, peaks, psf_line, signal_to_noise
-from distax.frames.crowding import Looked, look_again
+from distax.frames.crowding import Looked, look_again, without_pieces
 from distax.frames.cutouts import (
     Cutouts,
     blob_flux,
@@ -329,6 +329,8 @@ class FrameUnmixer:
             misfit=np.asarray(found.misfit),
             count_probability=np.asarray(found.count_probability),
         )
+        if grid is None:
+            fits = without_pieces(fits, windows, detection, self.sensor, width)
         looked = Looked(fits, around, level)
         if self.crowded:
             looked = look_again(looked, windows, detection, self.sensor, width)
