@@ -17,7 +17,8 @@ _FEWEST, _TIMES, _NEAR = 5, 3.0, 0.05
 as many as lie below it by up to a count and the third share of its height above the background. The
 round top of a wide star has as many pixels a little below it. Four may be equal by symmetry."""
 _BITS = range(8, 33)
-"""Bits of digitisers, whose largest values two neighbouring pixels hardly reach by chance."""
+"""Bits of digitisers, whose largest values two neighbouring pixels hardly reach by chance. So few
+pixels are enough, if no more lie a little below."""
 
 
 _ROWS = 64
@@ -49,7 +50,8 @@ def clipping_line(
         own = rows[band.first - band.start :][: band.last - band.first]
         number += int(np.sum(own == top))
         near += int(np.sum((own < top) & (own >= top - 1 - _NEAR * height)))
-    if not joined or not (full or number >= max(_FEWEST, _TIMES * near)):
+    fewest = max(1, near) if full else max(_FEWEST, _TIMES * near)
+    if not joined or number < fewest:
         return None
     return (
         f"{number} pixels read {top:.10g}, the largest value of the frame, and stars have flat "

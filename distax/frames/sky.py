@@ -11,6 +11,7 @@ from distax.frames.background import Background, BackgroundError, fill_unknown, 
 from distax.frames.bands import Band, read_rows
 from distax.frames.clipping import clipping_line
 from distax.frames.flat import WithoutFlat, survey
+from distax.frames.smoothness import is_smooth
 from distax.frames.surroundings import ring_level
 from distax.imaging.sensor import ROUNDING_VARIANCE, Sensor
 from distax.io.pixels import Pixels
@@ -148,7 +149,8 @@ def measure_sky(pixels: Pixels, box: int, sensor: Sensor) -> Sky:
       sensor: the sensor.
 
     Raises:
-      BackgroundError: the background is saturated, or does not vary anywhere.
+      BackgroundError: the background is saturated, does not vary anywhere, or varies
+        without noise.
     """
     seen = survey(pixels)
     flat = () if _noise_known(sensor) or seen.share > _MOSTLY_FLAT else seen.flat
@@ -164,6 +166,11 @@ def measure_sky(pixels: Pixels, box: int, sensor: Sensor) -> Sky:
     if not (_noise_known(sensor) or rounded):
         background = _with_noise_everywhere(background, level)
     noise = float(np.median(background.noise))
+    if not _noise_known(sensor) and is_smooth(known, noise, seen.whole):
+        raise BackgroundError(
+            f"the frame varies smoothly about {level:g} and shows no noise that targets could be "
+            "distinguished from: state the read noise"
+        )
     clipping = clipping_line(known, seen, level, noise, sensor.clip_level)
     for line in (seen.line_of_huge, seen.line if flat else None, clipping):
         if line:

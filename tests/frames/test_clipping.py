@@ -63,3 +63,5 @@ def test_round_tops_and_noise_are_no_flat_tops():
     hot = frame(1.3, [0.0])
     hot[10::20, 10] = 4095
     assert line_of(hot) is None
+    ramp = np.tile(np.arange(256.0), (64, 1))
+    assert clipping_line(ramp, survey(ramp), 0.0, 1.0, np.inf) is None
