@@ -149,7 +149,7 @@ def fill_unknown(boxes: Float[np.ndarray, "R C"]) -> Float[np.ndarray, "R C"]:
     if unknown.all():
         raise BackgroundError(
             "nowhere in the frame are enough pixels known to measure the background: they are NaN "
-            f"or infinite, or beyond ±{LARGEST:g}, which counts as bad"
+            f"or infinite, beyond ±{LARGEST:g}, or marked by a mask"
         )
     nearest = distance_transform_edt(unknown, return_distances=False, return_indices=True)
     return boxes[tuple(nearest)].astype(float)

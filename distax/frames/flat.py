@@ -60,8 +60,8 @@ class Survey:
         values = " and ".join(f"{value:g}" for value in self.flat)
         return (
             f"{100 * self.share:.0f}% of the frame is flat and was left out: it reads {values}, "
-            f"within rows {top} to {bottom} and columns {left} to {right}, so that nothing tells "
-            "targets from noise there"
+            f"within rows {top} to {bottom} and columns {left} to {right} with a rim of {_RIM} px, "
+            "so that nothing tells targets from noise there"
         )
 
     @property

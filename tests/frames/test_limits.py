@@ -83,7 +83,7 @@ def test_huge_values_are_bad_pixels_and_said_so():
     with pytest.warns(DistaxWarning, match=r"2 pixels beyond ±1e\+30 count as bad; if these"):
         sky = measure_sky(filled, 64, Sensor(saturation=None, bit_depth=None))
     np.testing.assert_allclose(sky.background.noise, 3.0, rtol=0.1)
-    with pytest.raises(DistaxError, match=r"NaN or infinite, or beyond ±1e\+30"):
+    with pytest.raises(DistaxError, match=r"NaN or infinite, beyond ±1e\+30"):
         FrameUnmixer()(frame * LARGEST)
 
 
