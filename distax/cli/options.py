@@ -254,7 +254,7 @@ class FrameOptions:
     """Camera of the frames, unless --sensor gives it, and settings of the blob detection.
 
     Attributes:
-      sigma: Standard deviation of the PSF in pixels.
+      sigma: Standard deviation of the PSF in pixels, from 0.3 to 6.
       saturation: Counts at which a pixel saturates.
       bit_depth: Bits of the digitiser, which rounds to whole counts.
       read_noise: Standard deviation of the background's noise in counts.
@@ -263,7 +263,7 @@ class FrameOptions:
         threshold.
       box: Side in pixels of the boxes in which the background is measured.
       best: Number of targets of a frame that are kept: trusted ones first, then by score.
-      min_score: Least score of a target that is kept. Scores lie between 0 and 1.
+      min_score: Least score of a target that is kept. Scores are from 0 to 1.
       trusted_only: Leave out targets with the flag unsure.
       crowded: Fit blobs whose windows overlap jointly, and look for hidden targets in the residual.
         For fields of many stars.

@@ -1,6 +1,5 @@
 """Whole frames of a sequence, unmixed one after the other and tracked."""
 
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from jaxtyping import Float
 from distax.cli.options import OptionError
 from distax.cli.unmix.runner import Unmixers, assuming, name_image
 from distax.frames import FrameTargets
+from distax.frames.background import BackgroundError
 from distax.frames.psf import format_sigma
 from distax.imaging.targets import Targets, make_targets
 from distax.io.frames import open_frames
@@ -19,6 +19,7 @@ from distax.io.pixels import Frame, to_floats
 from distax.io.reading import Reading
 from distax.runtime.errors import DistaxError
 from distax.runtime.progress import PatientBar
+from distax.runtime.terminal import tell
 
 if TYPE_CHECKING:
     from distax.frames import FrameUnmixer
@@ -69,7 +70,7 @@ class WholeFrames:
       images: the frames.
       reading: settings of the reader.
       unmixers: makes the unmixer of a frame.
-      found: targets of the frames so far; None for a frame without known pixels.
+      found: targets of the frames so far; None for a frame without known pixels or background.
       total: sum of the known counts of each pixel, and their number.
     """
 
@@ -148,10 +149,9 @@ class WholeFrames:
         pairs = [width if isinstance(width, tuple) else (width, width) for width in measured]
         row, column = np.median(pairs, axis=0).tolist()
         sigma = row if row == column else (row, column)
-        print(
-            f"distax: {len(measured)} of {len(checks)} frames show a PSF of sigma "
-            f"{format_sigma(sigma)} px, and the others are unmixed with it",
-            file=sys.stderr,
+        tell(
+            f"{len(measured)} of {len(checks)} frames show a PSF of sigma {format_sigma(sigma)} "
+            "px, and the others are unmixed with it"
         )
         for index, (path, number, frame) in enumerate(self._frames()):
             before = self.found[index]
@@ -165,7 +165,7 @@ class WholeFrames:
         frame: Frame,
         sigma: float | tuple[float, float] | None = None,
     ) -> FrameTargets | None:
-        """Unmixes a frame, and names one without known pixels on standard error.
+        """Unmixes a frame, and names one without known pixels or background on standard error.
 
         Args:
           path: the frame's file.
@@ -177,24 +177,23 @@ class WholeFrames:
             counts = to_floats(frame.pixels[:])
             known = np.isfinite(counts)
             if not known.any():
-                print(
-                    f"distax: {path}: image {number} has no known pixel; its targets count as "
-                    "missed",
-                    file=sys.stderr,
-                )
+                tell(f"{path}: image {number} has no known pixel; its targets count as missed")
                 return None
             unmixer = self.unmixers.for_frame(frame.saturation)
             if sigma is not None:
                 sensor = replace(unmixer.sensor, sigma=sigma)
                 return replace(unmixer, sensor=sensor, measure_psf=False)(counts)
-            self.total += np.where(known, counts, 0.0), known
             answer = unmixer(counts)
+            self.total += np.where(known, counts, 0.0), known
         except OptionError:
             raise
+        except BackgroundError as error:
+            tell(f"{path}: image {number}, {error}; its targets count as missed")
+            return None
         except DistaxError as error:
             raise DistaxError(name_image(path, number, error)) from None
         if answer.psf and not any(self.found):
-            print(f"distax: {path}: image {number}, {answer.psf.line}", file=sys.stderr)
+            tell(f"{path}: image {number}, {answer.psf.line}")
         return answer
 
 

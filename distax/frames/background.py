@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from distax.frames.bands import Band, bands, read_rows
+from distax.frames.bands import LARGEST, Band, bands, read_rows
 from distax.io.pixels import Pixels
 from distax.runtime.errors import DistaxError
 from distax.runtime.optional import require
@@ -21,6 +21,10 @@ of s = √(1 − 2tφ(t) / (2Φ(t) − 1)) with t = `_CLIP` s."""
 _MIN_KNOWN_SHARE = 0.25
 """Share of a box's pixels that must be known; below it the nearest box is used instead. A smaller
 share makes the statistics noisy, a larger one gives up too many boxes."""
+
+
+class BackgroundError(DistaxError):
+    """A frame in which no background can be measured: constant, saturated, or without pixels."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,7 @@ def measure_background(pixels: Pixels, box: int) -> Background:
       box: approximate side of a box in pixels.
 
     Raises:
-      DistaxError: every box has more than three quarters of its pixels NaN or infinite.
+      BackgroundError: every box has more than three quarters of its pixels NaN or infinite.
     """
     height, width = pixels.shape
     size = (equal_box(height, box), equal_box(width, box))
@@ -143,9 +147,9 @@ def fill_unknown(boxes: Float[np.ndarray, "R C"]) -> Float[np.ndarray, "R C"]:
 
     unknown = np.isnan(boxes)
     if unknown.all():
-        raise DistaxError(
+        raise BackgroundError(
             "nowhere in the frame are enough pixels known to measure the background: they are NaN "
-            "or infinite"
+            f"or infinite, beyond ±{LARGEST:g}, or marked by a mask"
         )
     nearest = distance_transform_edt(unknown, return_distances=False, return_indices=True)
     return boxes[tuple(nearest)].astype(float)

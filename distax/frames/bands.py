@@ -9,6 +9,10 @@ from jaxtyping import Float
 from distax.imaging.checks import as_counts
 from distax.io.pixels import Pixels
 
+LARGEST = 1e30
+"""Largest magnitude of a known pixel. Larger ones mark bad pixels in some files, and 32 bits do not
+hold their sums."""
+
 
 @dataclass(frozen=True)
 class Band:
@@ -45,6 +49,15 @@ def bands(shape: tuple[int, int], rows: int, margin: int) -> Iterator[Band]:
 
 
 def read_rows(pixels: Pixels, band: Band) -> Float[np.ndarray, "rows width"]:
-    """Reads a band and its margin as float64, with NaN for infinite and for masked pixels."""
-    rows = as_counts(pixels[band.start : band.stop], "frame", wide=True).astype(np.float64)
-    return np.where(np.isfinite(rows), rows, np.nan)
+    """Reads a band and its margin as float64, with NaN for infinite, huge and masked pixels."""
+    return known_values(stored_rows(pixels, band))
+
+
+def stored_rows(pixels: Pixels, band: Band) -> Float[np.ndarray, "rows width"]:
+    """Reads a band and its margin as float64, with NaN for masked pixels."""
+    return as_counts(pixels[band.start : band.stop], "frame", wide=True).astype(np.float64)
+
+
+def known_values(rows: Float[np.ndarray, "rows width"]) -> Float[np.ndarray, "rows width"]:
+    """Replaces infinite and huge values by NaN."""
+    return np.where(np.abs(rows) <= LARGEST, rows, np.nan)

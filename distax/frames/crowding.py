@@ -47,8 +47,8 @@ def look_again(
     if a significant peak is left in its residual. The targets of all crowded blobs are fitted at
     once, so that each is free of the others' light. Targets that the fit can do without are
     dropped. Peaks of the residual are further blobs (Stetson, PASP 99, 191, 1987). The level of the
-    background is measured anew in the residual. Blobs that are not crowded keep their answers. In
-    textured frames all do.
+    background is measured anew in the residual. Blobs that are not crowded keep their answers.
+    In textured frames all do.
 
     Args:
       first: the fits of each window alone.
@@ -71,6 +71,28 @@ def look_again(
     scene = look.settled(_only(every, crowded, windows, sensor))
     found = _answers(scene, look, first.fits.flags[crowded])
     return _merged(first, found, np.flatnonzero(crowded))
+
+
+def without_pieces(
+    fits: Fits, windows: Cutouts, detection: Detection, sensor: Sensor, width: int
+) -> Fits:
+    """Takes trust from blobs of which targets may be pieces of a bright one.
+
+    Under a PSF that is not exact the fit of a bright target leaves a residual, which further
+    targets then explain. A blob keeps trust if all its targets would be found in the noise that
+    such a PSF adds.
+
+    Args:
+      fits: the fits of each window.
+      windows: windows around the blobs, without pixels left out.
+      detection: the sky and the threshold.
+      sensor: the sensor.
+      width: width in pixels of the windows' middles that were fitted.
+    """
+    look = Look(detection.threshold, sensor, width, windows.counts.shape[-1])
+    certain = look.certain(_scene(fits, windows, detection.sky.shape))
+    trusted = certain if fits.trusted is None else certain & np.asarray(fits.trusted)
+    return replace(fits, trusted=trusted)
 
 
 def _scene(fits: Fits, windows: Cutouts, shape: tuple[int, int]) -> Scene:
@@ -121,7 +143,7 @@ def _answers(scene: Scene, look: Look, flags: Int[np.ndarray, " B"]) -> Looked:
         targets=targets_of(scene.joint, misfit[scene.blob]),
         blob=scene.blob,
         flags=np.concatenate([flags, new]) | int(Flag.CROWDED),
-        trusted=(misfit < TRUSTED_MISFIT) & (probability > TRUSTED_COUNT),
+        trusted=look.certain(scene) & (misfit < TRUSTED_MISFIT) & (probability > TRUSTED_COUNT),
         misfit=misfit,
         count_probability=probability,
     )

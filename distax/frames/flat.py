@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Bool, Float
 
-from distax.frames.bands import Band, bands, read_rows
+from distax.frames.bands import LARGEST, Band, bands, known_values, read_rows, stored_rows
 from distax.io.pixels import Pixels
 
 _BLOCK = 16
@@ -36,6 +36,9 @@ class Survey:
     Attributes:
       whole: True if all known pixels are whole numbers.
       constant: True if all known pixels are equal.
+      highest: largest value of a known pixel.
+      at_highest: number of pixels that have it.
+      huge: number of finite pixels beyond `bands.LARGEST`, which count as bad.
       flat: values of the flat areas.
       share: share of the frame's pixels in flat areas.
       extent: first row, last row, first column and last column of the flat areas.
@@ -43,6 +46,9 @@ class Survey:
 
     whole: bool
     constant: bool
+    highest: float
+    at_highest: int
+    huge: int = 0
     flat: tuple[float, ...] = ()
     share: float = 0.0
     extent: tuple[int, int, int, int] = (0, 0, 0, 0)
@@ -54,8 +60,18 @@ class Survey:
         values = " and ".join(f"{value:g}" for value in self.flat)
         return (
             f"{100 * self.share:.0f}% of the frame is flat and was left out: it reads {values}, "
-            f"within rows {top} to {bottom} and columns {left} to {right}, so that nothing tells "
-            "targets from noise there"
+            f"within rows {top} to {bottom} and columns {left} to {right} with a rim of {_RIM} px, "
+            "so that nothing tells targets from noise there"
+        )
+
+    @property
+    def line_of_huge(self) -> str | None:
+        """The number of huge pixels in one line; None if there are none."""
+        if not self.huge:
+            return None
+        return (
+            f"{self.huge} pixel{'s' * (self.huge != 1)} beyond ±{LARGEST:g} count as bad; if these "
+            "are counts, divide the frame by a power of ten"
         )
 
 
@@ -105,16 +121,28 @@ def survey(pixels: Pixels) -> Survey:
       pixels: the frame; NaN and infinite pixels are no part of a flat area.
     """
     whole, lowest, highest = True, np.inf, -np.inf
+    at_highest, huge = 0, 0
     squares: list[float] = []
-    for _, rows in _rows_of(pixels):
+    for band in bands((pixels.shape[0], pixels.shape[1]), _ROWS, 0):
+        stored = stored_rows(pixels, band)
+        huge += int(np.sum(np.isfinite(stored) & (np.abs(stored) > LARGEST)))
+        rows = known_values(stored)
         known = rows[np.isfinite(rows)]
         if known.size:
             whole = whole and bool(np.all(known == np.rint(known)))
-            lowest, highest = min(lowest, known.min()), max(highest, known.max())
+            lowest, top = min(lowest, known.min()), known.max()
+            number = int(np.sum(known == top)) + at_highest * (top == highest)
+            highest, at_highest = max((highest, at_highest), (top, number))
         blocks = _blocks(rows)
         flat = np.all(blocks == blocks[..., :1], axis=-1)
         squares += blocks[flat][:, 0].tolist()
-    plain = Survey(whole=whole, constant=bool(lowest >= highest))
+    plain = Survey(
+        whole=whole,
+        constant=bool(lowest >= highest),
+        highest=float(highest),
+        at_highest=int(at_highest),
+        huge=huge,
+    )
     if not squares or plain.constant:
         return plain
     values, times = np.unique(squares, return_counts=True)

@@ -83,7 +83,25 @@ def fit_jointly(
         step = _solve(normal, ahead).reshape(-1, 3)
         position = position + np.clip(step[:, :2], -longest, longest)
         intensity = np.maximum(intensity + step[:, 2], _LEAST_SHARE * intensity)
-    normal, _ = _normal_equations(position, intensity, ground, sensor)
+    return with_errors(position, intensity, ground, sensor)
+
+
+def with_errors(
+    position: Float[np.ndarray, "K 2"],
+    intensity: Float[np.ndarray, " K"],
+    ground: Ground,
+    sensor: Sensor,
+    share: float = 0.0,
+) -> Joint:
+    """Returns targets as they are with the errors of a joint fit.
+
+    Args:
+      position, intensity: the targets, at least one.
+      ground: the pixels.
+      sensor: the sensor, for its PSF and shot noise.
+      share: share of the targets' light in a pixel that counts as noise, as no PSF is exact.
+    """
+    normal, _ = _normal_equations(position, intensity, ground, sensor, share)
     return Joint(position, intensity, _covariance(normal, position))
 
 
@@ -99,14 +117,19 @@ def _normal_equations(
     intensity: Float[np.ndarray, " K"],
     ground: Ground,
     sensor: Sensor,
+    share: float = 0.0,
 ) -> tuple[Any, Float[np.ndarray, " N"]]:
-    """Returns the sparse matrix and the right-hand side of a Gauss–Newton step."""
+    """Returns the sparse matrix and the right-hand side of a Gauss–Newton step.
+
+    A share of the model counts as noise of its pixels.
+    """
     from scipy.sparse import csr_array
 
     light, pixels = light_of(position, intensity, ground, sensor), len(ground.pixel)
     model = light.total(ground)
     known = np.isfinite(ground.counts) & ~ground.clipped
-    root = np.where(known, 1 / np.sqrt(variance_under(model, ground, sensor)), 0.0)
+    variance = variance_under(model, ground, sensor) + (share * model) ** 2
+    root = np.where(known, 1 / np.sqrt(variance), 0.0)
     shape = light.derivative.shape
     row = np.broadcast_to(light.index[:, None], shape)
     column = np.broadcast_to(np.arange(3 * shape[0]).reshape(-1, 3, 1), shape)

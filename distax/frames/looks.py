@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from distax.frames.cutouts import middle, shrunk
-from distax.frames.joint import NO_TARGETS, Joint, fit_jointly, variance_under
+from distax.frames.joint import NO_TARGETS, Joint, fit_jointly, variance_under, with_errors
 from distax.frames.light import Ground, Light, light_of
 from distax.frames.residual_peaks import residual_peaks
 from distax.imaging.sensor import Sensor
@@ -18,6 +18,10 @@ _PSF_ERROR, _CLIPPED_ERROR = 0.1, 0.5
 """Share of the targets' light in a pixel that counts as noise of the residual, as no PSF is exact,
 and in windows with saturated pixels, which hide the intensity. More misses faint targets near
 bright ones, less takes errors of the PSF for targets."""
+_ANY_ERROR = 0.05
+"""Share of the targets' light in a pixel that counts as noise where a blob is trusted. It is the
+relative error of the PSF's width up to which a given width is not contradicted. A larger share
+trusts fewer close pairs."""
 _LOOKS = 4
 """Largest number of looks at the residual. Each finds what the light of others had hidden."""
 _STEPS, _FITS = 3, 4
@@ -132,6 +136,19 @@ class Look:
         peak, _, _ = self._peaks(scene, above)
         away = np.abs(scene.centre[:, None] - peak).max(axis=-1)
         return (felt > _FELT) | (away <= self.side // 2).any(axis=1)
+
+    def certain(self, scene: Scene) -> Bool[np.ndarray, " B"]:
+        """Finds the blobs all of whose targets would be found under an inexact PSF as well.
+
+        Others have targets that may be pieces of a bright one.
+        """
+        certain = np.ones(len(scene.centre), bool)
+        if len(scene.blob):
+            light = scene.position, scene.intensity, scene.ground, self.sensor
+            exact, inexact = with_errors(*light), with_errors(*light, _ANY_ERROR)
+            lost = (exact.significance >= self.least) & (inexact.significance < self.least)
+            certain[scene.blob[lost]] = False
+        return certain
 
     def settled(self, scene: Scene) -> Scene:
         """Fits the targets jointly and adds those of the residual, until there are no more."""

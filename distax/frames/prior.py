@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from distax.frames.limits import WIDEST
 from distax.imaging.scenes import RAYLEIGH, ScenePrior
 from distax.imaging.sensor import Sensor
 from distax.runtime.errors import DistaxError, check_positive
@@ -14,6 +15,8 @@ _CLUSTER = 4.0
 """Default side of the square that holds a blob's targets, in standard deviations of the PSF. A
 larger square takes targets that could be blobs of their own into one fit, which takes longer. A
 smaller one cuts clusters in pieces."""
+_LARGEST = _CLUSTER * WIDEST
+"""Largest side in pixels of that square. Time and memory grow with its area."""
 _TOP = ScenePrior().max_intensity
 """Scaled counts of the largest intensity. The estimators were made for counts of this size."""
 
@@ -34,7 +37,8 @@ class FramePrior:
 
     Attributes:
       max_targets: largest number of targets in one blob.
-      cluster: side in pixels of the square that holds a blob's targets. Default: 4 σ of the PSF.
+      cluster: side in pixels of the square that holds a blob's targets, at most 24. Default: 4 σ of
+        the PSF.
       separation: smallest distance between two targets, in Rayleigh units of 1.22 σ.
       min_share, max_share: bounds of a target's intensity as a share of its blob's flux, for
         unknown intensities. The flux is known to about 40%, from a fit of one widened PSF.
@@ -58,6 +62,11 @@ class FramePrior:
         check_fields(self)
         if (self.min_intensity is None) != (self.max_intensity is None):
             raise DistaxError("give both min_intensity and max_intensity, or neither")
+        if self.cluster is not None and self.cluster > _LARGEST:
+            raise DistaxError(
+                f"cluster must be at most {_LARGEST:g} px in frames, got {self.cluster:g}; targets "
+                "farther apart are blobs of their own"
+            )
         least, most = self._bounds
         if self.min_intensity is not None and (self.min_share, self.max_share) != _SHARES:
             raise DistaxError(

@@ -7,18 +7,23 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float
 
-from distax.frames.background import Background, fill_unknown, measure_background
+from distax.frames.background import Background, BackgroundError, fill_unknown, measure_background
 from distax.frames.bands import Band, read_rows
+from distax.frames.clipping import clipping_line
 from distax.frames.flat import WithoutFlat, survey
+from distax.frames.smoothness import is_smooth
 from distax.frames.surroundings import ring_level
 from distax.imaging.sensor import ROUNDING_VARIANCE, Sensor
 from distax.io.pixels import Pixels
-from distax.runtime.errors import DistaxError, DistaxWarning
+from distax.runtime.errors import DistaxWarning
 
 _NOISIER = 1.3
 """Ratio of measured to stated noise above which a warning is given. A lower limit warns of errors
 of the measurement, a higher one lets noise pass for blobs."""
 
+_QUIETER = 3.0
+"""Ratio of stated to measured noise above which a warning is given. Noise that is only rounded, or
+left out by a simulation, is no measure of the stated one."""
 _MOSTLY_FLAT = 0.9
 """Share of a frame from which flat areas are its background: that of a simulation without noise, or
 of a frame that does not vary."""
@@ -92,11 +97,20 @@ class Sky:
             return False
         return self._measured_noise > _NOISIER * self._usual_noise
 
+    @property
+    def quieter(self) -> bool:
+        """True if the frame is far quieter than its sensor states, so that targets are missed."""
+        measured = self._measured_noise
+        if not _noise_known(self.sensor) or measured <= self.least:
+            return False
+        return self._usual_noise > _QUIETER * measured
+
     def warn_of_noise(self) -> None:
-        """Warns that the frame is noisier than its sensor states."""
+        """Warns that the frame is noisier or far quieter than its sensor states."""
+        expect = "false blobs" if self.noisier else "missed targets"
         warnings.warn(
             f"the background's noise is {self._measured_noise:.3g} counts, the sensor's read noise "
-            f"and gain make it {self._usual_noise:.3g}: expect false blobs, or state a read noise "
+            f"and gain make it {self._usual_noise:.3g}: expect {expect}, or state a read noise "
             "of 0 to use the measured one",
             DistaxWarning,
             stacklevel=3,
@@ -135,7 +149,8 @@ def measure_sky(pixels: Pixels, box: int, sensor: Sensor) -> Sky:
       sensor: the sensor.
 
     Raises:
-      DistaxError: the background is saturated, or does not vary anywhere.
+      BackgroundError: the background is saturated, does not vary anywhere, or varies
+        without noise.
     """
     seen = survey(pixels)
     flat = () if _noise_known(sensor) or seen.share > _MOSTLY_FLAT else seen.flat
@@ -143,23 +158,31 @@ def measure_sky(pixels: Pixels, box: int, sensor: Sensor) -> Sky:
     background = measure_background(known, box)
     level = float(np.median(background.level))
     if level >= sensor.clip_level:
-        raise DistaxError(
+        raise BackgroundError(
             f"the background itself is saturated: it reads {level:g}, where pixels clip at "
             f"{sensor.clip_level:g}"
         )
     rounded = sensor.digital or (seen.whole and not seen.constant)
     if not (_noise_known(sensor) or rounded):
         background = _with_noise_everywhere(background, level)
-    if flat:
-        warnings.warn(seen.line, DistaxWarning, stacklevel=4)
+    noise = float(np.median(background.noise))
+    if not _noise_known(sensor) and is_smooth(known, noise, seen.whole):
+        raise BackgroundError(
+            f"the frame varies smoothly about {level:g} and shows no noise that targets could be "
+            "distinguished from: state the read noise"
+        )
+    clipping = clipping_line(known, seen, level, noise, sensor.clip_level)
+    for line in (seen.line_of_huge, seen.line if flat else None, clipping):
+        if line:
+            warnings.warn(line, DistaxWarning, stacklevel=4)
     least = ROUNDING_VARIANCE**0.5 if rounded else 0.0
     return Sky(pixels=known, background=background, sensor=sensor, whole=seen.whole, least=least)
 
 
 def _with_noise_everywhere(background: Background, level: float) -> Background:
-    """Replaces noise of zero by that of the nearest box; raises DistaxError if there is none."""
+    """Replaces noise of zero by that of the nearest box; raises BackgroundError without one."""
     if not np.any(background.noise > 0):
-        raise DistaxError(
+        raise BackgroundError(
             f"the background does not vary (it reads {level:g}), so that targets cannot be "
             "distinguished from noise: state the read noise or the bit depth"
         )

@@ -80,7 +80,12 @@ def correlation(
 
 
 def spread_below(values: Float[np.ndarray, " N"]) -> float:
-    """Returns the distance of values from their median down to minus one standard deviation."""
+    """Returns the distance of values from their median down to minus one standard deviation.
+
+    It is 0 without values.
+    """
+    if not len(values):
+        return 0.0
     median, low = np.quantile(values, [0.5, _BELOW[0]])
     return float(median - low)
 

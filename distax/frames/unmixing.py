@@ -16,7 +16,7 @@ from distax.fitting.misfit import warn_of_misfits
 from distax.fitting.patch import Patch, window_width
 from distax.frames.bands import Band, bands
 from distax.frames.blobs import Blobs, peaks, psf_line, signal_to_noise
-from distax.frames.crowding import Looked, look_again
+from distax.frames.crowding import Looked, look_again, without_pieces
 from distax.frames.cutouts import (
     Cutouts,
     blob_flux,
@@ -28,6 +28,7 @@ from distax.frames.cutouts import (
 )
 from distax.frames.detection import Detection, measure_detection
 from distax.frames.judging import Fits, judge
+from distax.frames.limits import SMALLEST_BOX, check_camera, check_detection
 from distax.frames.local_psf import (
     local_flux,
     local_significance,
@@ -49,7 +50,6 @@ from distax.io.pixels import Pixels
 from distax.runtime.errors import (
     DistaxError,
     DistaxWarning,
-    check_not_negative,
     check_positive,
     unknown,
 )
@@ -75,9 +75,6 @@ wide spot, and more of the neighbours."""
 _PIXELS_AT_ONCE = 2**21
 """Approximate number of pixels in a band. Larger bands take more memory. Smaller ones read and
 filter the rows of their margins more often."""
-_SMALLEST = 16
-"""Smallest side in pixels of a frame, and of a box in which the background is measured. Fewer
-pixels give no reliable background."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +116,7 @@ class FrameUnmixer:
         measured PSF. Default: the sensor's sigma, which is compared with that of the blobs.
       best: number of targets that are kept: trusted ones first, then those with the highest score.
         Default: all.
-      min_score: least score of a target that is kept.
+      min_score: least score of a target that is kept, from 0 to 1.
       trusted_only: True leaves out targets with the flag `UNSURE`.
       crowded: True looks again at blobs whose windows overlap, in fields of many stars; see
         `crowding.look_again`. Their errors are then Gaussian for every method.
@@ -150,12 +147,11 @@ class FrameUnmixer:
         if isinstance(self.method, str) and self.method not in _ESTIMATORS:
             raise unknown("method for frames", self.method, _ESTIMATORS)
         check_positive(false_blobs=self.false_blobs)
-        check_not_negative(min_score=self.min_score)
+        check_camera(self.sensor)
+        check_detection(self.false_blobs, self.box, self.min_score)
         for name in ("best", "rows_at_once"):
             if (value := getattr(self, name)) is not None:
                 check_positive(**{name: value})
-        if self.box < _SMALLEST:
-            raise DistaxError(f"box must be at least {_SMALLEST} pixels, got {self.box}")
         if self.crowded and self.prior.min_intensity is not None:
             raise DistaxError("crowded fits have no bounds of intensities: leave one of them out")
         if self.crowded and self.sensor.psf_grid is not None:
@@ -189,7 +185,7 @@ class FrameUnmixer:
                 return replace(self, sensor=self.sensor.at(0.0, 0.0))(pixels)
             warn_of_gaps(grid, (pixels.shape[0], pixels.shape[1]))
         sky = measure_sky(pixels, self.box, self.sensor)
-        if sky.noisier:
+        if sky.noisier or sky.quieter:
             sky.warn_of_noise()
         width = self._measure_width(sky)
         assuming = self._assuming(width)
@@ -333,6 +329,8 @@ class FrameUnmixer:
             misfit=np.asarray(found.misfit),
             count_probability=np.asarray(found.count_probability),
         )
+        if grid is None:
+            fits = without_pieces(fits, windows, detection, self.sensor, width)
         looked = Looked(fits, around, level)
         if self.crowded:
             looked = look_again(looked, windows, detection, self.sensor, width)
@@ -378,8 +376,8 @@ def _check_shape(pixels: Pixels) -> None:
             "width"
         )
     height, width = pixels.shape
-    if min(height, width) < _SMALLEST:
+    if min(height, width) < SMALLEST_BOX:
         raise DistaxError(
             f"{height}×{width} px are too few to measure a background in: a frame has at least "
-            f"{_SMALLEST} along each edge; a smaller image needs a sensor of its size"
+            f"{SMALLEST_BOX} along each edge; a smaller image needs a sensor of its size"
         )

@@ -2,12 +2,13 @@
 
 import math
 import re
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from io import BufferedReader
 
 from distax.io.source import Source
-from distax.runtime.errors import DistaxError
+from distax.runtime.errors import DistaxError, DistaxWarning
 
 _BLOCK, _CARD = 2880, 80
 _MOST_BLOCKS = 4096
@@ -17,6 +18,8 @@ _MOST_AXES = 999
 _BITPIX = (8, 16, 32, 64, -32, -64)
 _WHOLE = re.compile(r"\s*([+-]?\d{1,18})\s*(/|$)")
 _REAL = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:E[+-]?\d{1,4})?)\s*(/|$)")
+_BINARY = re.compile(r"[\x00-\x08\x0e-\x1f]")
+"""Characters that no text has. Line breaks and tabs are left to sloppy writers."""
 _TEXT = re.compile(r"\s*'((?:[^']|'')*)'")
 
 
@@ -170,12 +173,24 @@ def read_structure(source: Source) -> list[Hdu]:
 
 
 def _read_cards(file: BufferedReader, where: str) -> dict[str, str]:
-    """Reads a header up to its end. If a keyword is repeated, its first value counts."""
+    """Reads a header up to its end, and warns of one that holds other than text.
+
+    If a keyword is repeated, its first value counts.
+    """
     cards: dict[str, str] = {}
+    binary = 0
     for card in _cards(file, where):
         keyword = card[:8].rstrip()
         if card[8:10] == "= ":
             cards.setdefault(keyword, card[10:])
+        binary += bool(_BINARY.search(card))
+    if binary:
+        warnings.warn(
+            f"{where}: {binary} lines of its header hold no text; this part is damaged, and what "
+            "follows it may be lost",
+            DistaxWarning,
+            stacklevel=4,
+        )
     return cards
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from distax.io.arrays import open_npy, open_npz
 from distax.io.fits import open_fits
-from distax.io.pixels import Frame, Frames
+from distax.io.pixels import Frame, Frames, Pixels, marked
 from distax.io.rasters import open_raster
 from distax.io.reading import NO_MASK, Reading
 from distax.io.source import SUFFIXES, is_image_name, open_source
@@ -25,6 +25,8 @@ _OPENERS = {
     "JPEG": open_raster,
 }
 """Functions that open the formats other than FITS."""
+_ROWS = 64
+"""Rows of a mask that are read at a time."""
 
 
 @contextmanager
@@ -76,9 +78,21 @@ def _with_mask(frames: Frames, path: Path, reading: Reading, stack: ExitStack) -
                 f"{file}: is a mask of {_size(mark)} px, but image {number} of {path} has "
                 f"{_size(frame)}; give one of the same size"
             )
+        # One of many masks that marks all is a gap of a sequence.
+        if len(marks) == 1 and _marks_all(mark.stored):
+            raise DistaxError(
+                f"{file}: this mask marks all pixels of image {number} of {path} as bad; zeros are "
+                "good pixels, so it may be inverted"
+            )
         return replace(frame, mask=mark.stored)
 
     return Frames(len(frames), open_masked)
+
+
+def _marks_all(mask: Pixels) -> bool:
+    """Returns True if a mask marks all pixels; it is read up to the first good one."""
+    height = mask.shape[0]
+    return all(marked(mask[row : row + _ROWS]).all() for row in range(0, height, _ROWS))
 
 
 def _size(frame: Frame) -> str:

@@ -8,6 +8,7 @@ import pytest
 
 from distax import DistaxError, Sensor
 from distax.cli.track_frames import WholeFrames, list_images
+from distax.frames.background import BackgroundError
 from distax.io.reading import Reading
 
 
@@ -21,6 +22,8 @@ class Fake:
     def __call__(self, counts):
         if counts.mean() > 150:
             raise DistaxError("this frame is too bright")
+        if not counts.any():
+            raise BackgroundError("the background does not vary")
         measured = self.measure_psf and counts.mean() > 100
         source = "measured" if measured else "default" if self.measure_psf else "given"
         sigma = 1.3 if measured else self.sensor.sigma
@@ -62,3 +65,16 @@ def test_frames_that_all_lack_a_psf_keep_the_default(unmixed, capsys):
 def test_a_frame_that_cannot_be_unmixed_is_named(unmixed, tmp_path):
     with pytest.raises(DistaxError, match=f"{tmp_path}/a.npy: image 1, this frame is too bright"):
         unmixed(90, 160)
+
+
+def test_a_frame_without_background_is_a_gap_and_named(unmixed, tmp_path, capsys):
+    frames, found = unmixed(0, 110, 0, 120)
+    assert [frame and frame.psf.sigma for frame in found] == [None, 1.3, None, 1.3]
+    lines = capsys.readouterr().err.splitlines()
+    gaps = [line for line in lines if "count as missed" in line]
+    assert gaps == [
+        f"distax: {tmp_path}/a.npy: image {number}, the background does not vary; its targets "
+        "count as missed"
+        for number in (0, 2)
+    ]
+    np.testing.assert_allclose(frames.mean, (110 + 120) / 2)

@@ -77,3 +77,9 @@ def test_a_frame_that_does_not_vary_is_refused():
     frame[20:24, 20:24] += np.arange(16).reshape(4, 4)
     known = Sensor(saturation=None, bit_depth=None, read_noise=1.0)
     assert np.isfinite(measure_sky(frame, 64, known).pixels[:]).all()
+
+
+def test_the_line_says_that_a_rim_is_left_out_too(half_saturated):
+    assert "within rows 0 to 102 and columns 0 to 79 with a rim of 2 px," in (
+        survey(half_saturated).line
+    )

@@ -10,7 +10,13 @@ import pytest
 
 from distax import DistaxWarning, Sensor, make_targets, render
 from distax.frames import FramePrior, FrameUnmixer
-from distax.frames.psf import NOT_MEASURED, MeasuredWidth, format_sigma, measure_width
+from distax.frames.psf import (
+    NOT_MEASURED,
+    MeasuredWidth,
+    PsfCheck,
+    format_sigma,
+    measure_width,
+)
 
 CAMERA = Sensor(saturation=None, bit_depth=None)
 NOISE = 2.0
@@ -127,6 +133,51 @@ def test_few_blobs_leave_the_default_and_say_so():
     assert found.psf.source == "default"
     assert found.psf.sigma == 0.5
     assert "sigma 0.5 px by default: 2 isolated bright blobs cannot measure it" in found.psf.line
+
+
+@pytest.mark.parametrize(("sigma", "number"), [(1.3, 1), (1.3, 4), (2.0, 2), (0.35, 1)])
+def test_a_few_stars_suggest_their_width_and_do_not_set_it(sigma, number):
+    width = measure(stars(sigma, number))
+    assert width.sigma is None
+    assert width.isolated == number
+    assert width.suspected == pytest.approx(sigma, rel=0.02)
+    assert measure(stars(sigma, number), sensor=replace(CAMERA, sigma=sigma)).suspected is None
+
+
+def test_wide_stars_between_edges_suggest_their_width():
+    # Windows of 33 pixels do not fit between the stars and the edges.
+    counts = scene(2.0, [np.zeros((1, 2))] * 4, 24, 3000.0)
+    assert measure(counts).suspected == pytest.approx(2.0, rel=0.02)
+
+
+def test_a_few_clusters_suggest_no_width():
+    rng = np.random.default_rng(4)
+    for number in (2, 3, 5):
+        alone = measure(scene(0.5, [rng.uniform(-0.5, 0.5, (number, 2))], 24, 2000.0))
+        assert alone.isolated == 1
+        assert alone.suspected is None
+    pair = measure(scene(0.5, [np.array([[-0.8, 0.0], [0.8, 0.0]])], 24, 2000.0))
+    assert pair.suspected is None
+    # Three stars that are wider alike are no clusters, one may be a cluster.
+    assert measure(stars(0.62, 1)).suspected is None
+    assert measure(stars(0.62, 3)).suspected == pytest.approx(0.62, rel=0.02)
+
+
+def test_the_line_names_the_width_that_a_few_stars_suggest():
+    found = replace(UNMIXER, measure_psf=True)(100 + stars(1.3, 2))
+    pattern = r"by default: 2 .* cannot measure it; if they are single stars, give --frame\.sigma "
+    number = re.search(pattern + r"(1\.\d+);", found.psf.line)
+    assert float(number[1]) == pytest.approx(1.3, rel=0.02)
+    given = replace(found.psf, source="given", measured=measure(stars(1.3, 1)))
+    assert given.line.partition(";")[2].startswith(" if it is a single star, give --frame.sigma 1.")
+
+
+def test_an_elongated_width_is_advised_for_a_sensor_file():
+    seen = MeasuredWidth(sigma=(0.6, 0.8), std=(0.001, 0.001), agreeing=9, isolated=9)
+    check = PsfCheck(
+        sigma=0.5, source="given", measured=seen, contradicted=True, misfit=None, blobs=9
+    )
+    assert "give a sigma of 0.6×0.8 px (in a sensor file)" in check.advice
 
 
 def test_widths_as_text_and_a_suggestion_for_a_sensor():

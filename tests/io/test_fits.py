@@ -282,3 +282,23 @@ def test_an_unreadable_file_is_named_in_one_line(tmp_path, name, make, message):
         pass
     assert str(error.value).startswith(str(tmp_path / name))
     assert "\n" not in str(error.value)
+
+
+def test_a_header_with_other_than_text_is_warned_of_and_the_image_is_read(tmp_path):
+    path = tmp_path / "a.fits"
+    pixels = np.arange(600.0, dtype=np.float32).reshape(20, 30)
+    parts = [fits.PrimaryHDU(), fits.ImageHDU(pixels), fits.ImageHDU(pixels, name="ERR")]
+    fits.HDUList(parts).writeto(path)
+    good = path.read_bytes()
+    name = good.index(b"EXTNAME = 'ERR")
+    for damage, lines in ((b"\x00" * 8, 1), (b"\x07" * 100, 2)):
+        end = name + 80  # of the last line before END
+        path.write_bytes(good[: end - len(damage)] + damage + good[end:])
+        line = rf"a.fits: part 2: {lines} lines of its header hold no text; this part is damaged"
+        with pytest.warns(DistaxWarning, match=line), open_frames(path) as frames:
+            np.testing.assert_array_equal(frames[0].pixels[:], pixels)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        path.write_bytes(good[:name] + b"HISTORY a\tb" + good[name + 11 :])
+        with open_frames(path) as frames:
+            assert len(frames) == 1

@@ -130,6 +130,22 @@ def test_a_mask_that_does_not_fit_is_named(tmp_path, marks):
             frames[0]
 
 
+def test_a_mask_of_all_pixels_is_named_and_one_of_many_is_not(tmp_path):
+    np.save(tmp_path / "a.npy", np.stack([PIXELS, PIXELS]))
+    np.save(tmp_path / "all.npy", np.ones(PIXELS.shape))
+    np.save(tmp_path / "one.npy", np.stack([np.zeros(PIXELS.shape), np.ones(PIXELS.shape)]))
+    with (
+        pytest.raises(
+            DistaxError, match=r"all.npy: this mask marks all pixels of image 0 of .*a.n"
+        ),
+        open_frames(tmp_path / "a.npy", Reading(mask=str(tmp_path / "all.npy"))) as frames,
+    ):
+        frames[0]
+    with open_frames(tmp_path / "a.npy", Reading(mask=str(tmp_path / "one.npy"))) as frames:
+        np.testing.assert_array_equal(frames[0].pixels[:], PIXELS)
+        assert np.isnan(frames[1].pixels[:]).all()
+
+
 def test_folders_and_patterns_give_their_files_in_natural_order(tmp_path):
     for name in ("f10.png", "f2.png", "f1.PNG", "notes.txt", ".hidden.png", "f3.fits.gz"):
         (tmp_path / name).touch()

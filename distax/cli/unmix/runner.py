@@ -85,7 +85,8 @@ class Unmixers:
         # Makes the unmixer of images, whose sensor is among the options.
         self.options()
         _ = self.input.reading
-        self.frame.make_unmixer(None, None, self.sensor_file)
+        if self.sensor_file is None or self.frame.given:
+            self.frame.make_unmixer(None, None, self.sensor_file)
         try:
             self.prior.for_frames()
         except OptionError:
