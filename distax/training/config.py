@@ -30,7 +30,7 @@ class ModelConfig:
 
     name: str = "dista"
     factor: int | None = None
-    options: dict[str, int | float | str | bool | tuple[int, ...]] = field(default_factory=dict)
+    options: dict[str, int | float | bool | str | tuple[int, ...]] = field(default_factory=dict)
     module: str | None = None
 
 

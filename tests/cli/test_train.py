@@ -109,6 +109,8 @@ def test_a_resumed_run_has_its_own_configuration(tiny_run, tiny_config):
         (["--model.factor", "4", "--eval-images", "1"], "factor must be an odd number"),
         (["--model.name", "distta", "--steps", "1"], "did you mean 'dista'"),
         (["--model.options", "chanels", "4"], "did you mean 'channels'"),
+        # The first option is a truth value, and no word.
+        (["--model.options", "rematerialize", "True", "chanels", "4"], "did you mean 'channels'"),
         (["--data.dataset", "simulated"], "run `distax build-dataset simulated --data-dir data`"),
     ],
 )

@@ -116,10 +116,10 @@ def _hit_sng_options(arrays: Arrays) -> dict[str, object]:
     return {
         "channels": axis_length(arrays, "conv_first.weight", 0),
         "layers": count_numbers(arrays, r"layers\.(\d+)\."),
-        "windows": [
+        "windows": tuple(
             axis_length(arrays, in_block(index, "unigram_embed.weight"), 2)
             for index in range(count_numbers(arrays, block))
-        ],
+        ),
         "heads": axis_length(arrays, in_block(0, "ngram_attn.relative_position_bias_table"), 1),
     }
 

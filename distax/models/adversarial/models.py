@@ -35,7 +35,10 @@ class AdversarialModel(GridModel):
     Args:
       factor: grid nodes per pixel along each axis, odd.
       sensor: the sensor whose images the model takes.
-      pixel_weight: weight of the mean absolute error in the generator's objective.
+      pixel_weight: weight of the error of the grids in the generator's objective.
+      squared: True for their mean square error, as in SRGAN's paper, False for their mean absolute
+        error, as in the original toolkit. Most nodes are empty, so the absolute error alone favours
+        empty grids.
       adversarial_weight: weight of the discriminator's judgement in the generator's objective.
       perceptual: features of grids, whose mean absolute difference joins the generator's objective.
 
@@ -52,12 +55,14 @@ class AdversarialModel(GridModel):
         factor: int,
         sensor: Sensor,
         pixel_weight: float,
+        squared: bool,
         adversarial_weight: float,
         perceptual: Perceptual | None,
     ):
         super().__init__(factor, sensor)
         check_not_negative(pixel_weight=pixel_weight, adversarial_weight=adversarial_weight)
         self.pixel_weight, self.adversarial_weight = pixel_weight, adversarial_weight
+        self.squared = squared
         self.perceptual = perceptual
 
     def _create_discriminator(self, channels: int, rngs: nnx.Rngs) -> Discriminator | None:
@@ -74,7 +79,8 @@ class AdversarialModel(GridModel):
     def objective(self, images: Float[Array, "B height width"], grids: Grids) -> Float[Array, ""]:
         """Returns the sum of both players' objectives."""
         found = self(images)
-        value = self.pixel_weight * jnp.mean(jnp.abs(found - grids))
+        error = found - grids
+        value = self.pixel_weight * jnp.mean(error**2 if self.squared else jnp.abs(error))
         if self.perceptual is not None:
             value += jnp.mean(jnp.abs(self.perceptual(found) - self.perceptual(grids)))
         if self.discriminator is None:
@@ -110,7 +116,10 @@ class Srgan(AdversarialModel):
       channels: number of maps of the generator.
       blocks: number of residual blocks of the generator.
       discriminator_channels: channels of the discriminator's first convolution.
-      pixel_weight: weight of the mean absolute error in the generator's objective.
+      pixel_weight: weight of the error of the grids in the generator's objective.
+      squared: True for their mean square error, as in SRGAN's paper, False for their mean absolute
+        error, as in the original toolkit. Most nodes are empty, so the absolute error alone favours
+        empty grids.
       adversarial_weight: weight of the discriminator's judgement in the generator's objective; 0
         leaves the discriminator out.
       perceptual: features of grids by a function without parameters to train, whose mean absolute
@@ -132,12 +141,13 @@ class Srgan(AdversarialModel):
         blocks: int = 16,
         discriminator_channels: int = 64,
         pixel_weight: float = 0.01,
+        squared: bool = True,
         adversarial_weight: float = 0.005,
         perceptual: Perceptual | None = None,
         sensor: Sensor = Sensor(),
         rngs: nnx.Rngs,
     ):
-        super().__init__(factor, sensor, pixel_weight, adversarial_weight, perceptual)
+        super().__init__(factor, sensor, pixel_weight, squared, adversarial_weight, perceptual)
         check_positive(
             channels=channels, blocks=blocks, discriminator_channels=discriminator_channels
         )
@@ -161,7 +171,10 @@ class Esrgan(AdversarialModel):
       blocks: number of residual-in-residual blocks of the generator. Default: 23 for ESRGAN, 16
         for BSRGAN.
       discriminator_channels: channels of the discriminator's first convolution.
-      pixel_weight: weight of the mean absolute error in the generator's objective.
+      pixel_weight: weight of the error of the grids in the generator's objective.
+      squared: True for their mean square error, as in SRGAN's paper, False for their mean absolute
+        error, as in the original toolkit. Most nodes are empty, so the absolute error alone favours
+        empty grids.
       adversarial_weight: weight of the discriminator's judgement in the generator's objective; 0
         leaves the discriminator out.
       perceptual: features of grids by a function without parameters to train, whose mean absolute
@@ -184,12 +197,13 @@ class Esrgan(AdversarialModel):
         blocks: int | None = None,
         discriminator_channels: int = 64,
         pixel_weight: float = 0.01,
+        squared: bool = True,
         adversarial_weight: float = 0.005,
         perceptual: Perceptual | None = None,
         sensor: Sensor = Sensor(),
         rngs: nnx.Rngs,
     ):
-        super().__init__(factor, sensor, pixel_weight, adversarial_weight, perceptual)
+        super().__init__(factor, sensor, pixel_weight, squared, adversarial_weight, perceptual)
         blocks = self.usual_blocks if blocks is None else blocks
         check_positive(
             channels=channels,

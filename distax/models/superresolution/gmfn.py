@@ -64,13 +64,14 @@ class Gmfn(GridModel):
       steps: number of times that the blocks run.
       blocks: number of dense blocks.
       sources: number of blocks, the last ones, whose outputs are fed back.
-      refined: number of blocks, the first ones, whose inputs are merged with what is fed back.
+      refined: number of blocks, the first ones, whose inputs are merged with what is fed back;
+        all if there are fewer.
       sensor: the sensor whose images the model takes.
       rngs: keys for the initial parameters.
 
     Raises:
       DistaxError: the factor is even, a size is not positive, or there are fewer blocks than
-        sources or refined blocks.
+        sources.
     """
 
     def __init__(
@@ -89,9 +90,8 @@ class Gmfn(GridModel):
         check_positive(
             channels=channels, steps=steps, blocks=blocks, sources=sources, refined=refined
         )
-        for name, count in {"sources": sources, "refined": refined}.items():
-            if count > blocks:
-                raise DistaxError(f"{name} must be at most the {blocks} blocks, got {count}")
+        if sources > blocks:
+            raise DistaxError(f"sources must be at most the {blocks} blocks, got {sources}")
         self.steps, self.refined = steps, refined
         self.head = with_prelu(Conv(1, 4 * channels, rngs=rngs), rngs)
         self.features = with_prelu(Affine(4 * channels, channels, rngs=rngs), rngs)

@@ -63,7 +63,7 @@ def test_each_player_has_the_gradient_of_its_own_objective(model, data):
         judged = generator_judged(
             name, model.discriminator(grids[..., None]), model.discriminator(found[..., None])
         )
-        return 0.01 * jnp.mean(jnp.abs(found - grids)) + 0.005 * judged
+        return 0.01 * jnp.mean((found - grids) ** 2) + 0.005 * judged
 
     def of_discriminator(params):
         model = trained(params)
@@ -118,20 +118,30 @@ def test_the_largest_singular_value_is_found():
     np.testing.assert_allclose(found, np.linalg.svd(matrix)[1][0], rtol=1e-3)
 
 
-def test_features_of_grids_can_be_compared_too(data):
+def test_features_of_grids_and_squares_of_errors_can_be_compared(data):
     images, grids = data
-    plain = create("srgan", sensor=SENSOR, rngs=nnx.Rngs(0), adversarial_weight=0.0, channels=4)
-    model = create(
-        "srgan",
-        sensor=SENSOR,
-        rngs=nnx.Rngs(0),
-        adversarial_weight=0.0,
-        channels=4,
-        perceptual=lambda grids: grids[:, ::2] ** 2,
-    )
-    extra = jnp.mean(jnp.abs(model(images)[:, ::2] ** 2 - grids[:, ::2] ** 2))
-    expected = plain.objective(images, grids) + extra
-    np.testing.assert_allclose(model.objective(images, grids), expected, rtol=1e-5)
+
+    def create_alone(**options):
+        return create(
+            "srgan",
+            sensor=SENSOR,
+            rngs=nnx.Rngs(0),
+            channels=4,
+            blocks=1,
+            adversarial_weight=0.0,
+            **options,
+        )
+
+    plain = create_alone(squared=False)
+    error = plain(images) - grids
+    expected = 0.01 * jnp.mean(jnp.abs(error))
+    np.testing.assert_allclose(plain.objective(images, grids), expected, rtol=1e-5)
+    squared = create_alone(pixel_weight=2.0)
+    expected_square = 2 * jnp.mean(error**2)
+    np.testing.assert_allclose(squared.objective(images, grids), expected_square, rtol=1e-5)
+    perceptual = create_alone(squared=False, perceptual=lambda grids: grids[:, ::2] ** 2)
+    expected += jnp.mean(jnp.abs(plain(images)[:, ::2] ** 2 - grids[:, ::2] ** 2))
+    np.testing.assert_allclose(perceptual.objective(images, grids), expected, rtol=1e-5)
 
 
 def test_features_that_are_no_function_are_refused():
