@@ -18,6 +18,7 @@ __all__ = ["export", "find", "load", "matching_parameters", "names", "read", "wr
 
 _SHA256 = {
     "cfgn": "ed3f168997d99d91de6036b15194e7bb984deb78330b7eae62e5d00b356093d4",
+    "cfgn_offset": "31e523a1f8f95cd5bf55fb50d73f141a0d0e6a72d6c92ce0106eac415fdf5cc4",
     "density": "558aaef0290c2978aa366c5a8c1591cab9bd34a319c2117a3c89e37a51572084",
     "dista": "0263189b6d43983b3eb153d70f7de370fd3ae2772f5906574654de03e4930580",
 }
