@@ -13,6 +13,35 @@ from distax.runtime.html import plain_table
 SCORE_HEADINGS = ("percent", "CSO-mAP", *(f"AP-{round(100 * radius):02d}" for radius in RADII))
 
 
+class RateResult(TypedDict):
+    """Rates and errors of pairs within one matching radius, see `metrics.DetectionSums`.
+
+    Found and true targets are paired one to one, as many as possible. None stands for what is not
+    defined: the precision of nothing found, for example.
+
+    Attributes:
+      precision: share of the found targets that have a partner.
+      recall: share of the true targets that have one: the detection rate.
+      f1: harmonic mean of the two.
+      jaccard: pairs as a share of pairs, false and missed targets together.
+      rmse: root-mean-square distance of the pairs in pixels.
+      efficiency: efficiency of localisation, from `jaccard` and `rmse`; see `metrics.efficiency`.
+      false_rate: false targets in an image.
+      intensity_bias: mean error of the pairs' intensity, relative to the true one.
+      intensity_error: root-mean-square error of the pairs' intensity, likewise.
+    """
+
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    jaccard: float | None
+    rmse: float | None
+    efficiency: float | None
+    false_rate: float
+    intensity_bias: float | None
+    intensity_error: float | None
+
+
 class GroupResult(TypedDict):
     """Results over the images with one number of true targets; see `Evaluation`."""
 
@@ -24,6 +53,8 @@ class GroupResult(TypedDict):
     bound: float | None
     within: dict[str, float] | None
     coverage: dict[str, float] | None
+    rates: dict[str, RateResult]
+    gospa: float
 
 
 class Reliability(TypedDict):
@@ -67,6 +98,14 @@ class Evaluation:
       by_count: the results for each number of true targets.
       psnr: mean peak signal-to-noise ratio of the grids in dB; None for estimators without a grid.
       ssim: mean structural similarity of the grids; None for estimators without a grid.
+      rates: by matching radius, precision, recall and errors of pairs; None in evaluations of
+        earlier releases, like the next two.
+      gospa: mean distance in pixels of the found from the true targets of an image, see
+        `metrics.gospa`. A missed or a false target counts as 0.18 px.
+      intervals: 95% confidence intervals of all scores, by bootstrap over the images: the lower and
+        the upper end of each in a list, at the places of the scores here. Those of CSO-mAP and the
+        APs are of coarser bins of the score. For the reliability they are those of the mean
+        reported and the mean realised probability. None for a single image.
     """
 
     images: int
@@ -83,6 +122,9 @@ class Evaluation:
     by_count: dict[str, GroupResult]
     psnr: float | None = None
     ssim: float | None = None
+    rates: dict[str, RateResult] | None = None
+    gospa: float | None = None
+    intervals: dict[str, Any] | None = None
 
     @property
     def headline(self) -> dict[str, float]:

@@ -1,27 +1,42 @@
-"""Metrics: CSO-mAP, PSNR and SSIM, counts and position errors, Cramér–Rao bound, calibration."""
+"""Metrics: CSO-mAP, detection rates, distances, image quality, bound, calibration, intervals."""
 
+from distax.metrics.bootstrap import GROUPS, LEVEL, Interval, bootstrap, draw_groups, sum_by_part
 from distax.metrics.bound import cramer_rao, is_ideal
 from distax.metrics.calibration import CoverageSums, ReliabilitySums
 from distax.metrics.cso import RADII, CsoMap, CsoSums, cso_map
-from distax.metrics.exact_sum import ExactSum
+from distax.metrics.detection_rates import DetectionSums, efficiency
+from distax.metrics.exact_sum import ExactMean, ExactSum
+from distax.metrics.gospa import Gospa, gospa
 from distax.metrics.image_quality import psnr, ssim
 from distax.metrics.localization import LocalizationSums, Pairing, assign
-from distax.metrics.matching import match
+from distax.metrics.matching import match, pair_within
 
 __all__ = [
+    "GROUPS",
+    "LEVEL",
     "RADII",
     "CoverageSums",
     "CsoMap",
     "CsoSums",
+    "DetectionSums",
+    "ExactMean",
     "ExactSum",
+    "Gospa",
+    "Interval",
     "LocalizationSums",
     "Pairing",
     "ReliabilitySums",
     "assign",
+    "bootstrap",
     "cramer_rao",
     "cso_map",
+    "draw_groups",
+    "efficiency",
+    "gospa",
     "is_ideal",
     "match",
+    "pair_within",
     "psnr",
     "ssim",
+    "sum_by_part",
 ]

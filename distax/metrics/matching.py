@@ -1,5 +1,6 @@
 """Matching of detections and true targets under the protocol of CSO-mAP (arXiv 2505.19148)."""
 
+import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int
@@ -57,6 +58,35 @@ def match(found: Targets, truth: Targets, radii: Float[Array, " R"]) -> Bool[Arr
     claimant = jnp.argmax(claimed_score, axis=-3, keepdims=True)
     slots = jnp.arange(found.mask.shape[-1])[:, None, None]
     return jnp.any(claims & (slots == claimant), axis=-2)
+
+
+def pair_within(
+    found: Targets, truth: Targets, radii: Float[Array, " R"]
+) -> Int[Array, "*batch K R"]:
+    """Pairs found and true targets one to one within each radius (Hungarian algorithm).
+
+    As many pairs are made as possible and, of all ways to make that many, those with the smallest
+    sum of distances. Unlike `match`, no order of the detections plays a part.
+
+    Args:
+      found: detections `[..., K]`.
+      truth: true targets `[..., M]`.
+      radii: matching radii in pixels.
+
+    Returns:
+      `[..., K, R]`, slot of the true target; −1 for padding and for detections without a partner.
+
+    Raises:
+      DistaxError: found and truth have different numbers of images.
+    """
+    distance = pair_distances(found, truth)[..., None, :, :]
+    radius = radii[:, None, None]
+    real = found.mask[..., None, :, None] & truth.mask[..., None, None, :]
+    # A pair is worth more than all that the others can gain by being nearer.
+    most = min(distance.shape[-2:])
+    benefit = jnp.where(real & (distance <= radius), most + 1.0 - distance / radius, 0.0)
+    partner = jax.vmap(best_partners)(benefit.reshape(-1, *benefit.shape[-2:]))
+    return jnp.moveaxis(partner.reshape(benefit.shape[:-1]), -2, -1)
 
 
 def best_partners(benefit: Float[Array, "K M"]) -> Int[Array, " K"]:
