@@ -114,17 +114,17 @@ class EvaluationSums:
         members = np.asarray(self.images.localization.images).sum(axis=1)
         images = int(members.sum())
         draws = draw_groups(images)
+        # Sums for each number of true targets: of all images, and of groups.
+        ranked = self.ranked, self.ranked_groups.without_empty_bins(), self.images
         by_count, ends_by_count = {}, {}
         for count in np.flatnonzero(members).tolist():
-            key, parts = str(count), jax.tree.map(itemgetter(count), self._ranked)
+            key, parts = str(count), jax.tree.map(itemgetter(count), ranked)
             scores, ends_by_count[key] = _score_group(parts, draws)
             by_count[key] = GroupResult(**scores, images=int(members[count]))
-        scores, ends = _score_group(
-            jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), self._ranked), draws
-        )
+        scores, ends = _score_group(jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), ranked), draws)
+        other = self.published_groups.without_empty_bins(), self.reliability, self.quality
         more, more_ends = with_intervals(
-            *(_score_other, (self.published_groups, self.reliability, self.quality), draws),
-            exact=_score_published(self.published),
+            _score_other, other, draws, exact=_score_published(self.published)
         )
         intervals = ends | more_ends | {"by_count": ends_by_count}
         diagrams = None if self.reliability is None else _diagrams(self.reliability)
@@ -134,11 +134,6 @@ class EvaluationSums:
             intervals=intervals if images > 1 else None,
             **scores | more | {"reliability": diagrams},
         )
-
-    @property
-    def _ranked(self) -> tuple[CsoSums, CsoSums, ImageSums]:
-        """Sums for each number of true targets: of all images, and of groups."""
-        return self.ranked, self.ranked_groups, self.images
 
 
 def _score_group(

@@ -7,10 +7,12 @@ sums add across batches and devices in any order with the same result. Two score
 are treated as tied.
 """
 
+from dataclasses import replace
 from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Num
 
 from distax.imaging.targets import Targets
@@ -26,6 +28,10 @@ _MANTISSA_BITS = 13
 by 1.2e-4 of their value. Another bit doubles the memory, one less ties more scores."""
 _LOWEST_EXPONENT, _OCTAVES = -20, 32
 """The bins cover scores from 2**-20 to 2**12: probabilities as well as intensities in counts."""
+
+
+_BIN_STEP = 64
+"""Number of bins of which the bins that are not empty become a multiple."""
 
 
 @pytree
@@ -183,6 +189,21 @@ class CsoSums:
         sums = counts.reshape(parts, kinds, bins)
         targets = sum_by_part(truth.count.ravel(), part.ravel(), parts)
         return cls(detections=sums[:, 0], hits=sums[:, 1:], targets=targets)
+
+    def without_empty_bins(self) -> "CsoSums":
+        """Leaves out the bins in which no part has detections, which changes no value.
+
+        Empty bins of the highest scores fill the rest up to a multiple of 64, so that few programs
+        are compiled.
+        """
+        detections, hits = (np.asarray(leaf) for leaf in (self.detections, self.hits))
+        used = np.flatnonzero(detections.any(axis=tuple(range(detections.ndim - 1))))
+        empty = -len(used) % _BIN_STEP if len(used) else _BIN_STEP
+        detections, hits = (
+            np.pad(leaf[..., used], [*[(0, 0)] * (leaf.ndim - 1), (0, empty)])
+            for leaf in (detections, hits)
+        )
+        return replace(self, detections=jnp.asarray(detections), hits=jnp.asarray(hits))
 
     @jax.jit
     def value(self) -> CsoMap:
