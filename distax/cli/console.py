@@ -7,11 +7,14 @@ from rich.console import Console
 from rich.table import Table
 
 from distax.evaluation import Evaluation
-from distax.evaluation.results import (
-    SCORE_HEADINGS,
+from distax.evaluation.results import SCORE_HEADINGS, format_percent
+from distax.evaluation.tables import (
+    COUNT_ACCURACY,
+    GOSPA,
+    RMSE,
+    Quantity,
     by_count_rows,
-    format_percent,
-    format_pixels,
+    rate_rows,
     score_rows,
 )
 from distax.frames.scoring import FrameEvaluation
@@ -45,11 +48,18 @@ def print_evaluation(
     for label, row in rows.items():
         table.add_row(label, *row)
     wide_console().print(table)
-    quality = "" if result.psnr is None else f"PSNR {result.psnr:.2f} dB, SSIM {result.ssim:.4f}, "
-    print(
-        f"{quality}count accuracy {format_percent(result.count_accuracy)}%, "
-        f"position RMSE {format_pixels(result.rmse)} px"
+    summary = {"count accuracy": (COUNT_ACCURACY, "%"), "position RMSE": (RMSE, " px")}
+    if result.psnr is not None:
+        psnr, ssim = Quantity("PSNR", ("psnr",), 1.0, 2), Quantity("SSIM", ("ssim",), 1.0, 4)
+        summary = {"PSNR": (psnr, " dB"), "SSIM": (ssim, "")} | summary
+    if result.gospa is not None:
+        summary["GOSPA"] = GOSPA, " px"
+    scores = result.to_dict()
+    parts = (
+        f"{label} {quantity.write(scores, result.intervals, ' ± ')}{unit}"
+        for label, (quantity, unit) in summary.items()
     )
+    wide_console().print(", ".join(parts), highlight=False)
 
 
 def print_by_count(result: Evaluation) -> None:
@@ -59,6 +69,15 @@ def print_by_count(result: Evaluation) -> None:
     for row in rows:
         table.add_row(*row)
     wide_console().print(table)
+
+
+def print_rates(result: Evaluation) -> None:
+    """Prints precision, recall and errors of the pairs within each matching radius."""
+    if rows := rate_rows(result):
+        table = Table(*rows[0])
+        for row in rows[1:]:
+            table.add_row(*row)
+        wide_console().print(table)
 
 
 def print_frame_evaluation(result: FrameEvaluation, name: str) -> None:

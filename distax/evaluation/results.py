@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 from typing import Any, SupportsFloat, TypedDict
 
 from distax.metrics import RADII
-from distax.runtime.html import plain_table
 
 SCORE_HEADINGS = ("percent", "CSO-mAP", *(f"AP-{round(100 * radius):02d}" for radius in RADII))
 
@@ -143,56 +142,9 @@ class Evaluation:
 
     def _repr_html_(self) -> str:
         """Shows tables of the scores and of the results by number of targets, for notebooks."""
-        scores = [[name, *row] for name, row in score_rows(self, "ranked by intensity").items()]
-        headings, *by_count = by_count_rows(self)
-        return plain_table(SCORE_HEADINGS, scores) + plain_table(headings, by_count)
+        from distax.evaluation.tables import to_html
 
-
-def score_rows(result: Evaluation, name: str) -> dict[str, list[str]]:
-    """Formats CSO-mAP and the APs in percent: a row for each ranking, or one row if both agree.
-
-    Args:
-      result: the evaluation.
-      name: label of the row with detections ranked by intensity.
-    """
-    rows = {name: to_percent(result.cso_map, result.ap.values())}
-    by_score = to_percent(result.cso_map_by_score, result.ap_by_score.values())
-    if by_score not in rows.values():
-        rows["… ranked by its own score instead of intensity"] = by_score
-    return {label: [f"{value:.2f}" for value in row] for label, row in rows.items()}
-
-
-def by_count_rows(result: Evaluation) -> list[list[str]]:
-    """Formats headings and a row for each number of true targets, then one for all images.
-
-    Detections are ranked by the estimator's own score.
-    """
-    nearest = next(iter(result.ap))
-    levels = list(result.coverage or ())
-    headings = [
-        "targets",
-        "images",
-        "count accuracy / %",
-        "CSO-mAP",
-        f"within {nearest} px / %",
-        "RMSE / px",
-        "Cramér–Rao bound / px",
-        *(f"in {float(level):.0%} region / %" for level in levels),
-    ]
-    rows = [
-        [
-            count,
-            str(group["images"]),
-            format_percent(group["count_accuracy"]),
-            format_percent(group["cso_map_by_score"]),
-            format_percent((group["within"] or {}).get(nearest)),
-            format_pixels(group["rmse"]),
-            format_pixels(group["bound"]),
-            *(format_percent((group["coverage"] or {}).get(level)) for level in levels),
-        ]
-        for count, group in [*result.by_count.items(), ("all", result.to_dict())]
-    ]
-    return [headings, *rows]
+        return to_html(self)
 
 
 def to_percent(mean: SupportsFloat, aps: Iterable[SupportsFloat]) -> tuple[float, ...]:
