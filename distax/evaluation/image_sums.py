@@ -1,9 +1,7 @@
 """Sums over images of all that needs no ranking of the detections, and the scores they give."""
 
-from collections.abc import Iterable
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -16,6 +14,8 @@ from distax.metrics import (
     ExactSum,
     LocalizationSums,
     Pairing,
+    by_key,
+    by_radius,
     gospa,
     pair_within,
 )
@@ -101,19 +101,7 @@ class ImageSums:
             if self.bound is None
             else jnp.sqrt(self.bound.total / localization.targets),
             "within": by_radius(localization.share_within),
-            "coverage": None if coverage is None else _by_key(CREDIBLE_LEVELS, coverage.coverage),
+            "coverage": None if coverage is None else by_key(CREDIBLE_LEVELS, coverage.coverage),
             "rates": by_radius(self.detection.scores()),
             "gospa": self.gospa.mean,
         }
-
-
-def by_radius(values: Any) -> dict[str, Any]:
-    """Makes a dictionary by matching radius from a tree of arrays `[R, ...]`."""
-    return _by_key(RADII, values)
-
-
-def _by_key(keys: Iterable[float], values: Any) -> dict[str, Any]:
-    return {
-        f"{key:.2f}": jax.tree.map(lambda leaf, row=row: leaf[row], values)
-        for row, key in enumerate(keys)
-    }

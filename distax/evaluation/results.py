@@ -7,38 +7,11 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, SupportsFloat, TypedDict
 
-from distax.metrics import RADII
+from distax.evaluation.tables import by_count_rows, rate_rows, score_rows
+from distax.metrics import RADII, RateResult
+from distax.runtime.html import plain_table
 
 SCORE_HEADINGS = ("percent", "CSO-mAP", *(f"AP-{round(100 * radius):02d}" for radius in RADII))
-
-
-class RateResult(TypedDict):
-    """Rates and errors of pairs within one matching radius, see `metrics.DetectionSums`.
-
-    Found and true targets are paired one to one, as many as possible. None stands for what is not
-    defined: the precision of nothing found, for example.
-
-    Attributes:
-      precision: share of the found targets that have a partner.
-      recall: share of the true targets that have one: the detection rate.
-      f1: harmonic mean of the two.
-      jaccard: pairs as a share of pairs, false and missed targets together.
-      rmse: root-mean-square distance of the pairs in pixels.
-      efficiency: efficiency of localisation, from `jaccard` and `rmse`; see `metrics.efficiency`.
-      false_rate: false targets in an image.
-      intensity_bias: mean error of the pairs' intensity, relative to the true one.
-      intensity_error: root-mean-square error of the pairs' intensity, likewise.
-    """
-
-    precision: float | None
-    recall: float | None
-    f1: float | None
-    jaccard: float | None
-    rmse: float | None
-    efficiency: float | None
-    false_rate: float
-    intensity_bias: float | None
-    intensity_error: float | None
 
 
 class GroupResult(TypedDict):
@@ -141,10 +114,10 @@ class Evaluation:
         return asdict(self)
 
     def _repr_html_(self) -> str:
-        """Shows tables of the scores and of the results by number of targets, for notebooks."""
-        from distax.evaluation.tables import to_html
-
-        return to_html(self)
+        """Shows tables of the scores, by number of targets and of the rates, for notebooks."""
+        scores = [[name, *row] for name, row in score_rows(self, "ranked by intensity").items()]
+        tables = [SCORE_HEADINGS, *scores], by_count_rows(self), rate_rows(self)
+        return "".join(plain_table(table[0], table[1:]) for table in tables if table)
 
 
 def to_percent(mean: SupportsFloat, aps: Iterable[SupportsFloat]) -> tuple[float, ...]:

@@ -9,8 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from distax.evaluation.image_sums import GridQuality, ImageSums, QualitySums, by_radius
-from distax.evaluation.intervals import with_intervals
+from distax.evaluation.image_sums import GridQuality, ImageSums, QualitySums
 from distax.evaluation.results import Evaluation, GroupResult, Reliability
 from distax.imaging.scenes import ScenePrior
 from distax.imaging.sensor import Sensor
@@ -21,10 +20,12 @@ from distax.metrics import (
     CsoSums,
     ReliabilitySums,
     assign,
+    by_radius,
     cramer_rao,
     draw_groups,
     is_ideal,
     sum_by_part,
+    with_intervals,
 )
 from distax.runtime.pytree import pytree
 

@@ -1,12 +1,18 @@
 """Evaluation results as rows of text: for the terminal, for notebooks, and for LaTeX."""
 
-from typing import Any, NamedTuple
-
-from distax.evaluation.results import SCORE_HEADINGS, Evaluation, to_percent
-from distax.runtime.html import plain_table
+from collections.abc import Iterable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 OF_INTERVAL = "± (95% interval)"
 """Label of half the widths of intervals."""
+
+
+@runtime_checkable
+class Scored(Protocol):
+    """An evaluation of images or frames."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns its scores, and their intervals in the same places below `intervals`."""
 
 
 class Quantity(NamedTuple):
@@ -55,10 +61,12 @@ _RATES = (
 )
 COUNT_ACCURACY = Quantity("count accuracy / %", ("count_accuracy",))
 RMSE = Quantity("RMSE / px", ("rmse",), 1.0, 4)
+PD = Quantity("Pd", ("pd",))
+FA = Quantity("Fa / million px", ("fa",), 1e6, 2)
 GOSPA = Quantity("GOSPA / px", ("gospa",), 1.0, 4)
 
 
-def score_rows(result: Evaluation, name: str) -> dict[str, list[str]]:
+def score_rows(result: Scored, name: str) -> dict[str, list[str]]:
     """Formats CSO-mAP and the APs in percent: a row for each ranking, or one row if both agree.
 
     Below each row are half the widths of the intervals, if these are known.
@@ -67,30 +75,33 @@ def score_rows(result: Evaluation, name: str) -> dict[str, list[str]]:
       result: the evaluation.
       name: label of the row with detections ranked by intensity.
     """
+    scores = result.to_dict()
     rows: dict[str, list[str]] = {}
     own = "… ranked by its own score instead of intensity"
-    for label, ranking in ((name, ""), (own, "_by_score")):
-        mean, aps = (getattr(result, field + ranking) for field in ("cso_map", "ap"))
-        row = [f"{value:.2f}" for value in to_percent(mean, aps.values())]
+    for label, of_interval, ranking in ((name, "", ""), (own, " of these", "_by_score")):
+        mean, aps = f"cso_map{ranking}", f"ap{ranking}"
+        row = _percent([scores[mean], *scores[aps].values()])
         if row in rows.values():
             continue
         rows[label] = row
-        if (ends := result.intervals) is not None:
-            intervals = [ends[f"cso_map{ranking}"], *ends[f"ap{ranking}"].values()]
-            halves = to_percent(0, ((high - low) / 2 for low, high in intervals))[1:]
-            rows[OF_INTERVAL + ("" if label == name else " of these")] = [
-                f"{half:.2f}" for half in halves
-            ]
+        if (ends := scores["intervals"]) is not None:
+            halves = ((high - low) / 2 for low, high in [ends[mean], *ends[aps].values()])
+            rows[OF_INTERVAL + of_interval] = _percent(halves)
     return rows
 
 
-def by_count_rows(result: Evaluation) -> list[list[str]]:
+def _percent(shares: Iterable[float]) -> list[str]:
+    return [f"{100 * share:.2f}" for share in shares]
+
+
+def by_count_rows(result: Scored) -> list[list[str]]:
     """Formats headings and a row for each number of true targets, then one for all images.
 
     Detections are ranked by the estimator's own score. Half the width of an interval is on a line
     of its own.
     """
-    nearest = next(iter(result.ap))
+    scores = result.to_dict()
+    nearest = next(iter(scores["ap"]))
     quantities = [
         COUNT_ACCURACY,
         Quantity("CSO-mAP", ("cso_map_by_score",)),
@@ -99,76 +110,63 @@ def by_count_rows(result: Evaluation) -> list[list[str]]:
         Quantity("Cramér–Rao bound / px", ("bound",), 1.0, 4),
         *(
             Quantity(f"in {float(level):.0%} region / %", ("coverage", level))
-            for level in result.coverage or ()
+            for level in scores["coverage"] or ()
         ),
     ]
-    groups = [(count, group, ("by_count", count)) for count, group in result.by_count.items()]
+    groups = [(count, group, ("by_count", count)) for count, group in scores["by_count"].items()]
     rows = [["targets", "images", *(quantity.label for quantity in quantities)]]
-    for label, scores, place in [*groups, ("all", result.to_dict(), ())]:
-        ends = _at(result.intervals, place)
-        cells = [quantity.write(scores, ends, "\n±") for quantity in quantities]
-        rows.append([label, str(scores["images"]), *cells])
+    for label, group, place in [*groups, ("all", scores, ())]:
+        ends = _at(scores["intervals"], place)
+        cells = [quantity.write(group, ends, "\n±") for quantity in quantities]
+        rows.append([label, str(group["images"]), *cells])
     return rows
 
 
-def rate_rows(result: Evaluation) -> list[list[str]]:
+def rate_rows(result: Scored) -> list[list[str]]:
     """Formats headings and a row for each rate of pairs within the matching radii.
 
     Returns:
       The rows; none for an evaluation of an earlier release.
     """
-    if result.rates is None:
+    scores = result.to_dict()
+    if scores["rates"] is None:
         return []
-    rows = [["in %, within px", *result.rates]]
+    rows = [["in %, within px", *scores["rates"]]]
     for quantity in _RATES:
         cells = (
-            quantity.write(rates, _at(result.intervals, ("rates", radius)))
-            for radius, rates in result.rates.items()
+            quantity.write(rates, _at(scores["intervals"], ("rates", radius)))
+            for radius, rates in scores["rates"].items()
         )
         rows.append([quantity.label, *cells])
     return rows
 
 
-def latex_row(result: Evaluation, name: str) -> str:
+def latex_row(result: Scored, name: str) -> str:
     """Formats the main scores as one row of a LaTeX table, below a comment with its columns.
 
     Rates are those of pairs within the largest matching radius. A number has half the width of its
     95% interval behind ±.
 
     Args:
-      result: the evaluation.
+      result: the evaluation of images or frames.
       name: content of the first column.
     """
     scores = result.to_dict()
-    radius = list(result.ap)[-1]
+    radius = list(scores["ap"])[-1]
     columns = [
         Quantity("CSO-mAP", ("cso_map",), digits=2),
-        *(Quantity(f"AP-{key[-2:]}", ("ap", key), digits=2) for key in result.ap),
-        COUNT_ACCURACY,
+        *(Quantity(f"AP-{key[-2:]}", ("ap", key), digits=2) for key in scores["ap"]),
+        *(column for column in (COUNT_ACCURACY, PD, FA) if column.path[0] in scores),
         *(rate._replace(path=("rates", radius, *rate.path)) for rate in _RATES),
         GOSPA,
     ]
-    return latex_lines(
-        [("method", name), ("images", str(result.images))]
-        + [(column.label, column.write(scores, result.intervals)) for column in columns],
-        f"in % unless stated; rates of pairs within {radius} px",
-    )
-
-
-def latex_lines(cells: list[tuple[str, str]], note: str) -> str:
-    """Formats cells of text as a row of a LaTeX table, below a comment.
-
-    Args:
-      cells: heading and content of each.
-      note: what the comment says besides the headings.
-    """
-    headings = " & ".join(heading for heading, _ in cells)
-    return f"% {headings} ({note}; ± half a 95% interval)\n{_latex_row(cells)}"
-
-
-def _latex_row(cells: list[tuple[str, str]]) -> str:
-    name, *numbers = (content for _, content in cells)
-    return " & ".join([_escape(name), *map(_latex_number, numbers)]) + r" \\"
+    number = "images" if "images" in scores else "frames"
+    headings = ["method", number, *(column.label for column in columns)]
+    cells = [str(scores[number])]
+    cells += [column.write(scores, scores["intervals"]) for column in columns]
+    comment = f"in % unless stated; rates of pairs within {radius} px; ± half a 95% interval"
+    row = " & ".join([_escape(name), *map(_latex_number, cells)])
+    return f"% {' & '.join(headings)} ({comment})\n{row} \\\\"
 
 
 def _latex_number(text: str) -> str:
@@ -179,16 +177,6 @@ def _escape(name: str) -> str:
     special = {character: "\\" + character for character in "&%$#_{}"}
     special |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
     return "".join(special.get(character, character) for character in name)
-
-
-def to_html(result: Evaluation) -> str:
-    """Formats tables of the scores, the rates and the results by number of targets."""
-    scores = [[name, *row] for name, row in score_rows(result, "ranked by intensity").items()]
-    headings, *by_count = by_count_rows(result)
-    tables = [plain_table(SCORE_HEADINGS, scores), plain_table(headings, by_count)]
-    if rates := rate_rows(result):
-        tables.append(plain_table(rates[0], rates[1:]))
-    return "".join(tables)
 
 
 def _at(tree: Any, path: tuple[str, ...]) -> Any:

@@ -4,11 +4,13 @@ from distax.metrics.bootstrap import GROUPS, LEVEL, Interval, bootstrap, draw_gr
 from distax.metrics.bound import cramer_rao, is_ideal
 from distax.metrics.calibration import CoverageSums, ReliabilitySums
 from distax.metrics.cso import RADII, CsoMap, CsoSums, cso_map
-from distax.metrics.detection_rates import DetectionSums, efficiency
+from distax.metrics.detection_rates import DetectionSums, RateResult, efficiency
 from distax.metrics.exact_sum import ExactMean, ExactSum
 from distax.metrics.gospa import Gospa, gospa
 from distax.metrics.image_quality import psnr, ssim
+from distax.metrics.intervals import by_key, by_radius, with_intervals
 from distax.metrics.localization import LocalizationSums, Pairing, assign
+from distax.metrics.masks import MaskSums, RegionCounts
 from distax.metrics.matching import match, pair_within
 
 __all__ = [
@@ -24,10 +26,15 @@ __all__ = [
     "Gospa",
     "Interval",
     "LocalizationSums",
+    "MaskSums",
     "Pairing",
+    "RateResult",
+    "RegionCounts",
     "ReliabilitySums",
     "assign",
     "bootstrap",
+    "by_key",
+    "by_radius",
     "cramer_rao",
     "cso_map",
     "draw_groups",
@@ -39,4 +46,5 @@ __all__ = [
     "psnr",
     "ssim",
     "sum_by_part",
+    "with_intervals",
 ]

@@ -5,6 +5,8 @@ true positive, a found target without a partner a false positive, and a true tar
 false negative.
 """
 
+from typing import TypedDict
+
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
@@ -31,6 +33,35 @@ def efficiency(
       alpha: efficiency that an error of one pixel costs.
     """
     return 1 - jnp.sqrt((1 - jaccard) ** 2 + (alpha * rmse) ** 2)
+
+
+class RateResult(TypedDict):
+    """Rates and errors of pairs within one matching radius, see `DetectionSums`.
+
+    Found and true targets are paired one to one, as many as possible. None stands for what is not
+    defined: the precision of nothing found, for example.
+
+    Attributes:
+      precision: share of the found targets that have a partner.
+      recall: share of the true targets that have one: the detection rate.
+      f1: harmonic mean of the two.
+      jaccard: pairs as a share of pairs, false and missed targets together.
+      rmse: root-mean-square distance of the pairs in pixels.
+      efficiency: efficiency of localisation, see the function `efficiency`.
+      false_rate: false targets in an image.
+      intensity_bias: mean error of the pairs' intensity, relative to the true one.
+      intensity_error: root-mean-square error of the pairs' intensity, likewise.
+    """
+
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    jaccard: float | None
+    rmse: float | None
+    efficiency: float | None
+    false_rate: float
+    intensity_bias: float | None
+    intensity_error: float | None
 
 
 @pytree

@@ -4,13 +4,15 @@ Rahmathullah, García-Fernández & Svensson, "Generalized optimal sub-pattern as
 Fusion 2017, equation 3 and proposition 1.
 """
 
-import jax
+from collections.abc import Callable
+
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from distax.imaging.targets import Targets
 from distax.metrics.cso import RADII
-from distax.metrics.matching import best_partners, pair_distances
+from distax.metrics.matching import all_best_partners, pair_distances
 from distax.runtime.errors import DistaxError, check_positive
 from distax.runtime.pytree import pytree
 
@@ -37,7 +39,13 @@ class Gospa:
     distance: Float[Array, "*batch"]
 
 
-def gospa(found: Targets, truth: Targets, cutoff: float = CUTOFF, order: float = ORDER) -> Gospa:
+def gospa(
+    found: Targets,
+    truth: Targets,
+    cutoff: float = CUTOFF,
+    order: float = ORDER,
+    solve: Callable[[Array], Array | np.ndarray] = all_best_partners,
+) -> Gospa:
     """Computes the GOSPA distance of each image's found and true targets.
 
     Args:
@@ -45,6 +53,7 @@ def gospa(found: Targets, truth: Targets, cutoff: float = CUTOFF, order: float =
       truth: true targets `[..., M]` of the same images.
       cutoff: the metric's c in pixels.
       order: the metric's p, at least 1.
+      solve: as for `pair_within`.
 
     Raises:
       DistaxError: found and truth have different numbers of images; `cutoff` is not greater than
@@ -58,8 +67,7 @@ def gospa(found: Targets, truth: Targets, cutoff: float = CUTOFF, order: float =
     # What a pair saves compared with a missed and a false target: c^p − d^p. In units of c, so that
     # neither is lost beside the other.
     ratio = jnp.where(real & (distance < cutoff), distance / cutoff, 1.0) ** order
-    partner = jax.vmap(best_partners)((1 - ratio).reshape(-1, *ratio.shape[-2:]))
-    partner = partner.reshape(found.mask.shape)
+    partner = jnp.asarray(solve(1 - ratio))
     paired = partner >= 0
     own = jnp.take_along_axis(ratio, jnp.maximum(partner, 0)[..., None], axis=-1)[..., 0]
     pairs = jnp.sum(paired, axis=-1)

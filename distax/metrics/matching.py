@@ -1,7 +1,10 @@
 """Matching of detections and true targets under the protocol of CSO-mAP (arXiv 2505.19148)."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
@@ -60,8 +63,42 @@ def match(found: Targets, truth: Targets, radii: Float[Array, " R"]) -> Bool[Arr
     return jnp.any(claims & (slots == claimant), axis=-2)
 
 
+def best_partners(benefit: Float[Array, "K M"]) -> Int[Array, " K"]:
+    """Pairs rows and columns one to one with the largest sum of benefits (Hungarian algorithm).
+
+    Returns:
+      `[K]`, each row's column; −1 for a row that is left over. A pair whose benefit is not positive
+      is never made.
+    """
+    row, column = optax.assignment.hungarian_algorithm(-jnp.maximum(benefit, 0.0))
+    made = benefit[row, column] > 0
+    return jnp.full(len(benefit), -1).at[row].set(jnp.where(made, column, -1))
+
+
+def all_best_partners(benefit: Float[Array, "*batch K M"]) -> Int[Array, "*batch K"]:
+    """Pairs rows and columns of each of several tables, as `best_partners` does."""
+    partner = jax.vmap(best_partners)(benefit.reshape(-1, *benefit.shape[-2:]))
+    return partner.reshape(benefit.shape[:-1])
+
+
+def all_best_partners_on_host(benefit: Float[Array, "*batch K M"]) -> Int[np.ndarray, "*batch K"]:
+    """Pairs rows and columns of each of several tables with SciPy, which cannot be traced."""
+    from scipy.optimize import linear_sum_assignment
+
+    tables = np.maximum(benefit, 0.0)
+    partner = np.full(tables.shape[:-1], -1, np.int32)
+    for place in np.ndindex(tables.shape[:-2]):
+        row, column = linear_sum_assignment(tables[place], maximize=True)
+        made = tables[place][row, column] > 0
+        partner[place][row[made]] = column[made]
+    return partner
+
+
 def pair_within(
-    found: Targets, truth: Targets, radii: Float[Array, " R"]
+    found: Targets,
+    truth: Targets,
+    radii: Float[Array, " R"],
+    solve: Callable[[Array], Array | np.ndarray] = all_best_partners,
 ) -> Int[Array, "*batch K R"]:
     """Pairs found and true targets one to one within each radius (Hungarian algorithm).
 
@@ -72,6 +109,7 @@ def pair_within(
       found: detections `[..., K]`.
       truth: true targets `[..., M]`.
       radii: matching radii in pixels.
+      solve: `all_best_partners`, or the same on the host, which is faster for hundreds of targets.
 
     Returns:
       `[..., K, R]`, slot of the true target; −1 for padding and for detections without a partner.
@@ -85,17 +123,4 @@ def pair_within(
     # A pair is worth more than all that the others can gain by being nearer.
     most = min(distance.shape[-2:])
     benefit = jnp.where(real & (distance <= radius), most + 1.0 - distance / radius, 0.0)
-    partner = jax.vmap(best_partners)(benefit.reshape(-1, *benefit.shape[-2:]))
-    return jnp.moveaxis(partner.reshape(benefit.shape[:-1]), -2, -1)
-
-
-def best_partners(benefit: Float[Array, "K M"]) -> Int[Array, " K"]:
-    """Pairs rows and columns one to one with the largest sum of benefits (Hungarian algorithm).
-
-    Returns:
-      `[K]`, each row's column; −1 for a row that is left over. A pair whose benefit is not positive
-      is never made.
-    """
-    row, column = optax.assignment.hungarian_algorithm(-jnp.maximum(benefit, 0.0))
-    made = benefit[row, column] > 0
-    return jnp.full(len(benefit), -1).at[row].set(jnp.where(made, column, -1))
+    return jnp.moveaxis(jnp.asarray(solve(benefit)), -2, -1)

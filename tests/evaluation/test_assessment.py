@@ -131,11 +131,9 @@ def test_every_score_has_an_interval_around_it(result):
     scores = dict(leaves(result.to_dict() | {"intervals": None, "reliability": None}))
     ends = dict(leaves(result.intervals | {"reliability": None}))
     assert scores.keys() == ends.keys()
-    wide = 0
     for place, (low, high) in ends.items():
         assert low - 1e-6 <= scores[place] <= high + 1e-6, place
-        wide += high > low
-    assert wide > 0.9 * len(ends)
+        assert low < high or place[0] == "by_count" or scores[place] == 0, place
     assert list(result.intervals["reliability"]) == KEYS
 
 

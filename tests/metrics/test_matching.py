@@ -10,13 +10,19 @@ import pytest
 
 from distax import DistaxError, make_targets
 from distax.metrics import match, pair_within
-from distax.metrics.matching import best_partners
+from distax.metrics.matching import (
+    all_best_partners,
+    best_partners,
+)
+from distax.metrics.matching import (
+    all_best_partners_on_host as on_host,
+)
 
 # Positions on a lattice of 1/8 px: distances that equal a radius or each other do so exactly.
 RADII = (0.125, 0.25, 0.625)
 IMAGES, FOUND, TRUE = 4, 5, 3
 jitted, paired = jax.jit(match), jax.jit(pair_within)
-partners = jax.jit(best_partners)
+partners, on_device = jax.jit(best_partners), jax.jit(all_best_partners)
 
 
 def target_sets(slots, images=IMAGES):
@@ -179,3 +185,14 @@ def test_a_pair_gives_way_where_that_makes_two():
     truth = one_image([[5.0, 5.0], [5.0, 5.2]])
     assert pair_within(found, truth, jnp.array([0.25]))[:, 0].tolist() == [1, 0]
     assert pair_within(found, truth, jnp.array([0.1]))[:, 0].tolist() == [0, -1]
+
+
+@hypothesis.given(hnp.arrays(np.float32, (2, 3, 4), elements=st.integers(-4, 8)))
+def test_partners_on_the_host_are_as_good(benefit):
+    def total(partner):
+        made = np.asarray(partner) >= 0
+        taken = np.take_along_axis(benefit, np.maximum(partner, 0)[..., None], axis=-1)[..., 0]
+        return np.where(made, taken, 0).sum(axis=-1)
+
+    both = [total(np.asarray(solve(benefit))) for solve in (on_host, on_device)]
+    np.testing.assert_array_equal(*both)

@@ -1,13 +1,14 @@
 """Scores with their confidence intervals, as plain numbers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
 import numpy as np
 from jaxtyping import Float
 
-from distax.metrics import bootstrap
+from distax.metrics.bootstrap import bootstrap
+from distax.metrics.cso import RADII
 
 
 def with_intervals(
@@ -29,7 +30,7 @@ def with_intervals(
       The scores, and in the same places the lower and upper end of each as a list. None stands for
       scores that are not defined, and for dictionaries that hold nothing else.
     """
-    rough = jax.device_get(bootstrap(score, groups, draws))
+    rough = bootstrap(score, groups, draws)
     value = rough.value | jax.device_get(exact)
 
     def ends(value: Any, rough: Any, low: Any, high: Any) -> list[float]:
@@ -50,3 +51,16 @@ def _plain(tree: Any) -> Any:
     if tree is None or not np.all(np.isfinite(tree)):
         return None
     return tree if isinstance(tree, list) else float(tree)
+
+
+def by_radius(values: Any) -> dict[str, Any]:
+    """Makes a dictionary by matching radius from a tree of arrays `[R, ...]`."""
+    return by_key(RADII, values)
+
+
+def by_key(keys: Iterable[float], values: Any) -> dict[str, Any]:
+    """Makes a dictionary from a tree of arrays whose first axis has an entry for each key."""
+    return {
+        f"{key:.2f}": jax.tree.map(lambda leaf, row=row: leaf[row], values)
+        for row, key in enumerate(keys)
+    }
