@@ -71,7 +71,7 @@ def print_by_count(result: Evaluation) -> None:
     wide_console().print(table)
 
 
-def print_rates(result: Evaluation) -> None:
+def print_rates(result: Evaluation | FrameEvaluation) -> None:
     """Prints precision, recall and errors of the pairs within each matching radius."""
     if rows := rate_rows(result):
         table = Table(*rows[0])
@@ -81,20 +81,33 @@ def print_rates(result: Evaluation) -> None:
 
 
 def print_frame_evaluation(result: FrameEvaluation, name: str) -> None:
-    """Prints average precision, recall, blob counts and false blobs over frames."""
+    """Prints average precision, recall, blob counts, false blobs and rates over frames."""
+    scores = result.to_dict()
+
+    def write(*path: str, scale: float = 100.0, digits: int = 1, plus_minus: str = " ± ") -> str:
+        return Quantity("", path, scale, digits).write(scores, result.intervals, plus_minus)
+
     table = Table("percent", "mean", *(f"within {radius} px" for radius in result.ap))
     rows = {
-        f"{name}, {result.frames} frames: average precision (mean: CSO-mAP)": result.ap,
-        "true targets found": result.recall,
+        f"{name}, {result.frames} frames: average precision (mean: CSO-mAP)": "ap",
+        "true targets found": "recall",
     }
-    for label, by_radius in rows.items():
-        shares = list(by_radius.values())
-        table.add_row(label, *map(format_percent, [sum(shares) / len(shares), *shares]))
+    for label, field in rows.items():
+        mean = write("cso_map", plus_minus="±") if field == "ap" else "–"
+        cells = (write(field, radius, plus_minus="±") for radius in result.ap)
+        table.add_row(label, mean, *cells)
     wide_console().print(table)
-    print(
-        f"{format_percent(result.blob_recall)}% of clusters and stars found, right number of "
-        f"targets in {format_percent(result.right_count)}% of them, {result.false_blobs:.2f} false "
-        "blobs a frame"
+    print_rates(result)
+
+    wide_console().print(
+        f"{write('blob_recall')}% of clusters and stars found, right number of targets in "
+        f"{write('right_count')}% of them, {write('false_blobs', scale=1.0, digits=2)} false blobs a frame",
+        highlight=False,
+    )
+    wide_console().print(
+        f"within 3 px: Pd {write('pd')}%, Fa {write('fa', scale=1e6, digits=2)} per million px; GOSPA "
+        f"{write('gospa', scale=1.0, digits=4)} px",
+        highlight=False,
     )
 
 

@@ -153,6 +153,7 @@ class Evaluate:
         import jax
 
         from distax.cli.console import print_frame_evaluation
+        from distax.evaluation.tables import latex_row
         from distax.frames.scoring import assess_frames
         from distax.frames.simulation import simulate_frame
         from distax.runtime.files import write_text
@@ -175,6 +176,8 @@ class Evaluate:
                 progress.update(len(found))
         result = assess_frames(found, truth)
         print_frame_evaluation(result, unmixer.estimator.name)
+        if self.latex:
+            print(latex_row(result, unmixer.estimator.name))
         if self.json:
             about = {
                 "method": unmixer.estimator.name,

@@ -10,8 +10,8 @@ from distax.metrics.gospa import Gospa, gospa
 from distax.metrics.image_quality import psnr, ssim
 from distax.metrics.intervals import by_key, by_radius, with_intervals
 from distax.metrics.localization import LocalizationSums, Pairing, assign
-from distax.metrics.masks import MaskSums, RegionCounts
-from distax.metrics.matching import match, pair_within
+from distax.metrics.masks import MaskSums, RegionCounts, pair_near
+from distax.metrics.matching import all_best_partners_on_host, match, pair_within
 
 __all__ = [
     "GROUPS",
@@ -31,6 +31,7 @@ __all__ = [
     "RateResult",
     "RegionCounts",
     "ReliabilitySums",
+    "all_best_partners_on_host",
     "assign",
     "bootstrap",
     "by_key",
@@ -42,6 +43,7 @@ __all__ = [
     "gospa",
     "is_ideal",
     "match",
+    "pair_near",
     "pair_within",
     "psnr",
     "ssim",

@@ -194,5 +194,5 @@ def test_partners_on_the_host_are_as_good(benefit):
         taken = np.take_along_axis(benefit, np.maximum(partner, 0)[..., None], axis=-1)[..., 0]
         return np.where(made, taken, 0).sum(axis=-1)
 
-    both = [total(np.asarray(solve(benefit))) for solve in (on_host, on_device)]
+    both = [total(np.asarray(solve(jnp.array(benefit)))) for solve in (on_host, on_device)]
     np.testing.assert_array_equal(*both)
