@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from distax.evaluation import Evaluation
-from distax.evaluation.results import SCORE_HEADINGS, format_percent
+from distax.evaluation.results import SCORE_HEADINGS
 from distax.evaluation.tables import (
     COUNT_ACCURACY,
     GOSPA,
@@ -98,15 +98,11 @@ def print_frame_evaluation(result: FrameEvaluation, name: str) -> None:
         table.add_row(label, mean, *cells)
     wide_console().print(table)
     print_rates(result)
-
     wide_console().print(
         f"{write('blob_recall')}% of clusters and stars found, right number of targets in "
-        f"{write('right_count')}% of them, {write('false_blobs', scale=1.0, digits=2)} false blobs a frame",
-        highlight=False,
-    )
-    wide_console().print(
-        f"within 3 px: Pd {write('pd')}%, Fa {write('fa', scale=1e6, digits=2)} per million px; GOSPA "
-        f"{write('gospa', scale=1.0, digits=4)} px",
+        f"{write('right_count')}% of them, {write('false_blobs', scale=1.0, digits=2)} false blobs "
+        f"a frame\nwithin 3 px: Pd {write('pd')}%, Fa {write('fa', scale=1e6, digits=2)} per "
+        f"million px; GOSPA {write('gospa', scale=1.0, digits=4)} px",
         highlight=False,
     )
 
@@ -115,18 +111,16 @@ def print_reliability(result: Evaluation) -> None:
     """Prints stated hit probabilities beside the shares that came true, if any are stated."""
     if result.reliability is None:
         return
-    curves = list(result.reliability.values())
-    rows = {
-        "stated": [curve["reported"] for curve in curves],
-        "came true": [curve["realised"] for curve in curves],
-    }
     table = Table("hit probability / %", *(f"within {radius} px" for radius in result.reliability))
-    for label, sides in rows.items():
-        means = (
-            np.average(side, weights=curve["detections"]) if side else None
-            for side, curve in zip(sides, curves, strict=True)
-        )
-        table.add_row(label, *map(format_percent, means))
+    for label, side in {"stated": "reported", "came true": "realised"}.items():
+        means = {
+            radius: {side: np.average(curve[side], weights=curve["detections"])}
+            for radius, curve in result.reliability.items()
+            if curve["detections"]
+        }
+        ends = (result.intervals or {}).get("reliability")
+        cells = (Quantity("", (radius, side)).write(means, ends) for radius in result.reliability)
+        table.add_row(label, *cells)
     wide_console().print(table)
 
 

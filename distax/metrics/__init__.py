@@ -7,6 +7,7 @@ from distax.metrics.cso import RADII, CsoMap, CsoSums, cso_map
 from distax.metrics.detection_rates import DetectionSums, RateResult, efficiency
 from distax.metrics.exact_sum import ExactMean, ExactSum
 from distax.metrics.gospa import Gospa, gospa
+from distax.metrics.identity import IdentitySums
 from distax.metrics.image_quality import psnr, ssim
 from distax.metrics.intervals import by_key, by_radius, with_intervals
 from distax.metrics.localization import LocalizationSums, Pairing, assign
@@ -24,6 +25,7 @@ __all__ = [
     "ExactMean",
     "ExactSum",
     "Gospa",
+    "IdentitySums",
     "Interval",
     "LocalizationSums",
     "MaskSums",

@@ -94,6 +94,23 @@ def all_best_partners_on_host(benefit: Float[Array, "*batch K M"]) -> Int[np.nda
     return partner
 
 
+def pair_benefit(
+    distance: Float[Array, "*rest K M"],
+    close: Bool[Array, "*batch K M"],
+    radius: float | Float[Array, "*radii"],
+) -> Float[Array, "*batch K M"]:
+    """Returns the benefits whose sum is largest for the most pairs and, of these, the nearest.
+
+    Args:
+      distance: distance of each pair in pixels.
+      close: True for pairs that may be made, which are no more than `radius` apart.
+      radius: the radius in pixels.
+    """
+    # From 1 to a little more, so that no number of nearer pairs outweighs another pair.
+    most = min(close.shape[-2:])
+    return jnp.where(close, 1.0 + (1.0 - distance / radius) / (most + 1), 0.0)
+
+
 def pair_within(
     found: Targets,
     truth: Targets,
@@ -120,7 +137,5 @@ def pair_within(
     distance = pair_distances(found, truth)[..., None, :, :]
     radius = radii[:, None, None]
     real = found.mask[..., None, :, None] & truth.mask[..., None, None, :]
-    # A pair is worth more than all that the others can gain by being nearer.
-    most = min(distance.shape[-2:])
-    benefit = jnp.where(real & (distance <= radius), most + 1.0 - distance / radius, 0.0)
-    return jnp.moveaxis(jnp.asarray(solve(benefit)), -2, -1)
+    partner = solve(pair_benefit(distance, real & (distance <= radius), radius))
+    return jnp.moveaxis(jnp.asarray(partner), -2, -1)
