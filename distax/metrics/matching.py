@@ -63,6 +63,7 @@ def match(found: Targets, truth: Targets, radii: Float[Array, " R"]) -> Bool[Arr
     return jnp.any(claims & (slots == claimant), axis=-2)
 
 
+@jax.jit  # so that JAX traces it once where it is used several times
 def best_partners(benefit: Float[Array, "K M"]) -> Int[Array, " K"]:
     """Pairs rows and columns one to one with the largest sum of benefits (Hungarian algorithm).
 
