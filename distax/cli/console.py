@@ -7,11 +7,14 @@ from rich.console import Console
 from rich.table import Table
 
 from distax.evaluation import Evaluation
-from distax.evaluation.results import (
-    SCORE_HEADINGS,
+from distax.evaluation.results import SCORE_HEADINGS
+from distax.evaluation.tables import (
+    COUNT_ACCURACY,
+    GOSPA,
+    RMSE,
+    Quantity,
     by_count_rows,
-    format_percent,
-    format_pixels,
+    rate_rows,
     score_rows,
 )
 from distax.frames.scoring import FrameEvaluation
@@ -45,11 +48,18 @@ def print_evaluation(
     for label, row in rows.items():
         table.add_row(label, *row)
     wide_console().print(table)
-    quality = "" if result.psnr is None else f"PSNR {result.psnr:.2f} dB, SSIM {result.ssim:.4f}, "
-    print(
-        f"{quality}count accuracy {format_percent(result.count_accuracy)}%, "
-        f"position RMSE {format_pixels(result.rmse)} px"
+    summary = {"count accuracy": (COUNT_ACCURACY, "%"), "position RMSE": (RMSE, " px")}
+    if result.psnr is not None:
+        psnr, ssim = Quantity("PSNR", ("psnr",), 1.0, 2), Quantity("SSIM", ("ssim",), 1.0, 4)
+        summary = {"PSNR": (psnr, " dB"), "SSIM": (ssim, "")} | summary
+    if result.gospa is not None:
+        summary["GOSPA"] = GOSPA, " px"
+    scores = result.to_dict()
+    parts = (
+        f"{label} {quantity.write(scores, result.intervals, ' ± ')}{unit}"
+        for label, (quantity, unit) in summary.items()
     )
+    wide_console().print(", ".join(parts), highlight=False)
 
 
 def print_by_count(result: Evaluation) -> None:
@@ -61,21 +71,39 @@ def print_by_count(result: Evaluation) -> None:
     wide_console().print(table)
 
 
+def print_rates(result: Evaluation | FrameEvaluation) -> None:
+    """Prints precision, recall and errors of the pairs within each matching radius."""
+    if rows := rate_rows(result):
+        table = Table(*rows[0])
+        for row in rows[1:]:
+            table.add_row(*row)
+        wide_console().print(table)
+
+
 def print_frame_evaluation(result: FrameEvaluation, name: str) -> None:
-    """Prints average precision, recall, blob counts and false blobs over frames."""
+    """Prints average precision, recall, blob counts, false blobs and rates over frames."""
+    scores = result.to_dict()
+
+    def write(*path: str, scale: float = 100.0, digits: int = 1, plus_minus: str = " ± ") -> str:
+        return Quantity("", path, scale, digits).write(scores, result.intervals, plus_minus)
+
     table = Table("percent", "mean", *(f"within {radius} px" for radius in result.ap))
     rows = {
-        f"{name}, {result.frames} frames: average precision (mean: CSO-mAP)": result.ap,
-        "true targets found": result.recall,
+        f"{name}, {result.frames} frames: average precision (mean: CSO-mAP)": "ap",
+        "true targets found": "recall",
     }
-    for label, by_radius in rows.items():
-        shares = list(by_radius.values())
-        table.add_row(label, *map(format_percent, [sum(shares) / len(shares), *shares]))
+    for label, field in rows.items():
+        mean = write("cso_map", plus_minus="±") if field == "ap" else "–"
+        cells = (write(field, radius, plus_minus="±") for radius in result.ap)
+        table.add_row(label, mean, *cells)
     wide_console().print(table)
-    print(
-        f"{format_percent(result.blob_recall)}% of clusters and stars found, right number of "
-        f"targets in {format_percent(result.right_count)}% of them, {result.false_blobs:.2f} false "
-        "blobs a frame"
+    print_rates(result)
+    wide_console().print(
+        f"{write('blob_recall')}% of clusters and stars found, right number of targets in "
+        f"{write('right_count')}% of them, {write('false_blobs', scale=1.0, digits=2)} false blobs "
+        f"a frame\nwithin 3 px: Pd {write('pd')}%, Fa {write('fa', scale=1e6, digits=2)} per "
+        f"million px; GOSPA {write('gospa', scale=1.0, digits=4)} px",
+        highlight=False,
     )
 
 
@@ -83,18 +111,16 @@ def print_reliability(result: Evaluation) -> None:
     """Prints stated hit probabilities beside the shares that came true, if any are stated."""
     if result.reliability is None:
         return
-    curves = list(result.reliability.values())
-    rows = {
-        "stated": [curve["reported"] for curve in curves],
-        "came true": [curve["realised"] for curve in curves],
-    }
     table = Table("hit probability / %", *(f"within {radius} px" for radius in result.reliability))
-    for label, sides in rows.items():
-        means = (
-            np.average(side, weights=curve["detections"]) if side else None
-            for side, curve in zip(sides, curves, strict=True)
-        )
-        table.add_row(label, *map(format_percent, means))
+    for label, side in {"stated": "reported", "came true": "realised"}.items():
+        means = {
+            radius: {side: np.average(curve[side], weights=curve["detections"])}
+            for radius, curve in result.reliability.items()
+            if curve["detections"]
+        }
+        ends = (result.intervals or {}).get("reliability")
+        cells = (Quantity("", (radius, side)).write(means, ends) for radius in result.reliability)
+        table.add_row(label, *cells)
     wide_console().print(table)
 
 

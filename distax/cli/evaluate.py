@@ -52,6 +52,8 @@ class Evaluate:
       distributed: Share the images with other processes, each started by the same command. The
         first prints the result and writes the files.
       json: Write the result to this JSON file.
+      latex: Print the main scores as one row of a LaTeX table as well, below a comment with its
+        columns.
       figure: Draw position errors beside their bound to this file (PNG, PDF or SVG), with the
         calibration of methods that state uncertainties.
     """
@@ -76,6 +78,7 @@ class Evaluate:
     distributed: bool = False
     cluster: Cluster = Cluster()
     json: OutputPath = None
+    latex: bool = False
     figure: OutputPath = None
 
     def run(self) -> None:
@@ -114,13 +117,23 @@ class Evaluate:
 
     def _report(self, unmixer: "Unmixer", result: "Evaluation") -> None:
         """Prints the tables and writes the files."""
-        from distax.cli.console import print_by_count, print_evaluation, print_reliability
+        from distax.cli.console import (
+            print_by_count,
+            print_evaluation,
+            print_rates,
+            print_reliability,
+        )
+        from distax.evaluation.tables import latex_row
         from distax.runtime.files import write_text
         from distax.viz.figures import draw_evaluation
 
-        print_evaluation(result, name=str(self.checkpoint or unmixer.method))
+        name = str(self.checkpoint or unmixer.method)
+        print_evaluation(result, name=name)
         print_by_count(result)
+        print_rates(result)
         print_reliability(result)
+        if self.latex:
+            print(latex_row(result, name))
         if self.json:
             assumed_prior = unmixer.assumed_prior
             about = {
@@ -140,6 +153,7 @@ class Evaluate:
         import jax
 
         from distax.cli.console import print_frame_evaluation
+        from distax.evaluation.tables import latex_row
         from distax.frames.scoring import assess_frames
         from distax.frames.simulation import simulate_frame
         from distax.runtime.files import write_text
@@ -162,6 +176,8 @@ class Evaluate:
                 progress.update(len(found))
         result = assess_frames(found, truth)
         print_frame_evaluation(result, unmixer.estimator.name)
+        if self.latex:
+            print(latex_row(result, unmixer.estimator.name))
         if self.json:
             about = {
                 "method": unmixer.estimator.name,

@@ -123,7 +123,7 @@ def compile_evaluation(
     rows = jax.eval_shape(
         lambda key: simulate(key, total, config.sensor, config.prior), jax.random.key(0)
     )
-    valid = jax.ShapeDtypeStruct((total,), jnp.bool_)
+    index = jax.ShapeDtypeStruct((total,), jnp.int32)
     arrays = state, jax.ShapeDtypeStruct((), jnp.float32)
     everywhere = PartitionSpec()
     body = jax.shard_map(
@@ -135,7 +135,7 @@ def compile_evaluation(
     )
     arguments = (
         _placed(arrays, replicated(mesh)),
-        *_placed((rows, valid), sharded(mesh)),
+        *_placed((rows, index), sharded(mesh)),
     )
     _check_room(arguments, topology)
     return [_compile("evaluation", jax.jit(body).lower, arguments, total)]

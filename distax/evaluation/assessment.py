@@ -6,11 +6,12 @@ from dataclasses import dataclass
 import jax
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float, Int
 
 from distax.evaluation.devices import Rows, Scorer, sum_over_devices
+from distax.evaluation.image_sums import GridQuality
 from distax.evaluation.results import Evaluation
-from distax.evaluation.sums import EvaluationSums, GridQuality
+from distax.evaluation.sums import EvaluationSums
 from distax.imaging.grid import THRESHOLD, decode, rasterize
 from distax.imaging.scenes import ScenePrior
 from distax.imaging.sensor import Sensor
@@ -132,9 +133,9 @@ class _TargetsScorer(Scorer[EvaluationSums]):
     prior: ScenePrior | None
 
     def __call__(
-        self, arrays: None, rows: tuple[Targets, Targets], valid: Bool[Array, " rows"]
+        self, arrays: None, rows: tuple[Targets, Targets], index: Int[Array, " rows"]
     ) -> EvaluationSums:
-        return EvaluationSums.of(*rows, valid, self.sensor, self.prior)
+        return EvaluationSums.of(*rows, index, self.sensor, self.prior)
 
 
 @dataclass(frozen=True)
@@ -160,12 +161,12 @@ class ModelScorer(Scorer[EvaluationSums]):
         self,
         arrays: tuple[nnx.State, Float[Array, ""]],
         rows: tuple[Array, Targets],
-        valid: Bool[Array, " rows"],
+        index: Int[Array, " rows"],
     ) -> EvaluationSums:
         batches = jax.tree.map(lambda leaf: leaf.reshape(-1, self.batch, *leaf.shape[1:]), rows)
         results = jax.lax.map(lambda batch: self._detect(*arrays, *batch), batches)
         found, quality = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), results)
-        return EvaluationSums.of(found, rows[1], valid, self.sensor, self.prior, quality)
+        return EvaluationSums.of(found, rows[1], index, self.sensor, self.prior, quality)
 
     def _detect(
         self,

@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool
+from jaxtyping import Array, Int
 
 from distax.runtime.sharding import ordered_devices
 
@@ -31,13 +31,13 @@ class Scorer(ABC, Generic[Sums]):
     """Computes a device's sums over its images. Scorers that compare equal are compiled once."""
 
     @abstractmethod
-    def __call__(self, arrays: Any, rows: Any, valid: Bool[Array, " rows"]) -> Sums:
-        """Computes the sums over the valid rows.
+    def __call__(self, arrays: Any, rows: Any, index: Int[Array, " rows"]) -> Sums:
+        """Computes the sums over the rows, without padding.
 
         Args:
           arrays: arrays that are replicated on all devices, such as a model's.
           rows: the device's rows.
-          valid: False for padding.
+          index: number of each row among all rows; −1 for padding.
         """
 
 
@@ -105,8 +105,8 @@ def sum_over_devices(
 
 def _local_shares(
     rows: Rows, start: int, share: int, devices: Sequence[jax.Device]
-) -> tuple[Any, Bool[np.ndarray, "local share"]]:
-    """Takes `share` rows for each of this process's devices, and a mask that is False for padding.
+) -> tuple[Any, Int[np.ndarray, "local share"]]:
+    """Takes `share` rows for each of this process's devices, and their numbers; −1 for padding.
 
     The first row of the first device of all processes is row `start`.
     """
@@ -114,9 +114,10 @@ def _local_shares(
     index = start + share * np.array(local)[:, None] + np.arange(share)
     # Rows beyond the last are padding, for which the last stands in.
     inside = np.minimum(index, len(rows) - 1)
+    numbers = np.where(index < len(rows), index, -1)
     first = int(inside.min())
     tree = rows.read(first, int(inside.max()) + 1)
-    return jax.tree.map(lambda leaf: leaf[inside - first], tree), index < len(rows)
+    return jax.tree.map(lambda leaf: leaf[inside - first], tree), numbers.astype(np.int32)
 
 
 # Bounded, because each entry holds compiled code.
@@ -136,8 +137,8 @@ def sum_on_one_device(
     axis: str | tuple[str, ...],
     arrays: Any,
     rows: Any,
-    valid: Bool[Array, " share"],
+    index: Int[Array, " share"],
 ) -> Sums:
     """Computes a device's sums, and adds those of all devices along mapped axes."""
-    summed: Sums = jax.lax.psum(scorer(arrays, rows, valid), axis)
+    summed: Sums = jax.lax.psum(scorer(arrays, rows, index), axis)
     return summed

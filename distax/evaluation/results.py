@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, SupportsFloat, TypedDict
 
-from distax.metrics import RADII
+from distax.evaluation.tables import by_count_rows, rate_rows, score_rows
+from distax.metrics import RADII, RateResult
 from distax.runtime.html import plain_table
 
 SCORE_HEADINGS = ("percent", "CSO-mAP", *(f"AP-{round(100 * radius):02d}" for radius in RADII))
@@ -24,6 +25,8 @@ class GroupResult(TypedDict):
     bound: float | None
     within: dict[str, float] | None
     coverage: dict[str, float] | None
+    rates: dict[str, RateResult]
+    gospa: float
 
 
 class Reliability(TypedDict):
@@ -67,6 +70,14 @@ class Evaluation:
       by_count: the results for each number of true targets.
       psnr: mean peak signal-to-noise ratio of the grids in dB; None for estimators without a grid.
       ssim: mean structural similarity of the grids; None for estimators without a grid.
+      rates: by matching radius, precision, recall and errors of pairs; None in evaluations of
+        earlier releases, like the next two.
+      gospa: mean distance in pixels of the found from the true targets of an image, see
+        `metrics.gospa`. A missed or a false target counts as 0.18 px.
+      intervals: 95% confidence intervals of all scores, by bootstrap over the images: the lower and
+        the upper end of each in a list, at the places of the scores here. Those of CSO-mAP and the
+        APs are of coarser bins of the score. For the reliability they are those of the mean
+        reported and the mean realised probability. None for a single image.
     """
 
     images: int
@@ -83,6 +94,9 @@ class Evaluation:
     by_count: dict[str, GroupResult]
     psnr: float | None = None
     ssim: float | None = None
+    rates: dict[str, RateResult] | None = None
+    gospa: float | None = None
+    intervals: dict[str, Any] | None = None
 
     @property
     def headline(self) -> dict[str, float]:
@@ -100,57 +114,10 @@ class Evaluation:
         return asdict(self)
 
     def _repr_html_(self) -> str:
-        """Shows tables of the scores and of the results by number of targets, for notebooks."""
+        """Shows tables of the scores, by number of targets and of the rates, for notebooks."""
         scores = [[name, *row] for name, row in score_rows(self, "ranked by intensity").items()]
-        headings, *by_count = by_count_rows(self)
-        return plain_table(SCORE_HEADINGS, scores) + plain_table(headings, by_count)
-
-
-def score_rows(result: Evaluation, name: str) -> dict[str, list[str]]:
-    """Formats CSO-mAP and the APs in percent: a row for each ranking, or one row if both agree.
-
-    Args:
-      result: the evaluation.
-      name: label of the row with detections ranked by intensity.
-    """
-    rows = {name: to_percent(result.cso_map, result.ap.values())}
-    by_score = to_percent(result.cso_map_by_score, result.ap_by_score.values())
-    if by_score not in rows.values():
-        rows["… ranked by its own score instead of intensity"] = by_score
-    return {label: [f"{value:.2f}" for value in row] for label, row in rows.items()}
-
-
-def by_count_rows(result: Evaluation) -> list[list[str]]:
-    """Formats headings and a row for each number of true targets, then one for all images.
-
-    Detections are ranked by the estimator's own score.
-    """
-    nearest = next(iter(result.ap))
-    levels = list(result.coverage or ())
-    headings = [
-        "targets",
-        "images",
-        "count accuracy / %",
-        "CSO-mAP",
-        f"within {nearest} px / %",
-        "RMSE / px",
-        "Cramér–Rao bound / px",
-        *(f"in {float(level):.0%} region / %" for level in levels),
-    ]
-    rows = [
-        [
-            count,
-            str(group["images"]),
-            format_percent(group["count_accuracy"]),
-            format_percent(group["cso_map_by_score"]),
-            format_percent((group["within"] or {}).get(nearest)),
-            format_pixels(group["rmse"]),
-            format_pixels(group["bound"]),
-            *(format_percent((group["coverage"] or {}).get(level)) for level in levels),
-        ]
-        for count, group in [*result.by_count.items(), ("all", result.to_dict())]
-    ]
-    return [headings, *rows]
+        tables = [SCORE_HEADINGS, *scores], by_count_rows(self), rate_rows(self)
+        return "".join(plain_table(table[0], table[1:]) for table in tables if table)
 
 
 def to_percent(mean: SupportsFloat, aps: Iterable[SupportsFloat]) -> tuple[float, ...]:

@@ -1,120 +1,64 @@
 """Sums of an evaluation: pytrees that are merged over batches and devices by adding them."""
 
-import math
 from dataclasses import replace
 from operator import itemgetter
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
+from distax.evaluation.image_sums import GridQuality, ImageSums, QualitySums
 from distax.evaluation.results import Evaluation, GroupResult, Reliability
 from distax.imaging.scenes import ScenePrior
 from distax.imaging.sensor import Sensor
-from distax.imaging.targets import CREDIBLE_LEVELS, Targets
+from distax.imaging.targets import Targets
 from distax.metrics import (
+    GROUPS,
     RADII,
-    CoverageSums,
     CsoSums,
-    ExactSum,
-    LocalizationSums,
     ReliabilitySums,
     assign,
+    by_radius,
     cramer_rao,
+    draw_groups,
     is_ideal,
+    sum_by_part,
+    with_intervals,
 )
 from distax.runtime.pytree import pytree
 
-
-@pytree
-class GroupSums:
-    """Sums over a group of images.
-
-    Attributes:
-      cso: sums for CSO-mAP with detections ranked by their score.
-      localization: sums of counts and position errors.
-      bound: sum over all targets of the Cramér–Rao bound on the squared distance in px²; None for a
-        sensor without noise and rounding.
-      coverage: sums for the coverage of credible regions; None if none are reported.
-    """
-
-    cso: CsoSums
-    localization: LocalizationSums
-    bound: ExactSum | None
-    coverage: CoverageSums | None
-
-    def value(self) -> GroupResult:
-        """Computes the results from the sums."""
-        cso, localization = self.cso.value(), self.localization
-        return GroupResult(
-            images=int(localization.images),
-            count_accuracy=float(localization.count_accuracy),
-            cso_map_by_score=float(cso.mean),
-            ap_by_score=_by_radius(cso.ap),
-            rmse=float(localization.rmse) if localization.pairs else None,
-            bound=self._root_mean_bound(),
-            within=_by_radius(localization.share_within) if localization.targets else None,
-            coverage=self._coverage_by_level(),
-        )
-
-    def _root_mean_bound(self) -> float | None:
-        if self.bound is None or not self.localization.targets:
-            return None
-        value = math.sqrt(self.bound.total / self.localization.targets)
-        return value if math.isfinite(value) else None
-
-    def _coverage_by_level(self) -> dict[str, float] | None:
-        if self.coverage is None or not self.coverage.regions:
-            return None
-        shares = zip(CREDIBLE_LEVELS, self.coverage.coverage, strict=True)
-        return {f"{level:.2f}": float(share) for level, share in shares}
-
-
-@pytree
-class GridQuality:
-    """PSNR in dB and SSIM of each grid of a batch."""
-
-    psnr: Float[Array, " B"]
-    ssim: Float[Array, " B"]
-
-
-@pytree
-class QualitySums:
-    """Sums of the quality of grids, and their number."""
-
-    grids: Int[Array, ""]
-    psnr: ExactSum
-    ssim: ExactSum
-
-    @classmethod
-    def of(cls, quality: GridQuality, valid: Bool[Array, " B"]) -> "QualitySums":
-        """Sums over the valid grids of a batch."""
-        return cls(
-            grids=jnp.sum(valid),
-            psnr=ExactSum.of(quality.psnr, where=valid),
-            ssim=ExactSum.of(quality.ssim, where=valid),
-        )
-
-    @property
-    def means(self) -> tuple[float, float]:
-        """Mean PSNR in dB and mean SSIM."""
-        return float(self.psnr.total / self.grids), float(self.ssim.total / self.grids)
+_COARSE = 5
+"""Logarithm to base 2 of the number of score bins in an octave, in the groups for intervals. More
+bins take more memory: each group has its own."""
 
 
 @pytree
 class EvaluationSums:
     """The sums of an evaluation. Their size does not depend on the number of images.
 
+    For intervals the images are divided into groups, see `metrics.bootstrap`. CSO-mAP has sums of
+    all images besides, in finer bins of the score.
+
     Attributes:
       published: sums for CSO-mAP with detections ranked by intensity, as published.
-      by_count: the other sums for each number of true targets, along a leading axis.
-      reliability: sums of hit probabilities; None if none are reported.
-      quality: sums of the quality of grids; None for estimators without a grid.
+      ranked: `[counts]`, those with detections ranked by their score, for each number of true
+        targets. The numbers of targets add up to all images.
+      published_groups: `[groups]`, sums of each group of images, with detections ranked by
+        intensity.
+      ranked_groups: `[counts, groups]`, those with detections ranked by their score.
+      images: `[counts, groups]`, sums that need no ranking.
+      reliability: `[groups]`, sums for the reliability of hit probabilities; None if none are
+        reported.
+      quality: `[groups]`, sums of the quality of grids; None without grids.
     """
 
     published: CsoSums
-    by_count: GroupSums
+    ranked: CsoSums
+    published_groups: CsoSums
+    ranked_groups: CsoSums
+    images: ImageSums
     reliability: ReliabilitySums | None
     quality: QualitySums | None
 
@@ -123,62 +67,112 @@ class EvaluationSums:
         cls,
         found: Targets,
         truth: Targets,
-        valid: Bool[Array, " B"],
+        index: Int[Array, " B"],
         sensor: Sensor,
         prior: ScenePrior | None,
         quality: GridQuality | None = None,
     ) -> "EvaluationSums":
-        """Sums over the valid images of a batch.
+        """Sums over the images of a batch.
 
         Args:
           found: the targets found, `[B, K]`.
           truth: the true targets `[B, M]`.
-          valid: False for images to leave out.
+          index: number of each image among all images; −1 for images to leave out.
           sensor: the sensor that took the images.
           prior: the prior that the Cramér–Rao bound includes, or None.
           quality: the quality of the grids; None for estimators without a grid.
         """
         pairing = assign(found, truth)
         bound = None if is_ideal(sensor) else _position_variance(truth, sensor, prior)
+        by_intensity = replace(found, score=found.intensity)
+        counts, valid = truth.mask.shape[-1] + 1, index >= 0
+        group = jnp.where(valid, index % GROUPS, -1)
+        count = jnp.where(valid, truth.count, -1)
+        cell = jnp.where(valid, truth.count * GROUPS + index % GROUPS, -1)
+        coarse = {"mantissa_bits": _COARSE}
 
-        def group(count: Array) -> GroupSums:
-            members = valid & (truth.count == count)
-            return GroupSums(
-                cso=CsoSums.of(found, truth, valid=members),
-                localization=LocalizationSums.of(found, truth, pairing, members),
-                bound=None if bound is None else ExactSum.of(bound, where=members),
-                coverage=None
-                if found.credible_radius is None
-                else CoverageSums.of(found, pairing, members),
-            )
+        def by_cell(tree: Any) -> Any:
+            return jax.tree.map(lambda leaf: leaf.reshape(counts, GROUPS, *leaf.shape[1:]), tree)
 
+        images = jax.vmap(ImageSums.of)(found, truth, pairing, bound)
+        reliable = found.hit_probability is not None
         return cls(
-            published=CsoSums.of(replace(found, score=found.intensity), truth, valid=valid),
-            by_count=jax.vmap(group)(jnp.arange(truth.mask.shape[-1] + 1)),
-            reliability=None
-            if found.hit_probability is None
-            else ReliabilitySums.of(found, pairing, valid),
-            quality=None if quality is None else QualitySums.of(quality, valid),
+            published=CsoSums.of(by_intensity, truth, valid=valid),
+            ranked=CsoSums.by_part(found, truth, count, counts),
+            published_groups=CsoSums.by_part(by_intensity, truth, group, GROUPS, **coarse),
+            ranked_groups=by_cell(CsoSums.by_part(found, truth, cell, counts * GROUPS, **coarse)),
+            images=by_cell(sum_by_part(images, cell, counts * GROUPS)),
+            reliability=sum_by_part(jax.vmap(ReliabilitySums.of)(found, pairing), group, GROUPS)
+            if reliable
+            else None,
+            quality=sum_by_part(jax.vmap(QualitySums.of)(quality), group, GROUPS)
+            if quality
+            else None,
         )
 
     def value(self) -> Evaluation:
-        """Computes the results from the sums."""
-        published = self.published.value()
-        peak_ratio, similarity = self.quality.means if self.quality else (None, None)
-        total = jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), self.by_count)
-        present = np.flatnonzero(self.by_count.localization.images)
-        return Evaluation(
-            cso_map=float(published.mean),
-            ap=_by_radius(published.ap),
-            reliability=None if self.reliability is None else _diagrams(self.reliability),
-            by_count={
-                str(count): jax.tree.map(itemgetter(count), self.by_count).value()
-                for count in map(int, present)
-            },
-            psnr=peak_ratio,
-            ssim=similarity,
-            **total.value(),
+        """Computes the results from the sums, with the intervals of all scores."""
+        members = np.asarray(self.images.localization.images).sum(axis=1)
+        images = int(members.sum())
+        draws = draw_groups(images)
+        # Sums for each number of true targets: of all images, and of groups.
+        ranked = self.ranked, self.ranked_groups.without_empty_bins(), self.images
+        by_count, ends_by_count = {}, {}
+        for count in np.flatnonzero(members).tolist():
+            key, parts = str(count), jax.tree.map(itemgetter(count), ranked)
+            scores, ends_by_count[key] = _score_group(parts, draws)
+            by_count[key] = GroupResult(**scores, images=int(members[count]))
+        scores, ends = _score_group(jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), ranked), draws)
+        other = self.published_groups.without_empty_bins(), self.reliability, self.quality
+        more, more_ends = with_intervals(
+            _score_other, other, draws, exact=_score_published(self.published)
         )
+        intervals = ends | more_ends | {"by_count": ends_by_count}
+        diagrams = None if self.reliability is None else _diagrams(self.reliability)
+        return Evaluation(
+            images=images,
+            by_count=by_count,
+            intervals=intervals if images > 1 else None,
+            **scores | more | {"reliability": diagrams},
+        )
+
+
+def _score_group(
+    parts: tuple[CsoSums, CsoSums, ImageSums], draws: Float[np.ndarray, "draws groups"]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Computes the scores of a `GroupResult` and their intervals."""
+    ranked, *groups = parts
+    return with_intervals(_score_images, groups, draws, exact=_score_ranked(ranked))
+
+
+def _score_images(sums: list[Any]) -> dict[str, Any]:
+    ranked, images = sums
+    return _score_ranked(ranked) | images.scores()
+
+
+def _score_ranked(sums: CsoSums) -> dict[str, Any]:
+    value = sums.value()
+    return {"cso_map_by_score": value.mean, "ap_by_score": by_radius(value.ap)}
+
+
+def _score_published(sums: CsoSums) -> dict[str, Any]:
+    value = sums.value()
+    return {"cso_map": value.mean, "ap": by_radius(value.ap)}
+
+
+def _score_other(
+    sums: tuple[CsoSums, ReliabilitySums | None, QualitySums | None],
+) -> dict[str, Any]:
+    """Computes the scores that only all images together have."""
+    published, reliability, quality = sums
+    return {
+        **_score_published(published),
+        "reliability": None
+        if reliability is None
+        else by_radius({"reported": reliability.mean, "realised": reliability.hit_rate}),
+        "psnr": None if quality is None else quality.psnr.mean,
+        "ssim": None if quality is None else quality.ssim.mean,
+    }
 
 
 def _position_variance(
@@ -188,8 +182,9 @@ def _position_variance(
     return jnp.einsum("...kaa->...", cramer_rao(truth, sensor, prior))
 
 
-def _diagrams(sums: ReliabilitySums) -> dict[str, Reliability]:
+def _diagrams(groups: ReliabilitySums) -> dict[str, Reliability]:
     """Makes the reliability diagram of each radius."""
+    sums = jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), groups)
     diagrams = {}
     arrays = map(np.asarray, (sums.detections, sums.reported.total, sums.hits))
     for radius, detections, reported, hits in zip(RADII, *arrays, strict=True):
@@ -200,7 +195,3 @@ def _diagrams(sums: ReliabilitySums) -> dict[str, Reliability]:
             realised=(hits[filled] / detections[filled]).tolist(),
         )
     return diagrams
-
-
-def _by_radius(values: Float[Array, " R"]) -> dict[str, float]:
-    return {f"{radius:.2f}": float(value) for radius, value in zip(RADII, values, strict=True)}

@@ -1,16 +1,28 @@
 """Evaluation of unmixed frames against their true targets."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
+from distax.frames.frame_sums import FrameCounts, FrameSums
 from distax.frames.simulation import FrameTruth
 from distax.frames.targets import FrameTargets
 from distax.imaging.targets import Targets
-from distax.metrics import RADII, cso_map
+from distax.metrics import (
+    GROUPS,
+    RADII,
+    RateResult,
+    by_radius,
+    cso_map,
+    draw_groups,
+    pair_near,
+    sum_by_part,
+    with_intervals,
+)
 from distax.runtime.batching import pad_rows
 from distax.runtime.errors import DistaxError
 
@@ -37,6 +49,15 @@ class FrameEvaluation:
       false_blobs: mean number, per frame, of blobs without a true target within three pixels.
       right_count: share of the found clusters and stars whose nearest blob has the true number of
         targets; None if none was found.
+      pd: share of the true targets with a partner among the found ones less than three pixels away,
+        one to one: the detection rate Pd of infrared target detection.
+      fa: found targets without a partner per pixel: the false-alarm rate Fa, of points.
+      rates: by matching radius, precision, recall and errors of pairs one to one. An image is a
+        frame here.
+      gospa: mean distance in pixels of the found from the true targets of a frame, see
+        `metrics.gospa`.
+      intervals: 95% confidence intervals of all scores, by bootstrap over the frames: lower and
+        upper ends at the places of the scores; None for a single frame.
     """
 
     frames: int
@@ -47,6 +68,11 @@ class FrameEvaluation:
     recall: dict[str, float]
     false_blobs: float
     right_count: float | None
+    pd: float
+    fa: float
+    rates: dict[str, RateResult]
+    gospa: float
+    intervals: dict[str, Any] | None
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the scores as plain numbers, for JSON."""
@@ -67,60 +93,52 @@ def assess_frames(found: Sequence[FrameTargets], truth: Sequence[FrameTruth]) ->
         raise DistaxError(f"{len(found)} results cannot be scored against {len(truth)} frames")
     if not any(len(frame.group) for frame in truth):
         raise DistaxError("the frames hold no true targets to score against")
-    counts = [_count(*pair) for pair in zip(found, truth, strict=True)]
-    groups, seen, right, false = np.sum([count.blobs for count in counts], axis=0)
-    distance = np.concatenate([count.distance for count in counts])
-    score = cso_map(
+    pair = (
         _stack_padded([frame.targets for frame in found]),
         _stack_padded([frame.targets for frame in truth]),
     )
+    counts = [_count(*frames) for frames in zip(found, truth, strict=True)]
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *counts)
+    number = jnp.arange(len(truth))
+    sums = sum_by_part(FrameSums.of(*pair, stacked), number % GROUPS, GROUPS)
+    exact = cso_map(*pair)
+    scores, intervals = with_intervals(
+        FrameSums.scores,
+        replace(sums, ranked=sums.ranked.without_empty_bins()),
+        draw_groups(len(truth)),
+        exact={"cso_map": exact.mean, "ap": by_radius(exact.ap)},
+    )
     return FrameEvaluation(
         frames=len(truth),
-        targets=len(distance),
-        cso_map=float(score.mean),
-        ap={f"{radius:.2f}": float(ap) for radius, ap in zip(RADII, score.ap, strict=True)},
-        blob_recall=float(seen / groups),
-        recall={f"{radius:.2f}": float(np.mean(distance <= radius)) for radius in RADII},
-        false_blobs=float(false / len(truth)),
-        right_count=float(right / seen) if seen else None,
+        targets=sum(len(frame.group) for frame in truth),
+        intervals=intervals if len(truth) > 1 else None,
+        **scores,
     )
 
 
-@dataclass(frozen=True)
-class _Counts:
-    """Counts of one frame.
-
-    Attributes:
-      blobs: number of true groups, of groups with a blob, of those with the right number of
-        targets, and of false blobs.
-      distance: distance in pixels from each true target to the nearest found one.
-    """
-
-    blobs: tuple[int, int, int, int]
-    distance: np.ndarray
-
-
-def _count(found: FrameTargets, truth: FrameTruth) -> _Counts:
+def _count(found: FrameTargets, truth: FrameTruth) -> FrameCounts:
+    """Counts what needs the blobs of one frame, or its size."""
     from scipy.spatial import cKDTree
 
     position, pixel = truth.targets.position, found.blobs.pixel
     groups = int(truth.group.max()) + 1 if len(truth.group) else 0
-    if not len(pixel) or not groups:
-        return _Counts(blobs=(groups, 0, 0, len(pixel)), distance=np.full(len(position), np.inf))
-    true, blobs = cKDTree(position), cKDTree(pixel)
-    false = int(np.sum(true.query(pixel)[0] > _NEAR))
-    weight = np.bincount(truth.group)
-    centre = [np.bincount(truth.group, axis) / weight for axis in position.T]
-    away, nearest = blobs.query(np.stack(centre, axis=1))
-    members = np.bincount(found.blob, minlength=len(pixel))[nearest]
-    seen = away <= _NEAR
-    distance = np.full(len(position), np.inf)
-    if len(found.blob):
-        distance = cKDTree(found.targets.position).query(position)[0]
-    return _Counts(
-        blobs=(groups, int(seen.sum()), int(np.sum(seen & (members == weight))), false),
-        distance=distance,
-    )
+    detected = int(np.sum(pair_near(found.targets.position, position) >= 0))
+    pixels = float(np.prod(found.background.shape))
+    known = {"groups": groups, "detected": detected, "pixels": pixels}
+    counts = {"seen": 0, "right": 0, "false_blobs": len(pixel), "near": np.zeros(len(RADII), int)}
+    if len(pixel) and groups:
+        true, blobs = cKDTree(position), cKDTree(pixel)
+        weight = np.bincount(truth.group)
+        centre = [np.bincount(truth.group, axis) / weight for axis in position.T]
+        away, nearest = blobs.query(np.stack(centre, axis=1))
+        members = np.bincount(found.blob, minlength=len(pixel))[nearest]
+        seen = away <= _NEAR
+        counts["false_blobs"] = int(np.sum(true.query(pixel)[0] > _NEAR))
+        counts |= {"seen": int(seen.sum()), "right": int(np.sum(seen & (members == weight)))}
+        if len(found.blob):
+            distance = cKDTree(found.targets.position).query(position)[0]
+            counts["near"] = np.sum(distance[:, None] <= np.array(RADII), axis=0)
+    return FrameCounts(**jax.tree.map(jnp.asarray, known | counts))
 
 
 def _stack_padded(frames: Sequence[Targets]) -> Targets:

@@ -107,6 +107,16 @@ class ReliabilitySums:
             hits=jnp.sum(member & hit[..., None], axis=images_and_slots),
         )
 
+    @property
+    def mean(self) -> Float[Array, " R"]:
+        """Mean reported probability at each radius."""
+        return jnp.sum(self.reported.total, axis=-1) / jnp.sum(self.detections, axis=-1)
+
+    @property
+    def hit_rate(self) -> Float[Array, " R"]:
+        """Share of the found targets that lie within each radius."""
+        return jnp.sum(self.hits, axis=-1) / jnp.sum(self.detections, axis=-1)
+
 
 def _counted_slots(found: Targets, valid: Bool[Array, "*batch"] | bool) -> Bool[Array, "*batch K"]:
     return jnp.logical_and(found.mask, jnp.broadcast_to(valid, found.count.shape)[..., None])

@@ -7,13 +7,16 @@ sums add across batches and devices in any order with the same result. Two score
 are treated as tied.
 """
 
+from dataclasses import replace
 from functools import partial
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, Num
 
 from distax.imaging.targets import Targets
+from distax.metrics.bootstrap import sum_by_part
 from distax.metrics.matching import match
 from distax.runtime.pytree import pytree
 
@@ -25,7 +28,10 @@ _MANTISSA_BITS = 13
 by 1.2e-4 of their value. Another bit doubles the memory, one less ties more scores."""
 _LOWEST_EXPONENT, _OCTAVES = -20, 32
 """The bins cover scores from 2**-20 to 2**12: probabilities as well as intensities in counts."""
-_BINS = _OCTAVES << _MANTISSA_BITS
+
+
+_BIN_STEP = 64
+"""Number of bins of which the bins that are not empty become a multiple."""
 
 
 @pytree
@@ -81,9 +87,9 @@ def cso_map(found: Targets, truth: Targets, radii: tuple[float, ...] = RADII) ->
 
 
 def average_precision(
-    hits: Int[Array, " N"],
-    detections: Int[Array, " N"],
-    targets: Int[Array, ""],
+    hits: Num[Array, " N"],
+    detections: Num[Array, " N"],
+    targets: Num[Array, ""],
     valid: Bool[Array, " N"],
 ) -> Float[Array, ""]:
     """Computes the area under the monotone envelope of the precision-recall curve.
@@ -91,7 +97,7 @@ def average_precision(
     Args:
       hits: true positives among the detections down to each score, non-decreasing.
       detections: detections down to each score, non-decreasing.
-      targets: number of true targets.
+      targets: number of true targets. It and the others are real numbers where images have weights.
       valid: False at points that no score threshold can reach, such as inside a group of equal
         scores.
     """
@@ -109,15 +115,17 @@ class CsoSums:
     Scores have to be positive. Scores below 2**-20 share the lowest bin, scores above 2**12 the
     highest.
 
+    Those of several parts of the images, by `by_part`, have a leading axis of parts.
+
     Attributes:
       detections: `[bins]`, number of detections in each bin of the score, lowest score first.
       hits: `[R, bins]`, number of true positives among them, for each radius.
       targets: number of true targets.
     """
 
-    detections: Int[Array, " bins"]
-    hits: Int[Array, "R bins"]
-    targets: Int[Array, ""]
+    detections: Int[Array, "*parts bins"]
+    hits: Int[Array, "*parts R bins"]
+    targets: Int[Array, "*parts"]
 
     @classmethod
     def of(
@@ -138,21 +146,68 @@ class CsoSums:
         Raises:
           DistaxError: found and truth have different numbers of images.
         """
+        part = jnp.where(jnp.broadcast_to(valid, found.count.shape), 0, -1)
+        return jax.tree.map(lambda leaf: leaf[0], cls.by_part(found, truth, part, 1, radii))
+
+    @classmethod
+    def by_part(
+        cls,
+        found: Targets,
+        truth: Targets,
+        part: Int[Array, "*batch"],
+        parts: int,
+        radii: tuple[float, ...] = RADII,
+        mantissa_bits: int = _MANTISSA_BITS,
+    ) -> "CsoSums":
+        """Computes the sums over several parts of a batch of images.
+
+        Args:
+          found: detections `[..., K]`.
+          truth: true targets `[..., M]` of the same images.
+          part: `[...]`, number of each image's part; −1 for images to leave out.
+          parts: number of parts.
+          radii: matching radii in pixels.
+          mantissa_bits: logarithm to base 2 of the number of score bins in an octave.
+
+        Returns:
+          The sums, with a leading axis of parts.
+
+        Raises:
+          DistaxError: found and truth have different numbers of images.
+        """
         hit = match(found, truth, jnp.asarray(radii))
-        valid = jnp.broadcast_to(valid, found.count.shape)[..., None]
-        flags = jnp.concatenate([found.mask[..., None], hit], axis=-1) & valid[..., None]
+        flags = jnp.concatenate([found.mask[..., None], hit], axis=-1)
         # One flat array of counts. A TPU pads the last two axes of an array up to 8 × 128, and with
         # a short last axis the counts would take twenty times the memory.
-        kinds = flags.shape[-1]
-        places = _score_bin(jnp.asarray(found.score))[..., None] + _BINS * jnp.arange(kinds)
-        counts = jnp.zeros(kinds * _BINS, jnp.int32)
-        counts = counts.at[places.ravel()].add(flags.ravel().astype(jnp.int32))
-        sums = counts.reshape(kinds, _BINS)
-        return cls(detections=sums[0], hits=sums[1:], targets=jnp.sum(truth.mask & valid))
+        kinds, bins = flags.shape[-1], _OCTAVES << mantissa_bits
+        inside = (part >= 0)[..., None]
+        kind = jnp.where(inside, part[..., None] * kinds, parts * kinds)[..., None]
+        places = _score_bin(jnp.asarray(found.score), mantissa_bits)[..., None]
+        places += bins * (kind + jnp.arange(kinds))
+        counts = jnp.zeros(parts * kinds * bins, jnp.int32)
+        counts = counts.at[places.ravel()].add(flags.ravel().astype(jnp.int32), mode="drop")
+        sums = counts.reshape(parts, kinds, bins)
+        targets = sum_by_part(truth.count.ravel(), part.ravel(), parts)
+        return cls(detections=sums[:, 0], hits=sums[:, 1:], targets=targets)
+
+    def without_empty_bins(self) -> "CsoSums":
+        """Leaves out the bins in which no part has detections, which changes no value.
+
+        Empty bins of the highest scores fill the rest up to a multiple of 64, so that few programs
+        are compiled.
+        """
+        detections, hits = (np.asarray(leaf) for leaf in (self.detections, self.hits))
+        used = np.flatnonzero(detections.any(axis=tuple(range(detections.ndim - 1))))
+        empty = -len(used) % _BIN_STEP if len(used) else _BIN_STEP
+        detections, hits = (
+            np.pad(leaf[..., used], [*[(0, 0)] * (leaf.ndim - 1), (0, empty)])
+            for leaf in (detections, hits)
+        )
+        return replace(self, detections=jnp.asarray(detections), hits=jnp.asarray(hits))
 
     @jax.jit
     def value(self) -> CsoMap:
-        """Computes CSO-mAP from the sums."""
+        """Computes CSO-mAP from the sums of one part."""
         detections = jnp.cumsum(self.detections[::-1])
         hits = jnp.cumsum(self.hits[:, ::-1], axis=-1)
         valid = jnp.ones(detections.shape, bool)
@@ -161,12 +216,13 @@ class CsoSums:
         )
 
 
-def _score_bin(score: Float[Array, "*shape"]) -> Int[Array, "*shape"]:
+def _score_bin(score: Float[Array, "*shape"], mantissa_bits: int) -> Int[Array, "*shape"]:
     """Returns the bin of each score: exponent and leading mantissa bits of its float32 pattern.
 
     The bit patterns of positive floats are in the order of their values. A shift of the pattern
     therefore gives bins of nearly equal relative width, without a logarithm.
     """
     bits = jax.lax.bitcast_convert_type(jnp.maximum(score, 0.0).astype(jnp.float32), jnp.int32)
-    lowest = (127 + _LOWEST_EXPONENT) << _MANTISSA_BITS
-    return jnp.clip((bits >> (23 - _MANTISSA_BITS)) - lowest, 0, _BINS - 1)
+    lowest = (127 + _LOWEST_EXPONENT) << mantissa_bits
+    bins = _OCTAVES << mantissa_bits
+    return jnp.clip((bits >> (23 - mantissa_bits)) - lowest, 0, bins - 1)

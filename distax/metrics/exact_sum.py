@@ -60,3 +60,31 @@ class ExactSum:
         # Small digits are added first. They would be lost beside a large partial sum.
         total = jnp.sum((self.digits * weights)[..., ::-1], axis=-1)
         return jnp.where(self.excess > 0, jnp.inf, total)
+
+
+@pytree
+class ExactMean:
+    """The sum of a number of values, merged by adding, and their mean.
+
+    Attributes:
+      number: `[...]`, number of values.
+      sum: `[...]`, their sum.
+    """
+
+    number: Int[Array, "*rest"]
+    sum: ExactSum
+
+    @classmethod
+    def of(cls, values: Float[Array, "*shape"], where: Bool[Array, "*shape"]) -> "ExactMean":
+        """Sums values.
+
+        Args:
+          values: the values.
+          where: True for values that are counted.
+        """
+        return cls(number=jnp.sum(where), sum=ExactSum.of(values, where))
+
+    @property
+    def mean(self) -> Float[Array, "*rest"]:
+        """The mean; NaN without values."""
+        return self.sum.total / self.number

@@ -1,13 +1,12 @@
 """Target counts and position errors under optimal assignment."""
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from distax.imaging.targets import Targets
 from distax.metrics.cso import RADII
 from distax.metrics.exact_sum import ExactSum
-from distax.metrics.matching import best_partners, pair_distances
+from distax.metrics.matching import all_best_partners, pair_distances
 from distax.runtime.pytree import pytree
 
 
@@ -50,8 +49,7 @@ def assign(found: Targets, truth: Targets) -> Pairing:
     # because float32 would then lose the distances beside it.
     padding = 1.0 + jnp.sum(jnp.where(real, distance, 0.0), axis=(-2, -1), keepdims=True)
     worth = jnp.where(real, padding - distance, 0.0)
-    partner = jax.vmap(best_partners)(worth.reshape(-1, *worth.shape[-2:]))
-    partner = partner.reshape(found.mask.shape)
+    partner = all_best_partners(worth)
     taken = jnp.take_along_axis(distance, jnp.maximum(partner, 0)[..., None], axis=-1)[..., 0]
     return Pairing(partner=partner, distance=jnp.where(partner >= 0, taken, jnp.inf))
 

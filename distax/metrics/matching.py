@@ -1,6 +1,10 @@
 """Matching of detections and true targets under the protocol of CSO-mAP (arXiv 2505.19148)."""
 
+from collections.abc import Callable
+
+import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
@@ -59,6 +63,7 @@ def match(found: Targets, truth: Targets, radii: Float[Array, " R"]) -> Bool[Arr
     return jnp.any(claims & (slots == claimant), axis=-2)
 
 
+@jax.jit  # so that JAX traces it once where it is used several times
 def best_partners(benefit: Float[Array, "K M"]) -> Int[Array, " K"]:
     """Pairs rows and columns one to one with the largest sum of benefits (Hungarian algorithm).
 
@@ -69,3 +74,69 @@ def best_partners(benefit: Float[Array, "K M"]) -> Int[Array, " K"]:
     row, column = optax.assignment.hungarian_algorithm(-jnp.maximum(benefit, 0.0))
     made = benefit[row, column] > 0
     return jnp.full(len(benefit), -1).at[row].set(jnp.where(made, column, -1))
+
+
+def all_best_partners(benefit: Float[Array, "*batch K M"]) -> Int[Array, "*batch K"]:
+    """Pairs rows and columns of each of several tables, as `best_partners` does."""
+    partner = jax.vmap(best_partners)(benefit.reshape(-1, *benefit.shape[-2:]))
+    return partner.reshape(benefit.shape[:-1])
+
+
+def all_best_partners_on_host(benefit: Float[Array, "*batch K M"]) -> Int[np.ndarray, "*batch K"]:
+    """Pairs rows and columns of each of several tables with SciPy, which cannot be traced."""
+    from scipy.optimize import linear_sum_assignment
+
+    tables = np.maximum(benefit, 0.0)
+    partner = np.full(tables.shape[:-1], -1, np.int32)
+    for place in np.ndindex(tables.shape[:-2]):
+        row, column = linear_sum_assignment(tables[place], maximize=True)
+        made = tables[place][row, column] > 0
+        partner[place][row[made]] = column[made]
+    return partner
+
+
+def pair_benefit(
+    distance: Float[Array, "*rest K M"],
+    close: Bool[Array, "*batch K M"],
+    radius: float | Float[Array, "*radii"],
+) -> Float[Array, "*batch K M"]:
+    """Returns the benefits whose sum is largest for the most pairs and, of these, the nearest.
+
+    Args:
+      distance: distance of each pair in pixels.
+      close: True for pairs that may be made, which are no more than `radius` apart.
+      radius: the radius in pixels.
+    """
+    # From 1 to a little more, so that no number of nearer pairs outweighs another pair.
+    most = min(close.shape[-2:])
+    return jnp.where(close, 1.0 + (1.0 - distance / radius) / (most + 1), 0.0)
+
+
+def pair_within(
+    found: Targets,
+    truth: Targets,
+    radii: Float[Array, " R"],
+    solve: Callable[[Array], Array | np.ndarray] = all_best_partners,
+) -> Int[Array, "*batch K R"]:
+    """Pairs found and true targets one to one within each radius (Hungarian algorithm).
+
+    As many pairs are made as possible and, of all ways to make that many, those with the smallest
+    sum of distances. Unlike `match`, no order of the detections plays a part.
+
+    Args:
+      found: detections `[..., K]`.
+      truth: true targets `[..., M]`.
+      radii: matching radii in pixels.
+      solve: `all_best_partners`, or the same on the host, which is faster for hundreds of targets.
+
+    Returns:
+      `[..., K, R]`, slot of the true target; −1 for padding and for detections without a partner.
+
+    Raises:
+      DistaxError: found and truth have different numbers of images.
+    """
+    distance = pair_distances(found, truth)[..., None, :, :]
+    radius = radii[:, None, None]
+    real = found.mask[..., None, :, None] & truth.mask[..., None, None, :]
+    partner = solve(pair_benefit(distance, real & (distance <= radius), radius))
+    return jnp.moveaxis(jnp.asarray(partner), -2, -1)

@@ -1,23 +1,33 @@
 """Scores of tracked sequences, frame by frame and track by track."""
 
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Float
 
+from distax.evaluation.image_sums import ImageSums
 from distax.imaging.targets import Targets
-from distax.metrics import RADII, CsoMap, cso_map
-from distax.metrics.matching import best_partners, pair_distances
+from distax.metrics import (
+    GROUPS,
+    CsoSums,
+    RateResult,
+    assign,
+    by_radius,
+    cso_map,
+    draw_groups,
+    sum_by_part,
+    with_intervals,
+)
 from distax.runtime.errors import DistaxError
+from distax.tracking.following import TrackSums, sum_tracks
 from distax.tracking.tracks import Tracks
 
-TRACKED_RADIUS = RADII[-1]
-"""Largest root-mean-square distance in pixels between a target and the track that follows it."""
-_TRACKED_SHARE = 0.5
-"""Least share of a target's frames in which the track that follows it exists."""
+_COARSE = 5
+"""Logarithm to base 2 of the number of score bins in an octave, in the groups for intervals."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +38,17 @@ class FrameScore:
       cso_map: CSO-mAP ranked by the estimator's own score, from 0 to 1 like all scores here.
       ap: average precision by matching radius in pixels.
       count_accuracy: share of frames with the right number of targets.
+      rates: by matching radius, precision, recall and errors of pairs one to one. An image is a
+        frame here.
+      gospa: mean distance in pixels of the found from the true targets of a frame, see
+        `metrics.gospa`.
     """
 
     cso_map: float
     ap: dict[str, float]
     count_accuracy: float
+    rates: dict[str, RateResult]
+    gospa: float
 
 
 @dataclass(frozen=True)
@@ -56,6 +72,13 @@ class TrackEvaluation:
       identity_switches: changes of the track assigned to a target, per true target; None without
         true targets. A target keeps its track while that lies within 0.25 px (CLEAR MOT:
         Bernardin & Stiefelhagen, EURASIP J. Image Video Process. 2008).
+      mota: MOTA of CLEAR MOT, see `metrics.IdentitySums`; like the next four None without true
+        targets, or where neither targets nor tracks exist.
+      idf1: IDF1, with one track for each target in the whole sequence.
+      hota: HOTA, from a similarity that falls from 1 to 0 over 0.5 px.
+      detection_accuracy, association_accuracy: the two parts of HOTA, means over its thresholds.
+      intervals: 95% confidence intervals of all scores but the median, by bootstrap over the
+        sequences: lower and upper ends at the places of the scores; None for a single sequence.
     """
 
     sequences: int
@@ -68,6 +91,12 @@ class TrackEvaluation:
     median_rmse: float | None
     false_tracks: float | None
     identity_switches: float | None
+    mota: float | None
+    idf1: float | None
+    hota: float | None
+    detection_accuracy: float | None
+    association_accuracy: float | None
+    intervals: dict[str, Any] | None
 
     def to_dict(self) -> dict[str, Any]:
         """Returns plain numbers, for JSON."""
@@ -93,86 +122,54 @@ def assess_tracks(found: Targets, tracks: Tracks, truth: Targets) -> TrackEvalua
             f"answers to {found.mask.shape[:2]} and {tracks.targets.mask.shape[:2]} sequences and "
             f"frames cannot be scored against {shape}; give all three for the same sequences"
         )
-    follows, error, whole = _assign_tracks(tracks.targets, truth)
-    paired = follows >= 0
-    squared = jnp.mean(error**2, where=paired)
-    number = int(jnp.sum(tracks.exists))
-    true = int(jnp.sum(jnp.any(truth.mask, axis=1)))
+    number = jnp.arange(shape[0]) % GROUPS
+    draws = draw_groups(shape[0])
+    sums, error, followed = sum_tracks(tracks.targets, truth)
+    scores, intervals = with_intervals(
+        TrackSums.scores, sum_by_part(sums, number, GROUPS), draws, exact={}
+    )
+    single, intervals["single"] = _score_frames(found, truth, draws)
+    tracked, intervals["tracked"] = _score_frames(tracks.targets, truth, draws)
     return TrackEvaluation(
         sequences=shape[0],
         frames=shape[0] * shape[1],
-        single=_frame_score(found, truth),
-        tracked=_frame_score(tracks.targets, truth),
-        share_tracked=float(jnp.sum(paired)) / true if true else None,
-        share_whole=float(jnp.sum(paired & whole)) / true if true else None,
-        rmse=float(jnp.sqrt(squared)) if paired.any() else None,
-        median_rmse=float(jnp.median(error[paired])) if paired.any() else None,
-        false_tracks=1 - float(jnp.sum(paired)) / number if number else None,
-        identity_switches=(
-            float(jnp.sum(_identity_switches(tracks.targets, truth))) / true if true else None
-        ),
+        single=FrameScore(**single),
+        tracked=FrameScore(**tracked),
+        median_rmse=float(jnp.median(error[followed])) if followed.any() else None,
+        intervals=intervals if shape[0] > 1 else None,
+        **scores,
     )
 
 
-def _frame_score(found: Targets, truth: Targets) -> FrameScore:
-    value: CsoMap = cso_map(found, truth)
-    return FrameScore(
-        cso_map=float(value.mean),
-        ap={f"{radius:.2f}": float(ap) for radius, ap in zip(RADII, value.ap, strict=True)},
-        count_accuracy=float(jnp.mean(found.count == truth.count)),
+def _score_frames(
+    found: Targets, truth: Targets, draws: Float[np.ndarray, "draws groups"]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Computes the scores of a `FrameScore` and their intervals, by draws of sequences."""
+    exact = cso_map(found, truth)
+    groups = _sum_frames(found, truth)
+    groups = groups[0].without_empty_bins(), groups[1]
+    return with_intervals(
+        _frame_scores, groups, draws, exact={"cso_map": exact.mean, "ap": by_radius(exact.ap)}
     )
 
 
 @jax.jit
-def _assign_tracks(
-    tracks: Targets, truth: Targets
-) -> tuple[Int[Array, "N L"], Float[Array, "N L"], Bool[Array, "N L"]]:
-    """Assigns a track to each true target.
-
-    Returns:
-      The track, −1 for none, its root-mean-square distance, and True if it exists in all frames of
-      the target.
-    """
-
-    def assign_sequence(tracks: Targets, truth: Targets) -> tuple[Array, Array, Array]:
-        both = truth.mask[:, :, None] & tracks.mask[:, None]
-        squared = jnp.where(both, pair_distances(truth, tracks) ** 2, 0.0)
-        shared = jnp.sum(both, axis=0)
-        error = jnp.sqrt(jnp.sum(squared, axis=0) / jnp.maximum(shared, 1))
-        lasting = shared >= _TRACKED_SHARE * jnp.sum(truth.mask, axis=0)[:, None]
-        near = lasting & (shared > 0) & (error <= TRACKED_RADIUS)
-        follows = best_partners(_pair_benefit(error, near))
-        own, common = (
-            jnp.take_along_axis(pairs, follows[:, None], axis=1)[:, 0] for pairs in (error, shared)
-        )
-        return follows, own, common == jnp.sum(truth.mask, axis=0)
-
-    return jax.vmap(assign_sequence)(tracks, truth)
+def _sum_frames(found: Targets, truth: Targets) -> tuple[CsoSums, ImageSums]:
+    """Computes the sums of single frames, in groups of sequences."""
+    sequences, frames = truth.mask.shape[:2]
+    number = jnp.repeat(jnp.arange(sequences) % GROUPS, frames)
+    found, true = (
+        jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), targets)
+        for targets in (found, truth)
+    )
+    images = jax.vmap(partial(ImageSums.of, bound=None))(found, true, assign(found, true))
+    return (
+        CsoSums.by_part(found, true, number, GROUPS, mantissa_bits=_COARSE),
+        sum_by_part(images, number, GROUPS),
+    )
 
 
-@jax.jit
-def _identity_switches(tracks: Targets, truth: Targets) -> Int[Array, " N"]:
-    """Counts the identity switches of each sequence, as CLEAR MOT defines them."""
-
-    def step(last: Int[Array, " L"], frame: tuple[Targets, Targets]) -> tuple[Array, Array]:
-        tracks, truth = frame
-        distance = pair_distances(truth, tracks)
-        near = truth.mask[:, None] & tracks.mask & (distance <= TRACKED_RADIUS)
-        kept = near & (last[:, None] == jnp.arange(near.shape[1]))
-        # Keeping one pair outweighs any gain from changing all other pairs.
-        now = best_partners(_pair_benefit(distance, near) + kept * 2.0 * near.shape[0])
-        switched = (now >= 0) & (last >= 0) & (now != last)
-        return jnp.where(now >= 0, now, last), jnp.sum(switched)
-
-    def count_sequence(tracks: Targets, truth: Targets) -> Int[Array, ""]:
-        none = jnp.full(truth.mask.shape[-1], -1)
-        return jnp.sum(jax.lax.scan(step, none, (tracks, truth))[1])
-
-    return jax.vmap(count_sequence)(tracks, truth)
-
-
-def _pair_benefit(
-    distance: Float[Array, "L M"], near: Bool[Array | np.ndarray, "L M"]
-) -> Float[Array, "L M"]:
-    """Returns each pair's benefit: its sum is largest for the most pairs, then the nearest."""
-    return jnp.where(near, 1.0 + (TRACKED_RADIUS - distance), 0.0)
+def _frame_scores(sums: tuple[CsoSums, ImageSums]) -> dict[str, Any]:
+    value, scores = sums[0].value(), sums[1].scores()
+    ranked = {"cso_map": value.mean, "ap": by_radius(value.ap)}
+    return ranked | {name: scores[name] for name in ("count_accuracy", "rates", "gospa")}

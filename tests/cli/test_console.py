@@ -2,8 +2,14 @@ from dataclasses import replace
 
 import pytest
 
-from distax.cli.console import print_by_count, print_evaluation, print_reliability
+from distax.cli.console import (
+    print_by_count,
+    print_evaluation,
+    print_frame_evaluation,
+    print_reliability,
+)
 from distax.evaluation import Evaluation
+from distax.frames.scoring import FrameEvaluation
 
 AP = {"0.05": 0.1, "0.10": 0.2, "0.15": 0.3, "0.20": 0.4, "0.25": 0.5}
 GROUP = {
@@ -80,3 +86,19 @@ def test_nothing_is_said_of_what_is_not_stated(result, capsys):
     assert capsys.readouterr().out == ""
     print_by_count(replace(silent, by_count={"2": GROUP | {"coverage": None}}))
     assert "region" not in capsys.readouterr().out
+
+
+def test_frames_have_their_rates_and_intervals(capsys):
+    scores = {"cso_map": 0.3, "ap": AP, "blob_recall": 0.9, "recall": AP, "false_blobs": 0.25}
+    scores |= {"right_count": None, "pd": 0.8, "fa": 3.25e-6, "gospa": 1.5}
+    scores["rates"] = {radius: {"precision": 0.5, "recall": 0.25} for radius in AP}
+    intervals = {"pd": [0.79, 0.82], "ap": {radius: [ap, ap + 0.02] for radius, ap in AP.items()}}
+    result = FrameEvaluation(frames=2, targets=9, intervals=intervals, **scores)
+    print_frame_evaluation(result, "mine")
+    out = capsys.readouterr().out
+    rows = cells(out)
+    average = [f"{percent}.0±1.0" for percent in (10, 20, 30, 40, 50)]
+    assert ["mine, 2 frames: average precision (mean: CSO-mAP)", "30.0", *average] in rows
+    assert ["precision", *["50.0"] * 5] in rows
+    assert "90.0% of clusters and stars found, right number of targets in –% of them" in out
+    assert "within 3 px: Pd 80.0 ± 1.5%, Fa 3.25 per million px; GOSPA 1.5000 px" in out

@@ -16,6 +16,7 @@ from distax.datasets import csist100k
 from distax.evaluation import assess, evaluate
 from distax.evaluation.assessment import assess_rows
 from distax.evaluation.devices import Rows
+from distax.evaluation.tables import latex_row
 from distax.fitting.estimators import Posterior
 from distax.imaging.scenes import ScenePrior, simulate
 from distax.runtime.progress import PatientBar
@@ -40,6 +41,7 @@ def test_json_and_table_have_the_evaluation(tiny_run, tmp_path, capsys):
             "20",
             "--json",
             str(path),
+            "--latex",
             "--figure",
             str(tmp_path / "a.png"),
         ]
@@ -60,7 +62,10 @@ def test_json_and_table_have_the_evaluation(tiny_run, tmp_path, capsys):
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
     out = capsys.readouterr().out
     assert f"{100 * expected.cso_map:.2f}" in out
-    assert f"PSNR {expected.psnr:.2f} dB" in out
+    half = np.diff(expected.intervals["psnr"])[0] / 2
+    assert f"PSNR {expected.psnr:.2f} ± {half:.2f} dB" in out
+    assert f"{100 * expected.rates['0.25']['recall']:.1f}±" in out
+    assert out.endswith(f"{latex_row(expected, str(tiny_run))}\n")
 
 
 def test_a_method_that_comes_with_distax_needs_no_checkpoint(tmp_path, monkeypatch, capsys):

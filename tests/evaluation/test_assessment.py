@@ -10,7 +10,15 @@ from distax import DistaxError, Sensor, make_targets
 from distax.evaluation import Evaluation, assess, devices
 from distax.imaging.scenes import ScenePrior, sample
 from distax.imaging.targets import CREDIBLE_LEVELS
-from distax.metrics import RADII, assign, cramer_rao, cso_map
+from distax.metrics import (
+    RADII,
+    DetectionSums,
+    assign,
+    cramer_rao,
+    cso_map,
+    gospa,
+    pair_within,
+)
 
 LAW = ScenePrior()
 IMAGES = 80
@@ -18,6 +26,11 @@ KEYS = ["0.05", "0.10", "0.15", "0.20", "0.25"]
 
 exact_map, assigned = jax.jit(cso_map), jax.jit(assign)
 bound = jax.jit(cramer_rao, static_argnums=(1, 2))
+
+
+@jax.jit
+def rates_of(found, truth, valid):
+    return DetectionSums.of(found, truth, pair_within(found, truth, jnp.array(RADII)), valid)
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +103,58 @@ def test_positions_counts_and_regions_of_a_group_are_those_of_its_images(
     assert group["bound"] == pytest.approx(np.sqrt(variance), rel=1e-3)
     score = float(exact_map(some, true).mean)
     assert group["cso_map_by_score"] == pytest.approx(score, abs=1e-4)
+
+
+@pytest.mark.parametrize("count", [None, 2])
+def test_rates_and_distances_of_a_group_are_those_of_its_images(result, found, truth, count):
+    group = result.to_dict() if count is None else result.by_count[str(count)]
+    chosen = np.full(IMAGES, True) if count is None else np.asarray(truth.count) == count
+    sums = rates_of(found, truth, jnp.asarray(chosen))
+    assert list(group["rates"]) == KEYS
+    for name, values in sums.scores().items():
+        for key, value in zip(KEYS, values, strict=True):
+            assert group["rates"][key][name] == pytest.approx(float(value), rel=1e-5), name
+    distance = np.asarray(gospa(found, truth).distance)[chosen]
+    assert group["gospa"] == pytest.approx(distance.mean(), rel=1e-5)
+
+
+def leaves(tree, place=()):
+    """Yields the numbers of nested dictionaries with their places."""
+    for name, leaf in tree.items():
+        if isinstance(leaf, dict):
+            yield from leaves(leaf, (*place, name))
+        elif leaf is not None and name not in ("images", "reliability"):
+            yield (*place, name), leaf
+
+
+def test_every_score_has_an_interval_around_it(result):
+    scores = dict(leaves(result.to_dict() | {"intervals": None, "reliability": None}))
+    ends = dict(leaves(result.intervals | {"reliability": None}))
+    assert scores.keys() == ends.keys()
+    for place, (low, high) in ends.items():
+        assert low - 1e-6 <= scores[place] <= high + 1e-6, place
+        assert low < high or place[0] == "by_count" or scores[place] == 0, place
+    assert list(result.intervals["reliability"]) == KEYS
+
+
+def test_intervals_are_those_of_draws_of_images(result, found, truth):
+    """Each of the 80 images is a group: draws of groups are draws of images."""
+    rng = np.random.default_rng(5)
+    right = np.asarray(found.count == truth.count)
+    drawn = rng.integers(0, IMAGES, (400, IMAGES))
+    low, high = np.quantile(right[drawn].mean(axis=1), [0.025, 0.975])
+    assert result.intervals["count_accuracy"] == pytest.approx([low, high], abs=0.02)
+    scores = [
+        float(exact_map(*(select(targets, some) for targets in (found, truth))).mean)
+        for some in drawn
+    ]
+    low, high = np.quantile(scores, [0.025, 0.975])
+    width = high - low
+    assert result.intervals["cso_map_by_score"] == pytest.approx([low, high], abs=0.15 * width)
+
+
+def test_one_image_has_no_interval(found, truth):
+    assert assess(*(select(targets, [0]) for targets in (found, truth))).intervals is None
 
 
 def test_probabilities_come_true_at_every_radius(result, found):

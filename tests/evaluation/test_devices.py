@@ -19,13 +19,15 @@ class Weigh(Scorer[dict]):
 
     batch: int
 
-    def __call__(self, arrays, rows, valid):
+    def __call__(self, arrays, rows, index):
+        valid = index >= 0
         numbers = jnp.where(valid, rows["number"], 0)
         places = jnp.arange(len(valid)) % self.batch
         return {
             "rows": jnp.sum(valid),
             "weighted": arrays * jnp.sum(numbers),
             "out of place": jnp.sum(valid & (rows["number"] % self.batch != places)),
+            "misnumbered": jnp.sum(valid & (rows["number"] != index)),
         }
 
 
@@ -35,7 +37,9 @@ def test_every_row_is_counted_once_at_its_place(length, count, monkeypatch):
     monkeypatch.setattr(devices, "IMAGES_A_CALL", 10)
     rows = {"number": np.arange(length), "more": np.zeros((length, 2))}
     sums = sum_over_devices(Weigh(5), np.int32(3), rows, 5, jax.devices()[:count])
-    assert sums == {"rows": length, "weighted": 3 * sum(range(length)), "out of place": 0}
+    weighted = 3 * sum(range(length))
+    expected = {"rows": length, "weighted": weighted, "out of place": 0, "misnumbered": 0}
+    assert sums == expected
 
 
 def test_an_evaluation_is_the_same_to_the_last_bit_on_1_2_and_8_devices():

@@ -61,6 +61,20 @@ def test_scores_of_blobs_targets_and_counts():
     assert result.ap["0.05"] == pytest.approx(0.125)
     assert result.ap["0.15"] == pytest.approx(0.5)
     assert result.cso_map == pytest.approx(np.mean(list(result.ap.values())))
+    # Within 3 px the pair's one target and the star have partners; one of three is false.
+    assert result.pd == pytest.approx(2 / 4)
+    assert result.fa == pytest.approx(1 / (2 * 64**2))
+    assert result.rates["0.05"]["precision"] == pytest.approx(1 / 3)
+    assert result.rates["0.15"]["recall"] == pytest.approx(2 / 4)
+    assert result.rates["0.25"]["false_rate"] == pytest.approx(1 / 2)
+    assert result.rates["0.25"]["rmse"] == pytest.approx(0.12 / np.sqrt(2), rel=1e-3)
+    # Of the first frame a pair 0.12 px apart, a missed and a false target; of the other one missed.
+    unpaired = 0.25**2 / 2
+    distances = np.sqrt([0.12**2 + 2 * unpaired, unpaired])
+    assert result.gospa == pytest.approx(distances.mean(), rel=1e-4)
+    # Draws have the first frame twice, both, or the other twice.
+    assert result.intervals["pd"] == pytest.approx([0.0, 2 / 3])
+    assert result.intervals["false_blobs"] == [0.0, 1.0]
 
 
 def test_the_truth_scores_in_full():
@@ -68,6 +82,7 @@ def test_the_truth_scores_in_full():
     result = assess_frames([found_at(position, [0, 0, 1], [[10, 10], [30, 40]])], [PAIR_AND_STAR])
     assert (result.cso_map, result.blob_recall, result.right_count) == (1.0, 1.0, 1.0)
     assert (result.false_blobs, set(result.recall.values())) == (0.0, {1.0})
+    assert (result.pd, result.fa, result.gospa, result.intervals) == (1.0, 0.0, 0.0, None)
 
 
 def test_missing_or_unequal_frames_raise():

@@ -9,14 +9,20 @@ import numpy as np
 import pytest
 
 from distax import DistaxError, make_targets
-from distax.metrics import match
-from distax.metrics.matching import best_partners
+from distax.metrics import match, pair_within
+from distax.metrics.matching import (
+    all_best_partners,
+    best_partners,
+)
+from distax.metrics.matching import (
+    all_best_partners_on_host as on_host,
+)
 
 # Positions on a lattice of 1/8 px: distances that equal a radius or each other do so exactly.
 RADII = (0.125, 0.25, 0.625)
 IMAGES, FOUND, TRUE = 4, 5, 3
-jitted = jax.jit(match)
-partners = jax.jit(best_partners)
+jitted, paired = jax.jit(match), jax.jit(pair_within)
+partners, on_device = jax.jit(best_partners), jax.jit(all_best_partners)
 
 
 def target_sets(slots, images=IMAGES):
@@ -137,3 +143,56 @@ def test_best_partners_have_the_largest_sum_of_benefits(benefit):
         for columns in itertools.permutations(range(4), 3)
     )
     assert sum(benefit[pair] for pair in pairs) == best
+
+
+def naive_pairs(found, truth, radius):
+    """Pairs of one image within a radius: the most, and of those the nearest, by trying all."""
+    distance = np.full((FOUND, TRUE), np.inf)
+    for slot, target in itertools.product(range(FOUND), range(TRUE)):
+        if found.mask[slot] and truth.mask[target]:
+            distance[slot, target] = np.hypot(*(found.position[slot] - truth.position[target]))
+    best = (0, 0.0)
+    for slots in itertools.permutations(range(FOUND), TRUE):
+        near = [d for d in distance[slots, range(TRUE)] if d <= radius]
+        best = min(best, (-len(near), sum(near)))
+    return best
+
+
+@hypothesis.given(target_sets(FOUND), target_sets(TRUE))
+def test_pairs_within_a_radius_are_the_most_and_of_those_the_nearest(found, truth):
+    partner = np.asarray(paired(found, truth, jnp.array(RADII)))
+    found, truth = (jax.tree.map(np.asarray, targets) for targets in (found, truth))
+    assert not (partner[~found.mask] >= 0).any()
+    for image, (index, radius) in itertools.product(range(IMAGES), enumerate(RADII)):
+        slots = np.flatnonzero(partner[image, :, index] >= 0)
+        targets = partner[image, slots, index]
+        assert len(set(targets.tolist())) == len(targets)
+        assert truth.mask[image, targets].all()
+        apart = np.linalg.norm(
+            found.position[image, slots] - truth.position[image, targets], axis=-1
+        )
+        assert (apart <= radius).all()
+        number, total = naive_pairs(
+            *(jax.tree.map(lambda a, i=image: a[i], t) for t in (found, truth)), radius
+        )
+        assert len(slots) == -number
+        assert apart.sum() == pytest.approx(total, abs=1e-5)
+
+
+def test_a_pair_gives_way_where_that_makes_two():
+    # The first detection is nearest to the first target, which the second alone can reach.
+    found = one_image([[5.0, 5.0], [5.0, 4.8]])
+    truth = one_image([[5.0, 5.0], [5.0, 5.2]])
+    assert pair_within(found, truth, jnp.array([0.25]))[:, 0].tolist() == [1, 0]
+    assert pair_within(found, truth, jnp.array([0.1]))[:, 0].tolist() == [0, -1]
+
+
+@hypothesis.given(hnp.arrays(np.float32, (2, 3, 4), elements=st.integers(-4, 8)))
+def test_partners_on_the_host_are_as_good(benefit):
+    def total(partner):
+        made = np.asarray(partner) >= 0
+        taken = np.take_along_axis(benefit, np.maximum(partner, 0)[..., None], axis=-1)[..., 0]
+        return np.where(made, taken, 0).sum(axis=-1)
+
+    both = [total(np.asarray(solve(jnp.array(benefit)))) for solve in (on_host, on_device)]
+    np.testing.assert_array_equal(*both)

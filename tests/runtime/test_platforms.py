@@ -42,7 +42,7 @@ def evaluation():
     scorer = ModelScorer(Sensor(), None, graphdef, 2)
     rows = jax.eval_shape(lambda: simulate(jax.random.key(0), 4, Sensor(), ScenePrior()))
     threshold = jax.ShapeDtypeStruct((), jnp.float32)
-    return scorer, ((state, threshold), rows, jax.ShapeDtypeStruct((4,), jnp.bool_))
+    return scorer, ((state, threshold), rows, jax.ShapeDtypeStruct((4,), jnp.int32))
 
 
 def fit():

@@ -115,3 +115,35 @@ def test_sequences_without_targets_have_no_share_of_them():
     evaluation = assess_tracks(empty, tracks(TRUE, nothing), empty)
     assert evaluation.share_tracked is None
     assert evaluation.identity_switches is None
+
+
+def test_tracks_have_mota_idf1_hota_and_gospa():
+    swapped = TRUE.copy()
+    swapped[:, 5:, [0, 1]] = swapped[:, 5:, [1, 0]]
+    result = assess(swapped)
+    assert result.mota == pytest.approx(1 - 2 / 30)
+    assert result.idf1 == pytest.approx((5 + 5 + 10) / 30)
+    assert result.detection_accuracy == 1.0
+    # Two of three targets share 5 of 15 frames with their tracks.
+    assert result.association_accuracy == pytest.approx((1 / 3 + 1 / 3 + 1) / 3)
+    assert result.hota == pytest.approx(np.sqrt(5 / 9))
+    moved = TRUE.copy()
+    moved[:, :, 0, 0] += 0.1
+    frames = assess(moved)
+    assert frames.tracked.gospa == pytest.approx(0.1, rel=1e-4)
+    assert frames.single.gospa == 0.0
+    assert frames.tracked.rates["0.05"]["recall"] == pytest.approx(2 / 3)
+    assert frames.intervals is None
+
+
+def test_intervals_are_of_draws_of_sequences():
+    moved = TRUE.copy()
+    moved[:, :, 0] += 9.0
+    double = np.concatenate([TRUE, moved])
+    truth = targets(TRUE.repeat(2, axis=0))
+    ends = assess_tracks(truth, tracks(double), truth).intervals
+    assert ends["share_tracked"] == pytest.approx([2 / 3, 1.0])
+    assert ends["mota"] == pytest.approx([1 / 3, 1.0])
+    assert ends["single"]["cso_map"] == [1.0, 1.0]
+    low, high = ends["tracked"]["rates"]["0.25"]["recall"]
+    assert (low, high) == pytest.approx((2 / 3, 1.0))
