@@ -6,6 +6,9 @@ from distax.models.classical.nnls import Nnls
 from distax.models.density import Density
 from distax.models.focus import Focus
 from distax.models.registry import create, import_module_file, names, register
+from distax.models.sequences.base import SequenceModel
+from distax.models.sequences.derefnet import DeRefNet
+from distax.models.sequences.tdan import Tdan
 from distax.models.superresolution.actnet import ActNet
 from distax.models.superresolution.cfgn import Cfgn
 from distax.models.superresolution.ctnet import CtNet
@@ -34,6 +37,7 @@ __all__ = [
     "CtNet",
     "Dbpn",
     "Dctlsa",
+    "DeRefNet",
     "Density",
     "Dista",
     "DistaThreshold",
@@ -59,8 +63,10 @@ __all__ = [
     "Rdn",
     "RpcaNet",
     "San",
+    "SequenceModel",
     "Srcnn",
     "Srfbn",
+    "Tdan",
     "TiLista",
     "UsrNet",
     "create",

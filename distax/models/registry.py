@@ -15,6 +15,7 @@ from jaxtyping import PRNGKeyArray
 from distax.imaging.sensor import Sensor
 from distax.models.base import GridModel, Model
 from distax.models.layers.precision import set_precision
+from distax.models.sequences.base import SequenceModel
 from distax.models.unfolding.initialization import simulated_estimator
 from distax.models.window import Windowed, host_margin, window_sensor
 from distax.runtime.errors import DistaxError, check_not_negative, shown, unknown
@@ -23,7 +24,9 @@ Class = TypeVar("Class", bound=type[Model])
 
 _MODELS: dict[str, Any] = {}
 
-_GRID_MODEL_OPTIONS = {"label_blur": float, "window": int | None}
+_SEQUENCE_MODEL_OPTIONS = {"label_blur": float}
+"""Options of `create` for every model of sequences, and their types."""
+_GRID_MODEL_OPTIONS = _SEQUENCE_MODEL_OPTIONS | {"window": int | None}
 """Options of `create` for every grid model, and their types."""
 _PLAIN = (bool, int, float, str)
 """Types of options that a configuration can hold."""
@@ -66,6 +69,11 @@ def classical() -> list[str]:
     return sorted(name for name, model in _MODELS.items() if not model.trained)
 
 
+def of_sequences() -> list[str]:
+    """Returns the names of the models that take sequences of frames."""
+    return sorted(name for name, model in _MODELS.items() if issubclass(model, SequenceModel))
+
+
 def create(name: str, *, rngs: nnx.Rngs, precision: str = "float32", **options: Any) -> Model:
     """Creates a registered model with freshly initialised parameters.
 
@@ -76,7 +84,8 @@ def create(name: str, *, rngs: nnx.Rngs, precision: str = "float32", **options: 
       **options: arguments of the model's constructor, such as `factor`. Every grid model takes two
         more. `window` restricts the model to a square around the blob; it is the square's side in
         pixels, odd (see `models.window.Windowed`). `label_blur` is the standard deviation in
-        pixels of a target on the grids of the training objective (see `grid.rasterize`).
+        pixels of a target on the grids of the training objective (see `grid.rasterize`); models of
+        sequences take it too.
 
     Raises:
       DistaxError: the name, an option or the precision is unknown (the message lists the known
@@ -95,15 +104,17 @@ def create(name: str, *, rngs: nnx.Rngs, precision: str = "float32", **options: 
 def _create(name: str, rngs: nnx.Rngs, options: dict[str, Any]) -> Model:
     """Creates a registered model in float32."""
     model = _MODELS[name]
-    on_grid = issubclass(model, GridModel)
+    on_grid, of_sequences = issubclass(model, GridModel), issubclass(model, SequenceModel)
     known = {key: taken.annotation for key, taken in constructor_parameters(name).items()}
     if on_grid:
         known |= _GRID_MODEL_OPTIONS
+    elif of_sequences:
+        known |= _SEQUENCE_MODEL_OPTIONS
     for option, value in options.items():
         if option not in known:
             raise unknown(f"option of model {name!r}", option, known)
         _check_type(option, value, known[option])
-    if not on_grid:
+    if not (on_grid or of_sequences):
         return model(rngs=rngs, **options)
     side, label_blur = options.pop("window", None), options.pop("label_blur", 0.0)
     check_not_negative(label_blur=label_blur)

@@ -14,6 +14,7 @@ from distax.interop.grokcso.attention import CTNET, EGASR, FENET, HAN, RCAN, SAN
 from distax.interop.grokcso.checkpoint import candidate_prefixes
 from distax.interop.grokcso.convolutional import CFGN, EDSR, FOCUS, RDN, SRCNN, SRFBN
 from distax.interop.grokcso.original import Original
+from distax.interop.grokcso.sequences import DEREFNET, TDAN
 from distax.interop.grokcso.transformers import ACTNET, DCTLSA
 from distax.interop.grokcso.unfolding import (
     DISTA,
@@ -26,7 +27,7 @@ from distax.interop.grokcso.unfolding import (
     TILISTA,
     USRNET,
 )
-from distax.models import GridModel, create
+from distax.models import GridModel, SequenceModel, create
 from distax.models.registry import constructor_parameters, parameter_rngs
 from distax.runtime.errors import DistaxError, unknown
 
@@ -35,6 +36,7 @@ _ORIGINALS: dict[str, Original] = {
     "cfgn": CFGN,
     "ctnet": CTNET,
     "dctlsa": DCTLSA,
+    "derefnet": DEREFNET,
     "dista": DISTA,
     "edsr": EDSR,
     "egasr": EGASR,
@@ -53,6 +55,7 @@ _ORIGINALS: dict[str, Original] = {
     "san": SAN,
     "srcnn": SRCNN,
     "srfbn": SRFBN,
+    "tdan": TDAN,
     "tilista": TILISTA,
     "usrnet": USRNET,
 }
@@ -72,7 +75,7 @@ def load(
     q_init: Float[Array, "nodes pixels"] | Float[np.ndarray, "nodes pixels"] | None = None,
     sensor: Sensor = Sensor(),
     **options: Any,
-) -> GridModel:
+) -> GridModel | SequenceModel:
     """Loads a model with the original's weights. Its sizes are read from the arrays.
 
     Args:
@@ -96,7 +99,7 @@ def load(
         if matrix is not None and key in constructor_parameters(name):
             given[key] = jnp.asarray(matrix, float)
     model = create(name, factor=factor, sensor=sensor, rngs=parameter_rngs(0), **given)
-    assert isinstance(model, GridModel)
+    assert isinstance(model, GridModel | SequenceModel)
     _original(name).fill(model, arrays)
     return model
 
