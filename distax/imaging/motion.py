@@ -92,6 +92,13 @@ class MotionPrior:
         return replace(self.placement, cluster=cluster, separation=0.0, border=0)
 
 
+SEQCSIST = MotionPrior(placement=ScenePrior(min_targets=2, max_targets=4))
+"""Prior of SeqCSIST's sequences: two to four targets as published; their motion is an assumption.
+
+Its frames are those of CSIST-100K's sensor: σ = 0.5 px, and no noise but rounding to 8 bits.
+"""
+
+
 def sample(
     key: PRNGKeyArray,
     count: int,
