@@ -7,6 +7,7 @@ from distax.metrics.exact_sum import ExactSum
 from distax.metrics.image_quality import psnr, ssim
 from distax.metrics.localization import LocalizationSums, Pairing, assign
 from distax.metrics.matching import match
+from distax.metrics.sequence_rates import RateSums
 
 __all__ = [
     "RADII",
@@ -16,6 +17,7 @@ __all__ = [
     "ExactSum",
     "LocalizationSums",
     "Pairing",
+    "RateSums",
     "ReliabilitySums",
     "assign",
     "cramer_rao",
