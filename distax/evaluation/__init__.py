@@ -2,6 +2,12 @@
 
 from distax.evaluation.assessment import assess, evaluate
 from distax.evaluation.results import Evaluation, GroupResult, Reliability
+from distax.evaluation.sequences import (
+    SequenceEvaluation,
+    SequenceProtocol,
+    assess_sequences,
+    evaluate_sequences,
+)
 from distax.evaluation.sums import EvaluationSums
 
 __all__ = [
@@ -9,6 +15,10 @@ __all__ = [
     "EvaluationSums",
     "GroupResult",
     "Reliability",
+    "SequenceEvaluation",
+    "SequenceProtocol",
     "assess",
+    "assess_sequences",
     "evaluate",
+    "evaluate_sequences",
 ]

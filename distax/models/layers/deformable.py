@@ -60,22 +60,23 @@ def _interpolate(
 ) -> Float[Array, "B height width groups taps channels"]:
     """Interpolates each group of maps bilinearly at its own places; zero outside of the maps."""
     batch, height, width, groups, channels = maps.shape
-    # One gather of rows that hold a group's channels: XLA copies each row as a block.
-    rows = maps.reshape(-1, channels)
+    # Four copies side by side, so that one row holds the four pixels around a place: one gather of
+    # long rows takes half the time of four, and so does its gradient. The border of zeros is wide
+    # enough for every place, as beyond it all places are alike.
+    padded = jnp.pad(maps, ((0, 0), (1, 2), (1, 2), (0, 0), (0, 0)))
+    high, wide = height + 2, width + 2
+    corners = [padded[:, i : i + high, j : j + wide] for i in range(2) for j in range(2)]
+    rows = jnp.concatenate(corners, axis=-1).reshape(-1, 4 * channels)
+    place = jnp.clip(place, -1, jnp.array([height, width], place.dtype))
+    first = jnp.floor(place)
+    row, column = jnp.moveaxis(first.astype(jnp.int32) + 1, -1, 0)
     image = jnp.arange(batch)[:, None, None, None, None]
-    group = jnp.arange(groups)[:, None]
-    corner = jnp.floor(place)
-    share = place - corner
-    first = corner.astype(jnp.int32)
-    total = jnp.zeros((), maps.dtype)
-    for step in np.ndindex(2, 2):
-        row, column = first[..., 0] + step[0], first[..., 1] + step[1]
-        inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
-        weight = jnp.prod(jnp.where(jnp.array(step) == 1, share, 1 - share), axis=-1)
-        index = ((image * height + row) * width + column) * groups + group
-        values = jnp.take(rows, jnp.where(inside, index, 0), axis=0)
-        total += jnp.where(inside, weight, 0.0)[..., None].astype(maps.dtype) * values
-    return total
+    index = ((image * high + row) * wide + column) * groups + jnp.arange(groups)[:, None]
+    values = rows.at[index].get(mode="clip").reshape(*index.shape, 2, 2, channels)
+    share = (place - first).astype(maps.dtype)
+    down, right = share[..., 0, None, None], share[..., 1, None]
+    between = values[..., 0, :, :] * (1 - down) + values[..., 1, :, :] * down
+    return between[..., 0, :] * (1 - right) + between[..., 1, :] * right
 
 
 class DeformConv(MapLayer):
