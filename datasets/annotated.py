@@ -160,7 +160,7 @@ def read_annotation(
     except (ParseError, LookupError, ValueError) as error:
         raise DistaxError(f"{path} is malformed XML ({error}): unpack the dataset again") from error
     stated = re.search(r"\d+", root.findtext("filename") or "")
-    if None not in (identifier, stated) and int(stated[0]) != identifier:
+    if identifier is not None and stated is not None and int(stated[0]) != identifier:
         raise DistaxError(
             f"{path} says that it belongs to frame {stated[0]:.18}, so frames are out of order: "
             "unpack the dataset again"

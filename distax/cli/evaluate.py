@@ -2,7 +2,7 @@
 
 import json
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -32,6 +32,8 @@ _IMAGES = 10_000
 """Default number of images. It is the size of CSIST-100K's test split."""
 _ONLY_IMAGES = ("dataset", "figure", "images", "sensor", "threshold", "distributed")
 """Options that the evaluation of frames does not use."""
+_NOT_FOR_SEQUENCES = ("frames", "images", "figure")
+"""Options that the evaluation of sequences does not use."""
 _ONLY_SEQUENCES = ("sequences", "linked", "published_rates", "motion")
 """Options of `--protocol seqcsist`."""
 
@@ -129,11 +131,17 @@ class Evaluate:
             self._score_images()
 
     def _score_sequences(self, work: AbstractContextManager[None]) -> None:
-        from distax.cli.evaluate_sequences import score_sequences
+        from distax.cli.evaluate_sequences import SequenceOptions, score_sequences
 
+        for option in _NOT_FOR_SEQUENCES:
+            if getattr(self, option) is not None:
+                raise DistaxError(
+                    f"--{option} has no effect on --protocol seqcsist; leave one of the two out"
+                )
+        names = [field.name for field in fields(SequenceOptions)]
         with work:
             register_models(self.module)
-            score_sequences(self)
+            score_sequences(SequenceOptions(**{name: getattr(self, name) for name in names}))
 
     def _score_images(self) -> None:
         import jax

@@ -3,7 +3,8 @@
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -11,7 +12,7 @@ from jaxtyping import Float
 from rich.table import Table
 
 from distax.cli.console import print_evaluation, wide_console
-from distax.cli.options import make_unmixer
+from distax.cli.options import Method, make_unmixer
 from distax.evaluation import SequenceEvaluation, SequenceProtocol
 from distax.evaluation.devices import HeldRows, Rows
 from distax.evaluation.results import format_percent
@@ -26,29 +27,46 @@ from distax.runtime.errors import DistaxError, check_positive
 from distax.runtime.files import write_text
 from distax.runtime.progress import PatientBar
 from distax.tracking import Tracker, unmix_linked, unmix_sequences
+from distax.training.config import MotionConfig
 from distax.unmixer import Unmixer
-
-if TYPE_CHECKING:
-    from distax.cli.evaluate import Evaluate
 
 _SEQUENCES = 750
 """Default number of sequences. It is the size of SeqCSIST's test split."""
 _AT_ONCE = 25
 """Sequences that are unmixed in one call, between two updates of the progress bar."""
-_NOT_FOR_SEQUENCES = ("frames", "images", "figure")
 PUBLISHED = {
     "DeRefNet, published (released sequences)": (51.55, 1.0, 14.4, 54.9, 90.4, 97.1),
 }
 """Published CSO-mAP and AP at the five radii in percent."""
 
 
-def score_sequences(options: "Evaluate") -> None:
+@dataclass(frozen=True)
+class SequenceOptions:
+    """Options of `distax evaluate` that sequences are scored by; see `cli.evaluate.Evaluate`."""
+
+    method: Method | None
+    checkpoint: str | None
+    sensor: Path | None
+    dataset: str | None
+    data_dir: Path
+    split: Literal["train", "validation", "test"]
+    sequences: int | None
+    linked: bool
+    published_rates: bool
+    motion: MotionConfig
+    seed: int
+    threshold: float | None
+    json: Path | None
+
+
+def score_sequences(options: SequenceOptions) -> None:
     """Scores an estimator on sequences, prints the tables and writes the JSON file.
 
     Raises:
-      DistaxError: an option is not for sequences, or the estimator or the sequences cannot be used.
+      DistaxError: a number is out of range, or the estimator or the sequences cannot be used.
     """
-    _check(options)
+    if options.sequences is not None:
+        check_positive(sequences=options.sequences)
     threshold = SequenceProtocol().threshold if options.threshold is None else options.threshold
     protocol = SequenceProtocol(threshold, shifted_rates=options.published_rates)
     prior = MotionPrior(placement=SEQCSIST.placement, **asdict(options.motion))
@@ -82,17 +100,7 @@ def score_sequences(options: "Evaluate") -> None:
             write_text(options.json, json.dumps(about | result.to_dict(), indent=2) + "\n")
 
 
-def _check(options: "Evaluate") -> None:
-    for name in _NOT_FOR_SEQUENCES:
-        if getattr(options, name) is not None:
-            raise DistaxError(
-                f"--{name} has no effect on --protocol seqcsist; leave one of the two out"
-            )
-    if options.sequences is not None:
-        check_positive(sequences=options.sequences)
-
-
-def _load_sequence_model(options: "Evaluate") -> SequenceModel | None:
+def _load_sequence_model(options: SequenceOptions) -> SequenceModel | None:
     """Loads the model of a checkpoint; returns None if it takes single images."""
     from distax import weights
     from distax.training.checkpoints import load_model
@@ -111,7 +119,7 @@ def _load_sequence_model(options: "Evaluate") -> SequenceModel | None:
     return model
 
 
-def _make_unmixer(options: "Evaluate", prior: MotionPrior) -> Unmixer:
+def _make_unmixer(options: SequenceOptions, prior: MotionPrior) -> Unmixer:
     given = options.method, options.checkpoint
     if options.checkpoint is None:
         return make_unmixer(*given, options.threshold, options.sensor, prior.frame_prior)
@@ -122,7 +130,7 @@ def _make_unmixer(options: "Evaluate", prior: MotionPrior) -> Unmixer:
     return unmixer
 
 
-def _open(options: "Evaluate", sensor: Sensor, prior: MotionPrior) -> Rows:
+def _open(options: SequenceOptions, sensor: Sensor, prior: MotionPrior) -> Rows:
     """Returns the sequences to score on, with their true targets."""
     count = _SEQUENCES if options.sequences is None else options.sequences
     if options.dataset is None:

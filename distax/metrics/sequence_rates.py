@@ -88,7 +88,7 @@ def scan_match(
     # Padding of either kind is beyond every radius.
     pair = found.mask[..., :, None] & truth.mask[..., None, :]
     distance = jnp.where(pair.reshape(distance.shape), distance, jnp.inf)
-    matched = jax.vmap(lambda *frame: _match_frame(*frame, radii))(distance, row, column)
+    matched = jax.vmap(_match_frame, in_axes=(0, 0, 0, None))(distance, row, column, radii)
     return matched.reshape(*batch, size, len(radii))
 
 

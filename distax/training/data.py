@@ -53,8 +53,9 @@ def make_feed(config: TrainConfig, mesh: Mesh) -> Feed:
                 "data.feed at memory"
             )
         return StreamFeed(source, dataset.record_to_example, key, config.batch_size, mesh)
-    data = jax.tree.map(lambda leaf: replicate(leaf, mesh), _read(config, dataset, source))
-    return MemoryFeed(*data, key, config.batch_size, mesh)
+    data = _read(config, dataset, source)
+    images, targets = jax.tree.map(lambda leaf: replicate(leaf, mesh), data)
+    return MemoryFeed(images, targets, key, config.batch_size, mesh)
 
 
 def make_held_out(config: TrainConfig) -> tuple[Float[np.ndarray, "N *row"], Targets]:

@@ -51,8 +51,11 @@ DEREFNET = Original(
         *_RESIDUAL,
         KERNEL,
     ),
-    layouts=ISTA_NET.layouts
-    | {r"^gate\.slope$": _sum_rows, r"attention\.of_.*kernel$": to_pointwise},
+    layouts={
+        **ISTA_NET.layouts,
+        r"^gate\.slope$": _sum_rows,
+        r"attention\.of_.*kernel$": to_pointwise,
+    },
 )
 
 

@@ -38,7 +38,7 @@ def deform_convolve(
     # A half-precision number holds a place in the maps to an eighth of a pixel only.
     moved = offsets.reshape(batch, height, width, groups, taps, 2)
     moved = moved.astype(jnp.promote_types(offsets.dtype, jnp.float32))
-    usual = _usual_places(height, width, len(kernel))[:, :, None]
+    usual = jnp.asarray(_usual_places(height, width, len(kernel)))[:, :, None]
     values = _interpolate(maps.reshape(batch, height, width, groups, -1), usual + moved)
     # Channels of a tap lie group after group, as those of the kernel do.
     columns = jnp.swapaxes(values, 3, 4).reshape(batch, height, width, taps * inputs)

@@ -178,7 +178,12 @@ class DeRefNet(SequenceModel):
         aligned = self._align(gated)
         flat = jnp.moveaxis(aligned, 2, -1).reshape(-1, *self.single.shape, aligned.shape[2])
         output = self.reconstruction(flat).reshape(batch, -1, *self.single.shape)
-        return Steps(output.astype(images.dtype), aligned, single, asymmetries)
+        return Steps(
+            output=output.astype(images.dtype),
+            aligned=aligned,
+            single=single,
+            asymmetries=asymmetries,
+        )
 
     def _align(
         self, gated: Float[Array, "B frames fine_height fine_width"]
