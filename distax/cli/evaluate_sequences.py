@@ -26,7 +26,7 @@ from distax.runtime.buckets import as_path
 from distax.runtime.errors import DistaxError, check_positive
 from distax.runtime.files import write_text
 from distax.runtime.progress import PatientBar
-from distax.tracking import Tracker, unmix_linked, unmix_sequences
+from distax.tracking import unmix_linked, unmix_sequences
 from distax.training.config import MotionConfig
 from distax.unmixer import Unmixer
 
@@ -80,9 +80,8 @@ def score_sequences(options: SequenceOptions) -> None:
         unmixer = _make_unmixer(options, prior)
         sensor, method = unmixer.sensor, unmixer.method
         rows = _open(options, sensor, prior)
-        tracker = Tracker.for_prior(prior) if options.linked else None
         with PatientBar("sequence", len(rows)) as progress:
-            found = _FoundSequences(unmixer, rows, tracker, progress)
+            found = _FoundSequences(unmixer, rows, prior if options.linked else None, progress)
             result = assess_sequence_rows(found, sensor, protocol)
     if jax.process_index() == 0:
         name = str(options.checkpoint or method) + (", linked" if options.linked else "")
@@ -175,13 +174,13 @@ class _FoundSequences(Rows):
     Attributes:
       unmixer: the unmixer of single frames.
       sequences: the sequences and their true targets.
-      tracker: links the targets of all frames; None for frames by themselves.
+      prior: motion by which the targets of all frames are linked; None for frames by themselves.
       progress: bar that counts sequences.
     """
 
     unmixer: Unmixer
     sequences: Rows
-    tracker: Tracker | None
+    prior: MotionPrior | None
     progress: PatientBar
 
     def __len__(self) -> int:
@@ -197,10 +196,10 @@ class _FoundSequences(Rows):
     ) -> Iterator[Targets]:
         for first in range(0, len(frames), _AT_ONCE):
             part = frames[first : first + _AT_ONCE]
-            if self.tracker is None:
+            if self.prior is None:
                 found = unmix_sequences(self.unmixer, part)
             else:
-                found = unmix_linked(self.unmixer, part, self.tracker)
+                found = unmix_linked(self.unmixer, part, self.prior)
             self.progress.update(start + first + len(part))
             yield jax.tree.map(np.asarray, found)
 

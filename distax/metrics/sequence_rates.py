@@ -84,7 +84,7 @@ def scan_match(
     """
     batch, slots, size = found.mask.shape[:-1], found.mask.shape[-1], truth.mask.shape[-1]
     distance = pair_distances(found, truth).reshape(-1, slots, size)
-    row, column = (found.position[..., axis].reshape(-1, slots) for axis in (0, 1))
+    row, column = (found.place[..., axis].reshape(-1, slots) for axis in (0, 1))
     # Padding of either kind is beyond every radius.
     pair = found.mask[..., :, None] & truth.mask[..., None, :]
     distance = jnp.where(pair.reshape(distance.shape), distance, jnp.inf)
