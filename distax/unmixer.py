@@ -29,7 +29,7 @@ from distax.imaging.grid import THRESHOLD
 from distax.imaging.scenes import ScenePrior, check_host
 from distax.imaging.sensor import Sensor
 from distax.imaging.targets import Targets
-from distax.models import GridModel, Model, create
+from distax.models import GridModel, Model, SequenceModel, create
 from distax.models.registry import classical, parameter_rngs
 from distax.runtime.errors import DistaxError, DistaxWarning, shown, unknown
 from distax.runtime.fields import check_fields
@@ -348,6 +348,12 @@ class _Options:
         check_fields(self)
         check_single(self.sensor, self.prior)
         check_known(self.sensor, self.prior)
+        if isinstance(self.model, SequenceModel):
+            raise DistaxError(
+                f"{type(self.model).__name__} takes sequences, not single images: score it with "
+                "`distax evaluate --protocol seqcsist`, or call its method detect with frames "
+                "[N, T, height, width]"
+            )
 
     def check_used(self, method: str | Estimator) -> None:
         """Raises DistaxError for an option that the method does not use."""

@@ -438,3 +438,9 @@ def test_the_network_of_the_default_sensor_is_replaced_by_the_one_for_all(monkey
 def test_a_model_for_one_sensor_cannot_be_calibrated(unmixer, images):
     with pytest.raises(DistaxError, match="the method grid is for its own sensor"):
         unmixer.calibrated(images)
+
+
+def test_a_model_of_sequences_is_refused():
+    model = nnx.eval_shape(lambda: create("tdan", rngs=nnx.Rngs(0)))
+    with pytest.raises(DistaxError, match="Tdan takes sequences, not single images: score it with"):
+        Unmixer(model=model)

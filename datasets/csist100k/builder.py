@@ -7,6 +7,7 @@ from typing import ClassVar
 import numpy as np
 import tensorflow_datasets as tfds
 
+from distax.datasets.annotated import SPLIT_FOLDERS, find_pairs
 from distax.datasets.csist100k import released
 from distax.datasets.csist100k.configs import (
     PREDEFINED,
@@ -20,7 +21,6 @@ from distax.datasets.simulation import simulate_records
 from distax.datasets.storage import ArrayRecordBuilder, Dataset, Folder, Record, is_there
 from distax.imaging.scenes import simulate
 from distax.runtime.buckets import as_path
-from distax.runtime.errors import DistaxError
 
 BATCH = 1000
 """Images simulated at once. Changing it changes the records."""
@@ -62,7 +62,7 @@ class Csist100k(ArrayRecordBuilder):
         if isinstance(config, ReleasedConfig):
             root = as_path(dl_manager.manual_dir)
             # The files of all splits are checked before any record is written.
-            pairs = {split: released.find_pairs(root, split) for split in released.SPLIT_FOLDERS}
+            pairs = {split: find_pairs(root, split, released.LAYOUT) for split in SPLIT_FOLDERS}
             return {split: released.read_records(found) for split, found in pairs.items()}
         return {split: self._generate_examples(config, split) for split in config.sizes}
 
@@ -93,21 +93,5 @@ def build(config: str | Config, data_dir: Folder, manual_dir: Folder | None = No
     """
     config = get_config(config)
     if isinstance(config, ReleasedConfig) and not is_there(DATASET.folder(config, data_dir)):
-        _check_manual_dir(manual_dir)
+        released.LAYOUT.check_manual_dir(manual_dir)
     return DATASET.build(config, data_dir, manual_dir)
-
-
-def _check_manual_dir(manual_dir: Folder | None) -> None:
-    if manual_dir is None:
-        problem = "no manual directory was given"
-    elif not any(
-        (as_path(manual_dir).expanduser() / name).is_dir()
-        for name in released.SPLIT_FOLDERS.values()
-    ):
-        problem = f"{manual_dir} holds none of them"
-    else:
-        return
-    raise DistaxError(
-        f"the released CSIST-100K is read from a folder that holds train/, val/ and test/, but "
-        f"{problem}: download the dataset, unpack it and name that folder, or build `simulated`"
-    )

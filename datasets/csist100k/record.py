@@ -4,13 +4,10 @@ import numpy as np
 import tensorflow_datasets as tfds
 from jaxtyping import Float, UInt8
 
+from distax.datasets.annotated import MAX_TARGETS
 from distax.datasets.storage import Record
-from distax.imaging.scenes import ScenePrior
-from distax.imaging.sensor import Sensor
+from distax.imaging.scenes import IMAGE_SHAPE
 from distax.imaging.targets import Targets
-
-IMAGE_SHAPE = Sensor().shape
-MAX_TARGETS = ScenePrior().max_targets
 
 
 def features() -> tfds.features.FeaturesDict:

@@ -7,24 +7,28 @@ from typing import Annotated
 import tyro
 
 from distax.cli.options import default
-from distax.runtime.errors import unknown
+from distax.runtime.errors import DistaxError, unknown
 
 
 @dataclass(frozen=True)
 class BuildDataset:
-    """Build a dataset on disk: simulated, or read from the published CSIST-100K files.
+    """Build a dataset on disk: simulated, or read from the published files.
 
     Attributes:
       name: Name of the dataset: simulated (80,000 / 10,000 / 10,000 images for training, validation
-        and test), released (the published images), or seqcsist/simulated (3,500 / 750 / 750
-        sequences of 20 frames). Another seed and sizes: simulated_seed1_800_100_100 is seed 1 with
-        800, 100 and 100 records; the same form follows seqcsist/. The prefix csist100k/ may be
-        given or left out.
+        and test), released (the published images), or, after seqcsist/, simulated (3,500 / 750 /
+        750 sequences of 20 frames) or released. Another seed and sizes:
+        simulated_seed1_800_100_100 is seed 1 with 800, 100 and 100 records; the same form follows
+        seqcsist/. The prefix csist100k/ may be given or left out. csist100k or seqcsist alone is
+        the simulated one.
+      released: Build the released dataset: seqcsist --released is seqcsist/released.
       data_dir: Folder in which the dataset is built.
-      manual_dir: Folder with train/, val/ and test/ of the published dataset. Needed for released.
+      manual_dir: Folder of the published dataset, with train/, val/ and test/, or for SeqCSIST with
+        track_5000_20/. Needed for released.
     """
 
-    name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")] = "simulated"
+    name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")] = "csist100k"
+    released: bool = False
     data_dir: Path = Path("data")
     manual_dir: Annotated[Path | None, default("none")] = None
 
@@ -37,10 +41,17 @@ class BuildDataset:
         """
         from distax.datasets import csist100k, seqcsist
 
-        dataset, _, config = self.name.rpartition("/")
         known = {"csist100k": (csist100k, "images"), "seqcsist": (seqcsist, "sequences")}
+        dataset, _, config = self.name.rpartition("/")
+        if not dataset and config in known:
+            dataset, config = config, ""
         if dataset and dataset not in known:
             raise unknown("dataset", dataset, known)
+        if self.released and config not in ("", "released"):
+            raise DistaxError(
+                f"{self.name} is not the released dataset; leave --released or the name out"
+            )
+        config = config or ("released" if self.released else "simulated")
         module, records = known[dataset or "csist100k"]
         folder = module.build(config, self.data_dir, self.manual_dir)
         for split in ("train", "validation", "test"):

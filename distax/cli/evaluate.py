@@ -1,7 +1,8 @@
 """`distax evaluate`: scores an estimator on simulated images, a dataset or frames."""
 
 import json
-from dataclasses import asdict, dataclass
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -18,6 +19,7 @@ from distax.cli.options import (
 )
 from distax.runtime.errors import DistaxError, check_positive, check_seed
 from distax.runtime.processes import Cluster, sharing
+from distax.training.config import MotionConfig
 
 if TYPE_CHECKING:
     from distax.evaluation import Evaluation
@@ -30,6 +32,10 @@ _IMAGES = 10_000
 """Default number of images. It is the size of CSIST-100K's test split."""
 _ONLY_IMAGES = ("dataset", "figure", "images", "sensor", "threshold", "distributed")
 """Options that the evaluation of frames does not use."""
+_NOT_FOR_SEQUENCES = ("frames", "images", "figure")
+"""Options that the evaluation of sequences does not use."""
+_ONLY_SEQUENCES = ("sequences", "linked", "published_rates", "motion")
+"""Options of `--protocol seqcsist`."""
 
 
 @dataclass(frozen=True)
@@ -42,12 +48,21 @@ class Evaluate:
       method: Method to score: fast (a network), refine (least squares), posterior
         (sampling) or grid (the model of --checkpoint).
       sensor: TOML file of the sensor whose scenes are simulated, as `calibrate` writes it.
-      dataset: CSIST-100K dataset on disk to score on, such as simulated or released.
+      dataset: Dataset on disk to score on, such as simulated or released; of SeqCSIST under
+        --protocol seqcsist, otherwise of CSIST-100K.
       data_dir: Folder in which the dataset was built.
       split: Split of the dataset.
       images: Largest number of images to score on.
       frames: Number of simulated frames of 640×512 pixels to score on instead of images. Frames are
         unmixed by refine unless --method names fast or posterior.
+      protocol: seqcsist scores on sequences of moving targets, with the published threshold of 70
+        counts, frames 3 to 18 of 20, detection and false rates, and CSO-mAP by frame. Single-frame
+        methods unmix every frame by itself.
+      sequences: Largest number of sequences to score on under --protocol seqcsist.
+      linked: Under --protocol seqcsist, link the targets of all frames and estimate them together.
+      published_rates: Compare answers with the truth of two frames earlier in the detection and
+        false rates, as the published code does by mistake.
+      motion: Motion of simulated sequences.
       seed: Seed of the simulated scenes.
       distributed: Share the images with other processes, each started by the same command. The
         first prints the result and writes the files.
@@ -73,6 +88,11 @@ class Evaluate:
     split: Literal["train", "validation", "test"] = "test"
     images: Annotated[int | None, default("10,000")] = None
     frames: Annotated[int | None, default("score on images")] = None
+    protocol: Literal["csist100k", "seqcsist"] = "csist100k"
+    sequences: Annotated[int | None, default("750")] = None
+    linked: bool = False
+    published_rates: bool = False
+    motion: MotionConfig = MotionConfig()
     seed: int = 1
     threshold: Threshold = None
     distributed: bool = False
@@ -90,6 +110,14 @@ class Evaluate:
         outputs = {"--json": self.json, "--figure": self.figure}
         check_outputs(outputs, filter(None, [self.sensor]))
         work = sharing(self.distributed, self.cluster)
+        if self.protocol == "seqcsist":
+            return self._score_sequences(work)
+        for option in _ONLY_SEQUENCES:
+            if getattr(self, option) not in (None, False, MotionConfig()):
+                raise DistaxError(
+                    f"--{option.replace('_', '-')} is for sequences; add --protocol seqcsist, or "
+                    "leave it out"
+                )
         if self.frames is not None:
             return self._score_frames(self.frames)
         if self.images is not None:
@@ -104,6 +132,19 @@ class Evaluate:
         with work:
             register_models(self.module)
             self._score_images()
+
+    def _score_sequences(self, work: AbstractContextManager[None]) -> None:
+        from distax.cli.evaluate_sequences import SequenceOptions, score_sequences
+
+        for option in _NOT_FOR_SEQUENCES:
+            if getattr(self, option) is not None:
+                raise DistaxError(
+                    f"--{option} has no effect on --protocol seqcsist; leave one of the two out"
+                )
+        names = [field.name for field in fields(SequenceOptions)]
+        with work:
+            register_models(self.module)
+            score_sequences(SequenceOptions(**{name: getattr(self, name) for name in names}))
 
     def _score_images(self) -> None:
         import jax

@@ -15,7 +15,7 @@ from distax.fitting.refine import refine, refine_patch
 from distax.imaging.scenes import ScenePrior
 from distax.imaging.sensor import Sensor
 from distax.imaging.targets import Targets
-from distax.models import Model
+from distax.models import Model, SequenceModel
 from distax.runtime.errors import DistaxError
 
 Method = tuple[Callable[[Any, Array], Targets], Any]
@@ -23,9 +23,23 @@ Method = tuple[Callable[[Any, Array], Targets], Any]
 
 
 def trace_model(model: Model) -> Method:
-    """Returns a model's `detect` as a function that can be traced. The model may be abstract."""
+    """Returns a model's `detect` as a function that can be traced. The model may be abstract.
+
+    Raises:
+      DistaxError: the model takes sequences.
+    """
+    check_single_images(model)
     graphdef, state = nnx.split(model)
     return lambda state, images: nnx.merge(graphdef, state).detect(images), state
+
+
+def check_single_images(model: Model) -> None:
+    """Raises DistaxError if a model takes sequences, of which only the training is compiled."""
+    if isinstance(model, SequenceModel):
+        raise DistaxError(
+            f"{type(model).__name__} takes sequences, of which only the training can be compiled "
+            "ahead: choose train"
+        )
 
 
 def trace_method(estimator: Estimator, sensor: Sensor, prior: ScenePrior) -> Method:

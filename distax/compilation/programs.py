@@ -14,7 +14,7 @@ from flax import nnx
 from jax.experimental.compilation_cache import compilation_cache
 from jax.sharding import PartitionSpec
 
-from distax.compilation.methods import Method
+from distax.compilation.methods import Method, check_single_images
 from distax.compilation.topology import Topology
 from distax.evaluation.assessment import ModelScorer
 from distax.evaluation.devices import IMAGES_A_CALL, sum_on_one_device
@@ -23,6 +23,7 @@ from distax.runtime.batching import inference_batch
 from distax.runtime.errors import DistaxError, first_line
 from distax.runtime.sharding import AXES, replicated, sharded
 from distax.training.config import TrainConfig
+from distax.training.data import simulation
 from distax.training.feeds import simulated_batches
 from distax.training.optimizer import make_optimizer
 from distax.training.setup import check_trainable
@@ -83,7 +84,7 @@ def compile_training(
     steps = steps_a_dispatch(config, _PLATFORM)
     key = jax.eval_shape(lambda: jax.random.key(0))
     feed = partial(
-        simulated_batches, batch_size=batch, sensor=config.sensor, prior=config.prior, mesh=mesh
+        simulated_batches, batch_size=batch, sensor=config.sensor, mesh=mesh, **simulation(config)
     )
     rows = sharded(mesh, axis=1)
     batches = _placed(jax.eval_shape(feed, key, jnp.arange(steps)), rows)
@@ -116,7 +117,9 @@ def compile_evaluation(
       DistaxError: the configuration does not suit its model; the compiler refuses the program.
     """
     mesh, images = topology.mesh, images_per_chip or IMAGES_A_CALL
-    graphdef, state = nnx.split(abstract_model(config))
+    model = abstract_model(config)
+    check_single_images(model)
+    graphdef, state = nnx.split(model)
     batch = min(inference_batch(_PLATFORM), images)
     scorer = ModelScorer(config.sensor, None, graphdef, batch)
     total = images * mesh.size

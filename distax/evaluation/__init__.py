@@ -2,6 +2,8 @@
 
 from distax.evaluation.assessment import assess, evaluate
 from distax.evaluation.results import Evaluation, GroupResult, Reliability
+from distax.evaluation.sequence_results import SequenceEvaluation, SequenceProtocol
+from distax.evaluation.sequences import assess_sequences, evaluate_sequences
 from distax.evaluation.sums import EvaluationSums
 
 __all__ = [
@@ -9,6 +11,10 @@ __all__ = [
     "EvaluationSums",
     "GroupResult",
     "Reliability",
+    "SequenceEvaluation",
+    "SequenceProtocol",
     "assess",
+    "assess_sequences",
     "evaluate",
+    "evaluate_sequences",
 ]

@@ -92,6 +92,13 @@ class MotionPrior:
         return replace(self.placement, cluster=cluster, separation=0.0, border=0)
 
 
+SEQCSIST = MotionPrior(placement=ScenePrior(min_targets=2, max_targets=4))
+"""Prior of SeqCSIST's sequences: two to four targets as published; their motion is an assumption.
+
+Its frames are those of CSIST-100K's sensor: σ = 0.5 px, and no noise but rounding to 8 bits.
+"""
+
+
 def sample(
     key: PRNGKeyArray,
     count: int,
@@ -120,18 +127,35 @@ def sample(
 
 @partial(jax.jit, static_argnums=(1, 3))
 def _sample(key: PRNGKeyArray, count: int, prior: MotionPrior, shape: tuple[int, int]) -> Targets:
-    start_keys, motion_keys = jnp.moveaxis(jax.vmap(jax.random.split)(scene_keys(key, count)), 1, 0)
+    return sample_sequences(scene_keys(key, count), prior, shape)
+
+
+def sample_sequences(
+    keys: Key[Array, " N"], prior: MotionPrior, shape: tuple[int, int] = IMAGE_SHAPE
+) -> Targets:
+    """Draws a random sequence for each key, as `sample` does: targets `[N, prior.frames, K]`."""
+    start_keys, motion_keys = jnp.moveaxis(jax.vmap(jax.random.split)(keys), 1, 0)
     start = sample_each(start_keys, prior.placement, shape)
     displacement = jax.vmap(partial(_draw_displacements, prior=prior, shape=shape))(
         motion_keys, start
     )
 
     def repeat_frames(leaf: Array | np.ndarray) -> Array:
-        return jnp.broadcast_to(leaf[:, None], (count, prior.frames, *leaf.shape[1:]))
+        return jnp.broadcast_to(leaf[:, None], (len(leaf), prior.frames, *leaf.shape[1:]))
 
     mask = repeat_frames(start.mask)
     position = jnp.where(mask[..., None], start.position[:, None] + displacement, 0.0)
     return make_targets(position, repeat_frames(start.intensity), mask)
+
+
+def sample_frames(
+    keys: Key[Array, " N"], prior: MotionPrior, shape: tuple[int, int] = IMAGE_SHAPE
+) -> Targets:
+    """Draws a random frame of a random sequence for each key: targets `[N, K]`."""
+    sequence_keys, frame_keys = jnp.moveaxis(jax.vmap(jax.random.split)(keys), 1, 0)
+    targets = sample_sequences(sequence_keys, prior, shape)
+    frame = jax.vmap(lambda key: jax.random.randint(key, (), 0, prior.frames))(frame_keys)
+    return jax.tree.map(lambda leaf: leaf[jnp.arange(len(frame)), frame], targets)
 
 
 def simulate(

@@ -13,6 +13,7 @@ from distax.metrics.intervals import by_key, by_radius, with_intervals
 from distax.metrics.localization import LocalizationSums, Pairing, assign
 from distax.metrics.masks import MaskSums, RegionCounts, pair_near
 from distax.metrics.matching import all_best_partners_on_host, match, pair_within
+from distax.metrics.sequence_rates import RateSums
 
 __all__ = [
     "GROUPS",
@@ -31,6 +32,7 @@ __all__ = [
     "MaskSums",
     "Pairing",
     "RateResult",
+    "RateSums",
     "RegionCounts",
     "ReliabilitySums",
     "all_best_partners_on_host",

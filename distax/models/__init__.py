@@ -9,6 +9,9 @@ from distax.models.density import Density
 from distax.models.focus import Focus
 from distax.models.offsets import GuidedOffsets
 from distax.models.registry import create, import_module_file, names, register, register_head
+from distax.models.sequences.base import SequenceModel
+from distax.models.sequences.derefnet import DeRefNet
+from distax.models.sequences.tdan import Tdan
 from distax.models.superresolution.actnet import ActNet
 from distax.models.superresolution.cfgn import Cfgn
 from distax.models.superresolution.ctnet import CtNet
@@ -44,6 +47,7 @@ __all__ = [
     "CtNet",
     "Dbpn",
     "Dctlsa",
+    "DeRefNet",
     "Density",
     "Dista",
     "DistaThreshold",
@@ -76,11 +80,13 @@ __all__ = [
     "Rdn",
     "RpcaNet",
     "San",
+    "SequenceModel",
     "Srcnn",
     "SrcnnSequence",
     "Srfbn",
     "Srgan",
     "Stsa",
+    "Tdan",
     "TiLista",
     "UsrNet",
     "create",

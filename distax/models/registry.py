@@ -16,6 +16,7 @@ from jaxtyping import PRNGKeyArray
 from distax.imaging.sensor import Sensor
 from distax.models.base import GridModel, Model
 from distax.models.layers.precision import set_precision
+from distax.models.sequences.base import SequenceModel
 from distax.models.unfolding.initialization import simulated_estimator
 from distax.models.window import Windowed, host_margin, window_sensor
 from distax.runtime.errors import DistaxError, check_not_negative, shown, unknown
@@ -25,7 +26,9 @@ Class = TypeVar("Class", bound=type[Model])
 _MODELS: dict[str, Any] = {}
 _HEADS: dict[str, Any] = {}
 
-_GRID_MODEL_OPTIONS = {"label_blur": float, "window": int | None, "head": str | None}
+_SEQUENCE_MODEL_OPTIONS = {"label_blur": float}
+"""Options of `create` for every model of sequences, and their types."""
+_GRID_MODEL_OPTIONS = _SEQUENCE_MODEL_OPTIONS | {"window": int | None, "head": str | None}
 """Options of `create` for every grid model, and their types."""
 _OF_HEAD = "head_"
 """Prefix of the arguments of a head's constructor among the options of `create`."""
@@ -89,6 +92,11 @@ def classical() -> list[str]:
     return sorted(name for name, model in _MODELS.items() if not model.trained)
 
 
+def of_sequences() -> list[str]:
+    """Returns the names of the models that take sequences of frames."""
+    return sorted(name for name, model in _MODELS.items() if issubclass(model, SequenceModel))
+
+
 def create(name: str, *, rngs: nnx.Rngs, precision: str = "float32", **options: Any) -> Model:
     """Creates a registered model with freshly initialised parameters.
 
@@ -99,9 +107,9 @@ def create(name: str, *, rngs: nnx.Rngs, precision: str = "float32", **options: 
       **options: arguments of the model's constructor, such as `factor`. Every grid model takes
         more. `window` restricts the model to a square around the blob; it is the square's side in
         pixels, odd (see `models.window.Windowed`). `label_blur` is the standard deviation in
-        pixels of a target on the grids of the training objective (see `grid.rasterize`). `head`
-        is a registered head that the model carries: "offset" makes a `models.GuidedOffsets`. The
-        head's arguments are options as well, with the prefix `head_`.
+        pixels of a target on the grids of the training objective (see `grid.rasterize`); models of
+        sequences take it too. `head` is a registered head that the model carries: "offset" makes a
+        `models.GuidedOffsets`. The head's arguments are options as well, with the prefix `head_`.
 
     Raises:
       DistaxError: the name, an option or the precision is unknown (the message lists the known
@@ -120,38 +128,34 @@ def create(name: str, *, rngs: nnx.Rngs, precision: str = "float32", **options: 
 def _create(name: str, rngs: nnx.Rngs, options: dict[str, Any]) -> Model:
     """Creates a registered model in float32."""
     model = _MODELS[name]
-    if not issubclass(model, GridModel):
-        _check_options(f"model {name!r}", options, _types(model))
+    on_grid, of_sequences = issubclass(model, GridModel), issubclass(model, SequenceModel)
+    if on_grid and (head := options.pop("head", None)) is not None:
+        return _create_with_head(head, name, rngs, options)
+    more = _GRID_MODEL_OPTIONS if on_grid else _SEQUENCE_MODEL_OPTIONS if of_sequences else {}
+    _check_options(f"model {name!r}", options, _types(model) | more)
+    if not (on_grid or of_sequences):
         return model(rngs=rngs, **options)
-    chosen = options.pop("head", None)
-    if chosen is None:
-        return _create_on_grid(name, rngs, options)
-    if chosen not in _HEADS:
-        raise unknown("head", chosen, _HEADS)
-    head = _HEADS[chosen]
-    of_head = {
-        key.removeprefix(_OF_HEAD): options.pop(key)
-        for key in list(options)
-        if key.startswith(_OF_HEAD)
-    }
-    _check_options(f"head {chosen!r}", of_head, _types(head), _OF_HEAD)
-    if "label_blur" in options:
-        raise DistaxError(f"the head {chosen} learns positions off the grid; leave out label_blur")
-    return head(_create_on_grid(name, rngs, options), rngs=rngs, **of_head)
-
-
-def _create_on_grid(name: str, rngs: nnx.Rngs, options: dict[str, Any]) -> GridModel:
-    """Creates a registered grid model without a head."""
-    _check_options(f"model {name!r}", options, _types(_MODELS[name]) | _GRID_MODEL_OPTIONS)
     side, label_blur = options.pop("window", None), options.pop("label_blur", 0.0)
     check_not_negative(label_blur=label_blur)
-    model: GridModel = (
-        _MODELS[name](rngs=rngs, **options)
-        if side is None
-        else _create_windowed(name, side, rngs, options)
+    created: GridModel | SequenceModel = (
+        model(rngs=rngs, **options) if side is None else _create_windowed(name, side, rngs, options)
     )
-    model.label_blur = label_blur
-    return model
+    created.label_blur = label_blur
+    return created
+
+
+def _create_with_head(head: str, name: str, rngs: nnx.Rngs, options: dict[str, Any]) -> Model:
+    """Creates a registered grid model that carries a head."""
+    if head not in _HEADS:
+        raise unknown("head", head, _HEADS)
+    if "label_blur" in options:
+        raise DistaxError(f"the head {head} learns positions off the grid; leave out label_blur")
+    of_head, own = dict[str, Any](), dict[str, Any]()
+    for option, value in options.items():
+        taken = of_head if option.startswith(_OF_HEAD) else own
+        taken[option.removeprefix(_OF_HEAD) if taken is of_head else option] = value
+    _check_options(f"head {head!r}", of_head, _types(_HEADS[head]), _OF_HEAD)
+    return _HEADS[head](_create(name, rngs, own), rngs=rngs, **of_head)
 
 
 def _types(model: type[Model]) -> dict[str, Any]:

@@ -5,6 +5,8 @@ from distax.tracking.association import Tracker
 from distax.tracking.camera import Shifts
 from distax.tracking.frame_tracker import FrameTracker
 from distax.tracking.frame_tracks import FrameTracks, track_frames
+from distax.tracking.joint import fit_paths
+from distax.tracking.linked import unmix_linked
 from distax.tracking.scene import Scene, make_scene, register_scenes
 from distax.tracking.scoring import FrameScore, TrackEvaluation, assess_tracks
 from distax.tracking.simulation import FrameSequence, SequenceTruth, simulate_frames
@@ -23,6 +25,7 @@ __all__ = [
     "Tracker",
     "Tracks",
     "assess_tracks",
+    "fit_paths",
     "make_scene",
     "register_scenes",
     "sample",
@@ -30,5 +33,6 @@ __all__ = [
     "simulate_frames",
     "track",
     "track_frames",
+    "unmix_linked",
     "unmix_sequences",
 ]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from distax.imaging.grid import THRESHOLD
+from distax.imaging.motion import SEQCSIST, MotionPrior
 from distax.imaging.scenes import ScenePrior, check_host
 from distax.imaging.sensor import Sensor
 from distax.models.layers.precision import Precision
@@ -75,16 +76,38 @@ class DataConfig:
     """The training data.
 
     Attributes:
-      dataset: name of a CSIST-100K built on disk, such as "simulated" or "released"; None to
-        simulate new scenes on the device at every step.
+      dataset: name of a dataset built on disk, such as "simulated" or "released" for CSIST-100K and
+        "seqcsist/simulated" for SeqCSIST; None to simulate new scenes on the device at every step.
+        A model of single images gets the frames of sequences one by one.
       data_dir: folder that the dataset was built in.
       feed: source of a dataset's batches: "memory" holds the dataset on every device, "stream"
         reads it from disk through Grain. Both give the same batches.
+      moving: train a model of single images on random frames of simulated sequences.
     """
 
     dataset: str | None = None
     data_dir: str = "data"
     feed: Literal["memory", "stream"] = "memory"
+    moving: bool = False
+
+
+@dataclass(frozen=True)
+class MotionConfig:
+    """The motion of simulated sequences; see `distax.imaging.motion.MotionPrior`.
+
+    Attributes:
+      frames: number of frames of a sequence.
+      speed: largest speed of the group in the first frame, in pixels per frame.
+      drift: largest speed of a target relative to the group, in pixels per frame.
+      acceleration: largest acceleration of the group in pixels per frame².
+      margin: smallest distance of a target from the image's edge, in pixels.
+    """
+
+    frames: int = SEQCSIST.frames
+    speed: float = SEQCSIST.speed
+    drift: float = SEQCSIST.drift
+    acceleration: float = SEQCSIST.acceleration
+    margin: float = SEQCSIST.margin
 
 
 TrackerName = Literal["jsonl", "tensorboard", "wandb"]
@@ -100,11 +123,12 @@ class TrainConfig:
       optimizer: the optimiser.
       data: the training data.
       sensor: the sensor that takes the images.
-      prior: the prior of simulated scenes.
+      prior: the prior of simulated scenes; in sequences, that of their first frames.
+      motion: the motion in simulated sequences.
       precision: precision of the model's maps: "bfloat16" takes half the memory and is faster on
         accelerators. Parameters, physics, grids and the objective are always float32.
       steps: total number of optimiser steps.
-      batch_size: images per step, of all devices together.
+      batch_size: images, or sequences, per step, of all devices together.
       seed: seed of the initial parameters, the scenes and their order.
       steps_per_dispatch: steps that the devices take in one call from the host. Default: 1 on CPUs,
         where XLA's loops are slow, and 50 on other devices.
@@ -129,6 +153,7 @@ class TrainConfig:
     data: DataConfig = DataConfig()
     sensor: Sensor = Sensor()
     prior: ScenePrior = ScenePrior()
+    motion: MotionConfig = MotionConfig()
     precision: Precision = "float32"
     steps: int = 312_500
     batch_size: int = 64
@@ -155,6 +180,15 @@ class TrainConfig:
                 f"dataset {self.data.dataset} was taken by CSIST-100K's sensor; leave the sensor "
                 "as it is, or leave the dataset out and train on simulated scenes"
             )
+
+    @property
+    def motion_prior(self) -> MotionPrior:
+        """The prior of simulated sequences.
+
+        Raises:
+          DistaxError: the motion does not suit the scenes' prior.
+        """
+        return MotionPrior(placement=self.prior, **asdict(self.motion))
 
     def evaluates_at(self, step: int) -> bool:
         """Returns True if there is an evaluation after this step, counted from 1."""

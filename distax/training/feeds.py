@@ -17,6 +17,7 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
 from distax.imaging.forward import render
+from distax.imaging.motion import MotionPrior, sample_frames, sample_sequences
 from distax.imaging.scenes import ScenePrior, sample_each, scene_keys
 from distax.imaging.sensor import Sensor, expose
 from distax.imaging.targets import Targets
@@ -24,9 +25,12 @@ from distax.runtime.errors import DistaxError
 from distax.runtime.optional import require
 from distax.runtime.sharding import local_rows, sharded
 
-Batch = tuple[Float[Array, "B height width"], Targets]
-Batches = tuple[Float[Array, "steps B height width"], Targets]
-"""The batches of successive steps; the rows of each are sharded over the devices."""
+Batch = tuple[Float[Array, "B *row"], Targets]
+Batches = tuple[Float[Array, "steps B *row"], Targets]
+"""The batches of successive steps; the rows of each are sharded over the devices.
+
+A row is an image `[height, width]`, or a sequence `[frames, height, width]`.
+"""
 
 Rows = TypeVar("Rows")
 
@@ -47,42 +51,55 @@ class SimulatedFeed:
 
     Attributes:
       key: determines all batches.
-      batch_size: images a step.
+      batch_size: images or sequences a step.
       sensor: the sensor that takes the images.
-      prior: the prior of the scenes.
+      prior: the prior of the scenes; that of a motion gives sequences.
       mesh: the devices.
+      single_frames: True to take one random frame of each sequence.
     """
 
     key: PRNGKeyArray
     batch_size: int
     sensor: Sensor
-    prior: ScenePrior
+    prior: ScenePrior | MotionPrior
     mesh: Mesh
+    single_frames: bool = False
 
     def batches(self, spans: Sequence[range]) -> Iterator[Batches]:
         """See `Feed`."""
         for span in spans:
             steps = np.arange(span.start, span.stop)
             yield simulated_batches(
-                self.key, steps, self.batch_size, self.sensor, self.prior, self.mesh
+                self.key,
+                steps,
+                self.batch_size,
+                self.sensor,
+                self.prior,
+                self.mesh,
+                self.single_frames,
             )
 
 
-@partial(jax.jit, static_argnames=("batch_size", "mesh"))
+@partial(jax.jit, static_argnames=("batch_size", "mesh", "single_frames"))
 def simulated_batches(
     key: PRNGKeyArray,
     steps: Int[Array, " steps"],
     batch_size: int,
     sensor: Sensor,
-    prior: ScenePrior,
+    prior: ScenePrior | MotionPrior,
     mesh: Mesh,
+    single_frames: bool = False,
 ) -> Batches:
     """Simulates the batches of successive steps; see `SimulatedFeed`."""
     step_keys = jax.vmap(lambda step: jax.random.split(jax.random.fold_in(key, step)))(steps)
     rows = sharded(mesh, axis=1)
 
-    def sample_local(keys: Key[Array, "steps B"], prior: ScenePrior) -> Targets:
-        targets = sample_each(keys.ravel(), prior, sensor.shape)
+    def sample_local(keys: Key[Array, "steps B"], prior: ScenePrior | MotionPrior) -> Targets:
+        if isinstance(prior, ScenePrior):
+            targets = sample_each(keys.ravel(), prior, sensor.shape)
+        else:
+            sample_moving = sample_frames if single_frames else sample_sequences
+            targets = sample_moving(keys.ravel(), prior, sensor.shape)
         return jax.tree.map(lambda leaf: leaf.reshape(*keys.shape, *leaf.shape[1:]), targets)
 
     # Scenes are sampled by rejection, in a loop that runs until every scene is accepted. Under
@@ -116,14 +133,14 @@ class MemoryFeed:
     An epoch leaves out `size mod batch_size` images, different ones each time.
 
     Attributes:
-      images: all images.
+      images: all images, or all sequences.
       targets: their targets.
       key: determines the orders.
-      batch_size: images a step.
+      batch_size: images or sequences a step.
       mesh: the devices.
     """
 
-    images: Float[Array, "N height width"]
+    images: Float[Array, "N *row"]
     targets: Targets
     key: PRNGKeyArray
     batch_size: int

@@ -11,7 +11,7 @@ from etils import epath
 from jax.sharding import Mesh
 from jaxtyping import Array
 
-from distax.evaluation import Evaluation, evaluate
+from distax.evaluation import Evaluation
 from distax.runtime.buckets import BucketPath, as_path
 from distax.runtime.errors import DistaxError, Terminated
 from distax.runtime.locks import alone_in
@@ -23,7 +23,7 @@ from distax.training.goodput import Goodput
 from distax.training.profiling import Profile
 from distax.training.reporting import LossLog, Reporter
 from distax.training.saving import Saver
-from distax.training.setup import Setup, build
+from distax.training.setup import Setup, build, evaluate_held_out
 from distax.training.state import (
     CompiledSteps,
     StepPrograms,
@@ -211,13 +211,7 @@ class _Keeper:
         with self.goodput.spend("evaluating"):
             setup = self.setup
             arrays = gathered((evaluated_params(state), state.constants), setup.mesh)
-            result = evaluate(
-                merge(setup.model, *arrays),
-                *setup.held_out,
-                setup.config.sensor,
-                setup.config.threshold,
-                devices=tuple(setup.mesh.devices.flat),
-            )
+            result = evaluate_held_out(setup, merge(setup.model, *arrays))
         self.save("last", state, result)
         self._keep_better(result, state)
         return result

@@ -11,16 +11,18 @@ import numpy as np
 import optax
 from flax import nnx
 from jax.sharding import Mesh
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float
 
-from distax.imaging.scenes import ScenePrior, simulate
+from distax.evaluation import Evaluation, SequenceProtocol, evaluate, evaluate_sequences
+from distax.imaging.scenes import ScenePrior
 from distax.imaging.targets import Targets
-from distax.models import GridModel, Model
+from distax.models import GridModel, Model, SequenceModel
 from distax.runtime.errors import DistaxError
 from distax.runtime.pytree import named_leaves
-from distax.runtime.sharding import check_divisible, replicate
+from distax.runtime.sharding import check_divisible
 from distax.training.config import TrainConfig
-from distax.training.feeds import Feed, MemoryFeed, SimulatedFeed, StreamFeed
+from distax.training.data import make_feed, make_held_out
+from distax.training.feeds import Feed
 from distax.training.optimizer import make_optimizer
 from distax.training.state import (
     TrainState,
@@ -47,7 +49,8 @@ class Setup:
       abstract_state: shapes, types and shardings of the training state.
       train_steps: the compiled function that does the steps; see `make_train_steps`.
       feed: the training batches.
-      held_out: raw images `[N, height, width]` for evaluation and their targets, as NumPy arrays.
+      held_out: raw images `[N, height, width]` or sequences `[N, frames, height, width]` for
+        evaluation, and their targets, as NumPy arrays.
     """
 
     config: TrainConfig
@@ -57,7 +60,7 @@ class Setup:
     abstract_state: TrainState
     train_steps: TrainSteps
     feed: Feed
-    held_out: tuple[Float[np.ndarray, "N height width"], Targets]
+    held_out: tuple[Float[np.ndarray, "N *row"], Targets]
 
     def initial_state(self, start: Mapping[str, Array] = MappingProxyType({})) -> TrainState:
         """Creates the state before the first step; see `distax.training.state.initial_state`.
@@ -117,56 +120,23 @@ def check_trainable(model: Model, name: str, prior: ScenePrior, threshold: float
                 "of the images alone: use rngs in the constructor only, and no dropout"
             )
     model.check_prior(prior)
-    if isinstance(model, GridModel) and threshold >= prior.max_intensity:
+    if isinstance(model, GridModel | SequenceModel) and threshold >= prior.max_intensity:
         raise DistaxError(
             f"no target reaches the threshold of {threshold:g} counts, as the prior's "
             f"brightest has {prior.max_intensity:g}; lower the threshold"
         )
 
 
-def make_feed(config: TrainConfig, mesh: Mesh) -> Feed:
-    """Makes the configured source of training batches, for the devices of a mesh.
+def evaluate_held_out(setup: Setup, model: Model) -> Evaluation:
+    """Evaluates a model on a run's held-out images, or on the frames of its held-out sequences.
 
-    Raises:
-      DistaxError: the dataset is not there or cannot be read.
+    Every frame that a model of sequences answers is scored.
     """
-    key = _key(config.seed, "batches")
-    if config.data.dataset is None:
-        return SimulatedFeed(key, config.batch_size, config.sensor, config.prior, mesh)
-
-    from distax.datasets import csist100k
-
-    source = csist100k.open_split(config.data.dataset, "train", config.data.data_dir)
-    if config.data.feed == "stream":
-        return StreamFeed(source, csist100k.record_to_example, key, config.batch_size, mesh)
-    data = csist100k.read_split(source)
-    images, targets = jax.tree.map(lambda leaf: replicate(leaf, mesh), data)
-    return MemoryFeed(images, targets, key, config.batch_size, mesh)
-
-
-def make_held_out(config: TrainConfig) -> tuple[Float[np.ndarray, "N height width"], Targets]:
-    """Makes the images for evaluation, which are never trained on, and their targets.
-
-    Simulated scenes are drawn with another key than the training batches. The images of a dataset
-    are those of its validation split.
-
-    Returns:
-      NumPy arrays of `config.eval_images` images, or of all there are if the dataset has fewer.
-
-    Raises:
-      DistaxError: the dataset is not there or cannot be read.
-    """
-    if config.data.dataset is None:
-        key = _key(config.seed, "held-out")
-        data = simulate(key, config.eval_images, config.sensor, config.prior)
-    else:
-        from distax.datasets import csist100k
-
-        source = csist100k.open_split(config.data.dataset, "validation", config.data.data_dir)
-        data = csist100k.read_split(source)
-    return jax.tree.map(lambda leaf: np.asarray(leaf)[: config.eval_images], data)
-
-
-def _key(seed: int, purpose: str) -> PRNGKeyArray:
-    purposes = ("batches", "held-out")
-    return jax.random.fold_in(jax.random.key(seed), purposes.index(purpose))
+    config, devices = setup.config, tuple(setup.mesh.devices.flat)
+    if isinstance(model, SequenceModel):
+        protocol = SequenceProtocol(config.threshold, margin=model.reach)
+        scored = evaluate_sequences(
+            model, *setup.held_out, config.sensor, protocol, devices=devices
+        )
+        return scored.frames
+    return evaluate(model, *setup.held_out, config.sensor, config.threshold, devices=devices)

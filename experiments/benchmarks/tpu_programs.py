@@ -69,7 +69,7 @@ def _wanted(topology: str) -> Iterator[tuple[str, str, str]]:
     for slice_ in SLICES[1:]:
         yield FOR_TPUS, "train", slice_
     for name in registry.names():
-        if name not in registry.classical() and name != "dista":
+        if name not in {*registry.classical(), *registry.of_sequences(), "dista"}:
             yield name, "train", topology
         yield name, "unmix", topology
 

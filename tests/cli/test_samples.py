@@ -64,11 +64,13 @@ def test_the_camera_is_that_of_its_images(folder):
 
 
 def test_the_small_tree_is_read_as_the_released_dataset(folder):
-    from distax.datasets.csist100k.released import find_pairs, read_records
+    from distax.datasets.annotated import find_pairs
+    from distax.datasets.csist100k.released import LAYOUT, read_records
 
     sizes = {}
     for split in ("train", "validation", "test"):
-        sizes[split] = len(list(read_records(find_pairs(folder / "CSIST-100K", split))))
+        pairs = find_pairs(folder / "CSIST-100K", split, LAYOUT)
+        sizes[split] = len(list(read_records(pairs)))
     assert sizes == {"train": 8, "validation": 4, "test": 4}
 
 

@@ -14,7 +14,7 @@ from flax import nnx
 
 from distax import Sensor, Unmixer
 from distax.cli.unmix.answers import Record, read_record
-from distax.datasets.csist100k.released import read_annotation
+from distax.datasets.annotated import read_annotation
 from distax.imaging.psf import MeasuredPsf
 from distax.interop.grokcso.checkpoint import read_arrays, read_matrix
 from distax.io.frames import open_frames

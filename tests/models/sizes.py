@@ -1,4 +1,4 @@
-"""Small sizes of every registered grid model, for the tests of their common contract."""
+"""Small sizes of every registered model on the grid, for the tests of their common contract."""
 
 from typing import Any
 
@@ -53,3 +53,9 @@ SMALL: dict[str, dict[str, Any]] = {
         "merge_layers": 1,
     },
 }
+
+SEQUENCES: dict[str, dict[str, Any]] = {
+    "derefnet": {"stages": 2, "transform_channels": 4, "channels": 4, "blocks": 1},
+    "tdan": {"channels": 8, "groups": 2, "blocks": 1, "tail_blocks": 1},
+}
+"""Small sizes of every registered model of sequences."""

@@ -13,7 +13,7 @@ from distax import DistaxError
 from distax.cli.main import main
 from distax.cli.unmix.tables import check_table_path
 from distax.datasets import csist100k
-from distax.datasets.csist100k.released import read_annotation, read_png
+from distax.datasets.annotated import read_annotation, read_png
 from distax.export import archive, export, load
 from distax.frames import FrameUnmixer
 from distax.imaging.targets import make_targets

@@ -25,6 +25,7 @@ from distax.interop.grokcso.convolutional import (
 )
 from distax.interop.grokcso.dynamic import DISTA, STSA
 from distax.interop.grokcso.original import Original
+from distax.interop.grokcso.sequences import DEREFNET, TDAN
 from distax.interop.grokcso.transformers import ACTNET, DCTLSA, HIT_SNG
 from distax.interop.grokcso.unfolding import (
     FISTA_NET,
@@ -37,7 +38,7 @@ from distax.interop.grokcso.unfolding import (
     TILISTA,
     USRNET,
 )
-from distax.models import GridModel, create
+from distax.models import GridModel, SequenceModel, create
 from distax.models.registry import constructor_parameters, parameter_rngs
 from distax.runtime.errors import DistaxError, unknown
 
@@ -48,6 +49,7 @@ _ORIGINALS: dict[str, Original] = {
     "ctnet": CTNET,
     "dbpn": DBPN,
     "dctlsa": DCTLSA,
+    "derefnet": DEREFNET,
     "dista": DISTA,
     "edsr": EDSR,
     "edsr_sequence": EDSR_SEQUENCE,
@@ -75,6 +77,7 @@ _ORIGINALS: dict[str, Original] = {
     "srfbn": SRFBN,
     "srgan": SRGAN,
     "stsa": STSA,
+    "tdan": TDAN,
     "tilista": TILISTA,
     "usrnet": USRNET,
 }
@@ -94,7 +97,7 @@ def load(
     q_init: Float[Array, "nodes pixels"] | Float[np.ndarray, "nodes pixels"] | None = None,
     sensor: Sensor = Sensor(),
     **options: Any,
-) -> GridModel:
+) -> GridModel | SequenceModel:
     """Loads a model with the original's weights. Its sizes are read from the arrays.
 
     Args:
@@ -118,7 +121,7 @@ def load(
         if matrix is not None and key in constructor_parameters(name):
             given[key] = jnp.asarray(matrix, float)
     model = create(name, factor=factor, sensor=sensor, rngs=parameter_rngs(0), **given)
-    assert isinstance(model, GridModel)
+    assert isinstance(model, GridModel | SequenceModel)
     _original(name).fill(model, arrays)
     return model
 

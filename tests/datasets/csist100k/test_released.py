@@ -12,7 +12,8 @@ from PIL import Image
 import distax
 from distax import DistaxError
 from distax.datasets import csist100k
-from distax.datasets.csist100k.released import find_pairs
+from distax.datasets.annotated import find_pairs
+from distax.datasets.csist100k.released import LAYOUT
 
 FOLDERS = {"train": "train", "validation": "val", "test": "test"}
 
@@ -59,7 +60,7 @@ def test_imaging_model_explains_the_images(released_dir, split):
 
 def test_an_unknown_split_is_named_with_the_known_ones(tree):
     with pytest.raises(DistaxError, match=r"unknown split 'valid'.* test, train, validation"):
-        find_pairs(tree, "valid")
+        find_pairs(tree, "valid", LAYOUT)
 
 
 def test_other_spelling_of_the_annotations(tree, tmp_path):

@@ -7,7 +7,7 @@ import pytest
 import distax
 from distax.datasets import seqcsist
 from distax.datasets.seqcsist import SimulatedConfig
-from distax.imaging.motion import MotionPrior, simulate
+from distax.imaging.motion import SEQCSIST, simulate
 
 NAME = "simulated_seed3_103_2_2"  # the training split spans two batches
 
@@ -27,12 +27,20 @@ def train(data_dir):
 def test_records_are_those_of_the_simulator(train):
     frames, targets = train
     key = jax.random.fold_in(jax.random.fold_in(jax.random.key(3), 0), 0)
-    expected, truth = jax.device_get(simulate(key, 100))
+    expected, truth = jax.device_get(simulate(key, 100, prior=SEQCSIST))
     assert frames.shape == (103, 20, 11, 11)
     assert (frames.dtype, targets.position.dtype) == (np.float32, np.float32)
     np.testing.assert_array_equal(frames[:100], expected)
     for name in ("position", "intensity", "mask", "score"):
-        np.testing.assert_array_equal(getattr(targets, name)[:100], getattr(truth, name))
+        found = getattr(targets, name)[:100]
+        np.testing.assert_array_equal(found[:, :, :4], getattr(truth, name))
+        assert not found[:, :, 4].any()
+
+
+def test_sequences_have_two_to_four_targets_that_stay(train):
+    counts = train[1].count
+    assert set(np.unique(counts).tolist()) == {2, 3, 4}
+    assert (counts == counts[:, :1]).all()
 
 
 def test_splits_and_batches_differ(train, data_dir):
@@ -63,7 +71,7 @@ def test_same_bytes_in_another_folder(data_dir, tmp_path):
 def test_sizes_are_those_published():
     config = SimulatedConfig()
     assert config.name == "simulated"
-    assert [size * MotionPrior().frames for size in config.sizes.values()] == [
+    assert [size * SEQCSIST.frames for size in config.sizes.values()] == [
         70_000,
         15_000,
         15_000,

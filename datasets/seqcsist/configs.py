@@ -1,0 +1,42 @@
+"""Configurations of the dataset; a name determines the sequences."""
+
+import dataclasses
+
+import tensorflow_datasets as tfds
+
+from distax.datasets.simulation import SimulatedSizes, find_config
+
+
+@dataclasses.dataclass(eq=False, kw_only=True)
+class SimulatedConfig(SimulatedSizes):
+    """Sequences simulated with the imaging model and `imaging.motion.SEQCSIST`.
+
+    The defaults are SeqCSIST's sizes: 70,000, 15,000 and 15,000 frames in sequences of 20.
+    """
+
+    train: int = 3_500
+    validation: int = 750
+    test: int = 750
+
+
+@dataclasses.dataclass(eq=False, kw_only=True)
+class ReleasedConfig(tfds.core.BuilderConfig):
+    """The published frames and annotations, read from TFDS's `manual_dir`."""
+
+    name: str = dataclasses.field(init=False, default="released")
+
+
+Config = SimulatedConfig | ReleasedConfig
+
+PREDEFINED: dict[str, Config] = {
+    config.name: config for config in (SimulatedConfig(), ReleasedConfig())
+}
+
+
+def get_config(config: str | Config) -> Config:
+    """Returns a configuration by its name, or the given configuration as TFDS expects it.
+
+    Raises:
+      DistaxError: no configuration has that name.
+    """
+    return find_config(config, PREDEFINED, SimulatedConfig, "SeqCSIST")

@@ -1,0 +1,220 @@
+"""The part of `distax evaluate` that scores on sequences under SeqCSIST's protocol."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import numpy as np
+from jaxtyping import Float
+from rich.table import Table
+
+from distax.cli.console import print_evaluation, wide_console
+from distax.cli.options import Method, make_unmixer
+from distax.evaluation import SequenceEvaluation, SequenceProtocol
+from distax.evaluation.devices import HeldRows, Rows
+from distax.evaluation.results import format_percent
+from distax.evaluation.sequences import assess_sequence_rows, evaluate_sequence_rows
+from distax.imaging.motion import SEQCSIST, MotionPrior, simulate
+from distax.imaging.sensor import Sensor
+from distax.imaging.targets import Targets
+from distax.models import SequenceModel
+from distax.models.registry import classical
+from distax.runtime.buckets import as_path
+from distax.runtime.errors import DistaxError, check_positive
+from distax.runtime.files import write_text
+from distax.runtime.progress import PatientBar
+from distax.tracking import unmix_linked, unmix_sequences
+from distax.training.config import MotionConfig
+from distax.unmixer import Unmixer
+
+_SEQUENCES = 750
+"""Default number of sequences. It is the size of SeqCSIST's test split."""
+_AT_ONCE = 25
+"""Sequences that are unmixed in one call, between two updates of the progress bar."""
+PUBLISHED = {
+    "DeRefNet, published (released sequences)": (51.55, 1.0, 14.4, 54.9, 90.4, 97.1),
+}
+"""Published CSO-mAP and AP at the five radii in percent."""
+
+
+@dataclass(frozen=True)
+class SequenceOptions:
+    """Options of `distax evaluate` that sequences are scored by; see `cli.evaluate.Evaluate`."""
+
+    method: Method | None
+    checkpoint: str | None
+    sensor: Path | None
+    dataset: str | None
+    data_dir: Path
+    split: Literal["train", "validation", "test"]
+    sequences: int | None
+    linked: bool
+    published_rates: bool
+    motion: MotionConfig
+    seed: int
+    threshold: float | None
+    json: Path | None
+
+
+def score_sequences(options: SequenceOptions) -> None:
+    """Scores an estimator on sequences, prints the tables and writes the JSON file.
+
+    Raises:
+      DistaxError: a number is out of range, or the estimator or the sequences cannot be used.
+    """
+    if options.sequences is not None:
+        check_positive(sequences=options.sequences)
+    threshold = SequenceProtocol().threshold if options.threshold is None else options.threshold
+    protocol = SequenceProtocol(threshold, shifted_rates=options.published_rates)
+    prior = MotionPrior(placement=SEQCSIST.placement, **asdict(options.motion))
+    model = _load_sequence_model(options)
+    if model is not None:
+        sensor = model.sensor
+        rows = _open(options, sensor, prior)
+        result = evaluate_sequence_rows(model, rows, sensor, protocol)
+        method = "sequence"
+    else:
+        unmixer = _make_unmixer(options, prior)
+        sensor, method = unmixer.sensor, unmixer.method
+        rows = _open(options, sensor, prior)
+        with PatientBar("sequence", len(rows)) as progress:
+            found = _FoundSequences(unmixer, rows, prior if options.linked else None, progress)
+            result = assess_sequence_rows(found, sensor, protocol)
+    if jax.process_index() == 0:
+        name = str(options.checkpoint or method) + (", linked" if options.linked else "")
+        print_sequence_evaluation(result, name)
+        if options.json:
+            about = {
+                "method": method,
+                "linked": options.linked,
+                "checkpoint": options.checkpoint,
+                "sensor": asdict(sensor),
+                "motion": None if options.dataset else asdict(prior),
+                "data": options.dataset and f"seqcsist/{options.dataset}/{options.split}",
+                "seed": None if options.dataset else options.seed,
+            }
+            write_text(options.json, json.dumps(about | result.to_dict(), indent=2) + "\n")
+
+
+def _load_sequence_model(options: SequenceOptions) -> SequenceModel | None:
+    """Loads the model of a checkpoint; returns None if it takes single images."""
+    from distax import weights
+    from distax.training.checkpoints import load_model
+
+    name = options.checkpoint
+    if name is None or name in {*classical(), *weights.names()} or not as_path(name).exists():
+        return None
+    path = as_path(name)
+    model = (weights.read(path) if path.suffix == ".safetensors" else load_model(path))[0]
+    if not isinstance(model, SequenceModel):
+        return None
+    if options.method or options.linked or options.sensor:
+        raise DistaxError(
+            f"{name} is a model of sequences; leave --method, --linked and --sensor out"
+        )
+    return model
+
+
+def _make_unmixer(options: SequenceOptions, prior: MotionPrior) -> Unmixer:
+    given = options.method, options.checkpoint
+    if options.checkpoint is None:
+        return make_unmixer(*given, options.threshold, options.sensor, prior.frame_prior)
+    unmixer = make_unmixer(*given, options.threshold, options.sensor)
+    if unmixer.method == "grid" and options.threshold is None:
+        # The protocol's threshold, not that of the model's training.
+        return make_unmixer(*given, SequenceProtocol().threshold, options.sensor)
+    return unmixer
+
+
+def _open(options: SequenceOptions, sensor: Sensor, prior: MotionPrior) -> Rows:
+    """Returns the sequences to score on, with their true targets."""
+    count = _SEQUENCES if options.sequences is None else options.sequences
+    if options.dataset is None:
+        return HeldRows(
+            jax.tree.map(np.asarray, simulate(jax.random.key(options.seed), count, sensor, prior))
+        )
+    if sensor != Sensor():
+        raise DistaxError(
+            f"dataset {options.dataset} was taken by SeqCSIST's sensor, {options.checkpoint} was "
+            f"trained for {sensor}; leave --dataset out to score on simulated sequences of that "
+            "sensor"
+        )
+    from distax.datasets import seqcsist
+
+    name = options.dataset.removeprefix("seqcsist/")
+    source = seqcsist.open_split(name, options.split, options.data_dir)
+    return _DatasetSequences(source, min(count, len(source)))
+
+
+@dataclass(frozen=True)
+class _DatasetSequences(Rows):
+    """The first sequences of a split of SeqCSIST, with their true targets."""
+
+    source: Sequence[Any]
+    count: int
+
+    def __len__(self) -> int:
+        return self.count
+
+    def read(
+        self, start: int, stop: int
+    ) -> tuple[Float[np.ndarray, "N frames height width"], Targets]:
+        from distax.datasets import seqcsist
+
+        return seqcsist.read_rows(self.source, start, stop)
+
+
+@dataclass(frozen=True)
+class _FoundSequences(Rows):
+    """The targets that an unmixer finds in sequences, with the true ones.
+
+    Attributes:
+      unmixer: the unmixer of single frames.
+      sequences: the sequences and their true targets.
+      prior: motion by which the targets of all frames are linked; None for frames by themselves.
+      progress: bar that counts sequences.
+    """
+
+    unmixer: Unmixer
+    sequences: Rows
+    prior: MotionPrior | None
+    progress: PatientBar
+
+    def __len__(self) -> int:
+        return len(self.sequences)
+
+    def read(self, start: int, stop: int) -> tuple[Targets, Targets]:
+        frames, truth = self.sequences.read(start, stop)
+        parts = list(self._found(frames, start))
+        return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts), truth
+
+    def _found(
+        self, frames: Float[np.ndarray, "N T height width"], start: int
+    ) -> Iterator[Targets]:
+        for first in range(0, len(frames), _AT_ONCE):
+            part = frames[first : first + _AT_ONCE]
+            if self.prior is None:
+                found = unmix_sequences(self.unmixer, part)
+            else:
+                found = unmix_linked(self.unmixer, part, self.prior)
+            self.progress.update(start + first + len(part))
+            yield jax.tree.map(np.asarray, found)
+
+
+def print_sequence_evaluation(result: SequenceEvaluation, name: str) -> None:
+    """Prints scores beside published ones, detection and false rates, and CSO-mAP by frame."""
+    print_evaluation(result.frames, PUBLISHED, f"{name}, {result.sequences} sequences")
+    table = Table("percent", *(f"within {radius} px" for radius in result.detection_rate))
+    for label, rates in {
+        "detection rate": result.detection_rate,
+        "false rate": result.false_rate,
+    }.items():
+        table.add_row(label, *map(format_percent, rates.values()))
+    wide_console().print(table)
+    by_frame = ", ".join(
+        f"{frame}: {format_percent(score)}" for frame, score in result.by_frame.items()
+    )
+    print(f"CSO-mAP by frame, ranked by own score / %: {by_frame}")

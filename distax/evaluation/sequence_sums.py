@@ -1,0 +1,170 @@
+"""Sums of an evaluation on sequences, and the scorers that compute them on each device."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Bool, Float
+
+from distax.evaluation.devices import Scorer
+from distax.evaluation.sequence_results import SequenceEvaluation, SequenceProtocol
+from distax.evaluation.sums import EvaluationSums, GridQuality
+from distax.imaging.grid import decode, rasterize
+from distax.imaging.scenes import ScenePrior
+from distax.imaging.sensor import Sensor
+from distax.imaging.targets import Targets
+from distax.metrics import RADII, CsoSums, RateSums, psnr, ssim
+from distax.models import SequenceModel
+from distax.runtime.pytree import pytree
+
+
+@pytree
+class SequenceSums:
+    """The sums of an evaluation on sequences, which are merged by adding.
+
+    Attributes:
+      frames: sums over all frames.
+      rates: sums for the detection rate and the false rate.
+      by_frame: sums for CSO-mAP along a leading axis of frames.
+    """
+
+    frames: EvaluationSums
+    rates: RateSums
+    by_frame: CsoSums
+
+    def value(self, protocol: SequenceProtocol, sequences: int) -> SequenceEvaluation:
+        """Computes the results from the sums."""
+        scores = np.asarray(jax.vmap(lambda sums: sums.value().mean)(self.by_frame))
+        return SequenceEvaluation(
+            sequences=sequences,
+            protocol=protocol,
+            frames=self.frames.value(),
+            detection_rate=_by_radius(self.rates.detection_rate),
+            false_rate=_by_radius(self.rates.false_rate),
+            by_frame={
+                str(protocol.margin + 1 + index): float(score) for index, score in enumerate(scores)
+            },
+        )
+
+
+@dataclass(frozen=True)
+class SequenceScorer(Scorer[SequenceSums]):
+    """Scores targets in sequences.
+
+    Attributes:
+      sensor: the sensor that took the frames.
+      prior: the prior that the Cramér–Rao bound includes; None for no prior.
+      protocol: threshold and frames of the protocol.
+    """
+
+    sensor: Sensor
+    prior: ScenePrior | None
+    protocol: SequenceProtocol
+
+    def score(
+        self,
+        found: Targets,
+        truth: Targets,
+        valid: Bool[Array, " rows"],
+        quality: GridQuality | None = None,
+    ) -> SequenceSums:
+        """Computes the sums over the scored frames.
+
+        Args:
+          found: the targets found in the scored frames, `[rows, F, K]`.
+          truth: the true targets in all frames.
+          valid: False for padding.
+          quality: quality of the grids `[rows, F]`.
+        """
+        scored = self.protocol.frames(truth.mask.shape[1])
+        found = replace(found, mask=found.mask & (found.intensity >= self.protocol.threshold))
+        true = _cut(truth, scored)
+        # The published code compares answers with the frames that lie the margin before.
+        earlier = range(len(scored)) if self.protocol.shifted_rates else scored
+        every = jnp.repeat(valid, len(scored))
+        flat, flat_true = _flat(found), _flat(true)
+        return SequenceSums(
+            frames=EvaluationSums.of(
+                flat,
+                flat_true,
+                every,
+                self.sensor,
+                self.prior,
+                None if quality is None else _flat(quality),
+            ),
+            rates=RateSums.of(flat, _flat(_cut(truth, earlier)), valid=every),
+            by_frame=jax.vmap(lambda found, true: CsoSums.of(found, true, valid=valid), in_axes=1)(
+                found, true
+            ),
+        )
+
+
+@dataclass(frozen=True)
+class FoundScorer(SequenceScorer):
+    """Scores targets that were found before, in all frames."""
+
+    def __call__(
+        self, arrays: None, rows: tuple[Targets, Targets], valid: Bool[Array, " rows"]
+    ) -> SequenceSums:
+        found, truth = rows
+        return self.score(_cut(found, self.protocol.frames(truth.mask.shape[1])), truth, valid)
+
+
+@dataclass(frozen=True)
+class SequenceModelScorer(SequenceScorer):
+    """Scores the targets that a model finds.
+
+    Attributes:
+      graphdef: the model's architecture.
+      batch: sequences in a batch of inference.
+    """
+
+    graphdef: nnx.GraphDef[SequenceModel]
+    batch: int
+
+    def __call__(
+        self,
+        arrays: tuple[nnx.State, Float[Array, ""]],
+        rows: tuple[Array, Targets],
+        valid: Bool[Array, " rows"],
+    ) -> SequenceSums:
+        batches = jax.tree.map(lambda leaf: leaf.reshape(-1, self.batch, *leaf.shape[1:]), rows)
+        results = jax.lax.map(lambda batch: self._detect(*arrays, *batch), batches)
+        found, quality = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), results)
+        return self.score(found, rows[1], valid, quality)
+
+    def _detect(
+        self,
+        state: nnx.State,
+        threshold: Float[Array, ""],
+        frames: Float[Array, "B T height width"],
+        truth: Targets,
+    ) -> tuple[Targets, GridQuality]:
+        """Finds targets in the scored frames, and the quality of the grids they come from."""
+        model = nnx.merge(self.graphdef, state)
+        answered, scored = (
+            part(frames.shape[1]) for part in (model.answered, self.protocol.frames)
+        )
+        first = scored.start - answered.start
+        grids = model(frames)[:, first : first + len(scored)]
+        true = rasterize(_cut(truth, scored), self.sensor, model.factor)
+        flat, flat_true = (maps.reshape(-1, *maps.shape[2:]) for maps in (grids, true))
+        quality = GridQuality(psnr=psnr(flat, flat_true), ssim=ssim(flat, flat_true))
+        by_frame = jax.tree.map(lambda leaf: leaf.reshape(grids.shape[:2]), quality)
+        return decode(grids, threshold, self.sensor), by_frame
+
+
+def _cut(targets: Targets, frames: range) -> Targets:
+    return jax.tree.map(lambda leaf: leaf[:, frames.start : frames.stop], targets)
+
+
+def _flat(tree: Any) -> Any:
+    """Joins the axes of sequences and of frames."""
+    return jax.tree.map(lambda leaf: jnp.reshape(leaf, (-1, *leaf.shape[2:])), tree)
+
+
+def _by_radius(values: Float[Array, " R"]) -> dict[str, float]:
+    return {f"{radius:.2f}": float(value) for radius, value in zip(RADII, values, strict=True)}

@@ -1,0 +1,1 @@
+"""Networks that unmix a frame of a sequence from the frames around it."""
