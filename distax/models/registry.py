@@ -262,14 +262,14 @@ def parameter_rngs(seed: int, most: int | float = math.inf) -> nnx.Rngs:
       most: number of keys after which a model is refused as too large. Default: no limit.
     """
     rngs = nnx.Rngs(seed)
-    rngs.default = _CountingStream(jax.random.key(seed), "default", most)  # type: ignore[attr-defined]
+    rngs.default = _CountingStream(jax.random.key(seed), tag="default", most=most)  # type: ignore[attr-defined]
     return rngs
 
 
 class _CountingStream(nnx.RngStream):
     """Stream of keys that counts them in Python."""
 
-    def __init__(self, key: PRNGKeyArray, tag: str, most: int | float):
+    def __init__(self, key: PRNGKeyArray, *, tag: str, most: int | float = math.inf):
         super().__init__(key, tag=tag)
         self.drawn, self.most = 0, most
 
