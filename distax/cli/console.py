@@ -112,10 +112,11 @@ def print_reliability(result: Evaluation) -> None:
     if result.reliability is None:
         return
     table = Table("hit probability / %", *(f"within {radius} px" for radius in result.reliability))
+    reliability = result.to_dict()["reliability"]
     for label, side in {"stated": "reported", "came true": "realised"}.items():
         means = {
             radius: {side: np.average(curve[side], weights=curve["detections"])}
-            for radius, curve in result.reliability.items()
+            for radius, curve in reliability.items()
             if curve["detections"]
         }
         ends = (result.intervals or {}).get("reliability")

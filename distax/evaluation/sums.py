@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from operator import itemgetter
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -89,7 +89,6 @@ class EvaluationSums:
         group = jnp.where(valid, index % GROUPS, -1)
         count = jnp.where(valid, truth.count, -1)
         cell = jnp.where(valid, truth.count * GROUPS + index % GROUPS, -1)
-        coarse = {"mantissa_bits": _COARSE}
 
         def by_cell(tree: Any) -> Any:
             return jax.tree.map(lambda leaf: leaf.reshape(counts, GROUPS, *leaf.shape[1:]), tree)
@@ -99,8 +98,12 @@ class EvaluationSums:
         return cls(
             published=CsoSums.of(by_intensity, truth, valid=valid),
             ranked=CsoSums.by_part(found, truth, count, counts),
-            published_groups=CsoSums.by_part(by_intensity, truth, group, GROUPS, **coarse),
-            ranked_groups=by_cell(CsoSums.by_part(found, truth, cell, counts * GROUPS, **coarse)),
+            published_groups=CsoSums.by_part(
+                by_intensity, truth, group, GROUPS, mantissa_bits=_COARSE
+            ),
+            ranked_groups=by_cell(
+                CsoSums.by_part(found, truth, cell, counts * GROUPS, mantissa_bits=_COARSE)
+            ),
             images=by_cell(sum_by_part(images, cell, counts * GROUPS)),
             reliability=sum_by_part(jax.vmap(ReliabilitySums.of)(found, pairing), group, GROUPS)
             if reliable
@@ -121,7 +124,7 @@ class EvaluationSums:
         for count in np.flatnonzero(members).tolist():
             key, parts = str(count), jax.tree.map(itemgetter(count), ranked)
             scores, ends_by_count[key] = _score_group(parts, draws)
-            by_count[key] = GroupResult(**scores, images=int(members[count]))
+            by_count[key] = cast(GroupResult, scores | {"images": int(members[count])})
         scores, ends = _score_group(jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), ranked), draws)
         other = self.published_groups.without_empty_bins(), self.reliability, self.quality
         more, more_ends = with_intervals(

@@ -122,7 +122,7 @@ def _count(found: FrameTargets, truth: FrameTruth) -> FrameCounts:
 
     position, pixel = truth.targets.position, found.blobs.pixel
     groups = int(truth.group.max()) + 1 if len(truth.group) else 0
-    detected = int(np.sum(pair_near(found.targets.position, position) >= 0))
+    detected = int(np.sum(pair_near(np.asarray(found.targets.position), np.asarray(position)) >= 0))
     pixels = float(np.prod(found.background.shape))
     known = {"groups": groups, "detected": detected, "pixels": pixels}
     counts = {"seen": 0, "right": 0, "false_blobs": len(pixel), "near": np.zeros(len(RADII), int)}

@@ -109,7 +109,7 @@ class DetectionSums:
         slot = jnp.maximum(partner, 0)
         distance = jnp.take_along_axis(pair_distances(found, truth), slot, axis=-1)
         true = jnp.take_along_axis(jnp.asarray(truth.intensity)[..., None], slot, axis=-2)
-        error = found.intensity[..., None] / jnp.where(paired, true, 1.0) - 1
+        error = jnp.asarray(found.intensity)[..., None] / jnp.where(paired, true, 1.0) - 1
         axes = tuple(range(paired.ndim - 1))
         return cls(
             images=jnp.sum(valid),

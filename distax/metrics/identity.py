@@ -67,7 +67,7 @@ class IdentitySums:
         """
         distance = pair_distances(truth, tracks)
         both = truth.mask[:, :, None] & tracks.mask[:, None]
-        close = both & (distance <= CLOSE)
+        close = jnp.asarray(both & (distance <= CLOSE))
         hits, switches = _clear_mot(distance, close)
         together = jnp.sum(close, axis=0)
         alone = best_partners(together.astype(jnp.float32))

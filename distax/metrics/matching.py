@@ -97,7 +97,7 @@ def all_best_partners_on_host(benefit: Float[Array, "*batch K M"]) -> Int[np.nda
 
 def pair_benefit(
     distance: Float[Array, "*rest K M"],
-    close: Bool[Array, "*batch K M"],
+    close: Bool[Array | np.ndarray, "*batch K M"],
     radius: float | Float[Array, "*radii"],
 ) -> Float[Array, "*batch K M"]:
     """Returns the benefits whose sum is largest for the most pairs and, of these, the nearest.

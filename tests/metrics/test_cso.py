@@ -1,3 +1,4 @@
+from dataclasses import replace
 from functools import partial
 
 import hypothesis
@@ -241,3 +242,26 @@ def test_bins_resolve_scores_of_any_scale(scale):
     np.testing.assert_allclose(
         value(lattice_sums(found, truth)).ap, naive_cso(found, truth), atol=1e-6
     )
+
+
+def test_parts_have_the_sums_of_their_images():
+    found, truth = random_pair(3)
+    part = jnp.arange(len(truth.mask)) % 3 - 1
+    parts = jax.jit(partial(CsoSums.by_part, parts=2))(found, truth, part)
+    for number in range(2):
+        own = jax.tree.map(lambda leaf, number=number: leaf[number], parts)
+        expected = CsoSums.of(found, truth, valid=part == number)
+        jax.tree.map(np.testing.assert_array_equal, own, expected)
+        assert int(own.targets) > 0
+
+
+def test_empty_bins_add_nothing_to_the_value():
+    found, truth = random_pair(4)
+    sums = CsoSums.of(found, truth)
+    short = sums.without_empty_bins()
+    assert short.detections.shape[-1] % 64 == 0
+    assert short.detections.shape[-1] < sums.detections.shape[-1]
+    assert int(short.detections.sum()) == int(found.mask.sum())
+    np.testing.assert_allclose(short.value().ap, sums.value().ap, rtol=1e-6)
+    nothing = CsoSums.of(replace(found, mask=jnp.zeros_like(found.mask)), truth)
+    np.testing.assert_array_equal(nothing.without_empty_bins().value().ap, np.zeros(5))
