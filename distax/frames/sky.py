@@ -161,7 +161,15 @@ def measure_sky(pixels: Pixels, box: int, sensor: Sensor) -> Sky:
     seen = survey(pixels)
     flat = () if _noise_known(sensor) or seen.share > _MOSTLY_FLAT else seen.flat
     known = WithoutFlat(pixels, flat) if flat else pixels
-    background = measure_background(known, box)
+    try:
+        background = measure_background(known, box)
+    except BackgroundError as error:
+        if not flat:
+            raise
+        raise BackgroundError(
+            f"{100 * seen.share:.0f}% of the frame is flat, and the rest has too few pixels to "
+            "show noise that targets could be distinguished from: state the read noise"
+        ) from error
     level = float(np.median(background.level))
     if level >= sensor.clip_level:
         raise BackgroundError(
