@@ -111,6 +111,8 @@ def measure_detection(sky: Sky, expected: float, sigma: Sigma, crowded: bool = F
         correlated = correlation(above.filtered, white, sigma)
         relative = _ratio(above.pixel, sample.pixel) * correlated
         sky = replace(level, correlation=relative if slope >= _STEEP else max(relative, 1.0))
+        if slope >= _STEEP and len(above.pixel):
+            sky = replace(sky, curvature=float(np.median(above.pixel)) / relative)
     else:
         sky = replace(sky, correlation=correlated)
     if texture is not None:

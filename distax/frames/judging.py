@@ -68,8 +68,9 @@ def judge(fits: Fits, around: Cutouts, sensor: Sensor, noise: Noise, width_known
     """Judges each blob by its shape; see `shapes`.
 
     Blobs that are more likely part of a line or an edge are not trusted. In a textured frame a blob
-    that one spot explains is answered by the spot, and is trusted: the number of targets would
-    follow the texture. An extended blob is trusted if the width of the PSF is not known.
+    at the last pixels of the frame is not trusted either. Another one that one spot explains is
+    answered by the spot, and is trusted: the number of targets would follow the texture. An
+    extended blob is trusted if the width of the PSF is not known.
 
     Args:
       fits: the fits of point targets.
@@ -92,6 +93,7 @@ def judge(fits: Fits, around: Cutouts, sensor: Sensor, noise: Noise, width_known
     likely = shapes.probability >= _LIKELY
     if noise == "textured":
         likely &= ~_in_pattern(around.pixel, around.signal_to_noise)
+        likely &= ~_at_edge(around.inside)
     hidden = absorbed(shapes, around.pixel, around.signal_to_noise)
     targets, blob = with_spots(fits.targets, fits.blob, shapes, hidden)
     structured = noise in ("textured", "correlated")
@@ -167,6 +169,13 @@ def _in_pattern(
         for some, own in zip(near, signal_to_noise, strict=True)
     ]
     return np.array(alike) >= _MANY
+
+
+def _at_edge(inside: Bool[np.ndarray, "B width width"]) -> Bool[np.ndarray, " B"]:
+    """Finds blobs whose brightest pixel is the frame's last: slopes go on there, and peaks end."""
+    middle = inside.shape[1] // 2
+    near: np.ndarray = inside[:, middle - 1 : middle + 2, middle - 1 : middle + 2]
+    return ~np.all(near, axis=(1, 2))
 
 
 def _trusted_first(answers: Answers) -> Answers:

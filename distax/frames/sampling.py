@@ -70,10 +70,10 @@ def take_sample(sky: Sky, sigma: Sigma, shuffle: bool = False) -> Sample:
         counts, noise, _ = sky.read(band)
         pixel = counts / noise
         # Sources would else decide the spread of the shuffled pixels, and that around rings.
-        dimmed = sky.above_level(np.minimum(pixel, _BRIGHT))
-        pixel = sky.above_level(pixel)
-        known = np.isfinite(pixel)
         one = np.ones_like(pixel)
+        dimmed = sky.above_level(np.minimum(pixel, _BRIGHT), one)
+        pixel = sky.above_level(pixel, one)
+        known = np.isfinite(pixel)
         images = [pixel, signal_to_noise(dimmed, one, sigma)]
         if shuffle:
             mixed = dimmed.copy()

@@ -43,6 +43,8 @@ class Sky:
         in all of the frame.
       sloped: True if the level changes within a box, so that a target stands above the level of a
         ring around it rather than above the background.
+      curvature: height of a sloped sky above rings without targets, in standard deviations of the
+        noise: that of a vignette, which curves alike in all of the frame.
       texture: spread of the output in small boxes, relative to that of white noise; None for noise
         that is the same everywhere.
     """
@@ -54,6 +56,7 @@ class Sky:
     least: float
     correlation: float = 1.0
     sloped: bool = False
+    curvature: float = 0.0
     texture: Background | None = None
 
     @property
@@ -77,12 +80,15 @@ class Sky:
             noise = np.maximum(noise * self.texture.noise_in(band), np.float32(self.least))
         return counts, noise, values >= self.sensor.clip_level
 
-    def above_level(self, counts: Float[np.ndarray, "rows width"]) -> np.ndarray:
+    def above_level(
+        self, counts: Float[np.ndarray, "rows width"], noise: Float[np.ndarray, "rows width"]
+    ) -> np.ndarray:
         """Returns counts in which a target is looked for: above rings if the sky is sloped."""
         if not self.sloped:
             return counts
         grid = self.sensor.psf_grid
-        return counts - ring_level(counts, grid.widest if grid else self.sensor.sigma)
+        level = ring_level(counts, grid.widest if grid else self.sensor.sigma)
+        return counts - level - np.float32(self.curvature) * noise
 
     @property
     def step(self) -> float:
@@ -155,7 +161,15 @@ def measure_sky(pixels: Pixels, box: int, sensor: Sensor) -> Sky:
     seen = survey(pixels)
     flat = () if _noise_known(sensor) or seen.share > _MOSTLY_FLAT else seen.flat
     known = WithoutFlat(pixels, flat) if flat else pixels
-    background = measure_background(known, box)
+    try:
+        background = measure_background(known, box)
+    except BackgroundError as error:
+        if not flat:
+            raise
+        raise BackgroundError(
+            f"{100 * seen.share:.0f}% of the frame is flat, and the rest has too few pixels to "
+            "show noise that targets could be distinguished from: state the read noise"
+        ) from error
     level = float(np.median(background.level))
     if level >= sensor.clip_level:
         raise BackgroundError(

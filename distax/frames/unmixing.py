@@ -291,7 +291,7 @@ class FrameUnmixer:
         rows = self.rows_at_once or max(1, _PIXELS_AT_ONCE // sky.shape[1])
         for band in bands(sky.shape, rows, margin):
             counts, noise, clipped = sky.read(band)
-            above = sky.above_level(counts)
+            above = sky.above_level(counts, noise)
             if grid:
                 significance = local_significance(above, noise, grid, band.start)
             else:

@@ -30,7 +30,7 @@ def blobs(frame, expected):
     detection = detect(frame, expected)
     (whole,) = bands(frame.shape, frame.shape[0], 0)
     counts, noise, _ = detection.sky.read(whole)
-    significance = signal_to_noise(detection.sky.above_level(counts), noise, 0.5)
+    significance = signal_to_noise(detection.sky.above_level(counts, noise), noise, 0.5)
     return len(peaks(significance, detection.threshold, 2))
 
 
@@ -45,6 +45,17 @@ def test_noise_makes_the_stated_number_of_blobs(family):
         assert found >= FRAMES / 3
     # 1.2 are stated. More than eight by chance are four in a million at three times that.
     assert sum(blobs(frame, 0.1) for frame in frames) <= 8
+
+
+def test_a_strong_vignette_has_no_blobs_but_its_stars():
+    """Its curvature stands above rings by several times the noise, everywhere."""
+    row, column = np.indices((128, 160)) - np.array([64, 80])[:, None, None]
+    vignette = 1 - 0.4 * (row**2 + column**2) / (64**2 + 80**2)
+    noise = 5 * np.random.default_rng(1).standard_normal(row.shape)
+    frame = 5e4 * vignette + noise
+    assert blobs(frame, 0.01) == 0
+    frame[20:110:30, 20:150:40] += 800
+    assert blobs(frame, 0.01) == 12
 
 
 def star_field(sigma, stars, seed, side=256):

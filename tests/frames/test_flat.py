@@ -72,6 +72,11 @@ def test_whole_numbers_that_hardly_vary_have_the_noise_of_rounding():
 def test_a_frame_that_does_not_vary_is_refused():
     with pytest.raises(DistaxError, match="does not vary"):
         measure_sky(np.full((64, 64), 7.5), 64, CAMERA)
+    row, column = np.indices((64, 64))
+    spot = 50 * np.exp(-((row - 30) ** 2 + (column - 30) ** 2) / 40)
+    stars = 7.5 + np.where(np.hypot(row - 30, column - 30) < 17, spot, 0.0)
+    with pytest.raises(DistaxError, match=r"^8\d% of the frame is flat, .* state the read noise$"):
+        measure_sky(stars, 64, CAMERA)
     # With a stated noise a simulated frame may be flat between its targets.
     frame = np.full((64, 64), 7.5)
     frame[20:24, 20:24] += np.arange(16).reshape(4, 4)

@@ -104,3 +104,16 @@ def test_hot_pixels_are_warned_of():
     lines = [str(warning.message) for warning in caught]
     assert sum("25 of 25 blobs are single bright pixels" in line for line in lines) == 1
     assert (found.flags & int(Flag.UNSURE)).all()
+
+
+def test_a_peak_at_the_last_pixels_of_texture_is_unsure():
+    """Texture goes on behind the frame, so that its slopes end in peaks there."""
+    frame = clutter()[2:, 2:] + 400 * spot(98.0, 40.2, 0.8)[2:, 2:]
+    frame = frame[:97]
+    with pytest.warns(DistaxWarning, match="textured"):
+        found = UNMIXER(frame)
+    unsure = found.flags & int(Flag.UNSURE) > 0
+    last = found.targets.position[:, 0] > 95
+    assert last.any()
+    assert unsure[last].all()
+    assert not unsure.all()

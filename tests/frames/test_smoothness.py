@@ -46,6 +46,22 @@ def test_a_stated_noise_takes_ramps():
     assert np.isfinite(measure_sky(100 + 3 * COLUMN, 64, known).pixels[:]).all()
 
 
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_a_vignette_is_smooth_only_without_noise(kind):
+    row, column = np.indices((96, 128)) - np.array([48, 64])[:, None, None]
+    vignette = 5e4 * np.cos(np.hypot(row, column) / 120) ** 4
+    spread = float(np.std(vignette))
+    assert is_smooth(vignette.astype(kind), spread, False)
+    stars = vignette.copy()
+    stars[10:90:20, 10:120:20] += 1e3
+    assert is_smooth(stars.astype(kind), spread, False)
+    # One part in 50,000, far less than neighbours differ.
+    noise = np.random.default_rng(3).standard_normal(row.shape)
+    assert np.abs(np.diff(vignette)).max() > 100
+    assert not is_smooth((vignette + noise).astype(kind), spread, False)
+    assert not is_smooth((vignette + 5 * gaussian_filter(noise, 1.0)).astype(kind), spread, False)
+
+
 def test_noise_is_not_smooth():
     noise = 3 * np.random.default_rng(1).standard_normal((96, 96))
     ramp = 50.0 * np.indices((96, 96))[1]
