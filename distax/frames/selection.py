@@ -1,9 +1,10 @@
-"""Selection of a frame's targets: the trusted, the best, those above a score."""
+"""Selection of a frame's targets: the trusted, the best, those above a score or in the frame."""
 
 from dataclasses import replace
 
 import jax
 import numpy as np
+from jaxtyping import Int
 
 from distax.frames.targets import Flag, FrameTargets
 
@@ -25,6 +26,21 @@ def selected(
     if best is not None:
         rank = np.lexsort((-score[kept], unsure[kept]))
         kept = np.sort(kept[rank[:best]])
+    return _keep(found, kept)
+
+
+def within_frame(found: FrameTargets) -> FrameTargets:
+    """Leaves out targets whose position is on no pixel of the frame. Blobs stay as they are.
+
+    Light at a frame's edge may be that of a source beyond it, whose position is a guess.
+    """
+    position = np.asarray(found.targets.position)
+    inside = (position >= -0.5) & (position <= np.array(found.background.shape) - 0.5)
+    return _keep(found, np.flatnonzero(inside.all(axis=-1)))
+
+
+def _keep(found: FrameTargets, kept: Int[np.ndarray, " K"]) -> FrameTargets:
+    """Returns the targets of the given indices."""
     if len(kept) == len(found.blob):
         return found
     names = ("targets", "blob", "flags", "misfit", "count_probability", "point_probability")

@@ -38,7 +38,7 @@ from distax.frames.local_psf import (
 from distax.frames.merging import duplicates, flags_of_windows, in_frame
 from distax.frames.prior import FramePrior
 from distax.frames.psf import NOT_MEASURED, MeasuredWidth, PsfCheck, measure_width
-from distax.frames.selection import selected
+from distax.frames.selection import selected, within_frame
 from distax.frames.sky import Sky, measure_sky
 from distax.frames.surroundings import ring_of
 from distax.frames.targets import FrameTargets
@@ -206,7 +206,8 @@ class FrameUnmixer:
             warnings.warn(check.advice, DistaxWarning, stacklevel=2)
         elif not sky.noisier:
             warn_of_misfits(misfit, "blobs")
-        return selected(replace(found, psf=check), self.best, self.min_score, self.trusted_only)
+        found = within_frame(replace(found, psf=check))
+        return selected(found, self.best, self.min_score, self.trusted_only)
 
     def _measure_width(self, sky: Sky) -> MeasuredWidth:
         """Measures the width of the PSF from the blobs in the middle rows of a frame."""

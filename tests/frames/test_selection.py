@@ -6,7 +6,7 @@ import pytest
 from distax.frames import Flag, FrameTargets
 from distax.frames.background import Background
 from distax.frames.blobs import Blobs
-from distax.frames.selection import selected
+from distax.frames.selection import selected, within_frame
 from distax.imaging.targets import Targets
 
 SCORE = np.array([0.5, 0.9, 0.2, 0.7, 0.8])
@@ -65,3 +65,13 @@ def test_answers_without_probabilities_of_points_are_selected_too(found):
     some = selected(replace(found, point_probability=None), 1, 0.0, False)
     assert some.point_probability is None
     assert some.blob.tolist() == [2]
+
+
+def test_targets_beyond_the_frame_are_left_out(found):
+    position = np.array([[-0.6, 3], [-0.5, 39.5], [39.4, 0], [5, 39.6], [20, 20]])
+    moved = replace(found, targets=replace(found.targets, position=position))
+    kept = within_frame(moved)
+    np.testing.assert_array_equal(kept.targets.position, position[[1, 2, 4]])
+    np.testing.assert_array_equal(kept.blob, found.blob[[1, 2, 4]])
+    assert kept.blobs is moved.blobs
+    assert within_frame(kept) is kept
