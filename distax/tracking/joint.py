@@ -15,7 +15,7 @@ from distax.imaging.least_squares import FIRST_DAMPING, damped_step, next_dampin
 from distax.imaging.motion import MotionPrior
 from distax.imaging.psf import Psf
 from distax.imaging.sensor import Sensor
-from distax.imaging.targets import Targets
+from distax.imaging.targets import Targets, make_targets
 from distax.metrics import RADII
 from distax.runtime.algebra import invert
 from distax.runtime.numerics import exact_products
@@ -92,7 +92,8 @@ def _fit_paths(
     basis = time[:, None] ** jnp.arange(degree + 1)
     starts, present = _starts(_most_certain(found, size), tracks, basis)
     fits = jax.lax.map(
-        lambda start: _minimise(*start, basis, patch, sensor.psf, prior), (starts, present)
+        lambda start: _minimise(start[0], start[1], basis, patch, sensor.psf, prior),
+        (starts, present),
     )
     price = fits.squares + _PRICE * jnp.sum(present, axis=2)
     best = jnp.argmin(price, axis=0)
@@ -136,7 +137,7 @@ def _most_certain(found: Targets, size: int) -> Targets:
     def pad(leaf: Array | np.ndarray) -> Array:
         return jnp.pad(leaf, ((0, 0), (0, 0), (0, short), *[(0, 0)] * (leaf.ndim - 3)))
 
-    only = Targets(found.place, found.flux, found.mask, found.score)
+    only = make_targets(found.place, found.flux, found.mask, found.score)
     padded = jax.tree.map(pad, only)
     slots = jax.lax.top_k(jnp.where(padded.mask, padded.score, -1.0), size)[1]
     return jax.tree.map(
@@ -172,7 +173,7 @@ def _starts(
             parts += [(position[:, axis] - here)[:, None], higher]
         flux = jnp.moveaxis(found.flux[:, frame, :size], 0, -1)[:, None]
         starts.append(jnp.concatenate([*parts, flux], axis=1))
-        present.append(found.mask[:, frame, :size])
+        present.append(jnp.asarray(found.mask)[:, frame, :size])
     return jnp.stack(starts), jnp.stack(present)
 
 
