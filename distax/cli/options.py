@@ -58,8 +58,8 @@ Checkpoint = Annotated[
     str | None,
     tyro.conf.arg(
         help="Use this model: the folder of a run of `train` or `quickstart`, a .safetensors file, "
-        "the name of weights that come with distax (cfgn, cfgn_offset, density, dista), or a "
-        "classical model that needs no training, such as fista.",
+        "the name of weights that come with distax (cfgn, cfgn_offset, density, dista, "
+        "dista_offset), or a classical model that needs no training, such as fista.",
         help_behavior_hint="(default: no model, see --method)",
     ),
 ]

@@ -14,7 +14,7 @@ SCENES = 500
 CARDS = Path(weights.__file__).parent
 
 
-@pytest.fixture(scope="module", params=["cfgn_offset"])
+@pytest.fixture(scope="module", params=["cfgn_offset", "dista_offset"])
 def name(request):
     return request.param
 
