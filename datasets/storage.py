@@ -10,7 +10,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
@@ -83,6 +83,13 @@ class ArrayRecordBuilder(
         )
 
 
+@dataclass(eq=False, kw_only=True)
+class ReleasedConfig(tfds.core.BuilderConfig):
+    """The published images and annotations, read from TFDS's `manual_dir`."""
+
+    name: str = field(init=False, default="released")
+
+
 @dataclass(frozen=True)
 class Dataset:
     """A dataset on disk.
@@ -94,6 +101,8 @@ class Dataset:
       get_config: function that returns a configuration by its name, or the given configuration as
         TFDS expects it.
       record_to_example: function from records stacked along leading axes to pixels and truth.
+      check_manual_dir: function that raises DistaxError if a manual directory is not given or holds
+        no published files.
     """
 
     builder: type[tfds.core.GeneratorBasedBuilder]
@@ -101,6 +110,7 @@ class Dataset:
     prefix: str
     get_config: Callable[[Any], tfds.core.BuilderConfig]
     record_to_example: Callable[[Record], tuple[np.ndarray, Targets]]
+    check_manual_dir: Callable[[Folder | None], None]
 
     def folder(self, config: str | tfds.core.BuilderConfig, data_dir: Folder) -> Path:
         """Returns the folder with the configuration's files."""
@@ -127,12 +137,14 @@ class Dataset:
           The dataset's folder.
 
         Raises:
-          DistaxError: the configuration is unknown, the dataset cannot be written, or the existing
-            dataset is damaged.
+          DistaxError: the configuration is unknown, the published files are missing or unusable,
+            the dataset cannot be written, or the existing dataset is damaged.
         """
         require("array_record", "datasets on disk")
         folder = self.folder(config, data_dir)
         if not is_there(folder):
+            if isinstance(self.get_config(config), ReleasedConfig):
+                self.check_manual_dir(manual_dir)
             self._prepare(self.get_config(config), as_path(data_dir).expanduser(), manual_dir)
         for split in SPLITS:
             self.open_split(config, split, data_dir)

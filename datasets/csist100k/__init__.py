@@ -5,8 +5,9 @@ Call `build` once, then `open_split` for random access to the records (as grain 
 """
 
 from distax.datasets.csist100k.builder import DATASET, Csist100k, build
-from distax.datasets.csist100k.configs import ReleasedConfig, SimulatedConfig, get_config
+from distax.datasets.csist100k.configs import SimulatedConfig, get_config
 from distax.datasets.csist100k.record import record_to_example
+from distax.datasets.storage import ReleasedConfig
 
 open_split = DATASET.open_split
 read_rows = DATASET.read_rows

@@ -5,8 +5,9 @@ Call `build` once, then `open_split` for random access to the records (as grain 
 """
 
 from distax.datasets.seqcsist.builder import DATASET, SeqCsist, build
-from distax.datasets.seqcsist.configs import ReleasedConfig, SimulatedConfig, get_config
+from distax.datasets.seqcsist.configs import SimulatedConfig, get_config
 from distax.datasets.seqcsist.record import record_to_example
+from distax.datasets.storage import ReleasedConfig
 
 open_split = DATASET.open_split
 read_rows = DATASET.read_rows

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -13,13 +12,12 @@ from distax.datasets.seqcsist import released
 from distax.datasets.seqcsist.configs import (
     PREDEFINED,
     Config,
-    ReleasedConfig,
     SimulatedConfig,
     get_config,
 )
 from distax.datasets.seqcsist.record import features, make_record, record_to_example
 from distax.datasets.simulation import simulate_records
-from distax.datasets.storage import ArrayRecordBuilder, Dataset, Folder, Record, is_there
+from distax.datasets.storage import ArrayRecordBuilder, Dataset, Record, ReleasedConfig
 from distax.imaging.motion import SEQCSIST, simulate
 from distax.runtime.buckets import as_path
 
@@ -89,16 +87,7 @@ DATASET = Dataset(
     prefix="seqcsist/",
     get_config=get_config,
     record_to_example=record_to_example,
+    check_manual_dir=released.LAYOUT.check_manual_dir,
 )
 
-
-def build(config: str | Config, data_dir: Folder, manual_dir: Folder | None = None) -> Path:
-    """Builds the dataset as `Dataset.build` does, and checks `manual_dir` for `released`.
-
-    Raises:
-      DistaxError: as `Dataset.build`, or the published files are missing or unusable.
-    """
-    config = get_config(config)
-    if isinstance(config, ReleasedConfig) and not is_there(DATASET.folder(config, data_dir)):
-        released.LAYOUT.check_manual_dir(manual_dir)
-    return DATASET.build(config, data_dir, manual_dir)
+build = DATASET.build

@@ -2,9 +2,8 @@
 
 import dataclasses
 
-import tensorflow_datasets as tfds
-
 from distax.datasets.simulation import SimulatedSizes, find_config
+from distax.datasets.storage import ReleasedConfig
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
@@ -17,13 +16,6 @@ class SimulatedConfig(SimulatedSizes):
     train: int = 3_500
     validation: int = 750
     test: int = 750
-
-
-@dataclasses.dataclass(eq=False, kw_only=True)
-class ReleasedConfig(tfds.core.BuilderConfig):
-    """The published frames and annotations, read from TFDS's `manual_dir`."""
-
-    name: str = dataclasses.field(init=False, default="released")
 
 
 Config = SimulatedConfig | ReleasedConfig
