@@ -31,6 +31,7 @@ from distax.imaging.sensor import Sensor
 from distax.imaging.targets import Targets
 from distax.models import GridModel, Model, SequenceModel, create
 from distax.models.registry import classical, parameter_rngs
+from distax.models.registry import names as model_names
 from distax.runtime.errors import DistaxError, DistaxWarning, shown, unknown
 from distax.runtime.fields import check_fields
 from distax.runtime.html import fact_table
@@ -171,6 +172,11 @@ class Unmixer:
         elif str(name) in weights.names():
             model, trained_for = weights.load(str(name))
         elif not str(name) or (Path(name).name == str(name) and not Path(name).exists()):
+            if str(name) in model_names():
+                raise DistaxError(
+                    f"distax comes without weights of the model {name}; train it, and give the "
+                    "run's folder or a .safetensors file"
+                )
             problem = unknown("model", str(name), {*weights.names(), *classical()})
             raise DistaxError(f"{problem}; or give a training run's folder or a .safetensors file")
         else:

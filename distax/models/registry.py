@@ -132,7 +132,10 @@ def _create(name: str, rngs: nnx.Rngs, options: dict[str, Any]) -> Model:
     if on_grid and (head := options.pop("head", None)) is not None:
         return _create_with_head(head, name, rngs, options)
     more = _GRID_MODEL_OPTIONS if on_grid else _SEQUENCE_MODEL_OPTIONS if of_sequences else {}
-    _check_options(f"model {name!r}", options, _types(model) | more)
+    known = _types(model) | more
+    if on_grid:
+        _check_no_head(options, known)
+    _check_options(f"model {name!r}", options, known)
     if not (on_grid or of_sequences):
         return model(rngs=rngs, **options)
     side, label_blur = options.pop("window", None), options.pop("label_blur", 0.0)
@@ -171,6 +174,16 @@ def _check_options(
         if option not in types:
             raise unknown(f"option of {of}", prefix + option, [prefix + key for key in types])
         _check_type(prefix + option, value, types[option])
+
+
+def _check_no_head(options: dict[str, Any], known: dict[str, Any]) -> None:
+    """Raises DistaxError if an option is one of a head, which the model does not carry."""
+    for option in options:
+        if option.startswith(_OF_HEAD) and option not in known:
+            raise DistaxError(
+                f"option {option} is for a head, and the model has none; add the option head "
+                f"({' or '.join(sorted(_HEADS))}), or leave out {option}"
+            )
 
 
 def _check_type(option: str, value: Any, hint: Any) -> None:

@@ -64,6 +64,13 @@ def test_a_model_like_no_other_is_answered_with_all_names():
     assert "did you mean" not in str(error.value)
 
 
+def test_an_option_of_a_head_without_a_head_is_answered_with_the_heads():
+    with pytest.raises(
+        DistaxError, match=r"option head_width is for a head.*add the option head .*offset"
+    ):
+        create("cfgn", head_width=8, rngs=nnx.Rngs(0))
+
+
 def test_an_unknown_option_is_answered_with_the_nearest_one():
     with pytest.raises(
         DistaxError, match=r"option of model 'dista' 'chanels': did you mean 'channels'\?.*stages"
