@@ -17,7 +17,7 @@ from distax.imaging.scenes import ScenePrior
 from distax.imaging.sensor import Sensor
 from distax.imaging.targets import Targets
 from distax.metrics import psnr, ssim
-from distax.models import GridModel, Model
+from distax.models import GridModel, Model, SequenceModel
 from distax.runtime.batching import inference_batch
 from distax.runtime.errors import DistaxError, check_positive
 from distax.runtime.sharding import ordered_devices
@@ -93,11 +93,21 @@ def evaluate(
       devices: as for `assess`.
 
     Raises:
-      DistaxError: there are no images; the threshold is not a finite number greater than 0.
+      DistaxError: there are no images, or `truth` is of another number of images; the model takes
+        sequences; the threshold is not a finite number greater than 0.
     """
     check_positive(threshold=threshold)
+    if isinstance(model, SequenceModel):
+        raise DistaxError(
+            f"{type(model).__name__} takes sequences of frames; use evaluate_sequences"
+        )
     if not len(images):
         raise DistaxError("there are no images to evaluate on")
+    if len(truth.mask) != len(images):
+        raise DistaxError(
+            f"{len(images)} images cannot be compared with the truth of {len(truth.mask)}; give "
+            "both for the same images"
+        )
     return evaluate_rows(model, (images, truth), sensor, threshold, batch_size, prior, devices)
 
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float, Int
 
 from distax.evaluation.devices import Scorer
 from distax.evaluation.sequence_results import SequenceEvaluation, SequenceProtocol
@@ -68,7 +68,7 @@ class SequenceScorer(Scorer[SequenceSums]):
         self,
         found: Targets,
         truth: Targets,
-        valid: Bool[Array, " rows"],
+        index: Int[Array, " rows"],
         quality: GridQuality | None = None,
     ) -> SequenceSums:
         """Computes the sums over the scored frames.
@@ -76,7 +76,7 @@ class SequenceScorer(Scorer[SequenceSums]):
         Args:
           found: the targets found in the scored frames, `[rows, F, K]`.
           truth: the true targets in all frames.
-          valid: False for padding.
+          index: number of each sequence among all sequences; −1 for padding.
           quality: quality of the grids `[rows, F]`.
         """
         scored = self.protocol.frames(truth.mask.shape[1])
@@ -84,18 +84,19 @@ class SequenceScorer(Scorer[SequenceSums]):
         true = _cut(truth, scored)
         # The published code compares answers with the frames that lie the margin before.
         earlier = range(len(scored)) if self.protocol.shifted_rates else scored
-        every = jnp.repeat(valid, len(scored))
+        valid, frame = index >= 0, jnp.arange(len(scored))
+        number = jnp.where(valid[:, None], index[:, None] * len(scored) + frame, -1).ravel()
         flat, flat_true = _flat(found), _flat(true)
         return SequenceSums(
             frames=EvaluationSums.of(
                 flat,
                 flat_true,
-                every,
+                number,
                 self.sensor,
                 self.prior,
                 None if quality is None else _flat(quality),
             ),
-            rates=RateSums.of(flat, _flat(_cut(truth, earlier)), valid=every),
+            rates=RateSums.of(flat, _flat(_cut(truth, earlier)), valid=number >= 0),
             by_frame=jax.vmap(lambda found, true: CsoSums.of(found, true, valid=valid), in_axes=1)(
                 found, true
             ),
@@ -107,10 +108,10 @@ class FoundScorer(SequenceScorer):
     """Scores targets that were found before, in all frames."""
 
     def __call__(
-        self, arrays: None, rows: tuple[Targets, Targets], valid: Bool[Array, " rows"]
+        self, arrays: None, rows: tuple[Targets, Targets], index: Int[Array, " rows"]
     ) -> SequenceSums:
         found, truth = rows
-        return self.score(_cut(found, self.protocol.frames(truth.mask.shape[1])), truth, valid)
+        return self.score(_cut(found, self.protocol.frames(truth.mask.shape[1])), truth, index)
 
 
 @dataclass(frozen=True)
@@ -129,12 +130,12 @@ class SequenceModelScorer(SequenceScorer):
         self,
         arrays: tuple[nnx.State, Float[Array, ""]],
         rows: tuple[Array, Targets],
-        valid: Bool[Array, " rows"],
+        index: Int[Array, " rows"],
     ) -> SequenceSums:
         batches = jax.tree.map(lambda leaf: leaf.reshape(-1, self.batch, *leaf.shape[1:]), rows)
         results = jax.lax.map(lambda batch: self._detect(*arrays, *batch), batches)
         found, quality = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), results)
-        return self.score(found, rows[1], valid, quality)
+        return self.score(found, rows[1], index, quality)
 
     def _detect(
         self,

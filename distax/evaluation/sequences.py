@@ -87,9 +87,21 @@ def evaluate_sequences(
       sensor, protocol, prior, devices: as for `assess_sequences`.
 
     Raises:
-      DistaxError: there are no sequences; they are too short for the model or the protocol; the
-        protocol has frames that the model does not answer.
+      DistaxError: there are no sequences, or they are not those of `truth`; they are too short for
+        the model or the protocol; the protocol has frames that the model does not answer; the model
+        takes single images.
     """
+    if not isinstance(model, SequenceModel):
+        raise DistaxError(
+            f"{type(model).__name__} takes single images; find targets by "
+            "tracking.unmix_sequences, and compare them by assess_sequences"
+        )
+    if np.ndim(frames) != 4 or np.shape(frames)[:2] != np.shape(truth.mask)[:2]:
+        raise DistaxError(
+            f"frames of shape {np.shape(frames)} cannot be compared with the truth of shape "
+            f"{np.shape(truth.mask)}; give frames [N, T, height, width] and the truth [N, T, M] of "
+            "the same sequences"
+        )
     return evaluate_sequence_rows(model, (frames, truth), sensor, protocol, prior, devices)
 
 

@@ -47,7 +47,11 @@ class MaskSums:
           mask: pixels of the targets found.
           truth: pixels of the true targets.
           valid: `[...]`, False for images to leave out.
+
+        Raises:
+          DistaxError: the masks differ in size, or are not of bool.
         """
+        _check_masks(mask, truth)
         valid = jnp.broadcast_to(valid, mask.shape[:-2])
         intersection, union = (
             jnp.where(valid, jnp.sum(pixels, axis=(-2, -1)), 0)
@@ -104,12 +108,14 @@ class RegionCounts:
           reach: distance in pixels.
 
         Raises:
-          DistaxError: the masks differ in size, or `reach` is not greater than 0.
+          DistaxError: the masks differ in size, are not of bool, or are not those of one image;
+            `reach` is not greater than 0.
         """
-        if mask.shape != truth.shape:
+        _check_masks(mask, truth)
+        if mask.ndim != 2 or not mask.size:
             raise DistaxError(
-                f"masks of {mask.shape} and {truth.shape} pixels cannot be compared; give both for "
-                "the same image"
+                f"regions are counted in one image, got masks of {mask.shape}; add up the counts "
+                "of several images"
             )
         (centre, area), (true, _) = _regions(mask), _regions(truth)
         partner = pair_near(centre, true, reach)
@@ -137,6 +143,21 @@ class RegionCounts:
     def fa(self) -> float | None:
         """Pixels of false regions as a share of all pixels; None without pixels."""
         return self.false_pixels / self.pixels if self.pixels else None
+
+
+def _check_masks(mask: Array | np.ndarray, truth: Array | np.ndarray) -> None:
+    """Raises DistaxError if two masks differ in size or are not of bool."""
+    if mask.shape != truth.shape:
+        raise DistaxError(
+            f"masks of {mask.shape} and {truth.shape} pixels cannot be compared; give both for "
+            "the same image"
+        )
+    # Grey values such as 1 and 255 would be combined bit by bit, and weigh a region's centroid.
+    if not mask.dtype == truth.dtype == bool:
+        raise DistaxError(
+            f"masks must be of bool, got {mask.dtype} and {truth.dtype}; compare them with 0 or a "
+            "threshold"
+        )
 
 
 def pair_near(

@@ -113,3 +113,10 @@ def test_the_model_of_this_test_is_found_out_by_wrong_answers(noisy):
     wrong = nnx.clone(model)
     wrong.grids[...] = jnp.roll(grids, 1, axis=0)
     assert evaluate(wrong, images, truth, batch_size=8, prior=LAW).cso_map < 0.01
+
+
+def test_images_without_their_truth_are_refused():
+    images, truth = simulate(jax.random.key(0), 3, Sensor())
+    fewer = jax.tree.map(lambda leaf: leaf[:2], truth)
+    with pytest.raises(DistaxError, match="3 images cannot be compared with the truth of 2"):
+        evaluate(OffGrid(), images, fewer)

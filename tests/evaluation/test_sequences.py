@@ -6,19 +6,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 from distax import DistaxError, Sensor
 from distax.evaluation import (
     SequenceProtocol,
     assess,
     assess_sequences,
+    evaluate,
     evaluate_sequences,
 )
 from distax.imaging.grid import decode, rasterize
 from distax.imaging.motion import SEQCSIST, sample
 from distax.imaging.targets import make_targets
 from distax.metrics import RateSums, cso_map, psnr
-from distax.models import SequenceModel
+from distax.models import SequenceModel, create
 
 PROTOCOL = SequenceProtocol(threshold=70.0, margin=1)
 LENGTH = 6
@@ -137,3 +139,19 @@ def test_what_does_not_fit_is_refused(found, truth):
         assess_sequences(*none)
     with pytest.raises(DistaxError, match="threshold"):
         SequenceProtocol(threshold=0.0)
+
+
+def test_models_are_refused_on_what_they_do_not_take(truth, any_types):
+    frames = np.zeros((5, LENGTH, 11, 11), np.float32)
+    first = jax.tree.map(lambda leaf: leaf[:, 0], truth)
+    with pytest.raises(DistaxError, match=r"Echo takes sequences of frames; use evaluate_seq"):
+        evaluate(Echo(3, Sensor()), frames[:, 0], first)
+    with pytest.raises(DistaxError, match=r"Nnls takes single images; .*unmix_sequences"):
+        evaluate_sequences(create("nnls", rngs=nnx.Rngs(0)), frames, truth, protocol=PROTOCOL)
+
+
+@pytest.mark.parametrize("part", [np.s_[:4], np.s_[:, :5], np.s_[0]])
+def test_frames_of_other_sequences_are_refused(truth, part, any_types):
+    frames = np.zeros((5, LENGTH, 11, 11), np.float32)[part]
+    with pytest.raises(DistaxError, match=r"cannot be compared with the truth of shape \(5, 6, "):
+        evaluate_sequences(Echo(3, Sensor()), frames, truth, protocol=PROTOCOL)

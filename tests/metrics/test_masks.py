@@ -82,5 +82,14 @@ def test_as_many_points_are_paired_as_possible():
 def test_what_cannot_be_compared_is_refused(any_types):
     with pytest.raises(DistaxError, match=r"masks of \(12, 20\) and \(3, 3\) pixels"):
         RegionCounts.of(drawn(), drawn(shape=(3, 3)))
+    with pytest.raises(DistaxError, match=r"masks of \(12, 20\) and \(1, 20\) pixels"):
+        MaskSums.of(drawn(), drawn(shape=(1, 20)))
+    grey = drawn((1, 1, 2, 2)).astype(np.uint8)
+    for compare in (MaskSums.of, RegionCounts.of):
+        with pytest.raises(DistaxError, match="must be of bool, got uint8 and uint8; compare them"):
+            compare(grey, 255 * grey)
+    for several in (np.zeros((2, 5, 5), bool), np.zeros((0, 5), bool)):
+        with pytest.raises(DistaxError, match="regions are counted in one image, got masks of"):
+            RegionCounts.of(several, several)
     with pytest.raises(DistaxError, match="reach must be greater than 0"):
         RegionCounts.of(drawn(), drawn(), reach=0.0)
