@@ -84,8 +84,10 @@ class SequenceScorer(Scorer[SequenceSums]):
         true = _cut(truth, scored)
         # The published code compares answers with the frames that lie the margin before.
         earlier = range(len(scored)) if self.protocol.shifted_rates else scored
-        valid, frame = index >= 0, jnp.arange(len(scored))
-        number = jnp.where(valid[:, None], index[:, None] * len(scored) + frame, -1).ravel()
+        valid = index >= 0
+        # Frames of a sequence show the same targets. With one number they stay together in the
+        # bootstrap, so that intervals are those over sequences.
+        number = jnp.repeat(index, len(scored))
         flat, flat_true = _flat(found), _flat(true)
         return SequenceSums(
             frames=EvaluationSums.of(

@@ -63,6 +63,7 @@ COUNT_ACCURACY = Quantity("count accuracy / %", ("count_accuracy",))
 RMSE = Quantity("RMSE / px", ("rmse",), 1.0, 4)
 PD = Quantity("Pd", ("pd",))
 FA = Quantity("Fa / million px", ("fa",), 1e6, 2)
+BY_OWN_SCORE = Quantity("CSO-mAP by own score", ("cso_map_by_score",), digits=2)
 GOSPA = Quantity("GOSPA / px", ("gospa",), 1.0, 4)
 
 
@@ -155,6 +156,7 @@ def latex_row(result: Scored, name: str) -> str:
     radius = list(scores["ap"])[-1]
     columns = [
         Quantity("CSO-mAP", ("cso_map",), digits=2),
+        *(column for column in (BY_OWN_SCORE,) if column.path[0] in scores),
         *(Quantity(f"AP-{key[-2:]}", ("ap", key), digits=2) for key in scores["ap"]),
         *(column for column in (COUNT_ACCURACY, PD, FA) if column.path[0] in scores),
         *(rate._replace(path=("rates", radius, *rate.path)) for rate in _RATES),
@@ -164,7 +166,10 @@ def latex_row(result: Scored, name: str) -> str:
     headings = ["method", number, *(column.label for column in columns)]
     cells = [str(scores[number])]
     cells += [column.write(scores, scores["intervals"]) for column in columns]
-    comment = f"in % unless stated; rates of pairs within {radius} px; ± half a 95% interval"
+    comment = (
+        f"in % unless stated; AP ranked by intensity; rates of pairs within {radius} px; ± half a "
+        "95% interval"
+    )
     row = " & ".join([_escape(name), *map(_latex_number, cells)])
     return f"% {' & '.join(headings)} ({comment})\n{row} \\\\"
 

@@ -54,6 +54,11 @@ def find(name: epath.PathLike) -> tuple[Model, TrainConfig]:
     if str(name) in _SHA256:
         return _load(str(name))
     path = as_path(name)
+    if len(path.parts) == 1 and not is_there(path):
+        raise DistaxError(
+            f"{unknown('weights', str(name), _SHA256)}; or give a training run's folder or a "
+            ".safetensors file"
+        )
     return read(path) if path.suffix == ".safetensors" else load_model(path)
 
 

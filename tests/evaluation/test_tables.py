@@ -76,7 +76,7 @@ def test_rates_by_radius_in_readable_units(result):
 
 def test_a_latex_row_has_a_comment_with_its_columns(result):
     comment, row = latex_row(result, "my_net 50%").splitlines()
-    assert comment.startswith("% method & images & CSO-mAP & AP-05 &")
+    assert comment.startswith("% method & images & CSO-mAP & CSO-mAP by own score & AP-05 &")
     assert "of pairs within 0.25 px" in comment
     cells = row.removesuffix(r" \\").split(" & ")
     headings = comment.removeprefix("% ").split(" (")[0].split(" & ")
