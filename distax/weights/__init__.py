@@ -54,7 +54,7 @@ def find(name: epath.PathLike) -> tuple[Model, TrainConfig]:
     if str(name) in _SHA256:
         return _load(str(name))
     path = as_path(name)
-    if len(path.parts) == 1 and not is_there(path):
+    if path == Path(path.name) and not path.exists():
         raise DistaxError(
             f"{unknown('weights', str(name), _SHA256)}; or give a training run's folder or a "
             ".safetensors file"

@@ -106,3 +106,13 @@ def test_every_name_has_a_file_of_less_than_ten_megabytes_and_a_card():
         assert (folder / f"{name}.safetensors").stat().st_size < 10e6
         assert weights._SHA256[name]
         assert (folder / f"{name}.md").read_text().startswith(f"# {name}\n")
+
+
+def test_what_cannot_be_found_is_answered_with_what_can(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        DistaxError, match=r"'cfgn_ofset': did you mean 'cfgn_offset'\?.*folder or a"
+    ):
+        weights.find("cfgn_ofset")
+    with pytest.raises(DistaxError, match="runs/none"):
+        weights.find("runs/none")
