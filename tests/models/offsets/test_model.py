@@ -166,7 +166,7 @@ def test_nodes_cover_the_reach(factor):
         ({"head": "offset", "head_width": 0}, "head_width must be"),
         ({"head": "offset", "head_window": 4}, "head_window must be odd"),
         ({"head": "offset", "label_blur": 0.05}, "leave out label_blur"),
-        ({"head_width": 3}, "unknown option of model 'espcn' 'head_width'"),
+        ({"head_width": 3}, "option head_width is for a head, and the model has none"),
     ],
 )
 def test_wrong_options_are_named(options, message):
