@@ -9,7 +9,7 @@ from distax.imaging.sensor import Sensor
 from distax.models import Model
 from distax.runtime.buckets import as_path
 from distax.runtime.errors import DistaxError, unknown
-from distax.training.checkpoints import load_model
+from distax.training import checkpoints
 from distax.training.config import TrainConfig
 from distax.weights.starting import matching_parameters
 from distax.weights.storage import export, read, write
@@ -59,7 +59,7 @@ def find(name: epath.PathLike) -> tuple[Model, TrainConfig]:
             f"{unknown('weights', str(name), _SHA256)}; or give a training run's folder or a "
             ".safetensors file"
         )
-    return read(path) if path.suffix == ".safetensors" else load_model(path)
+    return read(path) if path.suffix == ".safetensors" else checkpoints.load_model(path)
 
 
 def _load(name: str) -> tuple[Model, TrainConfig]:

@@ -78,7 +78,9 @@ def refused(arguments):
 
 
 def test_the_model_has_to_be_named(arrays_file, tmp_path):
-    assert "name the model by --model: actnet, cfgn" in refused([arrays_file, tmp_path / "run"])
+    assert "name the model by --model: actnet, bsrgan, cfgn" in refused(
+        [arrays_file, tmp_path / "run"]
+    )
 
 
 def test_another_models_arrays_are_refused_and_nothing_is_left(arrays_file, tmp_path):

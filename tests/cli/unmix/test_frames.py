@@ -329,7 +329,9 @@ def test_the_best_and_the_trusted_targets_are_kept(file, found, tmp_path, capsys
     np.testing.assert_allclose(rows("--frame.trusted-only"), position[~unsure, 0], atol=1e-3)
     with pytest.raises(SystemExit, match="--frame: best must be greater than 0, got 0"):
         main(["unmix", str(file), "--frame.best", "0"])
-    with pytest.raises(SystemExit, match="--frame: min_score must not be negative, got -1"):
+    with pytest.raises(
+        SystemExit, match="--frame: min_score must lie between 0 and 1, as scores do, got -1"
+    ):
         main(["unmix", str(file), "--frame.min-score", "-1"])
 
 
