@@ -68,7 +68,8 @@ def test_damaged_files_give_one_line_in_under_a_second(path):
     tracemalloc.start()
     start = time.process_time()
     if path.name == "table_noshape.fits":  # damaged in a part that is not read
-        assert read_images(path).shape == (1, 24, 30)
+        with pytest.warns(DistaxWarning, match="part 2: 38 lines of its header hold no text"):
+            assert read_images(path).shape == (1, 24, 30)
     else:
         with pytest.raises(DistaxError) as error:
             read_images(path)
