@@ -41,7 +41,7 @@ class SequenceSums:
         return SequenceEvaluation(
             sequences=sequences,
             protocol=protocol,
-            frames=self.frames.value(),
+            frames=self.frames.value(sequences),
             detection_rate=_by_radius(self.rates.detection_rate),
             false_rate=_by_radius(self.rates.false_rate),
             by_frame={

@@ -113,11 +113,17 @@ class EvaluationSums:
             else None,
         )
 
-    def value(self) -> Evaluation:
-        """Computes the results from the sums, with the intervals of all scores."""
+    def value(self, independent: int | None = None) -> Evaluation:
+        """Computes the results from the sums, with the intervals of all scores.
+
+        Args:
+          independent: number of independent items, by which images are numbered, such as the
+            sequences that they are frames of. Default: the number of images.
+        """
         members = np.asarray(self.images.localization.images).sum(axis=1)
         images = int(members.sum())
-        draws = draw_groups(images)
+        independent = images if independent is None else independent
+        draws = draw_groups(independent)
         # Sums for each number of true targets: of all images, and of groups.
         ranked = self.ranked, self.ranked_groups.without_empty_bins(), self.images
         by_count, ends_by_count = {}, {}
@@ -135,7 +141,7 @@ class EvaluationSums:
         return Evaluation(
             images=images,
             by_count=by_count,
-            intervals=intervals if images > 1 else None,
+            intervals=intervals if independent > 1 else None,
             **scores | more | {"reliability": diagrams},
         )
 

@@ -107,6 +107,11 @@ def test_intervals_are_those_over_sequences(found, truth):
     assert several[1] - several[0] > 0.01
 
 
+def test_a_single_sequence_has_no_intervals(found, truth):
+    one = jax.tree.map(lambda leaf: np.asarray(leaf)[:1], (found, truth))
+    assert assess_sequences(*one, protocol=PROTOCOL).frames.intervals is None
+
+
 def test_a_model_is_scored_by_what_it_detects(truth):
     model, rng = Echo(3, Sensor()), np.random.default_rng(1)
     frames = rng.uniform(0, 76, (5, LENGTH, 11, 11)).astype(np.float32)
