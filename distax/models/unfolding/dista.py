@@ -14,14 +14,14 @@ from jaxtyping import Array, Float
 from distax.imaging.sensor import Sensor
 from distax.models.registry import register
 from distax.models.unfolding import dista_lanes
-from distax.models.unfolding.base import UnfoldingModel
 from distax.models.unfolding.dista_stage import Dynamic, Stage, StageOutput
+from distax.models.unfolding.symmetric import SymmetricModel
 from distax.runtime.errors import DistaxError, check_positive
 from distax.runtime.platforms import evaluate_by_platform
 
 
 @register("dista")
-class Dista(UnfoldingModel):
+class Dista(SymmetricModel):
     """DISTA-Net: dynamic iterative shrinkage-thresholding (ICCV 2025, arXiv 2505.19148).
 
     Args:
@@ -80,10 +80,6 @@ class Dista(UnfoldingModel):
             outputs.append(stage(x, y, self.phi[...]))
             x = outputs[-1].x
         return outputs
-
-    def iterates(self, images: Float[Array, "B height width"]) -> list[Float[Array, "B nodes"]]:
-        """Returns the estimate after every stage, x₀ first."""
-        return [self.initialise(images)[1], *(output.x for output in self.unroll(images))]
 
     def __call__(
         self, images: Float[Array, "B height width"]

@@ -7,9 +7,7 @@ module follows the equations: each sample has its own dynamic kernel, and gradie
 hypernetwork that computes the kernel.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -144,32 +142,3 @@ class Stage(MapLayer):
     def symmetry(self, output: StageOutput) -> OneMap:
         """Returns the symmetry residual G(u) − r of the inverse transform G."""
         return self.inverse(output.u).astype(output.r.dtype) - output.r
-
-
-@runtime_checkable
-class Symmetric(Protocol):
-    """Stage whose outputs have a symmetry residual."""
-
-    def symmetry(self, output: StageOutput) -> OneMap:
-        """Returns the symmetry residual G(u) − r of the inverse transform G."""
-
-
-def symmetric_objective(
-    stages: Iterable[Symmetric],
-    outputs: list[StageOutput],
-    grids: Float[Array, "B fine_height fine_width"],
-    weight: float,
-) -> Float[Array, ""]:
-    """Returns the last estimate's mean square error plus the stages' mean square asymmetries.
-
-    Args:
-      stages: the stages, first to last.
-      outputs: their outputs.
-      grids: true grids in counts.
-      weight: weight of the sum over stages.
-    """
-    error = jnp.mean((outputs[-1].x - grids.reshape(len(grids), -1)) ** 2)
-    symmetry = sum(
-        jnp.mean(stage.symmetry(output) ** 2) for stage, output in zip(stages, outputs, strict=True)
-    )
-    return error + weight * symmetry

@@ -10,8 +10,9 @@ from distax.models.layers.basic import Affine, Conv, Maps, OneMap, cast_like
 from distax.models.layers.precision import MapLayer
 from distax.models.layers.transforms import TwoConvolutions, soft_threshold
 from distax.models.registry import register
-from distax.models.unfolding.base import UnfoldingModel, gradient_step
-from distax.models.unfolding.dista_stage import StageOutput, symmetric_objective
+from distax.models.unfolding.base import gradient_step
+from distax.models.unfolding.dista_stage import StageOutput
+from distax.models.unfolding.symmetric import SymmetricModel
 from distax.runtime.errors import check_positive
 
 Nodes = Float[Array, "B nodes"]
@@ -101,7 +102,7 @@ class Stage(MapLayer):
 
 
 @register("dscsnet")
-class DscsNet(UnfoldingModel):
+class DscsNet(SymmetricModel):
     """DSCSNet: dynamic sparse compressed sensing network (Tang et al., arXiv 2603.21192).
 
     No code is published. From the paper's summary are: the unrolled alternating direction method of
@@ -154,15 +155,3 @@ class DscsNet(UnfoldingModel):
             outputs.append(output)
             x = output.x
         return outputs
-
-    def iterates(self, images: Float[Array, "B height width"]) -> list[Nodes]:
-        """Returns the estimate after every stage, x₀ = Q y first."""
-        return [self.initialise(images)[1], *(output.x for output in self.unroll(images))]
-
-    def objective(
-        self,
-        images: Float[Array, "B height width"],
-        grids: Float[Array, "B fine_height fine_width"],
-    ) -> Float[Array, ""]:
-        """Returns mean (x_N − x*)² + w Σ_k mean (G(u_k) − r_k)², where w is `symmetry_weight`."""
-        return symmetric_objective(self.stages, self.unroll(images), grids, self.symmetry_weight)

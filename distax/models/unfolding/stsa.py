@@ -6,14 +6,14 @@ from jaxtyping import Array, Float
 from distax.imaging.sensor import Sensor
 from distax.models.layers.basic import check_multiple
 from distax.models.registry import register
-from distax.models.unfolding.base import UnfoldingModel
-from distax.models.unfolding.dista_stage import StageOutput, symmetric_objective
+from distax.models.unfolding.dista_stage import StageOutput
 from distax.models.unfolding.stsa_stage import Stage
+from distax.models.unfolding.symmetric import SymmetricModel
 from distax.runtime.errors import check_positive
 
 
 @register("stsa")
-class Stsa(UnfoldingModel):
+class Stsa(SymmetricModel):
     """STSA-Net: small target sensitive and adaptive sparse network for infrared reconstruction.
 
     It is published as code, under this title and without a paper (github.com/UNCERTAIN-FATE/
@@ -64,15 +64,3 @@ class Stsa(UnfoldingModel):
             outputs.append(stage(x, y, self.phi[...], self.shape))
             x = outputs[-1].x
         return outputs
-
-    def iterates(self, images: Float[Array, "B height width"]) -> list[Float[Array, "B nodes"]]:
-        """Returns the estimate after every stage, x₀ = Q y first."""
-        return [self.initialise(images)[1], *(output.x for output in self.unroll(images))]
-
-    def objective(
-        self,
-        images: Float[Array, "B height width"],
-        grids: Float[Array, "B fine_height fine_width"],
-    ) -> Float[Array, ""]:
-        """Returns mean (x_N − x*)² + w Σ_k mean (G(u_k) − r_k)², where w is `symmetry_weight`."""
-        return symmetric_objective(self.stages, self.unroll(images), grids, self.symmetry_weight)
