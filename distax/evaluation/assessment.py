@@ -18,7 +18,7 @@ from distax.imaging.sensor import Sensor
 from distax.imaging.targets import Targets
 from distax.metrics import psnr, ssim
 from distax.models import GridModel, Model, SequenceModel
-from distax.runtime.batching import inference_batch
+from distax.runtime.batching import inference_batch, join_batches, split_batches
 from distax.runtime.errors import DistaxError, check_positive
 from distax.runtime.sharding import ordered_devices
 
@@ -173,9 +173,9 @@ class ModelScorer(Scorer[EvaluationSums]):
         rows: tuple[Array, Targets],
         index: Int[Array, " rows"],
     ) -> EvaluationSums:
-        batches = jax.tree.map(lambda leaf: leaf.reshape(-1, self.batch, *leaf.shape[1:]), rows)
+        batches = split_batches(rows, self.batch)
         results = jax.lax.map(lambda batch: self._detect(*arrays, *batch), batches)
-        found, quality = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), results)
+        found, quality = join_batches(results)
         return EvaluationSums.of(found, rows[1], index, self.sensor, self.prior, quality)
 
     def _detect(

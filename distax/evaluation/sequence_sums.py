@@ -1,7 +1,6 @@
 """Sums of an evaluation on sequences, and the scorers that compute them on each device."""
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +17,7 @@ from distax.imaging.sensor import Sensor
 from distax.imaging.targets import Targets
 from distax.metrics import RADII, CsoSums, RateSums, psnr, ssim
 from distax.models import SequenceModel
+from distax.runtime.batching import join_batches, split_batches
 from distax.runtime.pytree import pytree
 
 
@@ -88,7 +88,7 @@ class SequenceScorer(Scorer[SequenceSums]):
         # Frames of a sequence show the same targets. With one number they stay together in the
         # bootstrap, so that intervals are those over sequences.
         number = jnp.repeat(index, len(scored))
-        flat, flat_true = _flat(found), _flat(true)
+        flat, flat_true = join_batches(found), join_batches(true)
         return SequenceSums(
             frames=EvaluationSums.of(
                 flat,
@@ -96,9 +96,9 @@ class SequenceScorer(Scorer[SequenceSums]):
                 number,
                 self.sensor,
                 self.prior,
-                None if quality is None else _flat(quality),
+                None if quality is None else join_batches(quality),
             ),
-            rates=RateSums.of(flat, _flat(_cut(truth, earlier)), valid=number >= 0),
+            rates=RateSums.of(flat, join_batches(_cut(truth, earlier)), valid=number >= 0),
             by_frame=jax.vmap(lambda found, true: CsoSums.of(found, true, valid=valid), in_axes=1)(
                 found, true
             ),
@@ -134,9 +134,9 @@ class SequenceModelScorer(SequenceScorer):
         rows: tuple[Array, Targets],
         index: Int[Array, " rows"],
     ) -> SequenceSums:
-        batches = jax.tree.map(lambda leaf: leaf.reshape(-1, self.batch, *leaf.shape[1:]), rows)
+        batches = split_batches(rows, self.batch)
         results = jax.lax.map(lambda batch: self._detect(*arrays, *batch), batches)
-        found, quality = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), results)
+        found, quality = join_batches(results)
         return self.score(found, rows[1], index, quality)
 
     def _detect(
@@ -154,7 +154,7 @@ class SequenceModelScorer(SequenceScorer):
         first = scored.start - answered.start
         grids = model(frames)[:, first : first + len(scored)]
         true = rasterize(_cut(truth, scored), self.sensor, model.factor)
-        flat, flat_true = (maps.reshape(-1, *maps.shape[2:]) for maps in (grids, true))
+        flat, flat_true = join_batches((grids, true))
         quality = GridQuality(psnr=psnr(flat, flat_true), ssim=ssim(flat, flat_true))
         by_frame = jax.tree.map(lambda leaf: leaf.reshape(grids.shape[:2]), quality)
         return decode(grids, threshold, self.sensor), by_frame
@@ -162,11 +162,6 @@ class SequenceModelScorer(SequenceScorer):
 
 def _cut(targets: Targets, frames: range) -> Targets:
     return jax.tree.map(lambda leaf: leaf[:, frames.start : frames.stop], targets)
-
-
-def _flat(tree: Any) -> Any:
-    """Joins the axes of sequences and of frames."""
-    return jax.tree.map(lambda leaf: jnp.reshape(leaf, (-1, *leaf.shape[2:])), tree)
 
 
 def _by_radius(values: Float[Array, " R"]) -> dict[str, float]:

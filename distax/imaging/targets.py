@@ -129,6 +129,23 @@ def clear_padding(targets: Targets) -> Targets:
     return replace(targets, **cleared)
 
 
+def with_slot(targets: Targets) -> Targets:
+    """Adds a slot of padding to targets without any slot, `K = 0`; returns others as they are.
+
+    A search for the nearest of no targets has no answer. One for the nearest of padding has.
+    """
+    if targets.mask.shape[-1]:
+        return targets
+    padded: dict[str, Any] = {}
+    for name in OF_TARGETS:
+        if (value := getattr(targets, name)) is not None:
+            inner = jnp.ndim(value) - jnp.ndim(targets.mask)
+            shape = (*targets.mask.shape[:-1], 1, *jnp.shape(value)[jnp.ndim(value) - inner :])
+            padded[name] = jnp.zeros(shape, jnp.asarray(value).dtype)
+    mask = jnp.zeros((*targets.mask.shape[:-1], 1), bool)
+    return replace(targets, mask=mask, **padded)
+
+
 def _html(targets: Targets) -> str | None:
     """Writes a table of the first images' targets; returns None if the arrays hold no numbers.
 

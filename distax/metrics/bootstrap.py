@@ -19,6 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from distax.runtime.errors import check_positive
+
 GROUPS = 100
 """Number of groups of images. More groups give steadier intervals and take more memory."""
 LEVEL = 0.95
@@ -64,7 +66,11 @@ def draw_groups(items: int, groups: int = GROUPS) -> Float[np.ndarray, "draws gr
 
     Returns:
       How often each group is drawn.
+
+    Raises:
+      DistaxError: there are no items or no groups.
     """
+    check_positive(items=items, groups=groups)
     used = min(items, groups)
     drawn = np.random.default_rng(_SEED).multinomial(used, np.full(used, 1 / used), _REPLICATES)
     return np.pad(drawn, [(0, 0), (0, groups - used)]).astype(np.float32)

@@ -61,6 +61,8 @@ def cramer_rao(
             "there is no bound for a sensor without noise and rounding; give it a read noise, a "
             "bit depth or a gain"
         )
+    if not targets.mask.shape[-1]:
+        return jnp.zeros((*targets.mask.shape, 2, 2))
     rows = jnp.concatenate([_whitened(targets, sensor), _prior_rows(targets, prior)], axis=-2)
     # J = AᵀA for these rows A. Their QR decomposition spares float32 the squared condition number.
     triangle = jnp.linalg.qr(rows, mode="r")

@@ -78,7 +78,7 @@ def cso_map(found: Targets, truth: Targets, radii: tuple[float, ...] = RADII) ->
         num_keys=1,
     )
     detections, *hits = jnp.cumsum((packed >> bit[:, None]) & 1, axis=-1)
-    last_of_ties = jnp.append(order[1:] != order[:-1], True)
+    last_of_ties = jnp.append(order[1:] != order[:-1], True)[: len(order)]
     return CsoMap(
         ap=jnp.stack(
             [average_precision(h, detections, jnp.sum(truth.mask), last_of_ties) for h in hits]

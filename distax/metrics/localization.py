@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from distax.imaging.targets import Targets
+from distax.imaging.targets import Targets, with_slot
 from distax.metrics.cso import RADII
 from distax.metrics.exact_sum import ExactSum
 from distax.metrics.matching import all_best_partners, pair_distances
@@ -42,6 +42,7 @@ def assign(found: Targets, truth: Targets) -> Pairing:
     Raises:
       DistaxError: found and truth have different numbers of images.
     """
+    answers, found, truth = found.mask.shape[-1], with_slot(found), with_slot(truth)
     distance = pair_distances(found, truth)
     real = found.mask[..., :, None] & truth.mask[..., None, :] & jnp.isfinite(distance)
     # The Hungarian algorithm maximises the total worth. A pair is worth more than the sum of all
@@ -51,7 +52,8 @@ def assign(found: Targets, truth: Targets) -> Pairing:
     worth = jnp.where(real, padding - distance, 0.0)
     partner = all_best_partners(worth)
     taken = jnp.take_along_axis(distance, jnp.maximum(partner, 0)[..., None], axis=-1)[..., 0]
-    return Pairing(partner=partner, distance=jnp.where(partner >= 0, taken, jnp.inf))
+    apart = jnp.where(partner >= 0, taken, jnp.inf)
+    return Pairing(partner=partner[..., :answers], distance=apart[..., :answers])
 
 
 @pytree

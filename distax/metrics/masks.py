@@ -166,7 +166,7 @@ def pair_near(
     """Pairs as many points as possible one to one that are less than `reach` apart.
 
     Args:
-      found: row and column of the points found, in pixels.
+      found: row and column of the points found, in pixels. Those that are not finite are left over.
       true: those of the true points.
       reach: distance in pixels.
 
@@ -181,12 +181,16 @@ def pair_near(
     from scipy.spatial import cKDTree
 
     check_positive(reach=reach)
-    if not len(found) or not len(true):
+    known, real = (np.flatnonzero(np.isfinite(points).all(axis=-1)) for points in (found, true))
+    if not len(known) or not len(real):
         return np.full(len(found), -1, np.int32)
-    near = cKDTree(found).sparse_distance_matrix(cKDTree(true), reach, output_type="coo_matrix")
-    row, column, apart = near.row, near.col, near.data
-    row, column = row[apart < reach], column[apart < reach]
-    links = coo_array((np.ones(len(row), bool), (row, column)), shape=near.shape).tocsr()
+    near = cKDTree(found[known]).sparse_distance_matrix(
+        cKDTree(true[real]), reach, output_type="coo_matrix"
+    )
+    within = near.data < reach
+    pairs = known[near.row[within]], real[near.col[within]]
+    shape = len(found), len(true)
+    links = coo_array((np.ones(within.sum(), bool), pairs), shape=shape).tocsr()
     return maximum_bipartite_matching(links, perm_type="column")
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
-from distax.imaging.targets import Targets
+from distax.imaging.targets import Targets, with_slot
 from distax.runtime.errors import DistaxError
 
 
@@ -48,6 +48,7 @@ def match(found: Targets, truth: Targets, radii: Float[Array, " R"]) -> Bool[Arr
     Raises:
       DistaxError: found and truth have different numbers of images.
     """
+    answers, found, truth = found.mask.shape[-1], with_slot(found), with_slot(truth)
     distance = jnp.where(truth.mask[..., None, :], pair_distances(found, truth), jnp.inf)
     nearest = jnp.argmin(distance, axis=-1)
     within = jnp.min(distance, axis=-1)[..., None] <= radii
@@ -60,7 +61,7 @@ def match(found: Targets, truth: Targets, radii: Float[Array, " R"]) -> Bool[Arr
     claimed_score = jnp.where(claims, found.score[..., None, None], -jnp.inf)
     claimant = jnp.argmax(claimed_score, axis=-3, keepdims=True)
     slots = jnp.arange(found.mask.shape[-1])[:, None, None]
-    return jnp.any(claims & (slots == claimant), axis=-2)
+    return jnp.any(claims & (slots == claimant), axis=-2)[..., :answers, :]
 
 
 @jax.jit  # so that JAX traces it once where it is used several times
@@ -135,8 +136,9 @@ def pair_within(
     Raises:
       DistaxError: found and truth have different numbers of images.
     """
+    answers, found, truth = found.mask.shape[-1], with_slot(found), with_slot(truth)
     distance = pair_distances(found, truth)[..., None, :, :]
     radius = radii[:, None, None]
     real = found.mask[..., None, :, None] & truth.mask[..., None, None, :]
     partner = solve(pair_benefit(distance, real & (distance <= radius), radius))
-    return jnp.moveaxis(jnp.asarray(partner), -2, -1)
+    return jnp.moveaxis(jnp.asarray(partner), -2, -1)[..., :answers, :]

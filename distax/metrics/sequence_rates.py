@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from distax.imaging.targets import Targets
+from distax.imaging.targets import Targets, with_slot
 from distax.metrics.cso import RADII
 from distax.metrics.matching import pair_distances
 from distax.runtime.pytree import pytree
@@ -82,6 +82,7 @@ def scan_match(
     Raises:
       DistaxError: found and truth have different numbers of frames.
     """
+    targets, found, truth = truth.mask.shape[-1], with_slot(found), with_slot(truth)
     batch, slots, size = found.mask.shape[:-1], found.mask.shape[-1], truth.mask.shape[-1]
     distance = pair_distances(found, truth).reshape(-1, slots, size)
     row, column = (found.place[..., axis].reshape(-1, slots) for axis in (0, 1))
@@ -89,7 +90,7 @@ def scan_match(
     pair = found.mask[..., :, None] & truth.mask[..., None, :]
     distance = jnp.where(pair.reshape(distance.shape), distance, jnp.inf)
     matched = jax.vmap(_match_frame, in_axes=(0, 0, 0, None))(distance, row, column, radii)
-    return matched.reshape(*batch, size, len(radii))
+    return matched.reshape(*batch, size, len(radii))[..., :targets, :]
 
 
 def _match_frame(

@@ -39,6 +39,19 @@ def one_at_a_time(platform: str) -> int:
     return 1 if platform == "cpu" else inference_batch(platform)
 
 
+def split_batches(data: Tree, size: int) -> Tree:
+    """Splits the first axis of arrays into batches of `size` rows, which must divide its length."""
+    return jax.tree.map(lambda leaf: leaf.reshape(len(leaf) // size, size, *leaf.shape[1:]), data)
+
+
+def join_batches(data: Tree) -> Tree:
+    """Joins the first two axes of arrays into one, such as those of sequences and frames."""
+    # Unlike a reshape to −1 rows, this also works where a later axis is empty.
+    return jax.tree.map(
+        lambda leaf: leaf.reshape(leaf.shape[0] * leaf.shape[1], *leaf.shape[2:]), data
+    )
+
+
 def padded_batches(data: Tree, size: int) -> Iterator[tuple[Tree, Bool[Array, " size"]]]:
     """Splits arrays into batches along their first axis and pads the last one with zeros.
 

@@ -22,6 +22,7 @@ from distax.metrics import (
     sum_by_part,
     with_intervals,
 )
+from distax.runtime.batching import join_batches
 from distax.runtime.errors import DistaxError
 from distax.tracking.following import TrackSums, sum_tracks
 from distax.tracking.tracks import Tracks
@@ -158,10 +159,7 @@ def _sum_frames(found: Targets, truth: Targets) -> tuple[CsoSums, ImageSums]:
     """Computes the sums of single frames, in groups of sequences."""
     sequences, frames = truth.mask.shape[:2]
     number = jnp.repeat(jnp.arange(sequences) % GROUPS, frames)
-    found, true = (
-        jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), targets)
-        for targets in (found, truth)
-    )
+    found, true = join_batches((found, truth))
     images = jax.vmap(partial(ImageSums.of, bound=None))(found, true, assign(found, true))
     return (
         CsoSums.by_part(found, true, number, GROUPS, mantissa_bits=_COARSE),

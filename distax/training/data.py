@@ -12,6 +12,7 @@ from jaxtyping import Float, PRNGKeyArray
 from distax.imaging import motion, scenes
 from distax.imaging.targets import Targets
 from distax.models.registry import of_sequences
+from distax.runtime.batching import join_batches
 from distax.runtime.errors import DistaxError
 from distax.runtime.sharding import replicate
 from distax.training.config import TrainConfig
@@ -88,7 +89,7 @@ def _simulate(config: TrainConfig, key: PRNGKeyArray, count: int) -> Any:
     if not config.data.moving:
         return scenes.simulate(key, count, config.sensor, config.prior)
     sequences = -(-count // config.motion.frames)
-    return _flat(motion.simulate(key, sequences, config.sensor, config.motion_prior))
+    return join_batches(motion.simulate(key, sequences, config.sensor, config.motion_prior))
 
 
 def _open(config: TrainConfig, split: str) -> tuple[ModuleType, Sequence[Any]]:
@@ -113,12 +114,7 @@ def _takes_frames_of_sequences(config: TrainConfig) -> bool:
 def _read(config: TrainConfig, dataset: ModuleType, source: Sequence[Any]) -> Any:
     """Reads a split; a model of single images gets the frames of sequences one by one."""
     data = dataset.read_split(source)
-    return _flat(data) if _takes_frames_of_sequences(config) else data
-
-
-def _flat(data: Any) -> Any:
-    """Joins the axes of sequences and of frames."""
-    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), data)
+    return join_batches(data) if _takes_frames_of_sequences(config) else data
 
 
 def _key(seed: int, purpose: str) -> PRNGKeyArray:
