@@ -151,6 +151,8 @@ class LossLog:
             now = time.perf_counter()
             if timed:
                 self._step_seconds.append((now - self._last_read) / len(span))
+            else:
+                self._report.start_clock(span.stop)
             self._last_read = now
             self._read.extend(values.tolist())
             if self._logs_at(span.stop):
@@ -161,13 +163,11 @@ class LossLog:
     def flush(self, done: int) -> None:
         """Logs the mean over the steps read since the last line, if there are any."""
         if self._read:
-            speed = self._report.images_per_second(done, self._batch_size)
-            figures = {
-                "loss": float(np.mean(self._read)),
-                "images_per_second": speed,
-                "images_per_second_per_device": speed / self._devices,
-            }
+            figures = {"loss": float(np.mean(self._read))}
             if self._step_seconds:
+                speed = self._report.images_per_second(done, self._batch_size)
+                figures["images_per_second"] = speed
+                figures["images_per_second_per_device"] = speed / self._devices
                 figures["step_seconds"] = float(np.mean(self._step_seconds))
                 utilisation = self._utilisation(figures["step_seconds"])
                 if utilisation is not None:

@@ -1,10 +1,12 @@
 import struct
 
+import jax.numpy as jnp
+import numpy as np
 import pytest
 from tensorboardX.proto.event_pb2 import Event
 
 from distax.training import reporting
-from distax.training.reporting import Reporter
+from distax.training.reporting import LossLog, Reporter
 
 
 def read_events(content):
@@ -64,3 +66,21 @@ def test_figures_are_stored_once_a_minute(monkeypatch):
         for _ in range(4):
             report.log(1)
     assert tracker.calls == [(1, {}), (1, {}), "flush", (1, {}), (1, {}), "flush", "close"]
+
+
+def test_speeds_leave_out_compilation(monkeypatch):
+    """The first steps are compiled until 100 s; after them a step takes one second."""
+    now = 0.0
+    monkeypatch.setattr(reporting.time, "perf_counter", lambda: now)
+    tracker = Recorder()
+    with Reporter([tracker], 6, 0) as report:
+        log = LossLog(report, "run", 8, 2, lambda step: step in (2, 6), lambda seconds: None)
+        for span, end in ((range(2), 100.0), (range(2, 4), 102.0), (range(4, 6), 104.0)):
+            log.add(span, jnp.ones(2), np.array(False), timed=span.start > 0)
+            now = end
+            log.read(keep=0)
+    first, second, _ = tracker.calls
+    assert first == (2, {"loss": 1.0})
+    assert second[1]["step_seconds"] == 1.0
+    assert second[1]["images_per_second"] == 8.0
+    assert second[1]["images_per_second_per_device"] == 4.0
