@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from distax.runtime.errors import check_positive
+from distax.runtime.errors import advice_when_stopped, check_positive
 from distax.runtime.files import check_place
 from distax.runtime.optional import require
 from distax.training.config import ModelConfig, OptimizerConfig, TrainConfig
@@ -100,7 +100,8 @@ class Quickstart:
         from distax.training.loop import train
 
         config = replace(CONFIG, steps=self.steps)
-        train(config, self.folder, resume=(self.folder / "last").is_dir())
+        with advice_when_stopped("the same command continues"):
+            train(config, self.folder, resume=(self.folder / "last").is_dir())
 
 
 _EXPLANATION = (

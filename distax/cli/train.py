@@ -10,7 +10,7 @@ import tyro
 
 from distax.cli.options import default
 from distax.runtime.buckets import BucketPath, as_path
-from distax.runtime.errors import DistaxError
+from distax.runtime.errors import DistaxError, advice_when_stopped
 from distax.runtime.processes import Cluster, sharing
 from distax.training.config import TrainConfig, read_toml
 
@@ -108,7 +108,10 @@ class Train:
         start = {} if resume else _parameters_to_start(self.start, settings)
         traced = parse_steps(self.profile) if self.profile else range(0)
         compiled = _load_steps(self.programs, settings) if self.programs else None
-        best = train(settings, run, resume=resume, profile=traced, compiled=compiled, start=start)
+        with advice_when_stopped(f"distax train --resume {run} continues"):
+            best = train(
+                settings, run, resume=resume, profile=traced, compiled=compiled, start=start
+            )
         if jax.process_index() == 0:
             print_evaluation(best)
 

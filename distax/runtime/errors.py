@@ -2,8 +2,8 @@
 
 import difflib
 import math
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from numbers import Integral, Real
 from typing import Any
 
@@ -21,6 +21,15 @@ class DistaxWarning(UserWarning):
 
 class Terminated(Exception):  # noqa: N818 - an event, not an error
     """Exception that ends a command on SIGTERM, after its results so far were saved."""
+
+
+@contextmanager
+def advice_when_stopped(advice: str) -> Iterator[None]:
+    """Adds advice to the message of a `Terminated` that leaves the block."""
+    try:
+        yield
+    except Terminated as stop:
+        raise Terminated(f"{stop}; {advice}") from None
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> DistaxError:

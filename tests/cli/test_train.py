@@ -134,6 +134,21 @@ def test_termination_has_the_status_schedulers_expect(monkeypatch, capsys):
     assert "saved in here" in capsys.readouterr().err
 
 
+def test_a_stopped_run_says_how_to_go_on(tmp_path, monkeypatch, capsys):
+    def stop(*_, **__):
+        raise Terminated("stopped at step 1 of 6; saved in run")
+
+    monkeypatch.setattr(loop, "train", stop)
+    monkeypatch.chdir(tmp_path)
+    for command, advice in (
+        (["train", "--run-dir", "run", *TINY], "distax train --resume run continues"),
+        (["quickstart", "--run-dir", "run", "--images", "2"], "the same command continues"),
+    ):
+        with pytest.raises(SystemExit):
+            main(command)
+        assert f"stopped at step 1 of 6; saved in run; {advice}\n" in capsys.readouterr().err
+
+
 def test_a_dataset_on_disk_is_trained_on(tmp_path, capsys):
     name, data = "simulated_seed0_16_8_8", str(tmp_path / "data")
     main(["build-dataset", name, "--data-dir", data])
