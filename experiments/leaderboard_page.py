@@ -63,8 +63,8 @@ def _cost_machine(results: Sequence[dict[str, Any]]) -> str:
 
 
 def below_published(result: dict[str, Any]) -> float:
-    """Returns the points of CSO-mAP by which a result is below the published one."""
-    return (result["published"] or 0.0) - 100 * result["evaluation"]["cso_map"]
+    """Returns the points of CSO-mAP by which a result is below the highest published one."""
+    return max(result["published"], default=0.0) - 100 * result["evaluation"]["cso_map"]
 
 
 def row(result: dict[str, Any]) -> str:
@@ -81,7 +81,9 @@ def row(result: dict[str, Any]) -> str:
         _format_amount(result["multiply_adds"]) if result.get("multiply_adds") else "–",
         f"{result['images_per_second']:,.0f}" if "images_per_second" in result else "–",
         f"{result['images']:,}" if result["images"] else "–",
-        f"{published:.2f}" if published is not None else "–",
+        "–".join(f"{score:.2f}" for score in sorted({min(published), max(published)}))
+        if published
+        else "–",
     ]
     return f"| {' | '.join(cells)} |\n"
 

@@ -1,7 +1,6 @@
 """The leaderboard lists every model, and its pages are those of its results."""
 
 import json
-import tomllib
 from pathlib import Path
 
 import pytest
@@ -26,10 +25,7 @@ def plan(leaderboard):
 
 
 def test_every_grid_model_is_listed(plan):
-    waiting = set(tomllib.loads((ROOT / "experiments/leaderboard.toml").read_text())["untrained"])
-    listed = {entry.model for entry in plan[1]}
-    assert listed.isdisjoint(waiting)
-    assert listed | waiting == set(names()) - {"density", *SEQUENCES}
+    assert {entry.model for entry in plan[1]} == set(names()) - {"density", *SEQUENCES}
 
 
 def test_every_run_can_be_made(plan, leaderboard):
@@ -88,9 +84,7 @@ def test_the_table_is_made_of_the_results(results):
 def test_costs_are_of_one_machine(results):
     about = [result["cost_about"] for result in results if "images_per_second" in result]
     assert len({json.dumps(each | {"date": ""}) for each in about}) == 1
-    # The rows without a cost were trained since the costs were measured.
-    without = {result["name"] for result in results if "images_per_second" not in result}
-    assert without == {"bid", "dscsnet", "ista_net_pp", "srcnn_sequence"}
+    assert len(about) == len(results)
 
 
 def test_the_limits_of_the_grid_are_measured(leaderboard):
