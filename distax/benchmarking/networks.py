@@ -74,6 +74,7 @@ class Network:
         maps = self.channels
         two_convolutions = 9 * maps + 9 * maps * maps
         transform = 9 + hidden  # per node: the kernel, and its hypernetwork's first layer
+        # Per node: the point view, both parts of the wide view, the squeeze and the merge.
         threshold = maps * maps // 2 + 9 * maps + maps * maps // 2 + 9 * 4 + maps * maps // 2
         per_node = 2 * pixels + 2 * two_convolutions + transform + threshold
         if training:
