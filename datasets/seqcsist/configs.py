@@ -1,4 +1,4 @@
-"""Configurations of the dataset; a name determines the sequences."""
+"""Configurations of the dataset. The name of one determines its sequences."""
 
 import dataclasses
 

@@ -1,7 +1,7 @@
 """Reads the published files: `image/image_<k>.png` and `annotation/COS<k>.xml` of each split.
 
 The splits are the folders train, val and test in `track_5000_20`. No file says where a sequence
-begins: frames are numbered through, and each twenty of them are a sequence.
+begins: frames are numbered through, and every twenty of them are a sequence.
 """
 
 from collections.abc import Iterator
@@ -36,15 +36,15 @@ LAYOUT = Layout(
 
 
 def find_sequences(root: Path, split: str) -> list[list[AnnotatedImage]]:
-    """Finds the frames of each sequence of a split and their annotations, in order.
+    """Finds the sequences of a split, each as its frames and their annotations in order.
 
     Args:
       root: folder that holds `track_5000_20`, or that folder itself.
       split: train, validation or test.
 
     Raises:
-      DistaxError: as `annotated.find_pairs`; or a frame is missing, or the frames do not divide
-        into sequences.
+      DistaxError: as `annotated.find_pairs`; or a frame between the first and the last is missing;
+        or the frames do not divide into sequences.
     """
     folder = root / TRACKS if (root / TRACKS).is_dir() else root
     pairs = find_pairs(folder, split, LAYOUT)

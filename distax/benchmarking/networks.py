@@ -59,9 +59,10 @@ class Network:
     def count_flops(self, training: bool) -> float:
         """Counts the operations of the network's products and convolutions on the batch.
 
-        Only what the equations ask for counts, whatever form computes it. Each product and each sum
-        is one. A training step is counted as three times the objective: gradients by the maps and
-        by the kernels take as many operations as the value does.
+        The operations are those of the equations, in whatever form a program computes them. Each
+        multiplication and each addition counts as one. A training step counts three times the
+        objective: gradients with respect to the maps, and those with respect to the kernels, each
+        take as many operations as the value does.
         """
         model = abstract_model(self.config)
         network = model.inner if isinstance(model, Windowed) else model
@@ -73,6 +74,7 @@ class Network:
         maps = self.channels
         two_convolutions = 9 * maps + 9 * maps * maps
         transform = 9 + hidden  # per node: the kernel, and its hypernetwork's first layer
+        # Per node: the point view, both parts of the wide view, the squeeze and the merge.
         threshold = maps * maps // 2 + 9 * maps + maps * maps // 2 + 9 * 4 + maps * maps // 2
         per_node = 2 * pixels + 2 * two_convolutions + transform + threshold
         if training:
@@ -82,7 +84,7 @@ class Network:
 
 
 def prepare_inference(network: Network) -> Candidate:
-    """Prepares inference in calls as large as those of `Unmixer` and `evaluate`."""
+    """Prepares inference in batches as large as those of `Unmixer` and `evaluate`."""
     graphdef, state = nnx.split(create_model(network.config))
     images, _ = network.simulate()
     size = min(network.batch, inference_batch())
@@ -121,7 +123,7 @@ def prepare_training(network: Network) -> Candidate:
 
 
 def _program_bytes(compiled: jax.stages.Compiled) -> int | None:
-    """Returns the memory of a call: arguments, results and what lies between them."""
+    """Returns the bytes that a call needs for arguments, results and what lies between them."""
     analysis = compiled.memory_analysis()
     if analysis is None:
         return None

@@ -1,6 +1,6 @@
 """The network in PyTorch, in a process of its own.
 
-In one process, waiting threads of one library slow down the other.
+If both libraries ran in one process, waiting threads of one would slow down the other.
 """
 
 import json
@@ -42,7 +42,10 @@ class TorchProcess:
         return float(self._ask("parity", network, False)["deviation"])
 
     def prepare(self, what: str, network: Network, compiled: bool) -> Candidate:
-        """Prepares "inference" or "training", compiled or eager; its calls raise `DistaxError`."""
+        """Prepares "inference" or "training" to be timed, compiled or eager.
+
+        A call raises `DistaxError` if PyTorch fails.
+        """
         peak: int | None = None
 
         def call() -> float:

@@ -209,7 +209,7 @@ class JointFit:
 
     Attributes:
       residuals: residuals of the fit; `residuals.fit` is the fit itself.
-      used: True for sources that one PSF explains.
+      used: True for sources that the common PSF explains.
       noise: the noise model.
       sensor: the sensor that the fit started from. The fit's counts are relative to its
         background.
@@ -288,10 +288,11 @@ def fit_joint(
       noise: its noise model, or a first guess.
       noise_known: True keeps `noise` fixed. False fits it to the residuals after each round but
         the last.
-      dark_noise: noise model from dark frames, whose intercept is kept.
+      dark_noise: noise model from dark frames, whose intercept is kept; None without dark frames.
       round_psf: True fits one σ for both axes; False fits σ over rows and σ over columns
         separately.
-      usable: sources that an earlier fit has kept. Default: all.
+      usable: True for sources that may be used, such as those that an earlier fit kept. Default:
+        all.
 
     Raises:
       DistaxError: too few sources share one PSF, or its width lies at a bound of the fit.

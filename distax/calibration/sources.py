@@ -17,7 +17,7 @@ _NEIGHBOUR_SNR = 5.0
 """The same ratio for a neighbour that disturbs a source. A lower ratio rejects good sources because
 of noise peaks; a higher one keeps sources with faint neighbours."""
 _SAME_PEAK = 2
-"""If two maxima are no farther apart than this (pixels), they belong to one source."""
+"""If two maxima are no farther apart than this along both axes (pixels), they are one source."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class IsolatedSources:
     Attributes:
       windows: counts; NaN where a window reaches beyond the image.
       pixel: row and column in its image of each window's central pixel.
-      crowded: number of further sources that have a neighbour.
+      crowded: number of other sources, which are left out because they have a neighbour.
     """
 
     windows: Float[np.ndarray, "sources side side"]

@@ -35,11 +35,11 @@ def print_evaluation(
     others: Mapping[str, Sequence[float]] | None = None,
     name: str = "this model",
 ) -> None:
-    """Prints a result.
+    """Prints a table of CSO-mAP and APs, and a line of other scores.
 
     Args:
       result: the evaluation.
-      others: other results to print below it, by label: CSO-mAP and APs in percent.
+      others: other results for further rows, by label: CSO-mAP and APs in percent.
       name: label of the result.
     """
     rows = score_rows(result, f"{name}, {result.images} images")
@@ -63,7 +63,7 @@ def print_evaluation(
 
 
 def print_by_count(result: Evaluation) -> None:
-    """Prints one row for each true number of targets, ranked by the estimator's own score."""
+    """Prints scores for each true number of targets, ranked by the estimator's own score."""
     headings, *rows = by_count_rows(result)
     table = Table(*headings)
     for row in rows:
@@ -108,7 +108,7 @@ def print_frame_evaluation(result: FrameEvaluation, name: str) -> None:
 
 
 def print_reliability(result: Evaluation) -> None:
-    """Prints stated hit probabilities beside the shares that came true, if any are stated."""
+    """Prints the stated hit probabilities and the shares that came true, if there are any."""
     if result.reliability is None:
         return
     table = Table("hit probability / %", *(f"within {radius} px" for radius in result.reliability))

@@ -58,8 +58,8 @@ class Trajectory:
       points: state in each frame from the first to the last.
       score: expected share of hits times the share of frames with a detection, from 0 to 1.
       misfit: root-mean-square residual of the detections in units of their errors, about 1 where
-        these and the motion model hold; None in windows.
-      trusted: share of the detections that the imaging model explains; None in windows.
+        these and the motion model hold; None for images of the sensor's size.
+      trusted: share of the detections that the imaging model explains; None likewise.
     """
 
     track: int
@@ -72,7 +72,7 @@ class Trajectory:
 
 @dataclass(frozen=True)
 class CameraPoint:
-    """Camera in one whole frame.
+    """Camera's shift in one whole frame.
 
     Attributes:
       frame: number of the frame, from 0.
@@ -105,7 +105,7 @@ class Camera:
 
     @property
     def line(self) -> str:
-        """The shifts in one line."""
+        """The size of the shifts in one line of text."""
         if self.source == "none":
             return "camera: taken to stand still"
         shift = np.array([[point.row, point.column] for point in self.frames])
@@ -140,7 +140,7 @@ def trajectories_of_frames(found: FrameTracks) -> list[Trajectory]:
 
 
 def camera_course(shifts: Shifts, sources: Sequence[tuple[Path, int]]) -> Camera:
-    """Returns the camera's shifts for the files.
+    """Returns the camera's shifts with the file of each frame, as CSV and JSON hold them.
 
     Args:
       shifts: the shifts.
@@ -207,7 +207,7 @@ def to_csv(tracks: Sequence[Trajectory], camera: Camera | None = None) -> str:
 
     Args:
       tracks: the tracks.
-      camera: the camera's shifts, for two more columns.
+      camera: the camera's shifts, written to two more columns; None for no such columns.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -224,12 +224,12 @@ def to_csv(tracks: Sequence[Trajectory], camera: Camera | None = None) -> str:
 def to_json(
     tracks: Sequence[Trajectory], assumed: Mapping[str, Any], camera: Camera | None = None
 ) -> str:
-    """Returns JSON text: what was assumed, and a list of tracks, each with a list of points.
+    """Returns JSON text: the method and settings, and a list of tracks with their points.
 
     Args:
       tracks: the tracks.
       assumed: method and settings.
-      camera: the camera's shifts, which are added.
+      camera: the camera's shifts, written under `camera`; None leaves them out.
     """
     content = {"assumed": assumed, "tracks": [asdict(track) for track in tracks]}
     return json.dumps(content | ({"camera": asdict(camera)} if camera else {}), indent=2) + "\n"
@@ -245,12 +245,13 @@ def draw_trajectories(
 
     Args:
       picture: file to write (PNG, PDF or SVG).
-      frames: raw counts; NaN marks bad pixels.
+      frames: frames in raw counts, or their mean as a single one; NaN marks bad pixels.
       found: targets of each frame, before tracking.
       tracks: tracks to draw.
 
     Raises:
-      DistaxError: a suffix that names no format of pictures, or the file cannot be written.
+      DistaxError: the suffix is not that of a picture, matplotlib is not installed, or the file
+        cannot be written.
     """
     require("matplotlib", "figures")
     from matplotlib.figure import Figure

@@ -19,9 +19,9 @@ from distax.io.pixels import Pixels
 from distax.runtime.batching import in_batches
 
 _REACH = 6.0
-"""Standard deviations of a Gaussian PSF from a target to the edge of its window. A billionth of the
-flux lies beyond. A wider window costs time and memory, a narrower one leaves an edge in the
-residual."""
+"""Distance from a target to the edge of its window, in standard deviations of a Gaussian PSF. A
+billionth of the flux lies beyond. A wider window costs time and memory, a narrower one leaves an
+edge in the residual."""
 _AT_ONCE = 1024
 """Targets that are rendered at a time. More take more memory, fewer take more calls."""
 
@@ -52,7 +52,7 @@ class Residual:
         return self.found.background.shape
 
     def __getitem__(self, rows: slice) -> Float[np.ndarray, "rows width"]:
-        """Computes the residual of rows, in the frame's counts."""
+        """Computes the residual of consecutive rows, in the frame's counts."""
         first, last, _ = rows.indices(self.shape[0])
         band = Band(first=first, last=last, start=first, stop=last)
         counts = read_rows(self.pixels, band) - self.found.background.level_in(band)
@@ -97,11 +97,11 @@ class Residual:
         alone = make_targets(
             jnp.asarray(place[:, None], jnp.float32), jnp.asarray(intensity[:, None], jnp.float32)
         )
-        window = replace(self.sensor, height=height, width=width, psf_grid=None)
+        sensor = replace(self.sensor, height=height, width=width, psf_grid=None)
         if self.sensor.psf_grid is None:
-            return in_batches(partial(_render, sensor=window), alone, _AT_ONCE)
+            return in_batches(partial(_render, sensor=sensor), alone, _AT_ONCE)
         psf = self.sensor.psf_grid.psfs_at(np.asarray(self.found.targets.position)[chosen])
-        return in_batches(partial(_render_each, sensor=window), (alone, psf), _AT_ONCE)
+        return in_batches(partial(_render_each, sensor=sensor), (alone, psf), _AT_ONCE)
 
 
 _render = jax.jit(render)
@@ -109,7 +109,7 @@ _render = jax.jit(render)
 
 @jax.jit
 def _render_each(rows: tuple[Targets, Any], sensor: Sensor) -> Float[Array, "N height width"]:
-    """Renders each row of targets under the PSF of its own."""
+    """Renders each row of targets with a PSF of its own."""
 
     def one(targets: Targets, psf: Any) -> Float[Array, "height width"]:
         return render(targets, sensor.with_psf(psf))

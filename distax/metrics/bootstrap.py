@@ -24,9 +24,9 @@ from distax.runtime.errors import check_positive
 GROUPS = 100
 """Number of groups of images. More groups give steadier intervals and take more memory."""
 LEVEL = 0.95
-"""Probability of an interval."""
+"""Share of the draws whose scores lie between the ends of an interval."""
 _REPLICATES = 500
-"""Number of draws. With fewer, the ends of an interval depend on the draws."""
+"""Number of draws. With fewer, the ends of an interval depend more on chance."""
 _AT_ONCE = 50
 """Draws that are scored at once. More take more memory."""
 _SEED = 0
@@ -90,7 +90,7 @@ def bootstrap(
       The scores of all groups together, and the ends of the intervals. Draws in which a score is
       not defined are left out of its interval.
     """
-    # From host memory, so that one program serves sums from any devices: two round differently.
+    # Sums from any devices go through host memory to one program, as two would round differently.
     value, scores = jax.device_get(_replicates(score, jax.device_get(sums), draws))
     leaves, structure = jax.tree.flatten(scores)
     table = np.stack(leaves)
@@ -106,7 +106,7 @@ def bootstrap(
 def _replicates(
     score: Callable[[Any], Any], sums: Any, draws: Float[Array, "draws groups"]
 ) -> tuple[Any, Any]:
-    """Returns the scores of all groups, and those of each draw."""
+    """Returns the scores of all groups together, and those of each draw."""
 
     def replicate(times: Float[Array, " groups"]) -> Any:
         drawn = jax.tree.map(

@@ -1,4 +1,4 @@
-"""Distance between sets of targets of unlike number: GOSPA with α = 2.
+"""Distance between two sets of targets, which may differ in number: GOSPA with α = 2.
 
 Rahmathullah, García-Fernández & Svensson, "Generalized optimal sub-pattern assignment metric",
 Fusion 2017, equation 3 and proposition 1.
@@ -65,8 +65,8 @@ def gospa(
     found, truth = with_slot(found), with_slot(truth)
     distance = pair_distances(found, truth)
     real = found.mask[..., :, None] & truth.mask[..., None, :]
-    # What a pair saves compared with a missed and a false target: c^p − d^p. In units of c, so that
-    # neither is lost beside the other.
+    # A pair saves c^p − d^p compared with a missed and a false target. Distances are divided by c,
+    # so that float32 holds their powers for any c.
     ratio = jnp.where(real & (distance < cutoff), distance / cutoff, 1.0) ** order
     partner = jnp.asarray(solve(1 - ratio))
     paired = partner >= 0

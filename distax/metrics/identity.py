@@ -1,8 +1,8 @@
 """Scores of tracks: MOTA, IDF1 and HOTA, with points in place of boxes.
 
 A track and a target are close in a frame if they are at most 0.25 px apart, the largest matching
-radius. HOTA takes a similarity from 1 at the same place, through 0.5 at that distance, to 0 at
-twice of it, and is a mean over thresholds of the similarity.
+radius. HOTA is a mean over thresholds of a similarity. The similarity falls linearly with distance:
+from 1 at the same place, through 0.5 at 0.25 px, to 0 at 0.5 px.
 """
 
 import jax
@@ -33,14 +33,15 @@ _ROUNDING = 1e-6
 class IdentitySums:
     """Sums over sequences for MOTA, IDF1 and HOTA, merged by adding.
 
-    Scores whose denominator is zero are NaN.
+    Without true targets and tracks MOTA, IDF1 and HOTA are NaN. With tracks alone MOTA is −∞.
 
     Attributes:
       true: number of true targets, counted in each frame.
       found: number of tracks, counted in each frame.
-      hits: number of pairs of CLEAR MOT, in all frames.
-      switches: number of its identity switches.
-      identity_hits: number of frames in which a target's one track for the whole sequence is close.
+      hits: number of CLEAR MOT's pairs, counted in each frame.
+      switches: number of CLEAR MOT's identity switches.
+      identity_hits: number of IDF1's pairs, counted in each frame: a target and its one track for
+        the whole sequence, where they are close.
       detections: `[A]`, number of HOTA's pairs at each threshold of the similarity.
       association: `[A]`, sum over these pairs of how well their target and track agree in all
         frames: a Jaccard index.
@@ -102,7 +103,7 @@ class IdentitySums:
 
     @property
     def detection_accuracy(self) -> Float[Array, " A"]:
-        """DetA of HOTA at each threshold: pairs among pairs, misses and false positives."""
+        """DetA of HOTA at each threshold: pairs / (pairs + misses + false positives)."""
         return self.detections / (self.true + self.found - self.detections)
 
     @property
@@ -121,7 +122,8 @@ def _clear_mot(
 ) -> tuple[Int[Array, ""], Int[Array, ""]]:
     """Counts the pairs and the identity switches of CLEAR MOT.
 
-    A target keeps its track while that is close. The other pairs are the most, then the nearest.
+    A target keeps its track while that is close. The others are paired as often as possible and,
+    of all ways to do so, at the smallest sum of distances.
     """
     targets = distance.shape[1]
 

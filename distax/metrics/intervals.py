@@ -17,18 +17,19 @@ def with_intervals(
     draws: Float[np.ndarray, "draws groups"],
     exact: dict[str, Any],
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Computes scores and the ends of their 95% intervals, by `metrics.bootstrap`.
+    """Computes scores and the ends of their 95% intervals by `metrics.bootstrap`.
 
     Args:
       score: computes scores from sums; NaN for scores that are not defined.
       groups: the sums of each group of images.
       draws: how often each draw has each group.
-      exact: values of those scores that the sums of groups give roughly only. Their intervals move
-        by the difference. They are shares, and so are the ends.
+      exact: exact values of the scores that the groups' sums give only roughly. Each replaces the
+        rough value and shifts its interval by the difference. These scores are shares, so the
+        shifted ends are clipped to 0 and 1.
 
     Returns:
-      The scores, and in the same places the lower and upper end of each as a list. None stands for
-      scores that are not defined, and for dictionaries that hold nothing else.
+      The scores, and a dictionary of the same form with the lower and the upper end of each as a
+      list. None stands for a score that is not defined, and for a dictionary of such scores alone.
     """
     rough = bootstrap(score, groups, draws)
     value = rough.value | jax.device_get(exact)
@@ -54,12 +55,15 @@ def _plain(tree: Any) -> Any:
 
 
 def by_radius(values: Any) -> dict[str, Any]:
-    """Makes a dictionary by matching radius from a tree of arrays `[R, ...]`."""
+    """Makes a dictionary from a tree of arrays `[R, ...]`, with the matching radii as keys."""
     return by_key(RADII, values)
 
 
 def by_key(keys: Iterable[float], values: Any) -> dict[str, Any]:
-    """Makes a dictionary from a tree of arrays whose first axis has an entry for each key."""
+    """Makes a dictionary from a tree of arrays whose first axis has an entry for each key.
+
+    Keys are written with two decimals.
+    """
     return {
         f"{key:.2f}": jax.tree.map(lambda leaf, row=row: leaf[row], values)
         for row, key in enumerate(keys)

@@ -17,7 +17,7 @@ from distax.runtime.errors import DistaxError, check_positive
 from distax.runtime.pytree import pytree
 
 REACH = 3.0
-"""Distance in pixels below which a region's or a target's centroid counts as found."""
+"""Distance in pixels below which a found centroid and a true one may be paired."""
 
 
 @pytree
@@ -171,7 +171,7 @@ def pair_near(
       reach: distance in pixels.
 
     Returns:
-      `[K]`, number of the true point; −1 for points that are left over.
+      `[K]`, index of each found point's true point; −1 for found points that are left over.
 
     Raises:
       DistaxError: `reach` is not greater than 0.

@@ -68,8 +68,9 @@ def scan_match(
 ) -> Bool[Array, "*batch M R"]:
     """Finds the true targets that are matched, in the order in which the toolkit goes.
 
-    True targets are taken in the order of their slots. Each takes the first detection in row-major
-    order, neither the nearest nor the brightest, that is nearer than the radius and not taken yet.
+    True targets come in the order of their slots. Of the detections that are nearer than the radius
+    and not taken yet, each true target takes the first in row-major order. That need be neither the
+    nearest nor the brightest.
 
     Args:
       found: detections `[..., K]`.
@@ -99,6 +100,7 @@ def _match_frame(
     column: Float[Array, " K"],
     radii: Float[Array, " R"],
 ) -> Bool[Array, "M R"]:
+    """Finds the matched true targets of one frame; see `scan_match`."""
     near = distance[jnp.lexsort((column, row))][..., None] < radii
 
     def take(

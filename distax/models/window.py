@@ -72,14 +72,14 @@ def host_margin(side: int) -> int:
 
 
 def corners(images: Float[Array, "B height width"], side: int) -> Int[Array, "B 2"]:
-    """Returns the first pixel of the window around each blob; it may lie outside the image."""
+    """Returns the first row and column of the window around each blob, which may be negative."""
     return jax.vmap(blob_pixel)(images) - side // 2
 
 
 def crop(
     maps: Float[Array, "B height width"], corners: Int[Array, "B 2"], side: int
 ) -> Float[Array, "B {side} {side}"]:
-    """Crops the windows that begin at the corners; they are zero outside the maps."""
+    """Crops the windows that begin at the corners. Pixels outside the maps are zero."""
     return jax.vmap(lambda image, corner: window(image, corner, side))(maps, corners)
 
 

@@ -20,8 +20,8 @@ from distax.tracking.path_fit import PathFit, minimise, path_design
 from distax.tracking.path_starts import best_tracks, find_starts, most_certain
 
 _PRICE = 40.0
-"""Sum of squares that one more target must take away: that of the Bayesian information criterion
-for five parameters and three thousand pixels."""
+"""Amount by which one more target must lower the sum of squares. It is the price of five parameters
+in the Bayesian information criterion for three thousand pixels."""
 
 
 def fit_paths(
@@ -35,13 +35,15 @@ def fit_paths(
 
     A path is a straight line at constant speed, or a parabola if the prior has an acceleration. Its
     target has one intensity in all frames. Fits start from the tracks, and from the detections of
-    single frames with the tracks' mean velocity; the best fit wins. Where it does not explain the
-    pixels, the tracks are the answer: the motion is of another kind.
+    single frames with the tracks' mean motion. The fit with the smallest sum of squares wins, after
+    a price for each target. If it does not explain the pixels, the motion is of another kind, and
+    the tracks are the answer.
 
     Args:
       frames: raw sequences in counts; NaN marks pixels to leave out.
       found: targets `[N, T, J]` found in single frames.
-      tracks: their tracks `[N, T, M]`; a slot is the same target in every frame.
+      tracks: their tracks `[N, T, M]` with M of at least K, as `track` makes them; a slot is the
+        same target in every frame.
       sensor: the sensor that took the frames.
       prior: prior of the motion.
 
@@ -76,7 +78,7 @@ def _fit_paths(
     degree: int,
 ) -> Targets:
     number, length = frames.shape[:2]
-    # A lane is a frame of a sequence; the sequence counts fastest.
+    # Each lane is one frame. The first lanes are the first frames of all sequences, in order.
     lanes = jnp.swapaxes(frames, 0, 1).reshape(-1, *frames.shape[2:])
     patch = cut_patches(lanes, sensor, width, blob_reach(width))
     tracks = best_tracks(tracks, size)
@@ -108,10 +110,11 @@ def _answer(
     tracks: Targets,
     misfit: Float[Array, " N"],
 ) -> Targets:
-    """Returns the paths of sequences that they explain, and the tracks of the others."""
+    """Returns the paths where they explain the pixels, and the tracks in the other sequences."""
     size, order, number = fit.paths.shape
     design, length = path_design(basis), len(basis)
     free = jnp.broadcast_to(exists.T[:, None], fit.paths.shape).reshape(-1, number)
+    # Ones on the diagonal keep the matrix invertible where a slot holds no target.
     held = jnp.eye(size * order)[..., None] * ~free
     inverse = invert(jnp.where(free[:, None] & free, fit.matrix, 0.0) + held)[0]
     blocks = inverse.reshape(size, order, size, order, number)

@@ -21,8 +21,8 @@ class PathFit:
     """Paths of the targets of N sequences, and their normal equations.
 
     Attributes:
-      paths: coefficients of each target's row, those of its column, and its intensity.
-      matrix, vector, squares: as of `fitting.solver.Fit`, over all frames.
+      paths: coefficients of each target's row, then those of its column, then its intensity.
+      matrix, vector, squares: as in `fitting.solver.Fit`, over all frames.
     """
 
     paths: Float[Array, "K D N"]
@@ -49,15 +49,25 @@ def minimise(
     psf: Psf,
     prior: MotionPrior,
 ) -> PathFit:
-    """Minimises the weighted squares of all frames, with the uniform prior of intensities.
+    """Minimises the weighted squares of all frames, with the prior of the intensities.
 
-    The prior is replaced by the Gaussian of the same mean and variance, as in `fitting.solver`.
+    The uniform prior is replaced by the Gaussian of the same mean and variance, as in
+    `fitting.solver`.
+
+    Args:
+      start: paths to start from.
+      exists: True for slots that hold a target; the others stay at zero.
+      basis: powers of each frame's time.
+      patch: windows of all frames; the sequences of one frame are consecutive lanes.
+      psf: the sensor's PSF.
+      prior: prior of the motion, for its range of intensities.
     """
     size, order, number = start.shape
     design, length = path_design(basis), len(basis)
     present = exists.T[:, None]
     free = jnp.broadcast_to(present, start.shape).reshape(size * order, number).astype(float)
     low, high = prior.placement.min_intensity, prior.placement.max_intensity
+    # A thousandth of a count keeps the precision finite if all intensities are equal.
     mean, precision = (low + high) / 2, 12 / (high - low + 1e-3) ** 2
 
     def equations(paths: Float[Array, "K D N"]) -> PathFit:
@@ -86,6 +96,6 @@ def minimise(
         kept = jax.tree.map(lambda new, old: jnp.where(better, new, old), trial, fit)
         return (kept, next_damping(damping, better)), None
 
-    empty = jnp.where(present, start, 0.0)
-    state = equations(empty), jnp.full(number, FIRST_DAMPING)
+    first = jnp.where(present, start, 0.0)
+    state = equations(first), jnp.full(number, FIRST_DAMPING)
     return jax.lax.scan(step, state, length=_STEPS)[0][0]

@@ -8,12 +8,12 @@ from jaxtyping import Array, Bool, Float
 from distax.imaging.targets import Targets, make_targets
 
 _FRAMES = 6
-"""Frames whose detections are starts too, besides the tracks. More take longer; with fewer, more
-sequences lack a target that the tracks have lost."""
+"""Number of frames whose detections are starts, besides the tracks. More take longer. With fewer,
+more answers lack a target that the tracks have lost."""
 
 
 def best_tracks(tracks: Targets, size: int) -> Targets:
-    """Selects the tracks of highest score in each sequence."""
+    """Selects the tracks of highest score in each sequence, of at least `size` slots."""
     score = jnp.max(jnp.where(tracks.mask, tracks.score, -1.0), axis=1)
     slots = jax.lax.top_k(score, size)[1]
 
@@ -30,6 +30,7 @@ def most_certain(found: Targets, size: int) -> Targets:
     def pad(leaf: Array | np.ndarray) -> Array:
         return jnp.pad(leaf, ((0, 0), (0, 0), (0, short), *[(0, 0)] * (leaf.ndim - 3)))
 
+    # Without the uncertainties, which no start needs.
     only = make_targets(found.place, found.flux, found.mask, found.score)
     padded = jax.tree.map(pad, only)
     slots = jax.lax.top_k(jnp.where(padded.mask, padded.score, -1.0), size)[1]
@@ -44,7 +45,16 @@ def most_certain(found: Targets, size: int) -> Targets:
 def find_starts(
     found: Targets, tracks: Targets, basis: Float[Array, "T C"]
 ) -> tuple[Float[Array, "S K D N"], Bool[Array, "S N K"]]:
-    """Returns the paths that fits start from, and which of their slots hold a target."""
+    """Returns the paths that fits start from, and which of their slots hold a target.
+
+    The first start is the tracks. Each other start takes the positions and intensities of one
+    frame's detections, and the mean motion of the tracks.
+
+    Args:
+      found: targets of single frames `[N, T, K]`, the most certain first.
+      tracks: tracks `[N, T, K]`.
+      basis: powers of each frame's time.
+    """
     exists = jnp.any(tracks.mask, axis=1)
     of_tracks = _start(tracks, basis)
     order, size = basis.shape[1], exists.shape[1]

@@ -1,4 +1,4 @@
-"""Seconds of a run by their use: the training steps, and everything that is not training."""
+"""Seconds of a run by their use: training steps, and everything else that takes its time."""
 
 import json
 import time
@@ -34,13 +34,13 @@ class Goodput:
             self._seconds[kind] += time.perf_counter() - start
 
     def seconds(self) -> dict[str, float]:
-        """Returns the seconds by kind, the others and the total included."""
+        """Returns the seconds of each kind, with "other" and "total"."""
         total = time.perf_counter() - self._start
         other = max(total - sum(self._seconds.values()), 0.0)
         return {**self._seconds, "other": other, "total": total}
 
     def summary(self) -> str:
-        """Formats the shares in one line, largest first."""
+        """Formats the shares of the time in one line, largest first; less than 0.5% is left out."""
         seconds = self.seconds()
         total = seconds.pop("total")
         shares = sorted(seconds.items(), key=lambda item: -item[1])

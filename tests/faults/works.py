@@ -25,10 +25,10 @@ class Work:
 
     Attributes:
       arguments: words after `distax`; {input} is a folder with inputs, {output} one for outputs.
-      again: the words that run it again if a disturbed command left a file. Default: the same.
-      read: reads what it wrote into comparable values by name. What is not there is left out; a
-        file that is not whole raises an exception.
-      partial: True if a disturbed command may leave a part of its answers for the next.
+      read: reads the command's files into comparable values by name. Files that are missing are
+        left out; a file that is not whole raises an exception.
+      again: words of the second run, if the disturbed one left a file. Default: the same words.
+      partial: True if a disturbed run may leave a part of its answers for the second run.
     """
 
     arguments: tuple[str, ...]

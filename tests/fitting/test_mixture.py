@@ -17,7 +17,7 @@ from distax.metrics import RADII
 
 
 def mixture_of(weight, mean, covariance, intensity=None, std=None):
-    """A mixture for one image; each Gaussian stands there as a token's equal ones."""
+    """Makes one image's mixture with a token for each Gaussian, whose components all equal it."""
     size = len(weight)
     arrays = {
         "log_weight": np.log(weight) - np.log(COMPONENTS),
@@ -32,7 +32,7 @@ def mixture_of(weight, mean, covariance, intensity=None, std=None):
 
 @pytest.fixture(scope="module")
 def drawn():
-    """A mixture of four Gaussians with covariances of many shapes."""
+    """Draws four Gaussians: weights, means, covariances of many shapes, and intensities."""
     rng = np.random.default_rng(0)
     root = rng.normal(0, 0.05, (4, 2, 2))
     covariance = root @ root.swapaxes(1, 2) + 1e-4 * np.eye(2)

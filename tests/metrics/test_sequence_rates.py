@@ -1,4 +1,4 @@
-"""Rates and CSO-mAP of SeqCSIST's toolkit, on its own numbers and on cases worked out by hand."""
+"""Rates and CSO-mAP of SeqCSIST's toolkit: against its results, and on cases worked by hand."""
 
 from pathlib import Path
 

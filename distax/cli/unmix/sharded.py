@@ -15,7 +15,7 @@ from distax.unmixer import Unmixer
 
 
 def unmix_into(output: Path, files: Sequence[Path], unmixer: Unmixer, file_format: str) -> None:
-    """Unmixes this process's share of the shards, and names those that cannot be read.
+    """Unmixes this process's share of the shards, and names those of them that cannot be read.
 
     Process i of n takes every n-th shard from shard i on.
 

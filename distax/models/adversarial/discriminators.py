@@ -12,8 +12,10 @@ from distax.models.layers.convolution import convolve
 from distax.models.layers.precision import MapLayer
 from distax.models.layers.resampling import resize_bilinear, upsample
 
-_LEVELS = 5  # of halved grids, at most
+_LEVELS = 5
+"""Largest number of times that a grid is halved, as in BasicSR for 128×128 nodes."""
 _HIDDEN = 100
+"""Number of features between the last maps and the logit, as in BasicSR."""
 
 
 def _leaky(maps: Array) -> Array:
@@ -28,16 +30,20 @@ class Discriminator(nnx.Module):
         """Returns one or more logits for every grid."""
 
     def refresh(self) -> None:
-        """Brings what depends on the weights up to date, once a training step."""
+        """Updates what is derived from the weights; called once for each value of the objective.
+
+        The default has nothing to update.
+        """
 
 
 class VggDiscriminator(Discriminator):
     """Discriminator of SRGAN (Ledig et al., CVPR 2017, figure 4): one logit for every grid.
 
-    Pairs of convolutions halve the grid and double the channels, up to eight times as many.
+    Each pair of convolutions halves the grid. The second to the fourth pair double the channels.
+    Kernels and sizes are those of BasicSR (`VGGStyleDiscriminator`), not of the figure.
 
     Args:
-      shape: rows and columns of the grids; small grids are halved less than five times.
+      shape: rows and columns of the grids. Small grids are halved fewer than five times.
       channels: channels of the first convolution.
       bias: True to add a constant to the logits.
       rngs: keys for the initial parameters.
@@ -68,13 +74,14 @@ class VggDiscriminator(Discriminator):
 
 
 class SpectralConv(MapLayer):
-    """Convolution whose kernel is divided by its largest singular value, as far as it is known.
+    """Convolution without bias whose kernel is divided by its largest singular value.
 
-    Two vectors estimate that value; each `refresh` in training mode is one step of the power
-    iteration that improves them (Miyato et al., ICLR 2018). There is no bias.
+    Two vectors give an estimate of that value (spectral normalisation, Miyato et al., ICLR 2018).
+    Each `refresh` in training mode improves them by one step of the power iteration.
     """
 
-    use_running_average = True  # False in training mode; Flax sets attributes of this name
+    # Flax's `train` and `eval` set attributes of this name: False in training mode.
+    use_running_average = True
 
     def __init__(self, inputs: int, outputs: int, size: int, stride: int, *, rngs: nnx.Rngs):
         self.stride = stride

@@ -11,7 +11,8 @@ from distax.models.layers.residual import ResidualBlock
 
 Grids = Float[Array, "B fine_height fine_width 1"]
 
-_SCALE = 0.2  # of residual terms in dense blocks
+_SCALE = 0.2
+"""Factor of the corrections that dense blocks and nested blocks add, as in ESRGAN's paper."""
 
 
 class ResidualGenerator(nnx.Module):
@@ -37,7 +38,7 @@ class ResidualGenerator(nnx.Module):
 
 
 class DenseBlock(nnx.Module):
-    """Dense block of five convolutions; a fifth of its result is added to its input."""
+    """Dense block of five convolutions, whose scaled result is added to its input."""
 
     def __init__(self, channels: int, growth: int, rngs: nnx.Rngs):
         outputs = (growth, growth, growth, growth, channels)
@@ -54,7 +55,10 @@ class DenseBlock(nnx.Module):
 
 
 class NestedBlock(nnx.Module):
-    """Residual-in-residual dense block (RRDB): three dense blocks in a row, as a correction."""
+    """Residual-in-residual dense block (RRDB): three dense blocks in a row.
+
+    Their scaled result is added to the input.
+    """
 
     def __init__(self, channels: int, growth: int, rngs: nnx.Rngs):
         self.parts = nnx.List(DenseBlock(channels, growth, rngs) for _ in range(3))
@@ -69,7 +73,7 @@ class NestedBlock(nnx.Module):
 class DenseGenerator(nnx.Module):
     """Generator of ESRGAN and BSRGAN (RRDBNet), with one step to the sub-pixel grid.
 
-    It repeats the pixels on the nodes and refines them by convolutions.
+    That step repeats the pixels' maps on the nodes. Convolutions then refine them.
     """
 
     def __init__(self, channels: int, growth: int, blocks: int, factor: int, *, rngs: nnx.Rngs):

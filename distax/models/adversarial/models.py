@@ -22,25 +22,30 @@ from distax.runtime.errors import check_not_negative, check_positive
 
 Grids = Float[Array, "B fine_height fine_width"]
 Perceptual = Callable[[Grids], Array]
-"""Features of grids, of any shape, by a function with no parameters to train."""
+"""Function from grids to features of any shape. It has no parameters to train."""
 
 
 class AdversarialModel(GridModel):
     """A generator that is trained against a discriminator. Subclasses create both.
 
-    Both are trained by one objective, the sum of their two. The generator's is computed with a copy
-    of the discriminator that has no gradients, and the discriminator's with grids that have none.
-    So each player's gradient is that of its own objective.
+    The two players have an objective each, and training minimises the sum. The generator's
+    objective is computed with a copy of the discriminator that has no gradients. The
+    discriminator's is computed from generated grids without gradients. So the gradient of each
+    player's parameters is that of its own objective. In a relativistic game a judgement depends on
+    the whole batch, so the objective is no mean over images. The discriminator's `nnx.BatchStat`s
+    make training compute it for whole batches, as for models with batch normalisation.
 
     Args:
       factor: grid nodes per pixel along each axis, odd.
       sensor: the sensor whose images the model takes.
       pixel_weight: weight of the error of the grids in the generator's objective.
-      squared: True for their mean square error, as in SRGAN's paper, False for their mean absolute
-        error, as in the original toolkit. Most nodes are empty, so the absolute error alone favours
-        empty grids.
-      adversarial_weight: weight of the discriminator's judgement in the generator's objective.
-      perceptual: features of grids, whose mean absolute difference joins the generator's objective.
+      squared: True for the grids' mean square error, as in SRGAN's paper; False for their mean
+        absolute error, as in the original toolkit. Most nodes are empty, so the absolute error
+        alone favours empty grids.
+      adversarial_weight: weight of the discriminator's judgement in the generator's objective; 0
+        leaves the discriminator out.
+      perceptual: function from grids to features, whose mean absolute difference is added to the
+        generator's objective; None for no such term.
 
     Raises:
       DistaxError: the factor is even, or a weight is negative.
@@ -69,7 +74,7 @@ class AdversarialModel(GridModel):
         return self._judge(channels, rngs) if self.adversarial_weight else None
 
     def _judge(self, channels: int, rngs: nnx.Rngs) -> Discriminator:
-        """Creates the discriminator; a bias would cancel in a relativistic game."""
+        """Creates the discriminator, in a relativistic game without a bias, which would cancel."""
         shape = self.factor * self.sensor.height, self.factor * self.sensor.width
         return VggDiscriminator(shape, channels, bias=self.game is PLAIN, rngs=rngs)
 
@@ -98,7 +103,7 @@ class AdversarialModel(GridModel):
 
 
 def _without_gradients(discriminator: Discriminator) -> Discriminator:
-    """Copies a discriminator as it is; nothing that is computed by the copy changes it."""
+    """Copies a discriminator. The copy has no gradients, and its own running statistics."""
     graphdef, state = nnx.split(discriminator)
     return nnx.merge(graphdef, jax.tree.map(jax.lax.stop_gradient, state), copy=True)
 
@@ -107,9 +112,10 @@ def _without_gradients(discriminator: Discriminator) -> Discriminator:
 class Srgan(AdversarialModel):
     """SRGAN: generative adversarial network (Ledig et al., CVPR 2017).
 
-    The generator is the form without normalisation (MSRResNet) that the table of SeqCSIST (arXiv
-    2507.09556) has. The paper's third term of the generator's objective compares features of a VGG
-    network trained on photographs, whose weights do not come with distax; `perceptual` takes them.
+    The generator has no normalisation (MSRResNet), like that of SeqCSIST's table (arXiv
+    2507.09556). In the paper the generator's objective has a third term: it compares features from
+    a VGG network trained on photographs. The weights of that network do not come with distax;
+    `perceptual` takes a function that computes such features.
 
     Args:
       factor: grid nodes per pixel along each axis, odd.
@@ -117,13 +123,13 @@ class Srgan(AdversarialModel):
       blocks: number of residual blocks of the generator.
       discriminator_channels: channels of the discriminator's first convolution.
       pixel_weight: weight of the error of the grids in the generator's objective.
-      squared: True for their mean square error, as in SRGAN's paper, False for their mean absolute
-        error, as in the original toolkit. Most nodes are empty, so the absolute error alone favours
-        empty grids.
+      squared: True for the grids' mean square error, as in SRGAN's paper; False for their mean
+        absolute error, as in the original toolkit. Most nodes are empty, so the absolute error
+        alone favours empty grids.
       adversarial_weight: weight of the discriminator's judgement in the generator's objective; 0
         leaves the discriminator out.
-      perceptual: features of grids by a function without parameters to train, whose mean absolute
-        difference joins the generator's objective. Default: no such term.
+      perceptual: function from grids to features, without parameters to train. The mean absolute
+        difference of the features is added to the generator's objective. Default: no such term.
       sensor: the sensor whose images the model takes.
       rngs: keys for the initial parameters.
 
@@ -159,9 +165,9 @@ class Srgan(AdversarialModel):
 class Esrgan(AdversarialModel):
     """ESRGAN: enhanced SRGAN (Wang et al., ECCV Workshops 2018).
 
-    The generator has residual-in-residual dense blocks (RRDB), and the discriminator judges whether
-    grids are truer than the others on average. The last layer of the discriminator has no bias,
-    which would cancel. The pixels are repeated on the nodes in one step, as the table of SeqCSIST
+    The generator has residual-in-residual dense blocks (RRDB). The discriminator judges whether a
+    true grid is truer than the generated ones on average, and whether a generated grid is less true
+    than the true ones. The pixels are repeated on the nodes in one step, as the table of SeqCSIST
     (arXiv 2507.09556) implies. For the perceptual term see `Srgan`.
 
     Args:
@@ -172,13 +178,13 @@ class Esrgan(AdversarialModel):
         for BSRGAN.
       discriminator_channels: channels of the discriminator's first convolution.
       pixel_weight: weight of the error of the grids in the generator's objective.
-      squared: True for their mean square error, as in SRGAN's paper, False for their mean absolute
-        error, as in the original toolkit. Most nodes are empty, so the absolute error alone favours
-        empty grids.
+      squared: True for the grids' mean square error, as in SRGAN's paper; False for their mean
+        absolute error, as in the original toolkit. Most nodes are empty, so the absolute error
+        alone favours empty grids.
       adversarial_weight: weight of the discriminator's judgement in the generator's objective; 0
         leaves the discriminator out.
-      perceptual: features of grids by a function without parameters to train, whose mean absolute
-        difference joins the generator's objective. Default: no such term.
+      perceptual: function from grids to features, without parameters to train. The mean absolute
+        difference of the features is added to the generator's objective. Default: no such term.
       sensor: the sensor whose images the model takes.
       rngs: keys for the initial parameters.
 
@@ -219,9 +225,9 @@ class Esrgan(AdversarialModel):
 class Bsrgan(Esrgan):
     """BSRGAN: ESRGAN with fewer blocks and a U-Net discriminator (Zhang et al., ICCV 2021).
 
-    The paper's degradation of the images is no part of it: the images are the sensor's. The
-    discriminator, that of Real-ESRGAN, judges every node, as in the table of SeqCSIST (arXiv
-    2507.09556). The options are those of `Esrgan`.
+    The paper degrades photographs to make its training images; here the sensor takes them. The
+    discriminator is that of Real-ESRGAN, as in the table of SeqCSIST (arXiv 2507.09556), and judges
+    every node. The options are those of `Esrgan`.
     """
 
     usual_blocks = 16

@@ -1,7 +1,7 @@
 """Objectives of the two players, from a discriminator's logits for true and for generated grids.
 
-Each is a mean over all logits of the binary cross-entropy. The discriminator minimises its own
-objective and the generator its own; neither is the other's negative.
+Both are made of binary cross-entropies, averaged over the logits of each kind. Each player
+minimises its own objective, and neither objective is the other's negative.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ Scalar = Float[Array, ""]
 
 @dataclass(frozen=True)
 class Game:
-    """Objectives of the generator and of the discriminator, as functions of true, generated."""
+    """Objectives of the two players, as functions of the logits of true and of generated grids."""
 
     generator: Callable[[Logits, Logits], Scalar]
     discriminator: Callable[[Logits, Logits], Scalar]
@@ -34,7 +34,7 @@ def _called_false(logits: Logits) -> Scalar:
 
 
 def _relativistic(more: Logits, less: Logits) -> Scalar:
-    """Returns the cross-entropy for calling some truer than the mean of the others."""
+    """Returns the cross-entropy for `more` as the truer kind, each beside the other's mean."""
     above, below = more - jnp.mean(less), less - jnp.mean(more)
     return (_called_true(above) + _called_false(below)) / 2
 

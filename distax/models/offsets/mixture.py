@@ -10,19 +10,20 @@ from jaxtyping import Array, Float
 from distax.runtime.pytree import pytree
 
 _SHARPEST, _WIDEST = 0.005, 0.3
-"""Limits in pixels of a component's standard deviation. A target's position is never known better
-than the first, and beyond the second its cell's neighbours describe it."""
+"""Limits in pixels of the diagonal of a component's root. No position is known better than the
+first. A density wider than the second is described by the components of several nodes together."""
 _LEAST_SPREAD = 0.1
 """Least standard deviation of an intensity, as a share of the prior's."""
 _POINTS = 16
-"""Points that stand for a component. Fewer make the probability of a hit coarse."""
+"""Number of points that stand for a component. With fewer the probability of a hit changes in
+coarser steps."""
 OUTPUTS = 8
 """Numbers that describe a component; `make_mixture` has the same number in its annotation."""
 
 
 @pytree
 class Mixture:
-    """Components of the density of one target, for a batch of images.
+    """Density of one target's position and intensity in each image of a batch.
 
     Attributes:
       log_weight: logarithm of the probability that the target belongs to each component.
@@ -55,24 +56,24 @@ class Mixture:
         return jax.nn.logsumexp(self.log_weight[..., None, :] - squares / 2 - volume, axis=-1)
 
     def points(self) -> Float[Array, "*batch points 2"]:
-        """Returns points that stand for the components, each for an equal part of its weight."""
+        """Returns points in pixels. Those of one component stand for equal parts of its weight."""
         steps = jnp.einsum("...nij,pj->...npi", self.root, _normal_points(), precision="highest")
         place = self.mean[..., None, :] + steps
         return place.reshape(*place.shape[:-3], -1, 2)
 
     def of_points(self, value: Float[Array, "*batch nodes"]) -> Float[Array, "*batch points"]:
-        """Repeats a value of every component for its points."""
+        """Repeats each component's value for each of its points."""
         return jnp.repeat(value, _POINTS, axis=-1)
 
     def point_mass(self) -> Float[Array, "*batch points"]:
-        """Returns the share of the density that each of `points` stands for."""
+        """Returns the probability that each of `points` stands for; their sum is 1."""
         return self.of_points(jnp.exp(self.log_weight)) / _POINTS
 
 
 def make_mixture(
     outputs: Float[Array, "*batch nodes 8"],
     nodes: Float[np.ndarray, "nodes 2"],
-    cell: float,
+    spacing: float,
 ) -> Mixture:
     """Makes the mixture that a network's outputs describe.
 
@@ -80,10 +81,12 @@ def make_mixture(
       outputs: for each node the logit of its weight, the offset, three numbers of the covariance's
         root, and mean and spread of the intensity.
       nodes: positions of the nodes in pixels from the window's middle.
-      cell: distance between neighbouring nodes in pixels: the largest offset along an axis.
+      spacing: distance between neighbouring nodes in pixels, which is also the largest offset of a
+        mean from its node along an axis.
     """
     weight, row, column, tall, wide, skew, light, spread = jnp.moveaxis(outputs, -1, 0)
-    offset = cell * jnp.tanh(jnp.stack([row, column], axis=-1))
+    offset = spacing * jnp.tanh(jnp.stack([row, column], axis=-1))
+    # Outputs are near zero at first. The constant makes the first components about 0.08 px wide.
     deviation = jnp.exp(
         jnp.clip(jnp.stack([tall, wide], -1) - 2.5, math.log(_SHARPEST), math.log(_WIDEST))
     )
@@ -102,7 +105,8 @@ def make_mixture(
 def _normal_points() -> Float[np.ndarray, "points 2"]:
     """Returns points of equal weight that stand for the standard normal distribution.
 
-    Radii are quantiles, angles follow the golden ratio; the covariance is then scaled to one.
+    The radii are quantiles, and the angle grows by the golden angle from point to point. All points
+    are then shifted and scaled so that their mean is zero and their covariance the identity.
     """
     rank = np.arange(_POINTS)
     radius = np.sqrt(-2 * np.log1p(-(rank + 0.5) / _POINTS))

@@ -28,10 +28,11 @@ from distax.runtime.errors import DistaxError, check_positive
 from distax.runtime.numerics import exact_products
 
 _SCALE = 100.0
-"""Grids are divided by it in the head's inputs: counts of a bright node become about 1."""
+"""Counts by which grids are divided in the head's inputs, so that a bright node is about 1."""
 _CELL = 0.02
-"""Width in pixels over which the edge of a disc of hits is smoothed. A smaller one makes the hits
-jump from point to point of a component, a larger one blurs the smallest disc, of 0.05 px."""
+"""Width in pixels over which the edges of the discs of `metrics.decision` are smoothed. With a
+smaller one the number of hits jumps from point to point of a component. A larger one blurs the
+smallest disc, which has a radius of 0.05 px."""
 
 
 @register_head("offset")
@@ -42,8 +43,8 @@ class GuidedOffsets(Model):
     targets, and a Gaussian for each node around the blob's middle: the probability that a target
     belongs to the node, its offset from the node with a covariance, and its intensity. Together the
     Gaussians are the density of one target's position and intensity. Grid model and head are
-    trained end to end by the likelihood of the true targets under it, so the grid becomes what
-    serves the head best. If an image has several explanations, the density keeps all of them.
+    trained end to end by the likelihood of the true targets under this density, so the grid becomes
+    what serves the head best. If an image has several explanations, the density keeps all of them.
     `detect` reports the positions with the largest expected number of hits, as many as the head
     counts.
 
@@ -102,7 +103,7 @@ class GuidedOffsets(Model):
 
     @property
     def nodes(self) -> Float[np.ndarray, "nodes 2"]:
-        """Positions of the grid nodes within reach, in pixels from the window's middle."""
+        """Positions of the grid nodes that cover the reach, in pixels from the window's middle."""
         factor = self.inner.factor
         farthest = math.ceil(self.reach * factor)
         axis = np.arange(-farthest, farthest + 1, dtype=np.float32) / factor
@@ -149,7 +150,7 @@ class GuidedOffsets(Model):
         """Reports the positions with the largest expected number of hits, and their uncertainties.
 
         `score` is the expected share of CSO-mAP's five radii within which a target lies. An image
-        with less flux than half a target has no targets, and a `count_probability` of 1.
+        with less flux than half of `mean_intensity` has no targets, and a `count_probability` of 1.
         """
         view = look_through(images, self.sensor, self.window)
         mixture, number = self.describe(view, self.inner(images))

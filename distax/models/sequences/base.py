@@ -15,7 +15,7 @@ from distax.runtime.errors import DistaxError
 class SequenceModel(Model):
     """A model from sequences of frames to intensities on the sub-pixel grid of some of the frames.
 
-    A frame is answered from itself and `reach` frames on each side, so the first and the last
+    A frame is answered from itself and from `reach` frames on each side. So the first and the last
     `reach` frames of a sequence get no answer. Subclasses define `__call__`. They override
     `objective` if they train by more than the mean square error.
 
@@ -24,7 +24,7 @@ class SequenceModel(Model):
       sensor: the sensor whose frames the model takes.
 
     Attributes:
-      reach: frames on each side of a frame that its answer uses.
+      reach: number of frames on each side of a frame that its answer uses.
       label_blur: standard deviation in pixels of a target on the grids of the training objective
         (see `grid.rasterize`).
 
@@ -60,14 +60,18 @@ class SequenceModel(Model):
     def __call__(
         self, images: Float[Array, "B frames height width"]
     ) -> Float[Array, "B answered fine_height fine_width"]:
-        """Returns intensities in counts on the grids of the answered frames, from raw frames."""
+        """Returns intensities in counts on the sub-pixel grids of the answered frames.
+
+        Args:
+          images: raw frames in counts.
+        """
 
     def objective(
         self,
         images: Float[Array, "B frames height width"],
         grids: Float[Array, "B frames fine_height fine_width"],
     ) -> Float[Array, ""]:
-        """Returns the training objective for frames and their true grids.
+        """Returns the training objective for frames and the true grids of all of them.
 
         It is the mean square error over the answered frames.
         """
@@ -80,7 +84,12 @@ class SequenceModel(Model):
     def neighbours(
         self, frames: Float[Array, "B frames *rest"], shift: int
     ) -> Float[Array, "B answered *rest"]:
-        """Selects the frames that lie `shift` frames after the answered ones."""
+        """Selects, for each answered frame, the one that lies `shift` frames after it.
+
+        Args:
+          frames: arrays of all frames.
+          shift: number of frames from −`reach` to `reach`.
+        """
         answered = self.answered(frames.shape[1])
         return frames[:, answered.start + shift : answered.stop + shift]
 

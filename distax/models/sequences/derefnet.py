@@ -18,13 +18,13 @@ from distax.runtime.pytree import pytree
 SHIFTS = (-2, -1, 1, 2)
 """Neighbours of a frame, by their distance in frames."""
 _LENGTH = 20
-"""Length of SeqCSIST's sequences. The gate measures time in it, whatever the sequence's length."""
+"""Length of SeqCSIST's sequences: the gate's unit of time for sequences of any length."""
 
 
 class Gate(nnx.Module):
-    """Weight in 0..1 of each node of a frame, which depends on the frame's time alone.
+    """Weights between 0 and 1 of a frame's nodes, by its time in the sequence and not its content.
 
-    The original multiplies a vector of equal entries t/20 by a matrix. Only the sums of the
+    The original multiplies a matrix by a vector whose entries are all t/20. Only the sums of the
     matrix's rows matter, so they are the parameters here.
     """
 
@@ -33,13 +33,17 @@ class Gate(nnx.Module):
         self.offset = fan_in_uniform(rngs, nodes, nodes)
 
     def __call__(self, frames: int) -> Float[Array, "{frames} nodes"]:
-        """Returns the weights in the frames of a sequence."""
+        """Returns the weights of the nodes in each frame.
+
+        Args:
+          frames: number of frames of the sequence.
+        """
         time = jnp.arange(frames) / _LENGTH
         return jax.nn.sigmoid(time[:, None] * self.slope[...] + self.offset[...])
 
 
 class PairAttention(nnx.Module):
-    """Attention over the maps of a frame and of its neighbour: each has a weight at every node."""
+    """Attention over a pair of frames: at every node each frame's maps have a weight."""
 
     def __init__(self, channels: int, *, rngs: nnx.Rngs):
         self.of_frame = Affine(channels, channels // 2, rngs=rngs)
@@ -56,7 +60,7 @@ class PairAttention(nnx.Module):
 
 
 class Alignment(nnx.Module):
-    """Aligns a neighbour's estimate with a frame's: two deformable convolutions of its features."""
+    """Alignment of a neighbour's estimate with a frame's by two deformable convolutions."""
 
     def __init__(self, channels: int, *, rngs: nnx.Rngs):
         self.features = Conv(1, channels, rngs=rngs)
@@ -112,10 +116,11 @@ class Steps:
 class DeRefNet(SequenceModel):
     """DeRefNet (Zhai et al., IEEE TGRS 2025, arXiv 2507.09556).
 
-    An ISTA-Net unmixes every frame alone. A gate weights its estimates by time. The estimates of
-    the two frames before and after a frame are aligned with it by deformable convolutions, and a
-    residual network makes the answer of all five. The published training minimises twice the
-    objective by mistake; Adam takes the same steps for both, so there is no option for it.
+    An ISTA-Net unmixes every frame alone. A gate weights these estimates by time. The estimates of
+    the two frames before a frame and of the two after it are aligned with the frame's own by
+    deformable convolutions. A residual network makes the answer from all five. By mistake, the
+    published training doubles the objective. Adam's steps do not depend on such a factor, so there
+    is no option for it.
 
     Args:
       factor: grid nodes per pixel along each axis, odd.
@@ -124,9 +129,10 @@ class DeRefNet(SequenceModel):
       channels: number of maps in the alignment and the reconstruction, even.
       blocks: residual blocks of the reconstruction.
       symmetry_weight: weight of the symmetry terms in the training objective.
-      alignment_weight: weight of the distance between aligned neighbours and the frame's own
-        estimate in the training objective.
-      sensor: the imaging model; gives the defaults of Φ and of the initial estimator.
+      alignment_weight: weight in the training objective of the distance of the aligned neighbours
+        from the frame's own estimate.
+      sensor: the sensor whose frames the model takes; gives the defaults of Φ and of the initial
+        estimator.
       phi: sampling matrix Φ `[pixels, nodes]`. Default: the sensor's.
       q_init: initial estimator Q `[nodes, pixels]`. Default: fitted to simulated scenes.
       rngs: keys for the initial parameters.
@@ -170,7 +176,7 @@ class DeRefNet(SequenceModel):
         self.reconstruction = Reconstruction(channels, blocks, rngs=rngs)
 
     def run(self, images: Float[Array, "B frames height width"]) -> Steps:
-        """Returns the answers, and the results of the steps before them."""
+        """Computes the answers, and keeps the results of the steps before them."""
         batch, frames = images.shape[:2]
         estimates, asymmetries = self.single.unroll(images.reshape(-1, *self.sensor.shape))
         single = estimates[-1].reshape(batch, frames, *self.single.shape)
@@ -188,7 +194,7 @@ class DeRefNet(SequenceModel):
     def _align(
         self, gated: Float[Array, "B frames fine_height fine_width"]
     ) -> Float[Array, "B answered 5 fine_height fine_width"]:
-        """Returns the estimates of the answered frames amid those of their aligned neighbours."""
+        """Returns each answered frame's estimate and its aligned neighbours, earliest first."""
         features = self.alignment.extract(gated)
         beside = jnp.stack([self.neighbours(features, shift) for shift in SHIFTS], axis=2)
         frame = jnp.broadcast_to(self.answers(features)[:, :, None], beside.shape)
@@ -208,11 +214,12 @@ class DeRefNet(SequenceModel):
         images: Float[Array, "B frames height width"],
         grids: Float[Array, "B frames fine_height fine_width"],
     ) -> dict[str, Float[Array, ""]]:
-        """Returns the terms of the objective, each a mean over sequences.
+        """Returns the weighted terms of the objective, each a mean over sequences.
 
-        As published, the terms of a sequence are sums: over its answered frames of the mean square
-        error, over its aligned neighbours and their nodes of the distance from the frame's own
-        estimate, and over the stages of the mean square asymmetry.
+        As published, each term of a sequence is a sum. "regression" sums the mean square error over
+        the answered frames. "alignment" sums the absolute difference from the frame's own estimate
+        over all aligned neighbours and their nodes. "symmetry" sums the mean square asymmetry over
+        the stages.
         """
         steps, batch = self.run(images), len(images)
         errors = jnp.mean((steps.output - self.answers(grids)) ** 2, axis=(2, 3))

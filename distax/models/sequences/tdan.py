@@ -33,7 +33,7 @@ class Features(nnx.Module):
 
 
 class PairAlignment(nnx.Module):
-    """Aligns a neighbour with a frame: offsets from both, applied to the neighbour's features."""
+    """Alignment of a neighbour's features with a frame's, by offsets computed from both."""
 
     def __init__(self, channels: int, groups: int, *, rngs: nnx.Rngs):
         def deform() -> DeformConv:
@@ -60,11 +60,11 @@ class PairAlignment(nnx.Module):
 class Tdan(SequenceModel):
     """TDAN (Tian et al., CVPR 2020), in the form of SeqCSIST's toolkit (arXiv 2507.09556).
 
-    Features of the two frames before and after a frame are aligned with it by deformable
-    convolutions on the sensor's pixels. A residual network makes the answer of the four aligned
-    frames and the frame itself. The published code puts the sequence's middle frame in the place of
-    the frame itself, for every answer; `middle_frame` does as it does. Its published training also
-    minimises twice the objective by mistake, which makes no difference to Adam.
+    Features of the two frames before a frame and of the two after it are aligned with the frame by
+    deformable convolutions on the sensor's pixels. A residual network makes the answer from the
+    four aligned frames and the frame itself. The published code puts the sequence's middle frame in
+    the place of the frame itself, for every answer; the option `middle_frame` does the same. By
+    mistake, the published training doubles the objective, which makes no difference to Adam.
 
     Args:
       factor: grid nodes per pixel along each axis, odd.
@@ -72,8 +72,8 @@ class Tdan(SequenceModel):
       groups: parts of the channels with offsets of their own in deformable convolutions.
       blocks: residual blocks before the alignment.
       tail_blocks: residual blocks after the alignment.
-      alignment_weight: weight of the distance between aligned frames and the frame itself in the
-        training objective.
+      alignment_weight: weight in the training objective of the square distance of the aligned
+        frames from the frame itself.
       middle_frame: True for the published code's window, in which the middle frame of the sequence
         stands for the frame that is answered.
       sensor: the sensor whose frames the model takes.
@@ -142,10 +142,11 @@ class Tdan(SequenceModel):
         images: Float[Array, "B frames height width"],
         grids: Float[Array, "B frames fine_height fine_width"],
     ) -> dict[str, Float[Array, ""]]:
-        """Returns the terms of the objective, each a mean over sequences.
+        """Returns the weighted terms of the objective, each a mean over sequences.
 
-        As published, the terms of a sequence are sums over its answered frames: of the mean square
-        error, and of the mean square distance of the five aligned frames from the frame itself.
+        As published, each term of a sequence is a sum over its answered frames. "regression" sums
+        the mean square error. "alignment" sums the mean square difference of the five frames of
+        `align` from the frame itself.
         """
         aligned = self.align(images)
         output = self._reconstruct(aligned)

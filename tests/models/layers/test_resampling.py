@@ -50,7 +50,7 @@ def triangle(distance):
 
 @pytest.mark.parametrize("factor", FACTORS)
 @pytest.mark.parametrize(("method", "kernel"), [("bicubic", cubic), ("bilinear", triangle)])
-def test_interpolation(method, kernel, factor):
+def test_interpolation_has_half_pixel_centres_and_clamped_borders(method, kernel, factor):
     maps = random(2, 3, 4, 2)
     reach = 3  # samples beyond the border, which repeat the last one
     padded = np.pad(maps, ((0, 0), (reach, reach), (reach, reach), (0, 0)), mode="edge")
@@ -65,14 +65,14 @@ def test_interpolation(method, kernel, factor):
 
 
 @pytest.mark.parametrize("factor", FACTORS)
-def test_nearest(factor):
+def test_nearest_upsampling_repeats_every_sample(factor):
     maps = random(2, 3, 4, 2)
     fine = upsample(jnp.asarray(maps), factor, "nearest")
     np.testing.assert_array_equal(fine, np.kron(maps, np.ones((1, factor, factor, 1))))
 
 
 @pytest.mark.parametrize(("size", "stride"), [(2, 2), (3, 1), (2, 1), (3, 2)])
-def test_max_pool(size, stride):
+def test_max_pool_takes_the_maximum_of_every_window(size, stride):
     x = random(2, 7, 8, 3)
     expected = [
         [x[:, i : i + size, j : j + size].max(axis=(1, 2)) for j in range(0, 9 - size, stride)]
