@@ -15,7 +15,7 @@ from distax.imaging.grid import decode, rasterize
 from distax.imaging.scenes import ScenePrior
 from distax.imaging.sensor import Sensor
 from distax.imaging.targets import Targets
-from distax.metrics import RADII, CsoSums, RateSums, psnr, ssim
+from distax.metrics import CsoSums, RateSums, by_radius, psnr, ssim
 from distax.models import SequenceModel
 from distax.runtime.batching import join_batches, split_batches
 from distax.runtime.pytree import pytree
@@ -42,8 +42,8 @@ class SequenceSums:
             sequences=sequences,
             protocol=protocol,
             frames=self.frames.value(sequences),
-            detection_rate=_by_radius(self.rates.detection_rate),
-            false_rate=_by_radius(self.rates.false_rate),
+            detection_rate=jax.tree.map(float, by_radius(self.rates.detection_rate)),
+            false_rate=jax.tree.map(float, by_radius(self.rates.false_rate)),
             by_frame={
                 str(protocol.margin + 1 + index): float(score) for index, score in enumerate(scores)
             },
@@ -82,7 +82,7 @@ class SequenceScorer(Scorer[SequenceSums]):
         scored = self.protocol.frames(truth.mask.shape[1])
         found = replace(found, mask=found.mask & (found.intensity >= self.protocol.threshold))
         true = _cut(truth, scored)
-        # The published code compares answers with the frames that lie the margin before.
+        # The published code compares answers with the frames that are `margin` frames earlier.
         earlier = range(len(scored)) if self.protocol.shifted_rates else scored
         valid = index >= 0
         # Frames of a sequence show the same targets. With one number they stay together in the
@@ -162,7 +162,3 @@ class SequenceModelScorer(SequenceScorer):
 
 def _cut(targets: Targets, frames: range) -> Targets:
     return jax.tree.map(lambda leaf: leaf[:, frames.start : frames.stop], targets)
-
-
-def _by_radius(values: Float[Array, " R"]) -> dict[str, float]:
-    return {f"{radius:.2f}": float(value) for radius, value in zip(RADII, values, strict=True)}

@@ -17,6 +17,7 @@ from distax.imaging.sensor import Sensor
 from distax.imaging.targets import Targets, make_targets
 from distax.io.pixels import Pixels
 from distax.runtime.batching import in_batches
+from distax.runtime.errors import DistaxError
 
 _REACH = 6.0
 """Distance from a target to the edge of its window, in standard deviations of a Gaussian PSF. A
@@ -52,8 +53,14 @@ class Residual:
         return self.found.background.shape
 
     def __getitem__(self, rows: slice) -> Float[np.ndarray, "rows width"]:
-        """Computes the residual of consecutive rows, in the frame's counts."""
-        first, last, _ = rows.indices(self.shape[0])
+        """Computes the residual of consecutive rows, in the frame's counts.
+
+        Raises:
+          DistaxError: the slice has a step.
+        """
+        first, last, step = rows.indices(self.shape[0])
+        if step != 1:
+            raise DistaxError(f"the residual has consecutive rows only; leave out the step {step}")
         band = Band(first=first, last=last, start=first, stop=last)
         counts = read_rows(self.pixels, band) - self.found.background.level_in(band)
         return (counts - self._model(band)).astype(np.float32)

@@ -77,13 +77,14 @@ class Tracker:
 
     @classmethod
     def for_prior(cls, prior: MotionPrior) -> "Tracker":
-        """Returns a tracker with the standard deviations of a motion prior's velocities.
+        """Returns a tracker for the number and the velocities of a motion prior's targets.
 
-        A velocity that is uniform in a disc has half its radius as standard deviation along each
-        axis.
+        There is room for as many false tracks as true ones. A velocity that is uniform in a disc
+        has half its radius as standard deviation along each axis.
         """
         least = cls().process_noise
         return cls(
+            max_tracks=max(2 * prior.placement.max_targets, cls().max_tracks),
             velocity_std=max(prior.speed / 2, least),
             drift_std=max(prior.drift / 2, least),
             process_noise=max(prior.acceleration / 2, least),

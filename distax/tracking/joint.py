@@ -1,5 +1,6 @@
 """Paths of all targets of a sequence, fitted to the pixels of all frames at once."""
 
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -15,6 +16,7 @@ from distax.imaging.sensor import Sensor
 from distax.imaging.targets import Targets
 from distax.metrics import RADII
 from distax.runtime.algebra import invert
+from distax.runtime.errors import DistaxError
 from distax.runtime.numerics import exact_products
 from distax.tracking.path_fit import PathFit, minimise, path_design
 from distax.tracking.path_starts import best_tracks, find_starts, most_certain
@@ -42,27 +44,38 @@ def fit_paths(
     Args:
       frames: raw sequences in counts; NaN marks pixels to leave out.
       found: targets `[N, T, J]` found in single frames.
-      tracks: their tracks `[N, T, M]` with M of at least K, as `track` makes them; a slot is the
-        same target in every frame.
+      tracks: their tracks `[N, T, M]` with covariances and hit probabilities, as `track` makes
+        them; a slot is the same target in every frame.
       sensor: the sensor that took the frames.
       prior: prior of the motion.
 
     Returns:
       Targets `[N, T, K]` with K = `prior.placement.max_targets`. A slot is the same target in every
       frame. `trusted` is False where the tracks are the answer.
+
+    Raises:
+      DistaxError: the tracks have no covariances or no hit probabilities.
     """
+    if tracks.covariance is None or tracks.hit_probability is None:
+        raise DistaxError("tracks need covariances and hit probabilities, as `track` makes them")
     width = window_width(sensor, prior.frame_prior.cluster)
     degree = 2 if prior.acceleration > 0 else 1
     return _fit_paths(
         jnp.asarray(frames),
         found,
-        tracks,
+        _without_other_fields(tracks),
         sensor,
         prior,
         width,
         prior.placement.max_targets,
         degree,
     )
+
+
+def _without_other_fields(tracks: Targets) -> Targets:
+    """Leaves out the fields that a path does not have."""
+    other = ("intensity_std", "credible_radius", "count_probability", "misfit", "trusted")
+    return replace(tracks, **dict.fromkeys(other))
 
 
 @partial(jax.jit, static_argnums=(5, 6, 7))

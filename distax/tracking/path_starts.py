@@ -13,7 +13,8 @@ more answers lack a target that the tracks have lost."""
 
 
 def best_tracks(tracks: Targets, size: int) -> Targets:
-    """Selects the tracks of highest score in each sequence, of at least `size` slots."""
+    """Selects the tracks of highest score in each sequence, padded to `size` slots."""
+    tracks = _padded(tracks, size)
     score = jnp.max(jnp.where(tracks.mask, tracks.score, -1.0), axis=1)
     slots = jax.lax.top_k(score, size)[1]
 
@@ -25,14 +26,9 @@ def best_tracks(tracks: Targets, size: int) -> Targets:
 
 def most_certain(found: Targets, size: int) -> Targets:
     """Selects the targets of highest score in each frame, padded to `size` slots."""
-    short = max(size - found.mask.shape[-1], 0)
-
-    def pad(leaf: Array | np.ndarray) -> Array:
-        return jnp.pad(leaf, ((0, 0), (0, 0), (0, short), *[(0, 0)] * (leaf.ndim - 3)))
-
     # Without the uncertainties, which no start needs.
     only = make_targets(found.place, found.flux, found.mask, found.score)
-    padded = jax.tree.map(pad, only)
+    padded = _padded(only, size)
     slots = jax.lax.top_k(jnp.where(padded.mask, padded.score, -1.0), size)[1]
     return jax.tree.map(
         lambda leaf: jnp.take_along_axis(
@@ -40,6 +36,16 @@ def most_certain(found: Targets, size: int) -> Targets:
         ),
         padded,
     )
+
+
+def _padded(targets: Targets, size: int) -> Targets:
+    """Adds padding to targets `[N, T, K]` of fewer than `size` slots."""
+    short = max(size - targets.mask.shape[-1], 0)
+
+    def pad(leaf: Array | np.ndarray) -> Array:
+        return jnp.pad(leaf, ((0, 0), (0, 0), (0, short), *[(0, 0)] * (leaf.ndim - 3)))
+
+    return jax.tree.map(pad, targets)
 
 
 def find_starts(

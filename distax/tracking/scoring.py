@@ -73,9 +73,9 @@ class TrackEvaluation:
       identity_switches: changes of the track assigned to a target, per true target; None without
         true targets. A target keeps its track while that lies within 0.25 px (CLEAR MOT:
         Bernardin & Stiefelhagen, EURASIP J. Image Video Process. 2008).
-      mota: MOTA of CLEAR MOT, see `metrics.IdentitySums`; like the next four None without true
-        targets, or where neither targets nor tracks exist.
-      idf1: IDF1, with one track for each target in the whole sequence.
+      mota: MOTA of CLEAR MOT, see `metrics.IdentitySums`; None without true targets.
+      idf1: IDF1, with one track for each target in the whole sequence. Like HOTA and its first part
+        it is None where there are neither targets nor tracks.
       hota: HOTA, from a similarity that falls from 1 to 0 over 0.5 px.
       detection_accuracy, association_accuracy: the two parts of HOTA, means over its thresholds.
       intervals: 95% confidence intervals of all scores but the median, by bootstrap over the

@@ -10,6 +10,7 @@ from typing import Literal, get_args
 import jax
 
 from distax.runtime.errors import DistaxError
+from distax.runtime.files import write_text
 
 Kind = Literal["compiling", "steps", "waiting_for_input", "evaluating", "saving", "restoring"]
 
@@ -77,7 +78,4 @@ class Goodput:
         Raises:
           DistaxError: the file cannot be written.
         """
-        try:
-            path.write_text(json.dumps(self.seconds(), indent=2) + "\n")
-        except OSError as error:
-            raise DistaxError(f"{path}: cannot be written ({error.strerror})") from error
+        write_text(path, json.dumps(self.seconds(), indent=2) + "\n")

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from distax import Sensor, make_targets, render
+from distax import DistaxError, Sensor, make_targets, render
 from distax.frames import FramePrior, FrameTargets, FrameUnmixer
 from distax.frames.background import Background
 from distax.frames.blobs import Blobs
@@ -68,6 +68,8 @@ def test_rows_are_the_same_however_they_are_read(residual):
     one_by_one = [residual[row : row + 1] for row in range(SHAPE[0])]
     np.testing.assert_array_equal(np.concatenate(one_by_one), residual[:])
     np.testing.assert_array_equal(residual[17:23], residual[:][17:23])
+    with pytest.raises(DistaxError, match="leave out the step 2"):
+        residual[::2]
 
 
 def test_a_frame_without_targets_loses_its_background_only(residual, found):

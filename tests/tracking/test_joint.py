@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from distax import Sensor, Unmixer, render
+from distax import DistaxError, Sensor, Unmixer, render
 from distax.imaging.motion import SEQCSIST, simulate
 from distax.imaging.sensor import expose
 from distax.imaging.targets import Targets
@@ -147,3 +147,20 @@ def test_a_method_is_linked():
     assert linked.mask.shape == (2, 10, 4)
     error, before = (np.sqrt(np.mean(distances(truth, each) ** 2)) for each in (linked, alone))
     assert error < 0.6 * before
+
+
+def test_tracks_of_fewer_slots_and_with_more_fields_serve_as_well(scenes, fitted):
+    frames, truth = scenes
+    found = detect(truth)
+    tracks = track(found, Tracker.for_prior(PRIOR)).targets
+    few = jax.tree.map(lambda leaf: leaf[:, :, :1], tracks)
+    for given in (replace(tracks, intensity_std=jnp.ones(tracks.mask.shape)), few):
+        answer = fit_paths(frames, found, given, SENSOR, PRIOR)
+        assert answer.mask.shape == fitted[0].mask.shape
+    with pytest.raises(DistaxError, match="tracks need covariances"):
+        fit_paths(frames, found, replace(tracks, covariance=None), SENSOR, PRIOR)
+
+
+def test_the_tracker_has_room_for_all_targets_of_the_prior():
+    many = replace(PRIOR, placement=replace(PRIOR.placement, max_targets=7, cluster=1.5))
+    assert Tracker.for_prior(many).max_tracks == 14

@@ -39,5 +39,6 @@ def test_time_in_a_step_that_fails_counts():
 def test_a_file_that_cannot_be_written_is_named(tmp_path):
     Goodput().write(tmp_path / "goodput.json")
     assert "total" in json.loads((tmp_path / "goodput.json").read_text())
-    with pytest.raises(DistaxError, match=r"missing/goodput.json: cannot be written"):
-        Goodput().write(tmp_path / "missing" / "goodput.json")
+    (tmp_path / "file").touch()
+    with pytest.raises(DistaxError, match=r"file/goodput.json: cannot be written"):
+        Goodput().write(tmp_path / "file" / "goodput.json")

@@ -135,8 +135,8 @@ class GuidedOffsets(Model):
         """
         view = look_through(images, self.sensor, self.window)
         mixture, number = self.describe(view, self.inner(images))
-        light = (targets.intensity - self.mean_intensity) / self.intensity_spread
-        density = mixture.log_density(view.inward(targets.position), light)
+        light = (targets.flux - self.mean_intensity) / self.intensity_spread
+        density = mixture.log_density(view.inward(targets.place), light)
         of_image = jnp.sum(jnp.where(targets.mask, density, 0.0), axis=-1)
         per_target = of_image / jnp.maximum(targets.count, 1)
         return count_loss(number, targets.count) - jnp.mean(per_target)

@@ -82,6 +82,8 @@ def test_padding_and_empty_images_have_no_part_in_the_loss(small, scenes):
     images, truth = scenes
     moved = replace(truth, position=jnp.where(truth.mask[..., None], truth.position, jnp.nan))
     assert float(small.loss(images, moved)) == float(small.loss(images, truth))
+    gradient = nnx.grad(lambda model: model.loss(images, moved))(small)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
     empty = replace(truth, mask=jnp.zeros_like(truth.mask))
     assert np.isfinite(small.loss(jnp.zeros_like(images), empty))
 
