@@ -172,7 +172,7 @@ def _check_options(
     """Raises DistaxError if an option is unknown or a plain value is not of its type."""
     for option, value in options.items():
         if option not in types:
-            raise unknown(f"option of {of}", prefix + option, [prefix + key for key in types])
+            raise unknown("option", prefix + option, [prefix + key for key in types], of)
         _check_type(prefix + option, value, types[option])
 
 

@@ -32,12 +32,21 @@ def advice_when_stopped(advice: str) -> Iterator[None]:
         raise Terminated(f"{stop}; {advice}") from None
 
 
-def unknown(kind: str, name: str, known: Iterable[str]) -> DistaxError:
-    """Makes the error for an unknown name. It suggests the known name of the closest spelling."""
+def unknown(kind: str, name: str, known: Iterable[str], of: str = "") -> DistaxError:
+    """Makes the error for an unknown name. It suggests the known name of the closest spelling.
+
+    Args:
+      kind: kind of things that the name stands for.
+      name: the unknown name.
+      known: the known names.
+      of: what the things belong to, such as a model with options. Default: nothing.
+    """
     known = sorted(known)
     nearest = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {nearest[0]!r}? " if nearest else ""
-    return DistaxError(f"unknown {kind} {name!r}: {hint}known are {', '.join(known) or 'none'}")
+    owner = f" of {of}" if of else ""
+    listed = ", ".join(known) or "none"
+    return DistaxError(f"unknown {kind} {name!r}{owner}: {hint}known are {listed}")
 
 
 def first_line(error: Exception) -> str:

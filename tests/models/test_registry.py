@@ -73,7 +73,7 @@ def test_an_option_of_a_head_without_a_head_is_answered_with_the_heads():
 
 def test_an_unknown_option_is_answered_with_the_nearest_one():
     with pytest.raises(
-        DistaxError, match=r"option of model 'dista' 'chanels': did you mean 'channels'\?.*stages"
+        DistaxError, match=r"option 'chanels' of model 'dista': did you mean 'channels'\?.*stages"
     ) as error:
         create("dista", chanels=4, rngs=nnx.Rngs(0))
     assert "rngs" not in str(error.value)
@@ -130,7 +130,7 @@ def test_labels_are_blurred_as_asked_for(options):
 
 
 def test_what_only_grid_models_take_is_refused_by_others():
-    with pytest.raises(DistaxError, match="option of model 'density' 'label_blur'"):
+    with pytest.raises(DistaxError, match="option 'label_blur' of model 'density'"):
         create("density", label_blur=0.1, rngs=nnx.Rngs(0))
     with pytest.raises(DistaxError, match="did you mean 'label_blur'"):
         create("srcnn", label_blurr=0.1, rngs=nnx.Rngs(0))

@@ -153,7 +153,7 @@ def test_options_of_every_model_of_sequences():
     images, targets = scenes()
     blurred = model.objective(images, rasterize(targets, SENSOR, 3, 0.2))
     assert float(model.loss(images, targets)) == pytest.approx(float(blurred), rel=1e-5)
-    with pytest.raises(DistaxError, match="option of model 'tdan' 'window'"):
+    with pytest.raises(DistaxError, match="option 'window' of model 'tdan'"):
         create("tdan", rngs=nnx.Rngs(0), window=5)
     with pytest.raises(DistaxError, match="factor must be an odd number"):
         create("derefnet", rngs=nnx.Rngs(0), factor=4)
