@@ -30,7 +30,8 @@ from distax.imaging.scenes import ScenePrior, check_host
 from distax.imaging.sensor import Sensor
 from distax.imaging.targets import Targets
 from distax.models import GridModel, Model, SequenceModel, create
-from distax.models.registry import classical, parameter_rngs
+from distax.models.keys import parameter_rngs
+from distax.models.registry import classical
 from distax.models.registry import names as model_names
 from distax.runtime.errors import DistaxError, DistaxWarning, shown, unknown
 from distax.runtime.fields import check_fields

@@ -2,24 +2,21 @@
 
 import importlib.util
 import inspect
-import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Any, TypeVar
 
-import jax
 from flax import nnx
-from jaxtyping import PRNGKeyArray
 
 from distax.imaging.sensor import Sensor
 from distax.models.base import GridModel, Model
 from distax.models.layers.precision import set_precision
+from distax.models.options import check_options, option_types, parameters
 from distax.models.sequences.base import SequenceModel
 from distax.models.unfolding.initialization import simulated_estimator
 from distax.models.window import Windowed, host_margin, window_sensor
-from distax.runtime.errors import DistaxError, check_not_negative, shown, unknown
+from distax.runtime.errors import DistaxError, check_not_negative, unknown
 
 Class = TypeVar("Class", bound=type[Model])
 
@@ -32,8 +29,6 @@ _GRID_MODEL_OPTIONS = _SEQUENCE_MODEL_OPTIONS | {"window": int | None, "head": s
 """Options of `create` for every grid model, and their types."""
 _OF_HEAD = "head_"
 """Prefix of the arguments of a head's constructor among the options of `create`."""
-_PLAIN = (bool, int, float, str)
-"""Types of options that a configuration can hold."""
 
 
 def register(name: str) -> Callable[[Class], Class]:
@@ -132,10 +127,10 @@ def _create(name: str, rngs: nnx.Rngs, options: dict[str, Any]) -> Model:
     if on_grid and (head := options.pop("head", None)) is not None:
         return _create_with_head(head, name, rngs, options)
     more = _GRID_MODEL_OPTIONS if on_grid else _SEQUENCE_MODEL_OPTIONS if of_sequences else {}
-    known = _types(model) | more
+    known = option_types(model) | more
     if on_grid:
         _check_no_head(options, known)
-    _check_options(f"model {name!r}", options, known)
+    check_options(f"model {name!r}", options, known)
     if not (on_grid or of_sequences):
         return model(rngs=rngs, **options)
     side, label_blur = options.pop("window", None), options.pop("label_blur", 0.0)
@@ -157,23 +152,8 @@ def _create_with_head(head: str, name: str, rngs: nnx.Rngs, options: dict[str, A
     for option, value in options.items():
         taken = of_head if option.startswith(_OF_HEAD) else own
         taken[option.removeprefix(_OF_HEAD) if taken is of_head else option] = value
-    _check_options(f"head {head!r}", of_head, _types(_HEADS[head]), _OF_HEAD)
+    check_options(f"head {head!r}", of_head, option_types(_HEADS[head]), _OF_HEAD)
     return _HEADS[head](_create(name, rngs, own), rngs=rngs, **of_head)
-
-
-def _types(model: type[Model]) -> dict[str, Any]:
-    """Returns the types of a constructor's options by name."""
-    return {key: taken.annotation for key, taken in _parameters(model).items() if key != "inner"}
-
-
-def _check_options(
-    of: str, options: dict[str, Any], types: dict[str, Any], prefix: str = ""
-) -> None:
-    """Raises DistaxError if an option is unknown or a plain value is not of its type."""
-    for option, value in options.items():
-        if option not in types:
-            raise unknown("option", prefix + option, [prefix + key for key in types], of)
-        _check_type(prefix + option, value, types[option])
 
 
 def _check_no_head(options: dict[str, Any], known: dict[str, Any]) -> None:
@@ -184,22 +164,6 @@ def _check_no_head(options: dict[str, Any], known: dict[str, Any]) -> None:
                 f"option {option} is for a head, and the model has none; add the option head "
                 f"({' or '.join(sorted(_HEADS))}), or leave out {option}"
             )
-
-
-def _check_type(option: str, value: Any, hint: Any) -> None:
-    """Raises DistaxError if a plain value is not of an option's type."""
-    allowed = get_args(hint) if isinstance(hint, UnionType) else (hint,)
-    # NumPy's numbers and arrays come from Python and not from a configuration.
-    plain = type(value) in (*_PLAIN, list, dict)
-    if plain and not any(kind in _PLAIN or get_origin(kind) is Sequence for kind in allowed):
-        raise DistaxError(f"option {option} can be given from Python only, got {shown(value)}")
-    if plain and set(allowed) <= {*_PLAIN, NoneType} and not _is_of(value, allowed):
-        names = " or ".join(kind.__name__ for kind in allowed if kind is not NoneType)
-        raise DistaxError(f"option {option} must be of type {names}, got {shown(value)}")
-
-
-def _is_of(value: Any, allowed: tuple[Any, ...]) -> bool:
-    return type(value) in allowed or (type(value) is int and float in allowed)
 
 
 def _create_windowed(name: str, side: int, rngs: nnx.Rngs, options: dict[str, Any]) -> GridModel:
@@ -221,12 +185,7 @@ def _create_windowed(name: str, side: int, rngs: nnx.Rngs, options: dict[str, An
 
 def constructor_parameters(name: str) -> dict[str, inspect.Parameter]:
     """Returns the parameters of a registered model's constructor by name, except `rngs`."""
-    return _parameters(_MODELS[name])
-
-
-def _parameters(model: type[Model]) -> dict[str, inspect.Parameter]:
-    taken = inspect.signature(model.__init__).parameters
-    return {key: taken[key] for key in taken if key not in ("self", "rngs")}
+    return parameters(_MODELS[name])
 
 
 def import_module_file(path: str) -> None:
@@ -262,33 +221,3 @@ def import_module_file(path: str) -> None:
         raise DistaxError(
             f"{path}: cannot be imported ({type(error).__name__}: {error})"
         ) from error
-
-
-def parameter_rngs(seed: int, most: int | float = math.inf) -> nnx.Rngs:
-    """Returns the keys of `nnx.Rngs(seed)`, counted in Python so that tracing stays fast.
-
-    Flax counts keys in an array. While JAX traces, each key adds one term to that count, so tracing
-    a model of a thousand layers takes most of a minute.
-
-    Args:
-      seed: the seed.
-      most: number of keys after which a model is refused as too large. Default: no limit.
-    """
-    rngs = nnx.Rngs(seed)
-    rngs.default = _CountingStream(jax.random.key(seed), tag="default", most=most)  # type: ignore[attr-defined]
-    return rngs
-
-
-class _CountingStream(nnx.RngStream):
-    """Stream of keys that counts them in Python."""
-
-    def __init__(self, key: PRNGKeyArray, *, tag: str, most: int | float = math.inf):
-        super().__init__(key, tag=tag)
-        self.drawn, self.most = 0, most
-
-    def __call__(self) -> PRNGKeyArray:
-        key = jax.random.fold_in(self.key[...], self.drawn)
-        self.drawn += 1
-        if self.drawn > self.most:
-            raise DistaxError("the model has more parameters than are stored; the file is damaged")
-        return key

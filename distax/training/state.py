@@ -17,7 +17,8 @@ from jaxtyping import Array, Float, Int
 from distax import models
 from distax.costs import cost_of, find_peak, parse
 from distax.models import Model
-from distax.models.registry import import_module_file, parameter_rngs
+from distax.models.keys import parameter_rngs
+from distax.models.registry import import_module_file
 from distax.runtime.pytree import named_leaves, pytree, with_leaves
 from distax.runtime.sharding import mean_over_devices, sharded, state_shardings, with_shardings
 from distax.training.config import TrainConfig
@@ -57,7 +58,7 @@ def create_model(
     Args:
       config: the configuration.
       start: arrays of the model by name, in place of its initial ones.
-      most_keys: as `most` of `registry.parameter_rngs`.
+      most_keys: as `most` of `models.keys.parameter_rngs`.
 
     Raises:
       DistaxError: as `models.create`, or the configured module cannot be imported.

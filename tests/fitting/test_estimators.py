@@ -18,7 +18,7 @@ from distax.fitting.sampler import Effort
 from distax.imaging.scenes import ScenePrior, simulate
 from distax.metrics import assign
 from distax.models import create
-from distax.models.registry import parameter_rngs
+from distax.models.keys import parameter_rngs
 
 SENSOR = Sensor(read_noise=2.0)
 # Unlike those of other tests, whose starting scenes are kept.

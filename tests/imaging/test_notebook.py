@@ -10,7 +10,7 @@ from distax import Sensor, Targets, Unmixer
 from distax.fitting.sampler import QUICK
 from distax.imaging.scenes import ScenePrior, sample
 from distax.models import create
-from distax.models.registry import parameter_rngs
+from distax.models.keys import parameter_rngs
 
 FOUND = Targets(
     position=jnp.array([[[5.25, 4.0], [0.0, 0.0], [5.0, 4.5]], [[1.0, 2.0]] * 3]),

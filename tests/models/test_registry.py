@@ -1,13 +1,11 @@
-import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
 from flax import nnx
 
 from distax import DistaxError, Sensor, make_targets, rasterize, render
 from distax.models import Dista, GridModel, create, names, register
 from distax.models import registry as registry_module
-from distax.models.registry import import_module_file, parameter_rngs
+from distax.models.registry import import_module_file
 
 
 @pytest.fixture(autouse=True)
@@ -177,22 +175,3 @@ def test_a_file_that_fails_is_named_with_the_reason(tmp_path):
     for _ in range(2):
         with pytest.raises(DistaxError, match=r"broken\.py: cannot be imported \(ModuleNotFound"):
             import_module_file(str(tmp_path / "broken.py"))
-
-
-def test_parameters_are_those_of_flax_keys():
-    ours, theirs = (
-        nnx.state(create("srcnn", rngs=rngs)) for rngs in (parameter_rngs(3), nnx.Rngs(3))
-    )
-    jax.tree.map(np.testing.assert_array_equal, ours, theirs)
-    first = parameter_rngs(3)
-    assert (jax.random.key_data(first.params()) != jax.random.key_data(first.params())).any()
-
-
-def test_keys_are_not_counted_under_a_trace():
-    def three_keys():
-        rngs = parameter_rngs(0)
-        return [rngs.params() for _ in range(3)]
-
-    primitives = {str(equation.primitive) for equation in jax.make_jaxpr(three_keys)().eqns}
-    assert "random_fold_in" in primitives
-    assert "add" not in primitives

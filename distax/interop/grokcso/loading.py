@@ -39,7 +39,8 @@ from distax.interop.grokcso.unfolding import (
     USRNET,
 )
 from distax.models import GridModel, SequenceModel, create
-from distax.models.registry import constructor_parameters, parameter_rngs
+from distax.models.keys import parameter_rngs
+from distax.models.registry import constructor_parameters
 from distax.runtime.errors import DistaxError, unknown
 
 _ORIGINALS: dict[str, Original] = {
