@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import fields, is_dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -12,16 +12,13 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
-from distax.fitting.cameras import outside_of_range
-from distax.fitting.estimators import Estimator, Fast, FastFit, Grid, Posterior, Refine
+from distax.fitting.estimators import Estimator, Fast
 from distax.fitting.misfit import warn_of_misfits
 from distax.fitting.sampler import Effort
 from distax.fitting.self_calibration import FittedSensor, fit_sensor
 from distax.imaging.checks import (
     as_counts,
-    check_known,
     check_one_psf,
-    check_single,
     find_problems,
     to_stack,
 )
@@ -29,24 +26,13 @@ from distax.imaging.grid import THRESHOLD
 from distax.imaging.scenes import ScenePrior, check_host
 from distax.imaging.sensor import Sensor
 from distax.imaging.targets import Targets
-from distax.models import GridModel, Model, SequenceModel, create
+from distax.methods import MethodOptions, fast_for, suitable_method
+from distax.models import GridModel, Model, create
 from distax.models.keys import parameter_rngs
 from distax.models.registry import classical
 from distax.models.registry import names as model_names
 from distax.runtime.errors import DistaxError, DistaxWarning, shown, unknown
-from distax.runtime.fields import check_fields
 from distax.runtime.html import fact_table
-
-METHODS = ("grid", "refine", "posterior", "fast")
-"""Names of the methods; each is an estimator of `distax.fitting.estimators`."""
-_USED_BY = {
-    "model": ("fast", "grid"),
-    "prior": ("fast", "posterior", "refine"),
-    "threshold": ("grid",),
-    "effort": ("posterior",),
-    "seed": ("posterior",),
-}
-"""Methods that use each option of `Unmixer`. All use the sensor."""
 
 _NAMED = 5
 """Images that a warning names before it counts the rest. More make the line hard to read."""
@@ -99,11 +85,11 @@ class Unmixer:
         effort: Effort | None = None,
         seed: int | None = None,
     ):
-        given = _Options(method, model, sensor, prior, threshold, effort, seed)
+        given = MethodOptions(method, model, sensor, prior, threshold, effort, seed)
         if sensor is not None:
             check_one_psf(sensor)
         if method is None:
-            method = _suitable_method(model, sensor, prior)
+            method = suitable_method(model, sensor, prior)
         given.check_used(method)
         if isinstance(method, str):
             method = given.estimator(method)
@@ -221,7 +207,7 @@ class Unmixer:
             )
         fitted = fit_sensor(as_counts(images), self.sensor, self.prior)
         if not estimator.fits:
-            estimator = _fast_for(fitted.sensor, self.prior)
+            estimator = fast_for(fitted.sensor, self.prior)
         prior = self.prior if estimator.fits else None
         unmixer = Unmixer(method=estimator, sensor=fitted.sensor, prior=prior)
         unmixer.fitted = fitted
@@ -331,100 +317,8 @@ class Unmixer:
         )
 
 
-def _suitable_method(model: Model | None, sensor: Sensor | None, prior: ScenePrior | None) -> str:
-    """Returns the method that a model is for; without a model, the best for a sensor and prior."""
-    if model is not None:
-        return "grid" if isinstance(model, GridModel) else "fast"
-    problem = outside_of_range(sensor or Sensor(), prior or ScenePrior())
-    return "posterior" if problem else "fast"
-
-
-@dataclass(frozen=True)
-class _Options:
-    """The options that an unmixer is given; None for those that are left out."""
-
-    method: str | Estimator | None
-    model: Model | None
-    sensor: Sensor | None
-    prior: ScenePrior | None
-    threshold: float | None
-    effort: Effort | None
-    seed: int | None
-
-    def __post_init__(self) -> None:
-        check_fields(self)
-        check_single(self.sensor, self.prior)
-        check_known(self.sensor, self.prior)
-        if isinstance(self.model, SequenceModel):
-            raise DistaxError(
-                f"{type(self.model).__name__} takes sequences, not single images: score it with "
-                "`distax evaluate --protocol seqcsist`, or call its method detect with frames "
-                "[N, T, height, width]"
-            )
-
-    def check_used(self, method: str | Estimator) -> None:
-        """Raises DistaxError for an option that the method does not use."""
-        for option, users in _USED_BY.items():
-            if getattr(self, option) is None:
-                continue
-            if isinstance(method, str) and method in METHODS and method not in users:
-                raise DistaxError(
-                    f"{option} has no effect on the method {method}: leave it out, or choose "
-                    f"{' or '.join(users)}"
-                )
-            if option == "prior" and self.model is not None:
-                raise DistaxError("the model has the prior of its training: leave out prior")
-            if not isinstance(method, str) and not (option == "prior" and method.fits):
-                raise DistaxError(
-                    f"{option} has no effect on the estimator {method.name}, which has its own: "
-                    "leave it out"
-                )
-
-    def estimator(self, method: str) -> Estimator:
-        """Makes the estimator of a method's name."""
-        if method not in METHODS:
-            raise unknown("method", method, METHODS)
-        if method == "refine":
-            return Refine()
-        if method == "posterior":
-            return Posterior(self.effort or Effort(), self.seed or 0)
-        model = self.model
-        if model is None and method == "fast":
-            return _fast_for(self.sensor or Sensor(), self.prior or ScenePrior())
-        if model is None:
-            raise DistaxError(
-                "the method grid needs a grid model: give one by model=, or load one by "
-                "Unmixer.load, from a training run's folder or by a name such as 'dista'"
-            )
-        if method == "grid" and isinstance(model, GridModel):
-            return Grid(model, THRESHOLD if self.threshold is None else self.threshold)
-        if method == "fast" and not isinstance(model, GridModel):
-            return Fast(model)
-        raise DistaxError(
-            f"the method {method} does not suit a model of type {type(model).__name__}; load a "
-            "trained one, or leave the method out"
-        )
-
-
 def _model_of(estimator: Estimator) -> Model | None:
     return getattr(estimator, "model", None)
-
-
-def _fast_for(sensor: Sensor, prior: ScenePrior) -> Fast | FastFit:
-    """Returns the fast estimator for a sensor and a prior.
-
-    CSIST-100K's have a network of their own, which is faster.
-
-    Raises:
-      DistaxError: they lie outside of the range of the network for all others.
-    """
-    from distax import weights
-
-    if sensor == Sensor() and prior == ScenePrior():
-        return Fast(weights.load("density")[0])
-    if problem := outside_of_range(sensor, prior):
-        raise DistaxError(f"{problem}; choose the method refine or posterior")
-    return FastFit()
 
 
 def without_targets(found: Targets, bad: Bool[np.ndarray, " N"]) -> Targets:

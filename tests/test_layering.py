@@ -18,6 +18,7 @@ FLOORS = [
     ("evaluation", "frames", "calibration", "export", "interop"),
     ("training", "viz"),
     ("weights", "compilation"),
+    ("methods",),
     ("unmixer",),
     ("tracking", "benchmarking", "shards"),
     ("cli",),
