@@ -36,7 +36,8 @@ class Layout:
       images, annotations: names of the two folders in the folder of a split.
       prefix: first letters of the annotations' names.
       place: the folders that the manual directory holds, for error messages.
-      first: folders of which the manual directory holds at least one.
+      inner: folder in the manual directory that holds the splits, and that may be given in its
+        place. Default: the manual directory itself.
     """
 
     title: str
@@ -44,19 +45,38 @@ class Layout:
     annotations: str
     prefix: str
     place: str
-    first: tuple[str, ...]
+    inner: str = ""
+
+    def root(self, manual_dir: Path) -> Path:
+        """Returns the folder that holds the splits."""
+        inside = manual_dir / self.inner
+        return inside if inside.is_dir() else manual_dir
 
     def check_manual_dir(self, manual_dir: Folder | None) -> None:
-        """Raises DistaxError if a manual directory is not given or holds no published files."""
-        if manual_dir is None:
-            problem = "no manual directory was given"
-        elif not any((as_path(manual_dir).expanduser() / name).is_dir() for name in self.first):
+        """Raises DistaxError if a manual directory is not given or lacks a folder of the splits."""
+        problem = "no manual directory was given"
+        if manual_dir is not None:
+            folder = as_path(manual_dir).expanduser()
+            known = (self.inner, *SPLIT_FOLDERS.values())
+            if any(name and (folder / name).is_dir() for name in known):
+                return self._check_splits(self.root(folder))
             problem = f"{manual_dir} holds none of them"
-        else:
-            return
         raise DistaxError(
             f"the released {self.title} is read from a folder that holds {self.place}, but "
             f"{problem}: download the dataset, unpack it and name that folder, or build `simulated`"
+        )
+
+    def _check_splits(self, root: Path) -> None:
+        for split in SPLIT_FOLDERS.values():
+            for name, suffix in ((self.images, ".png"), (self.annotations, ".xml")):
+                if not (root / split / name).is_dir():
+                    raise self.without_files(root / split / name, suffix)
+
+    def without_files(self, folder: Path, suffix: str) -> DistaxError:
+        """Makes the error for a folder without files of a suffix."""
+        return DistaxError(
+            f"no {suffix} files in {folder}: give the folder that holds the unpacked "
+            f"{self.place} as the manual directory"
         )
 
 
@@ -159,8 +179,9 @@ def read_annotation(
         ) from error
     except (ParseError, LookupError, ValueError) as error:
         raise DistaxError(f"{path} is malformed XML ({error}): unpack the dataset again") from error
-    stated = re.search(r"\d+", root.findtext("filename") or "")
-    if identifier is not None and stated is not None and int(stated[0]) != identifier:
+    stated = re.search("[0-9]+", root.findtext("filename") or "")
+    # Compared as text, because a damaged file may state more digits than `int` takes.
+    if identifier is not None and stated and (stated[0].lstrip("0") or "0") != str(identifier):
         raise DistaxError(
             f"{path} says that it belongs to frame {stated[0]:.18}, so frames are out of order: "
             "unpack the dataset again"
@@ -216,10 +237,7 @@ def _find_files(
     # Other programs leave files whose names start with a dot, as macOS's "._image_1.png".
     paths = sorted(path for path in folder.glob(f"*{suffix}") if not path.name.startswith("."))
     if not paths:
-        raise DistaxError(
-            f"no {suffix} files in {folder}: give the folder that holds the unpacked "
-            f"{layout.place} as the manual directory"
-        )
+        raise layout.without_files(folder, suffix)
     found: dict[int, Path] = {}
     for path in paths:
         match = pattern.fullmatch(path.name)

@@ -51,9 +51,9 @@ class MethodOptions:
         check_known(self.sensor, self.prior)
         if isinstance(self.model, SequenceModel):
             raise DistaxError(
-                f"{type(self.model).__name__} takes sequences, not single images: score it with "
-                "`distax evaluate --protocol seqcsist`, or call its method detect with frames "
-                "[N, T, height, width]"
+                f"{type(self.model).__name__} takes sequences, not single images: run it by "
+                "`distax track` or tracking.SequenceUnmixer, and score it by `distax evaluate "
+                "--protocol seqcsist`"
             )
 
     def check_used(self, method: str | Estimator) -> None:

@@ -23,7 +23,7 @@ import numpy as np
 import tyro
 from benchmarks.measuring import train_model
 from flax import nnx
-from leaderboard_page import draw_scores, insert_table
+from leaderboard_page import draw_scores, insert_table, table
 
 from distax import Sensor, Targets, Unmixer, decode, rasterize, weights
 from distax.benchmarking.figures import describe_machine
@@ -241,7 +241,7 @@ def main(
             LIMITS, json.dumps(measure_limits(protocol), indent=2, ensure_ascii=False) + "\n"
         )
     results = read_results(entries)
-    insert_table(HERE.parent / "docs/leaderboard.md", results)
+    insert_table(HERE.parent / "docs/leaderboard.md", table(results))
     draw_scores(RESULTS.with_suffix(".png"), results, json.loads(LIMITS.read_text()))
 
 

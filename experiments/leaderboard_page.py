@@ -1,4 +1,4 @@
-"""Writes the leaderboard's table and figure from its results."""
+"""Writes the leaderboard's table and figure from its results, and inserts tables in pages."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -27,13 +27,20 @@ _HEAD = (
     "| multiply-adds | images/s | trained on | published |\n"
     "|---|" + "--:|" * 13 + "\n"
 )
+_BEGIN, _END = (f"<!-- leaderboard: {place} -->\n" for place in ("begin", "end"))
 
 
-def insert_table(page: Path, results: Sequence[dict[str, Any]]) -> None:
-    """Replaces the table between its markers on a Markdown page."""
-    before, begin, rest = page.read_text().partition("<!-- leaderboard: begin -->\n")
-    _, end, after = rest.partition("<!-- leaderboard: end -->\n")
-    write_text(page, before + begin + table(results) + end + after)
+def insert_table(page: Path, text: str) -> None:
+    """Replaces the table between its markers on a Markdown page.
+
+    Raises:
+      ValueError: the page has no such markers.
+    """
+    before, begin, rest = page.read_text(encoding="utf-8").partition(_BEGIN)
+    _, end, after = rest.partition(_END)
+    if not end:
+        raise ValueError(f"{page}: no place for the table; add the lines\n{_BEGIN}{_END}")
+    write_text(page, before + begin + text + end + after)
 
 
 def table(results: Sequence[dict[str, Any]]) -> str:

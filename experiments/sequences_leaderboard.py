@@ -1,34 +1,65 @@
-"""Scores methods on sequences under SeqCSIST's protocol, and writes the table of the docs page.
+"""Sequences leaderboard: scores methods under SeqCSIST's protocol, and writes the page's table.
 
     distax train --config experiments/tdan.toml --run-dir runs/tdan
     python experiments/sequences_leaderboard.py
 
-Every method is scored on the same simulated sequences by `distax evaluate --protocol seqcsist`.
-Published scores on the released sequences are listed below, labelled.
+Every method is scored on the same simulated sequences by `distax evaluate --protocol seqcsist`. The
+scores are in `experiments/results/sequences_leaderboard.json`, and the table in
+docs/sequences-leaderboard.md is made from that file. Methods with a score are skipped, so the
+command can be stopped and restarted at any time. `--models tdan fista` scores these again.
+`--no-score` only makes the table. Published scores on the released sequences are listed below,
+labelled.
 """
 
 import json
 import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import tyro
+from leaderboard_page import insert_table
 
 from distax.cli.main import main as distax
 from distax.evaluation.results import SCORE_HEADINGS
 from distax.runtime.files import write_text
 
-RESULTS = Path("experiments/results/sequences_leaderboard.json")
-TABLE = Path("experiments/results/sequences_leaderboard.md")
-METHODS = {
-    "refine, linked over all frames (this library)": ["--method", "refine", "--linked"],
-    "refine, frame by frame (this library)": ["--method", "refine"],
-    "CFGN, weights of still scenes, frame by frame": ["--checkpoint", "cfgn"],
-    "DISTA-Net, weights of still scenes, frame by frame": ["--checkpoint", "dista"],
-    "TDAN, small, 600 sequences of training": ["--checkpoint", "runs/tdan"],
-    "FISTA, frame by frame": ["--checkpoint", "fista"],
+HERE = Path(__file__).parent
+RESULTS = HERE / "results/sequences_leaderboard.json"
+PAGE = HERE.parent / "docs/sequences-leaderboard.md"
+SEQUENCES, SEED = 40, 10_000
+"""Number of simulated sequences of 20 frames, the same for all methods, and their seed."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One method of the leaderboard.
+
+    Attributes:
+      title: name in the table.
+      options: options of `distax evaluate` that name the method.
+    """
+
+    title: str
+    options: tuple[str, ...]
+
+
+ENTRIES = {
+    "refine_linked": Entry(
+        "refine, linked over all frames (this library)", ("--method", "refine", "--linked")
+    ),
+    "refine": Entry("refine, frame by frame (this library)", ("--method", "refine")),
+    "cfgn": Entry("CFGN, weights of still scenes, frame by frame", ("--checkpoint", "cfgn")),
+    "dista": Entry("DISTA-Net, weights of still scenes, frame by frame", ("--checkpoint", "dista")),
+    "density": Entry(
+        "density, weights of still scenes, frame by frame (this library)",
+        ("--checkpoint", "density"),
+    ),
+    "tdan": Entry("TDAN, small, 600 sequences of training", ("--checkpoint", "runs/tdan")),
+    "fista": Entry("FISTA, frame by frame", ("--checkpoint", "fista")),
 }
-"""Options of `distax evaluate` by the label of a row."""
+"""Methods by name, in the order in which they are scored."""
 PUBLISHED = {
     "DeRefNet": (51.55, 1.0, 14.4, 54.9, 90.4, 97.1),
     "ISTA-Net+": (51.02,),
@@ -57,25 +88,36 @@ PUBLISHED = {
 """Published CSO-mAP, and AP at the five radii where known, in percent (arXiv 2507.09556)."""
 
 
-def score(options: list[str], sequences: int, seed: int) -> dict[str, Any]:
+def command(entry: Entry) -> list[str]:
+    """Returns the command line that scores a method, after `distax`."""
+    data = ["--sequences", str(SEQUENCES), "--seed", str(SEED)]
+    return ["evaluate", "--protocol", "seqcsist", *data, *entry.options]
+
+
+def score(entry: Entry) -> dict[str, Any]:
     """Runs `distax evaluate` and returns what it writes."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "result.json")
-        common = ["--protocol", "seqcsist", "--sequences", str(sequences), "--seed", str(seed)]
-        distax(["evaluate", *common, *options, "--json", str(file)])
+        distax([*command(entry), "--json", str(file)])
         result: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     return result
 
 
-def make_table(results: dict[str, dict[str, Any]]) -> str:
-    """Returns the Markdown table of measured rows, then of published ones."""
+def read_results() -> dict[str, Any]:
+    """Reads the scores so far, by the names of the methods."""
+    results: dict[str, Any] = json.loads(RESULTS.read_text(encoding="utf-8"))
+    return results
+
+
+def table(results: Mapping[str, dict[str, Any]]) -> str:
+    """Returns the Markdown table of measured rows, best first, and then of published ones."""
     headings = ["method", "sequences", *SCORE_HEADINGS[1:], "found within 0.25 px", "false"]
     lines = [f"| {' | '.join(headings)} |", "|---|---|" + "--:|" * (len(headings) - 2)]
-    for name, result in results.items():
-        frames = result["frames"]
+    for name in sorted(results, key=lambda name: -results[name]["frames"]["cso_map"]):
+        result, frames = results[name], results[name]["frames"]
         shares = [frames["cso_map"], *frames["ap"].values()]
         shares += [result["detection_rate"]["0.25"], result["false_rate"]["0.25"]]
-        cells = [name, "simulated", *(f"{100 * share:.1f}" for share in shares)]
+        cells = [ENTRIES[name].title, "simulated", *(f"{100 * share:.1f}" for share in shares)]
         lines.append(f"| {' | '.join(cells)} |")
     for name, row in PUBLISHED.items():
         values = [
@@ -86,16 +128,21 @@ def make_table(results: dict[str, dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def main(sequences: int = 40, seed: int = 10_000) -> None:
-    """Score the methods and write results and table.
+def main(models: tuple[str, ...] = (), no_score: bool = False) -> None:
+    """Score methods without a result, then make the table.
 
     Args:
-      sequences: number of simulated sequences of 20 frames.
-      seed: random seed of the sequences.
+      models: names of methods to score, also again. Default: those without a result.
+      no_score: only make the table.
     """
-    results = {name: score(options, sequences, seed) for name, options in METHODS.items()}
-    write_text(RESULTS, json.dumps(results, indent=1) + "\n")
-    write_text(TABLE, make_table(results))
+    if unknown := set(models) - ENTRIES.keys():
+        raise SystemExit(f"no method is named {', '.join(sorted(unknown))}: see ENTRIES")
+    results = read_results() if RESULTS.exists() else {}
+    chosen = models or [name for name in ENTRIES if name not in results]
+    for name in () if no_score else chosen:
+        results[name] = score(ENTRIES[name])
+        write_text(RESULTS, json.dumps(results, indent=1) + "\n")
+    insert_table(PAGE, table(results))
 
 
 if __name__ == "__main__":

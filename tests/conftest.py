@@ -30,6 +30,7 @@ import jax.numpy as jnp
 import jaxtyping
 import numpy as np
 import pytest
+from flax import nnx
 
 import distax
 from distax.models import registry
@@ -166,3 +167,45 @@ def tiny_run(tiny_config: TrainConfig, tmp_path_factory: pytest.TempPathFactory)
     run = tmp_path_factory.mktemp("runs") / "tiny"
     train(tiny_config, run, mesh=parallel.data_mesh(jax.devices()[:1]))
     return run
+
+
+LATER = """
+import jax.numpy as jnp
+from flax import nnx
+
+from distax.imaging.sensor import Sensor
+from distax.models import SequenceModel, register
+
+
+@register("later")
+class Later(SequenceModel):
+    reach = 1
+
+    def __init__(self, *, factor: int = 3, sensor: Sensor = Sensor(), rngs: nnx.Rngs):
+        super().__init__(factor, sensor)
+        self.scale = nnx.Param(jnp.ones(()))
+
+    def __call__(self, images):
+        later = self.scale[...] * self.neighbours(images, 1)
+        *batch, height, width = later.shape
+        nodes = jnp.zeros((*batch, height, self.factor, width, self.factor))
+        middle = self.factor // 2
+        nodes = nodes.at[..., middle, :, middle].set(later)
+        return nodes.reshape(*batch, self.factor * height, self.factor * width)
+"""
+
+
+@pytest.fixture(scope="module")
+def later(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A file with a model of sequences, and weights of it.
+
+    It answers frame f by frame f + 1: the node in the middle of a pixel has the pixel's counts.
+    """
+    folder = tmp_path_factory.mktemp("later")
+    module, file = folder / "later.py", folder / "later.safetensors"
+    module.write_text(LATER)
+    registry.import_module_file(str(module))
+    prior = distax.scenes.ScenePrior(min_targets=2, max_targets=3)
+    config = TrainConfig(model=ModelConfig("later", 3), prior=prior, threshold=60.0)
+    distax.weights.write(registry.create("later", rngs=nnx.Rngs(0)), config, file)
+    return module, file

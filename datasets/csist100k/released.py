@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 from distax.datasets.annotated import (
-    SPLIT_FOLDERS,
     AnnotatedImage,
     Layout,
     read_annotation,
@@ -19,7 +18,6 @@ LAYOUT = Layout(
     annotations="Annotations",
     prefix="CSO",
     place="train/, val/ and test/",
-    first=tuple(SPLIT_FOLDERS.values()),
 )
 
 

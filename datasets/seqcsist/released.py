@@ -31,7 +31,7 @@ LAYOUT = Layout(
     annotations="annotation",
     prefix="COS",
     place=f"{TRACKS}/ with train/, val/ and test/",
-    first=(TRACKS, *SPLIT_FOLDERS.values()),
+    inner=TRACKS,
 )
 
 
@@ -46,7 +46,7 @@ def find_sequences(root: Path, split: str) -> list[list[AnnotatedImage]]:
       DistaxError: as `annotated.find_pairs`; or a frame between the first and the last is missing;
         or the frames do not divide into sequences.
     """
-    folder = root / TRACKS if (root / TRACKS).is_dir() else root
+    folder = LAYOUT.root(root)
     pairs = find_pairs(folder, split, LAYOUT)
     place = folder / SPLIT_FOLDERS[split]
     first = pairs[0].identifier

@@ -27,9 +27,10 @@ class Compile:
       what: Command whose programs are compiled. For train these are the simulation of scenes and
         the steps; for evaluate the function that it maps over the devices.
       config: TOML file with the configuration (see experiments/). Its batch_size is the number of
-        images of each chip.
+        images, or sequences, of each chip.
       method: Method of unmix. The method grid is the configuration's model.
-      images_per_chip: Images that each chip takes in a step or call.
+      images_per_chip: Images that each chip takes in a step or call. For a model of sequences each
+        is a sequence.
       json: JSON file for the numbers.
       dump_hlo: Folder for the text of the compiled programs.
       save: File for the programs. They are machine code, and load on these chips with this version
@@ -41,7 +42,10 @@ class Compile:
     config: Annotated[Path | None, default("the defaults of train")] = None
     method: Literal["fast", "refine", "grid"] = "fast"
     images_per_chip: Annotated[
-        int | None, default("batch_size for train, 2048 for evaluate, 1024 for unmix")
+        int | None,
+        default(
+            "batch_size for train, 2048 (or sequences of 512 frames) for evaluate, 1024 for unmix"
+        ),
     ] = None
     json: Path | None = None
     dump_hlo: Path | None = None

@@ -1,7 +1,7 @@
 """The part of `distax evaluate` that scores on sequences under SeqCSIST's protocol."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,16 +13,16 @@ from rich.table import Table
 
 from distax.cli.console import print_evaluation, wide_console
 from distax.cli.options import Method, make_unmixer
+from distax.cli.sequence_models import load_sequence_unmixer
 from distax.evaluation import SequenceEvaluation, SequenceProtocol
 from distax.evaluation.devices import HeldRows, Rows
 from distax.evaluation.results import format_percent
 from distax.evaluation.sequences import assess_sequence_rows, evaluate_sequence_rows
+from distax.fitting.cameras import CLUSTER, outside_of_range
 from distax.imaging.motion import SEQCSIST, MotionPrior, simulate
 from distax.imaging.sensor import Sensor
 from distax.imaging.targets import Targets
-from distax.models import SequenceModel
-from distax.models.registry import classical
-from distax.runtime.buckets import as_path
+from distax.io.sensor_file import read_sensor
 from distax.runtime.errors import DistaxError, check_positive
 from distax.runtime.files import write_text
 from distax.runtime.progress import PatientBar
@@ -32,8 +32,8 @@ from distax.unmixer import Unmixer
 
 _SEQUENCES = 750
 """Default number of sequences. It is the size of SeqCSIST's test split."""
-_AT_ONCE = 25
-"""Sequences that are unmixed in one call, between two updates of the progress bar."""
+_LINKED_AT_ONCE = 25
+"""Sequences whose paths are fitted in one call. More need more memory."""
 PUBLISHED = {
     "DeRefNet, published (released sequences)": (51.55, 1.0, 14.4, 54.9, 90.4, 97.1),
 }
@@ -70,12 +70,19 @@ def score_sequences(options: SequenceOptions) -> None:
     threshold = SequenceProtocol().threshold if options.threshold is None else options.threshold
     protocol = SequenceProtocol(threshold, shifted_rates=options.published_rates)
     prior = MotionPrior(placement=SEQCSIST.placement, **asdict(options.motion))
-    model = _load_sequence_model(options)
-    if model is not None:
-        sensor = model.sensor
+    unsuitable = {
+        "--method": options.method,
+        "--linked": options.linked,
+        "--sensor": options.sensor,
+    }
+    by_model = load_sequence_unmixer(options.checkpoint, threshold, unsuitable)
+    if by_model is not None:
+        sensor, method = by_model.sensor, "sequence"
         rows = _open(options, sensor, prior)
-        result = evaluate_sequence_rows(model, rows, sensor, protocol)
-        method = "sequence"
+        with PatientBar("sequence", len(rows)) as progress:
+            result = evaluate_sequence_rows(
+                by_model.model, rows, sensor, protocol, advance=progress.update
+            )
     else:
         unmixer = _make_unmixer(options, prior)
         sensor, method = unmixer.sensor, unmixer.method
@@ -99,34 +106,31 @@ def score_sequences(options: SequenceOptions) -> None:
             write_text(options.json, json.dumps(about | result.to_dict(), indent=2) + "\n")
 
 
-def _load_sequence_model(options: SequenceOptions) -> SequenceModel | None:
-    """Loads the model of a checkpoint; returns None if it takes single images."""
-    from distax import weights
-    from distax.training.checkpoints import load_model
-
-    name = options.checkpoint
-    if name is None or name in {*classical(), *weights.names()} or not as_path(name).exists():
-        return None
-    path = as_path(name)
-    model = (weights.read(path) if path.suffix == ".safetensors" else load_model(path))[0]
-    if not isinstance(model, SequenceModel):
-        return None
-    if options.method or options.linked or options.sensor:
-        raise DistaxError(
-            f"{name} is a model of sequences; leave --method, --linked and --sensor out"
-        )
-    return model
-
-
 def _make_unmixer(options: SequenceOptions, prior: MotionPrior) -> Unmixer:
     given = options.method, options.checkpoint
     if options.checkpoint is None:
+        if options.method == "fast":
+            _check_fast(options.sensor, prior)
         return make_unmixer(*given, options.threshold, options.sensor, prior.frame_prior)
     unmixer = make_unmixer(*given, options.threshold, options.sensor)
     if unmixer.method == "grid" and options.threshold is None:
         # The protocol's threshold, not that of the model's training.
         return make_unmixer(*given, SequenceProtocol().threshold, options.sensor)
     return unmixer
+
+
+def _check_fast(sensor_file: Path | None, prior: MotionPrior) -> None:
+    """Raises DistaxError if the motion alone takes scenes out of the range of the method fast."""
+    sensor = read_sensor(sensor_file) if sensor_file else Sensor()
+    of_still, of_moving = prior.placement, prior.frame_prior
+    problem = outside_of_range(sensor, of_moving)
+    if problem and not outside_of_range(sensor, of_still):
+        raise DistaxError(
+            f"the method fast cannot take these sequences: the targets of a frame lie anywhere in "
+            f"{of_moving.cluster:.2f} px, because the group has moved and drifted apart by then, "
+            f"and its network knows at most {CLUSTER[1] * max(sensor.sigmas):.2f} px; choose "
+            "refine or posterior, or --checkpoint density, whose network knows still groups"
+        )
 
 
 def _open(options: SequenceOptions, sensor: Sensor, prior: MotionPrior) -> Rows:
@@ -188,20 +192,27 @@ class _FoundSequences(Rows):
 
     def read(self, start: int, stop: int) -> tuple[Targets, Targets]:
         frames, truth = self.sequences.read(start, stop)
-        parts = list(self._found(frames, start))
+        # Single frames are unmixed in one call, so that a warning about them is given once.
+        size = len(frames) if self.prior is None else _LINKED_AT_ONCE
+        parts = [
+            self._find(frames[first : first + size], start + first)
+            for first in range(0, len(frames), size)
+        ]
         return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts), truth
 
-    def _found(
-        self, frames: Float[np.ndarray, "N T height width"], start: int
-    ) -> Iterator[Targets]:
-        for first in range(0, len(frames), _AT_ONCE):
-            part = frames[first : first + _AT_ONCE]
-            if self.prior is None:
-                found = unmix_sequences(self.unmixer, part)
-            else:
-                found = unmix_linked(self.unmixer, part, self.prior)
-            self.progress.update(start + first + len(part))
-            yield jax.tree.map(np.asarray, found)
+    def _find(self, frames: Float[np.ndarray, "N T height width"], before: int) -> Targets:
+        """Finds the targets of some sequences; `before` sequences are done already."""
+        number, length = frames.shape[:2]
+
+        def advance(done: int) -> None:
+            self.progress.update(before + done / length)
+
+        if self.prior is None:
+            found = unmix_sequences(self.unmixer, frames, advance)
+        else:
+            found = unmix_linked(self.unmixer, frames, self.prior, advance)
+        self.progress.update(before + number)
+        return jax.tree.map(np.asarray, found)
 
 
 def print_sequence_evaluation(result: SequenceEvaluation, name: str) -> None:

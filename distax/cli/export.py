@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -20,7 +20,7 @@ from distax.runtime.buckets import as_path
 
 @dataclass(frozen=True)
 class Export:
-    """Write a method, from images to targets, as StableHLO that JAX runs without distax's code.
+    """Write a method, from images or sequences to targets, as StableHLO that runs without distax.
 
     Attributes:
       target: File to write, such as fast.distax.
@@ -29,6 +29,7 @@ class Export:
         camera whose windows are not wider than this sensor's.
       sensor: TOML file of the sensor that takes the images. For fast, refine and classical models.
       grid: Write the output of a grid model instead of the targets that are read off it.
+      frames: Number of frames of every sequence, for a --checkpoint of a model of sequences.
       platforms: Platforms that the file runs on.
     """
 
@@ -41,23 +42,41 @@ class Export:
     sensor: Annotated[Path | None, default("CSIST-100K's sensor")] = None
     threshold: Threshold = None
     grid: bool = False
+    frames: Annotated[int | None, default("20, for models of sequences")] = None
     platforms: Annotated[
         tuple[Literal["cpu", "cuda", "tpu"], ...] | None, default("all that can run it")
     ] = None
 
     def run(self) -> None:
         """Writes the file and prints its contents, platforms and size."""
+        from distax.cli.sequence_models import load_sequence_unmixer
         from distax.export import export
         from distax.runtime.files import check_outputs
 
         register_models(self.module)
         inputs = self.sensor, as_path(self.checkpoint) if self.checkpoint else None
         check_outputs({"TARGET": self.target}, filter(None, inputs))
-        unmixer = make_unmixer(self.method, self.checkpoint, self.threshold, self.sensor)
-        about = export(unmixer, self.target, platforms=self.platforms, grid=self.grid)
-        height, width = unmixer.sensor.shape
+        unsuitable = {"--method": self.method, "--sensor": self.sensor}
+        of_sequences = load_sequence_unmixer(self.checkpoint, self.threshold, unsuitable)
+        about = export(
+            of_sequences or make_unmixer(self.method, self.checkpoint, self.threshold, self.sensor),
+            self.target,
+            platforms=self.platforms,
+            grid=self.grid,
+            frames=self.frames,
+        )
         print(
-            f"{self.target}: {about['model'] or about['method']}, images of {height}×{width} px to "
+            f"{self.target}: {about['model'] or about['method']}, {_inputs(about)} to "
             f"{', '.join(about['outputs'])}; for {', '.join(about['platforms'])}; "
             f"{len(self.target.read_bytes()) / 1e6:.1f} MB"
         )
+
+
+def _inputs(about: dict[str, Any]) -> str:
+    """Says what an exported method takes, and the frames of a sequence that it answers."""
+    height, width = about["sensor"]["height"], about["sensor"]["width"]
+    size = f"images of {height}×{width} px"
+    if not about["sequence"]:
+        return size
+    frames, answered = about["sequence"]["frames"], about["sequence"]["answered"]
+    return f"sequences of {frames} {size}, of which {answered[0]} to {answered[-1]} are answered,"

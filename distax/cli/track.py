@@ -18,7 +18,6 @@ from distax.cli.options import (
     PriorOptions,
     Threshold,
     default,
-    make_unmixer,
     read_sequence,
     register_models,
 )
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     from distax.cli.track_output import Camera, Trajectory
     from distax.cli.unmix.runner import Unmixers
     from distax.imaging.targets import Targets
-    from distax.tracking import MotionPrior
+    from distax.tracking import MotionPrior, SequenceUnmixer
 
 _SPEED = 0.2, 2.0
 """Default of the largest speed in pixels per frame, of windows and of whole frames."""
@@ -53,7 +52,9 @@ class Track:
         whole frames, in which targets are detected first.
       method: Method that unmixes each frame: fast (a network), posterior (sampling; for any sensor;
         tens to hundreds of times slower than fast), refine (least squares) or grid (the model of
-        --checkpoint). Whole frames take fast, refine or posterior.
+        --checkpoint). Whole frames take fast, refine or posterior. A --checkpoint of a model of
+        sequences answers a frame from several, in windows; the first and the last frames then have
+        no targets.
       speed: Largest speed in px per frame, of the group in windows and of every target in whole
         frames.
       drift: Largest speed of a target relative to the group in px per frame. For windows only.
@@ -110,6 +111,7 @@ class Track:
 
     def run(self) -> None:
         """Unmixes the frames, links the targets to tracks, prints a table and writes the files."""
+        from distax.cli.sequence_models import load_sequence_unmixer
         from distax.cli.track_frames import list_images
         from distax.cli.unmix.runner import Unmixers
         from distax.io.frames import find_files
@@ -124,6 +126,14 @@ class Track:
         check_outputs(outputs, (*files, *filter(None, [self.sensor])))
         if self.figure:
             check_figure_path(self.figure)
+        unsuitable = {
+            "--method": self.method,
+            "--sensor": self.sensor,
+            "--prior": self.prior.given,
+        }
+        of_sequences = load_sequence_unmixer(self.checkpoint, self.threshold, unsuitable)
+        if of_sequences:
+            return self._track_windows(files, of_sequences)
         images = list_images(files, self.input.reading)
         unmixers = Unmixers(
             *(self.method, self.checkpoint, self.sensor, self.threshold, self.prior, self.frame),
@@ -141,36 +151,40 @@ class Track:
             )
         return self._track_whole_frames(images, unmixers)
 
-    def _track_windows(self, files: list[Path]) -> None:
-        """Tracks the targets of windows of the sensor's size."""
+    def _track_windows(
+        self, files: list[Path], of_sequences: "SequenceUnmixer | None" = None
+    ) -> None:
+        """Tracks the targets of windows of the sensor's size.
+
+        Args:
+          files: the files.
+          of_sequences: the model of sequences that finds the targets; None to unmix every frame on
+            its own.
+        """
         from distax.cli.track_output import trajectories
-        from distax.tracking import Tracker, track, unmix_sequences
+        from distax.cli.track_windows import describe_unmixer, find_targets, make_window_unmixer
+        from distax.tracking import MotionPrior, Tracker, track
 
         camera = {} if self.camera_motion == "auto" else {"camera_motion": self.camera_motion}
         frame = {f"frame.{name}": value for name, value in self.frame.given.items()}
         _warn_of_unused("windows", {"jitter": self.jitter} | camera | frame)
-        prior = self._motion_prior()
-        method = self.method or (None if self.checkpoint else self._usual_method(prior))
-        unmixer = make_unmixer(
-            method, self.checkpoint, self.threshold, self.sensor, prior.frame_prior
-        )
+        if of_sequences:
+            prior = self._changed(of_sequences.prior)
+        else:
+            prior = self._changed(MotionPrior(placement=self.prior.for_images()))
+        chosen = self.method, self.checkpoint, self.threshold, self.sensor
+        unmixer = of_sequences or make_window_unmixer(*chosen, prior)
         prior.check_room(unmixer.sensor.shape)
         frames = read_sequence(files, self.input)
-        unmixer.check(frames, str(files[0]))
-        found = unmix_sequences(unmixer, frames[None])
+        found, answered = find_targets(unmixer, frames, files)
         tracker = replace(
             Tracker.for_prior(prior),
             min_detections=self.min_detections,
             max_missed_detections=_MAX_MISSED[0] if self.max_missed is None else self.max_missed,
         )
-        assumed_prior = unmixer.assumed_prior
-        assumed = {
-            "method": unmixer.method,
-            "sensor": asdict(unmixer.sensor),
-            "prior": assumed_prior and asdict(assumed_prior),
-            "motion": asdict(prior),
-        }
-        self._write(trajectories(track(found, tracker)), None, assumed, (frames, found))
+        tracks = trajectories(track(found, tracker), answered.start)
+        assumed = describe_unmixer(unmixer, answered) | {"motion": asdict(prior)}
+        self._write(tracks, None, assumed, (frames, found))
 
     def _track_whole_frames(self, images: "Images", unmixers: "Unmixers") -> None:
         """Tracks the targets of whole frames."""
@@ -235,26 +249,13 @@ class Track:
         if self.figure:
             draw_trajectories(self.figure, *seen, tracks)
 
-    def _usual_method(self, prior: "MotionPrior") -> Method:
-        """Returns fast where its network is trained, and refine elsewhere.
-
-        The default of other commands, posterior, is too slow for every frame.
-        """
-        from distax.fitting.cameras import outside_of_range
-        from distax.imaging.sensor import Sensor
-        from distax.io.sensor_file import read_sensor
-
-        sensor = read_sensor(self.sensor) if self.sensor else Sensor()
-        return "refine" if outside_of_range(sensor, prior.frame_prior) else "fast"
-
-    def _motion_prior(self) -> "MotionPrior":
-        from distax.tracking import MotionPrior
-
-        return MotionPrior(
-            placement=self.prior.for_images(),
-            speed=_SPEED[0] if self.speed is None else self.speed,
-            drift=MotionPrior().drift if self.drift is None else self.drift,
-            acceleration=self.acceleration,
+    def _changed(self, prior: "MotionPrior") -> "MotionPrior":
+        """Returns a prior of the motion, changed by the options that are given."""
+        return replace(
+            prior,
+            speed=prior.speed if self.speed is None else self.speed,
+            drift=prior.drift if self.drift is None else self.drift,
+            acceleration=self.acceleration or prior.acceleration,
         )
 
 

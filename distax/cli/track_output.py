@@ -118,13 +118,18 @@ class Camera:
         )
 
 
-def trajectories(tracks: Tracks) -> list[Trajectory]:
-    """Returns the tracks of the first sequence of a batch."""
+def trajectories(tracks: Tracks, first_frame: int = 0) -> list[Trajectory]:
+    """Returns the tracks of the first sequence of a batch.
+
+    Args:
+      tracks: the tracks.
+      first_frame: number of the first frame that the tracks have.
+    """
     import jax
 
     first = jax.tree.map(lambda leaf: np.asarray(leaf[0]), tracks)
     slots = np.flatnonzero(np.asarray(first.exists))
-    return [_trajectory(first, number, int(slot)) for number, slot in enumerate(slots)]
+    return [_trajectory(first, number, int(slot), first_frame) for number, slot in enumerate(slots)]
 
 
 def trajectories_of_frames(found: FrameTracks) -> list[Trajectory]:
@@ -154,13 +159,13 @@ def camera_course(shifts: Shifts, sources: Sequence[tuple[Path, int]]) -> Camera
     return Camera(shifts.source, tuple(points))
 
 
-def _trajectory(tracks: Tracks, number: int, slot: int) -> Trajectory:
+def _trajectory(tracks: Tracks, number: int, slot: int, first_frame: int = 0) -> Trajectory:
     targets, spread = tracks.targets, np.asarray(tracks.targets.position_std)
     drift = np.sqrt(np.diagonal(np.asarray(tracks.velocity_covariance), axis1=-2, axis2=-1))
     frames = np.flatnonzero(targets.mask[:, slot])
     points = tuple(
         Point(
-            frame=int(frame),
+            frame=first_frame + int(frame),
             row=float(targets.position[frame, slot, 0]),
             column=float(targets.position[frame, slot, 1]),
             row_std=float(spread[frame, slot, 0]),

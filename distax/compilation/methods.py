@@ -28,18 +28,13 @@ def trace_model(model: Model) -> Method:
     Raises:
       DistaxError: the model takes sequences.
     """
-    check_single_images(model)
-    graphdef, state = nnx.split(model)
-    return lambda state, images: nnx.merge(graphdef, state).detect(images), state
-
-
-def check_single_images(model: Model) -> None:
-    """Raises DistaxError if a model takes sequences, of which only the training is compiled."""
     if isinstance(model, SequenceModel):
         raise DistaxError(
-            f"{type(model).__name__} takes sequences, of which only the training can be compiled "
-            "ahead: choose train"
+            f"{type(model).__name__} takes sequences, which unmix does not: compile its training "
+            "or its evaluation"
         )
+    graphdef, state = nnx.split(model)
+    return lambda state, images: nnx.merge(graphdef, state).detect(images), state
 
 
 def trace_method(estimator: Estimator, sensor: Sensor, prior: ScenePrior) -> Method:

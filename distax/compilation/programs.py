@@ -13,13 +13,18 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.experimental.compilation_cache import compilation_cache
 from jax.sharding import PartitionSpec
+from jaxtyping import PRNGKeyArray
 
-from distax.compilation.methods import Method, check_single_images
+from distax.compilation.methods import Method
 from distax.compilation.topology import Topology
 from distax.evaluation.assessment import ModelScorer
-from distax.evaluation.devices import IMAGES_A_CALL, sum_on_one_device
-from distax.imaging.scenes import simulate
-from distax.runtime.batching import inference_batch
+from distax.evaluation.devices import IMAGES_A_CALL, Scorer, Sums, sum_on_one_device
+from distax.evaluation.sequence_results import SequenceProtocol
+from distax.evaluation.sequence_sums import SequenceModelScorer
+from distax.evaluation.sequences import FRAMES_A_CALL, check_answered
+from distax.imaging import motion, scenes
+from distax.models import Model, SequenceModel
+from distax.runtime.batching import inference_batch, sequence_batch
 from distax.runtime.errors import DistaxError, first_line
 from distax.runtime.sharding import AXES, replicated, sharded
 from distax.training.config import TrainConfig
@@ -48,7 +53,7 @@ class Compiled:
       name: what it computes.
       program: the program.
       text: its text.
-      images: images of all chips in one call.
+      images: images of all chips in one call, or sequences.
       seconds: time to trace, lower and compile it.
     """
 
@@ -67,8 +72,8 @@ def compile_training(
     Args:
       config: the run's configuration. With a dataset on disk only the steps are compiled.
       topology: the chips.
-      images_per_chip: images that each chip takes in a step. Default: the configuration's
-        batch_size, so that all chips together take a multiple of it.
+      images_per_chip: images, or sequences, that each chip takes in a step. Default: the
+        configuration's batch_size, so that all chips together take a multiple of it.
 
     Raises:
       DistaxError: the model cannot be trained (see `training.setup.check_trainable`); a chip's
@@ -111,23 +116,49 @@ def compile_evaluation(
     Args:
       config: the configuration of the model and of the scenes.
       topology: the chips.
-      images_per_chip: images that each chip takes in a call. Default: 2048.
+      images_per_chip: images, or sequences, that each chip takes in a call, rounded up to whole
+        batches. Default: 2048 images, or sequences of 512 frames in all.
 
     Raises:
-      DistaxError: the configuration does not suit its model; the compiler refuses the program.
+      DistaxError: the configuration does not suit its model, or SeqCSIST's protocol does not; the
+        compiler refuses the program.
     """
-    mesh, images = topology.mesh, images_per_chip or IMAGES_A_CALL
     model = abstract_model(config)
-    check_single_images(model)
-    graphdef, state = nnx.split(model)
-    batch = min(inference_batch(_PLATFORM), images)
-    scorer = ModelScorer(config.sensor, None, graphdef, batch)
+    if isinstance(model, SequenceModel):
+        length, protocol = config.motion.frames, SequenceProtocol()
+        check_answered(model, length, protocol)
+        usual = max(FRAMES_A_CALL // length, 1)
+        batch, images = _whole(sequence_batch(length, _PLATFORM), images_per_chip or usual)
+        sequences = SequenceModelScorer(config.sensor, None, protocol, nnx.graphdef(model), batch)
+        draw = partial(motion.simulate, sensor=config.sensor, prior=config.motion_prior)
+        return [_compile_sums(sequences, model, draw, images, topology)]
+    batch, images = _whole(inference_batch(_PLATFORM), images_per_chip or IMAGES_A_CALL)
+    scorer = ModelScorer(config.sensor, None, nnx.graphdef(model), batch)
+    draw = partial(scenes.simulate, sensor=config.sensor, prior=config.prior)
+    return [_compile_sums(scorer, model, draw, images, topology)]
+
+
+def _compile_sums(
+    scorer: Scorer[Sums],
+    model: Model,
+    draw: Callable[[PRNGKeyArray, int], Any],
+    images: int,
+    topology: Topology,
+) -> Compiled:
+    """Compiles the sums of a scorer over the images of all chips.
+
+    Args:
+      scorer: computes a chip's sums.
+      model: the model, which may be abstract.
+      draw: function of a key and a number of images, which simulates these and their targets.
+      images: images of each chip.
+      topology: the chips.
+    """
+    mesh = topology.mesh
     total = images * mesh.size
-    rows = jax.eval_shape(
-        lambda key: simulate(key, total, config.sensor, config.prior), jax.random.key(0)
-    )
+    rows = jax.eval_shape(lambda key: draw(key, total), jax.random.key(0))
     index = jax.ShapeDtypeStruct((total,), jnp.int32)
-    arrays = state, jax.ShapeDtypeStruct((), jnp.float32)
+    arrays = nnx.state(model), jax.ShapeDtypeStruct((), jnp.float32)
     everywhere = PartitionSpec()
     body = jax.shard_map(
         partial(sum_on_one_device, scorer, AXES),
@@ -141,7 +172,13 @@ def compile_evaluation(
         *_placed((rows, index), sharded(mesh)),
     )
     _check_room(arguments, topology)
-    return [_compile("evaluation", jax.jit(body).lower, arguments, total)]
+    return _compile("evaluation", jax.jit(body).lower, arguments, total)
+
+
+def _whole(batch: int, images: int) -> tuple[int, int]:
+    """Returns the images of a batch, and those of a chip rounded up to whole batches."""
+    batch = min(batch, images)
+    return batch, -(-images // batch) * batch
 
 
 def compile_unmixing(

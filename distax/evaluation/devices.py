@@ -7,9 +7,9 @@ to rounding only.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial, reduce
+from functools import lru_cache, partial
 from typing import Any, Generic, TypeVar
 
 import jax
@@ -70,7 +70,13 @@ class HeldRows(Rows):
 
 
 def sum_over_devices(
-    scorer: Scorer[Sums], arrays: Any, rows: Any, batch: int, devices: Sequence[jax.Device] | None
+    scorer: Scorer[Sums],
+    arrays: Any,
+    rows: Any,
+    batch: int,
+    devices: Sequence[jax.Device] | None,
+    rows_a_call: int | None = None,
+    advance: Callable[[int], object] | None = None,
 ) -> Sums:
     """Computes the sums over all rows, each row once.
 
@@ -85,6 +91,9 @@ def sum_over_devices(
       rows: `Rows`, or a tree of arrays with rows along their first axis.
       batch: number of rows of which each device's share is a multiple.
       devices: the devices. Default: all devices of all processes.
+      rows_a_call: rows that a device sums in one call, before they are rounded to whole batches.
+        Default: `IMAGES_A_CALL`.
+      advance: called with the number of rows that are done after each call but the last.
 
     Raises:
       DistaxError: there are more virtual CPU devices than the CPU's threads can serve.
@@ -93,14 +102,22 @@ def sum_over_devices(
     if not isinstance(rows, Rows):
         rows = HeldRows(jax.tree.map(np.asarray, rows))
     length = len(rows)
-    calls = -(-length // (IMAGES_A_CALL * len(devices)))
+    calls = -(-length // ((rows_a_call or IMAGES_A_CALL) * len(devices)))
     share = -(-length // (calls * len(devices) * batch)) * batch
     run = _compile(scorer, devices)
-    parts = (
-        run(arrays, *_local_shares(rows, start, share, devices))
-        for start in range(0, length, share * len(devices))
-    )
-    return reduce(partial(jax.tree.map, jnp.add), parts)
+    sums: Sums | None = None
+    for start in range(0, length, share * len(devices)):
+        part = run(arrays, *_local_shares(rows, start, share, devices))
+        if sums is None:
+            sums = part
+            continue
+        if advance is not None:
+            # The devices work on this part while the host waits for the ones before.
+            jax.block_until_ready(sums)
+            advance(start)
+        sums = jax.tree.map(jnp.add, sums, part)
+    assert sums is not None
+    return sums
 
 
 def _local_shares(

@@ -1,6 +1,6 @@
 """Evaluation on sequences under SeqCSIST's protocol (arXiv 2507.09556)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
@@ -14,9 +14,13 @@ from distax.imaging.scenes import ScenePrior
 from distax.imaging.sensor import Sensor
 from distax.imaging.targets import Targets
 from distax.models import SequenceModel
-from distax.runtime.batching import inference_batch
+from distax.runtime.batching import sequence_batch
 from distax.runtime.errors import DistaxError
 from distax.runtime.sharding import ordered_devices
+
+FRAMES_A_CALL = 512
+"""Frames that a device scores in one call. More would show less progress of models that take a
+second for a sequence. Adding the sums of two calls takes far less time."""
 
 
 def assess_sequences(
@@ -112,6 +116,7 @@ def evaluate_sequence_rows(
     protocol: SequenceProtocol,
     prior: ScenePrior | None = None,
     devices: Sequence[jax.Device] | None = None,
+    advance: Callable[[int], object] | None = None,
 ) -> SequenceEvaluation:
     """Scores a model as `evaluate_sequences` does, where the sequences are read in parts.
 
@@ -119,6 +124,7 @@ def evaluate_sequence_rows(
       model: the model.
       rows: the sequences in counts and their true targets.
       sensor, protocol, prior, devices: as for `assess_sequences`.
+      advance: called with the number of sequences that are done, to show progress.
     """
     if isinstance(rows, Rows):
         number, length = len(rows), rows.read(0, 1)[0].shape[1] if len(rows) else 0
@@ -128,10 +134,11 @@ def evaluate_sequence_rows(
     check_answered(model, length, protocol)
     graphdef, state = nnx.split(model)
     devices = ordered_devices(devices)
-    batch = max(inference_batch(devices[0].platform) // length, 1)
+    batch = sequence_batch(length, devices[0].platform)
     scorer = SequenceModelScorer(sensor, prior, protocol, graphdef, batch)
     arrays = state, np.float32(protocol.threshold)
-    sums = sum_over_devices(scorer, arrays, rows, batch, devices)
+    at_once = max(FRAMES_A_CALL // length, 1)
+    sums = sum_over_devices(scorer, arrays, rows, batch, devices, at_once, advance)
     return sums.value(protocol, number)
 
 

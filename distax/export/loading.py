@@ -12,10 +12,10 @@ from jaxtyping import Array, Float
 
 from distax.export import archive
 from distax.export.numbers import numbers_of
-from distax.imaging.checks import find_problems, to_stack
+from distax.imaging.checks import as_counts, check_sequences, find_problems, to_stack
 from distax.imaging.scenes import ScenePrior
 from distax.imaging.sensor import Sensor
-from distax.runtime.batching import in_batches, inference_batch
+from distax.runtime.batching import in_batches, inference_batch, sequence_batch
 from distax.runtime.buckets import as_path
 from distax.runtime.errors import DistaxError
 from distax.runtime.optional import require
@@ -29,10 +29,13 @@ class ExportedMethod:
     Attributes:
       description: the description in the file: the method, the sensor, and the inputs and each
         output with shape, type and unit. `description["camera"]` describes the numbers of a method
-        that serves every camera; None for any other method.
-      program: the program. `program.call(images)` is a JAX function of any number of images, for
-        use within other functions. It checks nothing. `program.call(images, numbers)` is that of a
-        method that serves every camera, with a dictionary of the camera's numbers.
+        that serves every camera; None for any other method. `description["sequence"]` has the
+        number of `frames` that a model of sequences takes, and the numbers of those that are
+        `answered`, counted from 0; None for images.
+      program: the program. `program.call(images)` is a JAX function of any number of images or
+        sequences, for use within other functions. It checks nothing. `program.call(images,
+        numbers)` is that of a method that serves every camera, with a dictionary of the camera's
+        numbers.
     """
 
     description: dict[str, Any]
@@ -51,7 +54,7 @@ class ExportedMethod:
 
     def __call__(
         self,
-        images: Float[Array | np.ndarray, "N height width"],
+        images: Float[Array | np.ndarray, "N *frames height width"],
         sensor: Sensor | None = None,
         prior: ScenePrior | None = None,
     ) -> dict[str, np.ndarray]:
@@ -61,21 +64,25 @@ class ExportedMethod:
         Pixels may be NaN if the method fits the images; it leaves them out.
 
         Args:
-          images: raw images in counts.
+          images: raw images in counts. A model of sequences takes `[N, frames, height, width]`.
           sensor: the camera, for a method that serves every camera. Default: `sensor`.
           prior: the scenes' prior, for a method that serves every camera. Default: `prior`.
 
         Returns:
           The outputs by name, each with one row per image. `description["outputs"]` gives their
           shapes and units. Targets have the fields of `Targets`, such as `position` `[N, K, 2]` in
-          pixels and `intensity` `[N, K]` in counts; a grid is `grid` `[N, H, W]` in counts.
+          pixels and `intensity` `[N, K]` in counts; a grid is `grid` `[N, H, W]` in counts. Those
+          of sequences have the answered frames as their second axis: `position`
+          `[N, answered, K, 2]`.
 
         Raises:
           DistaxError: there are no images, their size is not the sensor's, an image cannot be used;
-            the method does not serve the sensor or the prior; or the method was not exported for
-            this platform.
+            sequences have another number of frames; the method does not serve the sensor or the
+            prior; or the method was not exported for this platform.
         """
         camera, numbers = self._camera(sensor, prior)
+        if sequence := self.description.get("sequence"):
+            return self._of_sequences(images, sequence["frames"])
         pixels = to_stack(images, camera)
         if not len(pixels):
             raise DistaxError("there are no images to unmix")
@@ -85,6 +92,18 @@ class ExportedMethod:
             raise DistaxError(f"images: image {index}, {problem}")
         compiled = self._compiled
         return in_batches(lambda rows: compiled(rows, *numbers), pixels, inference_batch())
+
+    def _of_sequences(
+        self, images: Float[Array | np.ndarray, "N frames height width"], frames: int
+    ) -> dict[str, np.ndarray]:
+        pixels = as_counts(images)
+        check_sequences(pixels, self.sensor, "images")
+        if pixels.shape[1] != frames:
+            raise DistaxError(
+                f"images: sequences of {pixels.shape[1]} frames, and the model was exported for "
+                f"{frames}; give {frames}, or export it again for {pixels.shape[1]}"
+            )
+        return in_batches(self._compiled, pixels, sequence_batch(frames), smallest=1)
 
     def _camera(
         self, sensor: Sensor | None, prior: ScenePrior | None

@@ -31,7 +31,10 @@ _MEANING = {
 
 
 def described(arrays: dict[str, jax.core.ShapedArray]) -> dict[str, dict[str, Any]]:
-    """Describes arrays by name: shape, type, unit and meaning; "batch" is the number of images."""
+    """Describes arrays by name: shape, type, unit and meaning.
+
+    "batch" in a shape is the number of images, or of sequences.
+    """
     return {
         name: {
             "shape": [size if isinstance(size, int) else str(size) for size in array.shape],

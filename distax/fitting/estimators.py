@@ -5,9 +5,10 @@ including one of your own. An estimator is immutable. It holds only its settings
 the model.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -30,7 +31,7 @@ from distax.imaging.grid import THRESHOLD
 from distax.imaging.scenes import ScenePrior
 from distax.imaging.sensor import Sensor
 from distax.imaging.targets import Targets
-from distax.models import GridModel, Model
+from distax.models import GridModel, Model, SequenceModel
 from distax.runtime.batching import in_batches, inference_batch
 from distax.runtime.errors import DistaxError, check_positive, check_seed
 from distax.runtime.fields import check_fields
@@ -132,8 +133,8 @@ class Grid:
         self, images: Float[np.ndarray, "N height width"], sensor: Sensor, prior: ScenePrior
     ) -> Targets:
         """Finds targets `[N, K]`. `sensor` and `prior` have no effect: the model has its own."""
-        read_off = partial(_read_off, *nnx.split(self.model), threshold=np.float32(self.threshold))
-        return in_batches(read_off, to_stack(images, self.model.sensor), inference_batch())
+        pixels = to_stack(images, self.model.sensor)
+        return in_batches(reader(self.model, self.threshold), pixels, inference_batch())
 
 
 @runtime_checkable
@@ -288,11 +289,21 @@ def _detect(
     return nnx.merge(graphdef, state).detect(images)
 
 
+def reader(model: GridModel | SequenceModel, threshold: float) -> Callable[[Any], Targets]:
+    """Returns a compiled function that reads targets off a model's grids at a threshold.
+
+    Args:
+      model: the model.
+      threshold: counts that a node needs to be reported.
+    """
+    return partial(_read_off, *nnx.split(model), threshold=np.float32(threshold))
+
+
 @partial(jax.jit, static_argnames="graphdef")
 def _read_off(
-    graphdef: nnx.GraphDef[GridModel],
+    graphdef: nnx.GraphDef[GridModel | SequenceModel],
     state: nnx.State,
-    images: Float[Array, "N height width"],
+    images: Float[Array, "N *row"],
     threshold: Float[Array, ""],
 ) -> Targets:
     return nnx.merge(graphdef, state).detect(images, threshold)

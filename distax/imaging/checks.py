@@ -110,6 +110,41 @@ def check_shape(images: np.ndarray, sensor: Sensor, name: str = "images") -> Non
         )
 
 
+def check_sequences(frames: np.ndarray, sensor: Sensor, name: str = "frames") -> None:
+    """Raises DistaxError for sequences that a model of sequences cannot take.
+
+    Such a model answers a frame from several. So a frame with an unusable pixel is refused: without
+    it, the frames around it would have no answer either.
+
+    Args:
+      frames: an array of sequences in counts.
+      sensor: the sensor that should have delivered them.
+      name: name of the frames in the error message.
+
+    Raises:
+      DistaxError: the array does not have four axes, there are no sequences, the frames have
+        another size than the sensor's, or the sensor cannot have delivered one of them.
+    """
+    check_sequence_axes(frames, name)
+    if not frames.size:
+        raise DistaxError(f"{name}: an array of shape {frames.shape} holds no sequences")
+    flat = frames.reshape(-1, *frames.shape[2:])
+    check_shape(flat, sensor, name)
+    for index, problem in find_problems(flat, sensor, missing_allowed=False).items():
+        sequence, frame = divmod(index, frames.shape[1])
+        place = f"frame {frame}" + (f" of sequence {sequence}" if len(frames) > 1 else "")
+        raise DistaxError(f"{name}: {place}, {problem}")
+
+
+def check_sequence_axes(frames: Any, name: str = "frames") -> None:
+    """Raises DistaxError for an array that does not have the four axes of sequences."""
+    if np.ndim(frames) != 4:
+        raise DistaxError(
+            f"{name}: an array of shape {np.shape(frames)}; sequences have four axes: number, "
+            "frame, height, width"
+        )
+
+
 def find_problems(images: np.ndarray, sensor: Sensor, missing_allowed: bool) -> dict[int, str]:
     """Finds images that the sensor cannot have delivered.
 

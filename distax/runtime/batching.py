@@ -28,6 +28,16 @@ def inference_batch(platform: str | None = None) -> int:
     return 16 if (platform or default_platform()) == "cpu" else 1024
 
 
+def sequence_batch(frames: int, platform: str | None = None) -> int:
+    """Returns the number of sequences per call that have `inference_batch` frames, at least one.
+
+    Args:
+      frames: number of frames of a sequence.
+      platform: as for `inference_batch`.
+    """
+    return max(inference_batch(platform) // frames, 1)
+
+
 def one_at_a_time(platform: str) -> int:
     """Returns the number of images per call for functions that a CPU computes image by image.
 

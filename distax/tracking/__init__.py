@@ -9,6 +9,7 @@ from distax.tracking.joint import fit_paths
 from distax.tracking.linked import unmix_linked
 from distax.tracking.scene import Scene, make_scene, register_scenes
 from distax.tracking.scoring import FrameScore, TrackEvaluation, assess_tracks
+from distax.tracking.sequence_unmixer import SequenceUnmixer
 from distax.tracking.simulation import FrameSequence, SequenceTruth, simulate_frames
 from distax.tracking.tracks import Tracks, track, unmix_sequences
 
@@ -20,6 +21,7 @@ __all__ = [
     "MotionPrior",
     "Scene",
     "SequenceTruth",
+    "SequenceUnmixer",
     "Shifts",
     "TrackEvaluation",
     "Tracker",

@@ -1,5 +1,7 @@
 """Estimation of the targets of a sequence from all frames together."""
 
+from collections.abc import Callable
+
 import jax
 import numpy as np
 from jaxtyping import Array, Float
@@ -16,13 +18,15 @@ def unmix_linked(
     unmixer: Unmixer,
     frames: Float[Array | np.ndarray, "N T height width"],
     prior: MotionPrior = SEQCSIST,
+    advance: Callable[[int], object] | None = None,
 ) -> Targets:
     """Unmixes every frame of sequences, links the targets, and fits their paths to all pixels.
 
     Args:
-      unmixer: as for `unmix_sequences`.
+      unmixer: the unmixer of single frames; see `unmix_sequences`.
       frames: raw sequences in counts.
       prior: prior of the motion. Default: SeqCSIST's.
+      advance: as for `unmix_sequences`.
 
     Returns:
       Targets `[N, T, K]`, as `joint.fit_paths` returns them.
@@ -30,6 +34,6 @@ def unmix_linked(
     Raises:
       DistaxError: as `unmix_sequences`.
     """
-    found = unmix_sequences(unmixer, frames)
+    found = unmix_sequences(unmixer, frames, advance)
     tracks = track(found, Tracker.for_prior(prior)).targets
     return jax.tree.map(np.asarray, fit_paths(frames, found, tracks, unmixer.sensor, prior))

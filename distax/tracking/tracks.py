@@ -1,5 +1,6 @@
 """Tracks of sequences: detections associated, then smoothed over all frames."""
 
+from collections.abc import Callable
 from functools import partial
 
 import jax
@@ -7,14 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from distax.imaging.checks import check_sequence_axes
 from distax.imaging.gaussian import disc_probability
 from distax.imaging.targets import Targets
 from distax.metrics import RADII
-from distax.runtime.errors import DistaxError
 from distax.runtime.numerics import exact_products
 from distax.runtime.pytree import pytree
 from distax.tracking.association import Detections, Tracker, associate, reassociate
 from distax.tracking.kalman import States, smooth
+from distax.tracking.sequence_unmixer import SequenceUnmixer
 from distax.unmixer import Unmixer
 
 _INITIAL_POSITION_STD = 4.0
@@ -58,28 +60,31 @@ class Tracks:
 
 
 def unmix_sequences(
-    unmixer: Unmixer,
+    unmixer: Unmixer | SequenceUnmixer,
     frames: Float[Array | np.ndarray, "..."],
+    advance: Callable[[int], object] | None = None,
 ) -> Targets:
-    """Unmixes every frame of sequences independently.
+    """Unmixes the frames of sequences, each on its own or by a model of sequences.
 
     Args:
-      unmixer: made for the sensor and for the prior of single frames (`MotionPrior.frame_prior`).
+      unmixer: made for the sensor and for the prior of single frames (`MotionPrior.frame_prior`);
+        or a model of sequences, which has its own sensor and prior.
       frames: raw sequences `[N, T, height, width]` in counts.
+      advance: called with the number of frames done after every portion, if every frame is unmixed
+        on its own and there are several portions.
 
     Returns:
-      Targets `[N, T, K]`.
+      Targets `[N, T, K]`. A model of sequences gives `[N, answered, K]`: those of the frames
+      `unmixer.answered(T)` alone.
 
     Raises:
       DistaxError: the array does not have four axes, or the unmixer rejects the images.
     """
-    if np.ndim(frames) != 4:
-        raise DistaxError(
-            f"frames: an array of shape {np.shape(frames)}; sequences have four axes: number, "
-            "frame, height, width"
-        )
+    if isinstance(unmixer, SequenceUnmixer):
+        return unmixer(frames)
+    check_sequence_axes(frames)
     shape = np.shape(frames)
-    found = unmixer(np.reshape(frames, (-1, *shape[2:])))
+    found = unmixer(np.reshape(frames, (-1, *shape[2:])), advance)
     return jax.tree.map(lambda leaf: leaf.reshape(*shape[:2], *leaf.shape[1:]), found)
 
 

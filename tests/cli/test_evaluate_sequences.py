@@ -10,7 +10,9 @@ import pytest
 from distax import Sensor, Unmixer
 from distax.cli.main import main
 from distax.evaluation import SequenceProtocol, assess_sequences, evaluate_sequences
+from distax.fitting.estimators import Grid
 from distax.imaging.motion import SEQCSIST, simulate
+from distax.runtime.progress import PatientBar
 from distax.tracking import unmix_sequences
 from distax.training.checkpoints import load_model
 
@@ -97,6 +99,8 @@ def test_any_single_frame_model_is_scored_frame_by_frame(tmp_path):
         (["--sequences", "0"], "sequences must be greater than 0"),
         (["--motion.frames", "4", "--checkpoint", "fista"], "a sequence of 4 frames is too short"),
         (["--motion.speed", "1"], "targets may move 19.38 px in 20 frames"),
+        (["--method", "fast"], "lie anywhere in 2.76 px, because the group has moved and drifted"),
+        (["--method", "fast"], "its network knows at most 2.00 px; choose refine or posterior"),
         (["--dataset", "simulated"], "`distax build-dataset seqcsist/simulated --data-dir data`"),
     ],
 )
@@ -106,6 +110,23 @@ def test_what_is_wrong_is_named(options, message, tmp_path, monkeypatch):
         main([*SEQCSIST_TEST, *options])
     assert message in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+def test_the_bar_counts_the_sequences_that_a_model_has_answered(later, monkeypatch, tmp_path):
+    done = []
+    monkeypatch.setattr(PatientBar, "update", lambda self, sequences: done.append(sequences))
+    module, file = map(str, later)
+    found = evaluated(tmp_path, "--checkpoint", file, "--model.module", module, "--sequences", "60")
+    assert done == [20, 40]
+    assert found["sequences"] == 60
+
+
+def test_the_bar_counts_the_frames_that_are_unmixed_on_their_own(monkeypatch, tmp_path):
+    done = []
+    monkeypatch.setattr(PatientBar, "update", lambda self, sequences: done.append(sequences))
+    monkeypatch.setattr(Grid, "portion_size", 16)
+    evaluated(tmp_path, "--checkpoint", "fista")
+    assert done == [0.8, 1.6, 2.0, 2]
 
 
 def test_a_model_of_sequences_needs_the_protocol(run):

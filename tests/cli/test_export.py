@@ -30,6 +30,26 @@ def test_a_grid_model_can_be_written_without_its_threshold(tmp_path, capsys):
     assert "Ista, images of 11×11 px to grid; for cpu, cuda, tpu; " in capsys.readouterr().out
 
 
+def test_a_model_of_sequences_in_a_file_of_ones_own_can_be_written(later, tmp_path, capsys):
+    path, (module, file) = tmp_path / "later.distax", later
+    model = ["--checkpoint", str(file), "--model.module", str(module)]
+    main(["export", str(path), *model, "--platforms", "cpu"])
+    assert capsys.readouterr().out.startswith(
+        f"{path}: Later, sequences of 20 images of 11×11 px, of which 1 to 18 are answered, to "
+        "intensity, mask, position, score; for cpu; "
+    )
+    frames = np.zeros((1, 20, 11, 11))
+    frames[0, np.arange(20), 4, np.arange(20) % 11] = 100.0
+    found = load(path)(frames)
+    np.testing.assert_array_equal(found["position"][0, :, 0, 1], np.arange(2, 20) % 11)
+    assert found["mask"].sum() == 18
+    main(["export", str(path), *model, "--frames", "6", "--grid"])
+    printed = "Later, sequences of 6 images of 11×11 px, of which 1 to 4 are answered, to grid; for"
+    assert printed in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="a model of sequences; leave --method and --sensor out"):
+        main(["export", str(path), *model, "--method", "fast"])
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -37,6 +57,7 @@ def test_a_grid_model_can_be_written_without_its_threshold(tmp_path, capsys):
         (["--checkpoint", "none"], "unknown model 'none'"),
         (["--method", "grid"], "the method grid needs a trained model: name one by --checkpoint"),
         (["--grid"], "the method fast has no grid"),
+        (["--frames", "20"], "frames has an effect on models of sequences only; leave it out"),
         (
             ["--checkpoint", "ista", "--platforms", "cpu"],
             ".distax: cannot be written (File name too long)",

@@ -42,6 +42,14 @@ def test_every_row_is_counted_once_at_its_place(length, count, monkeypatch):
     assert sums == expected
 
 
+def test_progress_is_told_after_every_call_but_the_last():
+    rows, done = {"number": np.arange(24)}, []
+    options = {"rows_a_call": 10, "advance": done.append}
+    sums = sum_over_devices(Weigh(5), np.int32(3), rows, 5, jax.devices()[:1], **options)
+    assert done == [10, 20]
+    assert (int(sums["rows"]), int(sums["weighted"])) == (24, 3 * sum(range(24)))
+
+
 def test_an_evaluation_is_the_same_to_the_last_bit_on_1_2_and_8_devices():
     options = {"stages": 1, "channels": 4, "hidden": 8}
     model = models.create("dista", rngs=nnx.Rngs(0), **options)

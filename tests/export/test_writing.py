@@ -50,6 +50,7 @@ def test_the_file_says_what_it_is(unmixer, file):
         "threshold": unmixer.threshold,
         "sensor": asdict(Sensor()),
         "prior": None,
+        "sequence": None,
         "platforms": list(PLATFORMS),
         "camera": None,
     }

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 
 import distax
 from distax import DistaxError
@@ -140,6 +141,71 @@ def test_frames_out_of_order(tree, tmp_path):
     (folder / "COS3.xml").write_text((folder / "COS4.xml").read_text())
     (folder / "COS4.xml").write_text(text)
     refuse(tree, tmp_path, r"COS3\.xml says that it belongs to frame 4, so frames are out of order")
+
+
+def test_an_annotation_that_states_a_number_of_thousands_of_digits(tree, tmp_path):
+    path = tree / "track_5000_20/test/annotation/COS3.xml"
+    path.write_text(path.read_text().replace("COS3<", f"COS{'9' * 5000}<"))
+    refuse(tree, tmp_path, r"test/annotation/COS3\.xml says that it belongs to frame 9{18}, so fr")
+
+
+def test_leading_zeros_are_no_other_number(tree):
+    path = tree / "track_5000_20/test/annotation/COS3.xml"
+    path.write_text(path.read_text().replace("COS3<", "COS0003<"))
+    assert len(list(read_records(find_sequences(tree, "test")))) == 1
+
+
+ANNOTATIONS = {
+    "empty": ("", "malformed XML"),
+    "without targets": ("<annotation/>", "holds 0 targets in <annotation>"),
+    "nan": ("nan", r"has \['nan'\] for xc, expected one finite number"),
+    "huge": ("1e30", r"has a target at row 1e\+30, column 5, outside the image"),
+    "digits": ("9" * 5000, "for xc, expected one finite number"),
+}
+
+
+@pytest.mark.parametrize("case", ANNOTATIONS)
+def test_annotations_that_cannot_be_used(tree, tmp_path, case):
+    content, message = ANNOTATIONS[case]
+    if content and not content.startswith("<"):
+        coordinate = f"<xc>{content}</xc><yc>5</yc><brightness>230</brightness>"
+        content = f"<object><coordinate>{coordinate}</coordinate></object>"
+        content = f"<annotation>{content}</annotation>"
+    (tree / "track_5000_20/val/annotation/COS5.xml").write_text(content)
+    refuse(tree, tmp_path, rf"val/annotation/COS5\.xml .*{message}")
+
+
+def test_an_image_of_another_size(tree, tmp_path):
+    path = tree / "track_5000_20/val/image/image_5.png"
+    Image.fromarray(np.zeros((12, 11), np.uint8)).save(path)
+    refuse(tree, tmp_path, r"val/image/image_5\.png is a PNG of mode L and 12×11 pixels, expected")
+
+
+def test_an_image_of_another_name(tree, tmp_path):
+    path = tree / "track_5000_20/val/image/image_5.png"
+    path.rename(path.with_name("img5.png"))
+    refuse(
+        tree, tmp_path, r"val/image/img5\.png is not named like .* \(image_<id>\.png, COS<id>\.x"
+    )
+
+
+def test_an_image_that_is_missing(tree, tmp_path):
+    (tree / "track_5000_20/train/image/image_27.png").unlink()
+    refuse(tree, tmp_path, r"train/annotation/COS27\.xml has no image image_27\.png")
+
+
+@pytest.mark.parametrize(
+    ("missing", "suffix"),
+    [("val", "png"), ("test/image", "png"), ("test/annotation", "xml")],
+    ids=["split", "images", "annotations"],
+)
+def test_a_folder_that_is_missing_is_named_before_tfds_begins(
+    tree, tmp_path, missing, suffix, capsys
+):
+    shutil.rmtree(tree / "track_5000_20" / missing)
+    refuse(tree, tmp_path, rf"no \.{suffix} files in {tree}/track_5000_20/{missing}.*: give the")
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err) == ("", "")
 
 
 @pytest.mark.parametrize("given", [True, False])
