@@ -160,6 +160,7 @@ def _runs() -> Kind:
 
     def load(path: Path) -> Any:
         run = next(parent for parent in path.parents if (parent / "best").is_dir())
+        checkpoints.read_about(run, "best")
         return checkpoints.load_model(run)
 
     return Kind(seeds, load, True)
