@@ -43,7 +43,10 @@ class Faults:
 def main(options: Faults) -> None:
     """Prints a row for each work, and the faults on standard error."""
     faults = 0
-    print("| command | trials | ended before | left nothing | faults |\n|---|--:|--:|--:|--:|")
+    print(
+        "| command | trials | ended before | left unfinished files | left nothing whole | faults |"
+    )
+    print("|---|--:|--:|--:|--:|--:|")
     with TemporaryDirectory() as folder:
         inputs = Path(folder, "inputs")
         inputs.mkdir()
@@ -51,8 +54,8 @@ def main(options: Faults) -> None:
         for number, name in enumerate(options.only or WORKS):
             outcome = _disturb(options, name, inputs, Path(folder, f"outputs {number}"))
             print(
-                f"| {name} | {outcome.trials} | {outcome.ended} | {outcome.absent} | "
-                f"{len(outcome.faults)} |",
+                f"| {name} | {outcome.trials} | {outcome.ended} | {outcome.begun} | "
+                f"{outcome.absent} | {len(outcome.faults)} |",
                 flush=True,
             )
             for fault in outcome.faults:

@@ -12,8 +12,17 @@ from contextlib import suppress
 from multiprocessing import get_context
 from pathlib import Path
 
+from platformdirs import user_cache_path
+
 LIMIT = 600
 """Seconds after which a command counts as hanging."""
+# Commands need the same programs in every trial, so all of them are kept.
+os.environ |= {
+    "JAX_PLATFORMS": "cpu",
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+    "JAX_COMPILATION_CACHE_DIR": str(user_cache_path("distax", appauthor=False) / "faults"),
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+}
 _SERVER = get_context("forkserver")
 _SERVER.set_forkserver_preload(["tests.faults.imports"])
 
