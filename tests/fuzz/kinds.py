@@ -47,12 +47,14 @@ class Kind:
       is_text: True for texts, in which values are exchanged as well as bytes.
       packing: takes a part out, which is changed and put in with right checksums. Default: bytes of
         the whole file are changed.
+      most: largest number of mutations, for files that take a second each. Default: no limit.
     """
 
     seeds: dict[str, bytes]
     read: Callable[[Path], Any]
     is_text: bool = False
     packing: Packing | None = None
+    most: int | None = None
 
 
 def read_images(path: Path) -> None:
@@ -64,9 +66,7 @@ def read_images(path: Path) -> None:
 
 
 def _images(*suffixes: str) -> Kind:
-    files = GOOD | APART
-    chosen = {name: files[name] for name in files if name.endswith(suffixes)}
-    return Kind(chosen, read_images)
+    return Kind({name: GOOD[name] for name in GOOD if name.endswith(suffixes)}, read_images)
 
 
 def _written(write_file: Callable[[Path], Any], name: str) -> bytes:
@@ -240,6 +240,7 @@ KINDS: dict[str, Callable[[], Kind]] = {
     "TIFF": lambda: _images(".tif"),
     "NPY and NPZ": lambda: _images(".npy", ".npz"),
     "FITS": lambda: _images(".fits"),
+    "FITS, decoded apart": lambda: Kind(APART, read_images, most=1000),
     "packed files": lambda: _images(".gz", ".bz2"),
     "PNG, mended": lambda: replace(_images(".png"), packing=PNG),
     "NPZ, mended": lambda: replace(_images(".npz"), packing=ZIP),
