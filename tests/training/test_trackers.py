@@ -174,9 +174,12 @@ class Writing:
 @pytest.mark.parametrize("another", [None, "of the caller"])
 def test_the_end_of_wandbs_file_is_awaited_for_a_bucket(place, monkeypatch, another):
     wandb, started = pytest.importorskip("wandb"), []
-    monkeypatch.setattr(
-        wandb, "init", lambda dir, **_: started.append(Writing(Path(dir))) or started[0]
-    )
+
+    def start(**options):
+        started.append(Writing(Path(options["dir"])))
+        return started[0]
+
+    monkeypatch.setattr(wandb, "init", start)
     monkeypatch.setattr(wandb, "teardown", lambda: started[0].teardown())
     monkeypatch.setattr(wandb, "run", another)
     run = as_path(place)
