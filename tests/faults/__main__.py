@@ -7,6 +7,7 @@ A hundred trials of all works take some hours. Filling mounts small disks in mem
 asks for root. The exit status is 1 if anything was lost, half-written or different afterwards.
 """
 
+import logging
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +43,7 @@ class Faults:
 
 def main(options: Faults) -> None:
     """Prints a row for each work, and the faults on standard error."""
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
     faults = 0
     print(
         "| command | trials | ended before | left unfinished files | left nothing whole | faults |"

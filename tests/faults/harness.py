@@ -1,5 +1,6 @@
 """Commands that are killed at random moments, or whose disk is full, and what they leave."""
 
+import re
 import shutil
 import subprocess
 import time
@@ -16,6 +17,8 @@ from tests.faults.works import RUN, Work
 
 _POLL = 0.002
 """Seconds between two looks at what a command has written."""
+_UNFINISHED = re.compile(r"^\.(?!lock$)|tmp|incomplete")
+"""Pattern of the names of unfinished files and folders, of distax, Orbax and TFDS."""
 
 
 @dataclass
@@ -43,11 +46,13 @@ class Reference:
 
     Attributes:
       values: what it wrote.
+      names: names of all files and folders.
       seconds: time that it took.
       writing: time from its first file to its end.
     """
 
     values: dict[str, Any]
+    names: frozenset[str]
     seconds: float
     writing: float
 
@@ -76,7 +81,7 @@ def undisturbed(work: Work, inputs: Path, output: Path) -> Reference:
         status, errors = command.finish()
         end = time.monotonic()
         assert status == 0, errors
-    return Reference(work.read(output), end - start, end - first)
+    return Reference(work.read(output), _names(output), end - start, end - first)
 
 
 def kill(work: Work, inputs: Path, output: Path, trials: int, rng: np.random.Generator) -> Outcome:
@@ -99,7 +104,7 @@ def kill(work: Work, inputs: Path, output: Path, trials: int, rng: np.random.Gen
         outcome.begun += not ended and bool(_files(output))
         fault = _left(work, output, expected.values, outcome)
         if not fault and any(output.iterdir()):  # otherwise it would be the undisturbed run again
-            fault = _again(work, inputs, output, expected.values)
+            fault = _again(work, inputs, output, expected)
         outcome.trials += 1
         if fault:
             outcome.faults.append(f"trial {trial}: {fault}")
@@ -116,7 +121,7 @@ def fill(work: Work, inputs: Path, disk: Path, sizes: list[float]) -> Outcome:
       sizes: shares of the room that the work needs.
     """
     disk.mkdir(parents=True, exist_ok=True)
-    expected = undisturbed(work, inputs, disk / "reference").values
+    expected = undisturbed(work, inputs, disk / "reference")
     room = sum(path.stat().st_size for path in _files(disk / "reference"))
     outcome = Outcome()
     for size in sizes:
@@ -125,7 +130,7 @@ def fill(work: Work, inputs: Path, disk: Path, sizes: list[float]) -> Outcome:
             status, errors = _start(work, work.arguments, inputs, output).finish()
             outcome.trials += 1
             outcome.ended += status == 0
-            fault = _left(work, output, expected, outcome) or _said(status, errors)
+            fault = _left(work, output, expected.values, outcome) or _said(status, errors)
             enlarge()
             fault = fault or _again(work, inputs, output, expected)
             if fault:
@@ -158,7 +163,7 @@ def _left(work: Work, output: Path, expected: dict[str, Any], outcome: Outcome) 
     return f"left other values in {', '.join(wrong)}" if wrong else None
 
 
-def _again(work: Work, inputs: Path, output: Path, expected: dict[str, Any]) -> str | None:
+def _again(work: Work, inputs: Path, output: Path, expected: Reference) -> str | None:
     """Runs a disturbed command again; returns what is wrong with its result, if anything is."""
     began = any(path.is_file() for path in output.iterdir() if not path.name.startswith("."))
     words = work.again if work.again and began else work.arguments
@@ -166,11 +171,16 @@ def _again(work: Work, inputs: Path, output: Path, expected: dict[str, Any]) -> 
     if status:
         return f"run again it ended with status {status}: {errors[-300:]}"
     found = work.read(output)
-    wrong = [name for name in expected.keys() | found if expected.get(name) != found.get(name)]
+    values = expected.values
+    wrong = [name for name in values.keys() | found if values.get(name) != found.get(name)]
     if wrong:
         return f"run again it gave other values in {', '.join(sorted(wrong)[:3])}"
-    hidden = [path.name for path in output.rglob(".*") if not path.name.endswith(".lock")]
-    return f"unfinished files stay: {', '.join(hidden)}" if hidden else None
+    left = [name for name in _names(output) - expected.names if _UNFINISHED.search(name)]
+    return f"unfinished files stay: {', '.join(left)}" if left else None
+
+
+def _names(folder: Path) -> frozenset[str]:
+    return frozenset(path.name for path in folder.rglob("*"))
 
 
 def _said(status: int, errors: str) -> str | None:
