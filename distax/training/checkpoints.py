@@ -55,7 +55,8 @@ def read_about(run: epath.PathLike, which: Which) -> tuple[TrainConfig, Evaluati
     folder = as_epath(run) / which
     about = _read(folder)
     config = from_dict(about.config, str(folder))
-    return config, about.evaluation and _to_evaluation(about.evaluation, str(folder))
+    stored = about.evaluation
+    return config, _to_evaluation(stored, str(folder)) if stored else None
 
 
 def _to_evaluation(values: dict[str, Any], where: str) -> Evaluation:
