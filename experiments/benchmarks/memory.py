@@ -2,7 +2,7 @@
 
     python experiments/benchmarks/memory.py --files 20000 --images 200000
 
-Flat memory after the first portions shows that it does not grow with the number of images. Rates are
+Memory that stays flat after the first portions does not grow with the number of images. Rates are
 per second of processor time, which other processes change less.
 """
 
