@@ -165,8 +165,10 @@ class Dataset:
             return
         folder = self.folder(config, data_dir)
         with alone_in(folder.parent, "builds this dataset"):
-            for abandoned in folder.parent.glob(f"{folder.name}.incomplete*"):
-                shutil.rmtree(abandoned, ignore_errors=True)
+            # The names that TFDS gives them, now and before.
+            for pattern in (f"incomplete.*_{folder.name}", f"{folder.name}.incomplete*"):
+                for abandoned in folder.parent.glob(pattern):
+                    shutil.rmtree(abandoned, ignore_errors=True)
             self._write(config, data_dir, manual_dir)
 
     def _write(

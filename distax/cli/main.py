@@ -1,5 +1,6 @@
 """Entry point of the command `distax`."""
 
+import errno
 import logging
 import signal
 import sys
@@ -37,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # The reader, such as `head`, has what it wanted.
         sys.exit(128 + signal.SIGPIPE)
     except OSError as error:
-        sys.exit(f"distax: {printable(error.strerror or error)}: the output cannot be written")
+        sys.exit(f"distax: {_told(error)}")
     except ImportError as error:
         # An optional package, such as gcsfs when a path names a bucket.
         sys.exit(f"distax: a package is missing ({first_line(error)}); install it and try again")
@@ -47,6 +48,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt as error:
         tell(str(error) or "interrupted")
         sys.exit(128 + signal.SIGINT)
+
+
+def _told(error: OSError) -> str:
+    """Returns the line about a failure of a file, or of the output, which has no name."""
+    reason = printable(error.strerror or error)
+    if error.filename is not None:
+        return f"{printable(error.filename)}: {reason}"
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    failed = "the output cannot be written" if full else "a file cannot be read or written"
+    return f"{reason}: {failed}"
 
 
 @contextmanager

@@ -67,11 +67,14 @@ class Train:
           DistaxError: the file or the run cannot be used.
         """
         from distax.training.checkpoints import read_about
+        from distax.training.foreign import check_registered
 
         if config := _find_value("--config", arguments):
             return cls(settings=read_toml(as_path(config)))
         if resume := _find_value("--resume", arguments):
             settings = read_about(resume, "last")[0]
+            if not _find_value("--model.module", arguments):
+                check_registered(settings, resume)
             # The file of a model would be run, so it is not taken from a folder.
             return cls(settings=replace(settings, model=replace(settings.model, module=None)))
         return cls()
@@ -93,16 +96,13 @@ class Train:
         import jax
 
         from distax.cli.console import print_evaluation
-        from distax.training.checkpoints import holds_run, read_about
-        from distax.training.foreign import check_registered
+        from distax.training.checkpoints import holds_run
         from distax.training.loop import train
         from distax.training.profiling import parse_steps
 
         run = self.resume or self.run_dir
         resume = self.resume is not None or (self.auto_resume and holds_run(run))
         settings = _with_absolute_module_path(self.settings)
-        if self.resume and settings.model.module is None:
-            check_registered(read_about(self.resume, "last")[0], self.resume)
         if self.start and self.resume:
             raise DistaxError("--start has no effect on a run that is resumed; leave it out")
         start = {} if resume else _parameters_to_start(self.start, settings)

@@ -144,6 +144,7 @@ def load(path: str | PathLike[str]) -> ExportedMethod:
         cannot read the version of JAX that wrote it; or flatbuffers is not installed.
     """
     about, program = archive.read(as_path(path))
+    _check_description(path, about)
     require("flatbuffers", "exported methods")
     try:
         return ExportedMethod(about, jax.export.deserialize(bytearray(program)))
@@ -154,3 +155,13 @@ def load(path: str | PathLike[str]) -> ExportedMethod:
             f"{path}: written under JAX {about.get('jax')}, which JAX {jax.__version__} cannot "
             f"read ({type(error).__name__}); export again"
         ) from error
+
+
+def _check_description(path: str | PathLike[str], about: dict[str, Any]) -> None:
+    """Raises DistaxError for a description that lacks a part, or whose values are out of range."""
+    for name, kind in (("sensor", dict), ("prior", dict | None), ("outputs", dict)):
+        if name not in about or not isinstance(about[name], kind):
+            raise DistaxError(f"{path}: its description has no {name}; export again")
+    for part, values in ((Sensor, about["sensor"]), (ScenePrior, about["prior"])):
+        if values is not None:
+            from_plain(part, values, f"{path}: its {part.__name__}")

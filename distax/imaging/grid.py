@@ -56,7 +56,8 @@ def decode(
     """Reads targets off a grid: one at every node whose intensity reaches the threshold.
 
     Args:
-      grid: intensity in counts on the sub-pixel grid.
+      grid: intensity in counts on the sub-pixel grid. Nodes that are NaN or infinite are not
+        reported.
       threshold: counts a node needs to be reported.
       sensor: the sensor whose pixels the grid refines. The factor follows from the two sizes.
         Default: CSIST-100K's.
@@ -79,7 +80,7 @@ def decode(
             f"a grid of {grid.shape[-2]}×{grid.shape[-1]} nodes does not refine an image of "
             f"{sensor.height}×{sensor.width} pixels; pass the sensor the grid was made for"
         )
-    flat = grid.reshape(*grid.shape[:-2], -1)
+    flat = jnp.where(jnp.isfinite(grid), grid, 0.0).reshape(*grid.shape[:-2], -1)
     intensity, node = jax.lax.top_k(flat, min(max_targets, flat.shape[-1]))
     row, column = jnp.divmod(node, grid.shape[-1])
     position = jnp.stack(

@@ -148,6 +148,7 @@ class GrowingFiles:
 
     Attributes:
       local: the folder on disk.
+      copies: True if what is in it is copied to a bucket.
 
     Raises:
       DistaxError: the folder cannot be written.
@@ -157,7 +158,7 @@ class GrowingFiles:
         self._folder = folder
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._uploaded: dict[Path, tuple[int, int]] = {}
-        self.local = folder
+        self.local, self.copies = folder, isinstance(folder, BucketPath)
         if isinstance(folder, BucketPath):
             folder.check()
             self._temporary = tempfile.TemporaryDirectory()
@@ -179,14 +180,16 @@ class GrowingFiles:
         if not isinstance(self._folder, BucketPath):
             return
         for path in sorted(filter(Path.is_file, self.local.rglob("*"))):
-            about = path.stat()
-            state = about.st_size, about.st_mtime_ns
-            if self._uploaded.get(path) == state:
-                continue
             target = self._folder / path.relative_to(self.local)
             try:
-                target.upload(path)
+                about = path.stat()
+                state = about.st_size, about.st_mtime_ns
+                if self._uploaded.get(path) != state:
+                    target.upload(path)
             except OSError as error:
+                # Another process may write here too, as W&B's does, and delete what it has written.
+                if not path.exists():
+                    continue
                 reason = error.strerror or error
                 raise DistaxError(f"{target}: cannot be written ({reason})") from error
             self._uploaded[path] = state

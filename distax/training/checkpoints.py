@@ -5,6 +5,7 @@ arrays that differ.
 """
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -21,8 +22,9 @@ from distax.runtime.checksums import (
     checksum_of_settings,
     find_damaged_file,
 )
-from distax.runtime.errors import DistaxError, first_line
+from distax.runtime.errors import DistaxError, check_finite, first_line
 from distax.runtime.pytree import named_leaves, with_leaves
+from distax.runtime.settings import STRICT, from_plain
 from distax.runtime.sharding import data_mesh, with_shardings
 from distax.training.config import TrainConfig, from_dict
 from distax.training.foreign import read_foreign
@@ -52,8 +54,19 @@ def read_about(run: epath.PathLike, which: Which) -> tuple[TrainConfig, Evaluati
     """
     folder = as_epath(run) / which
     about = _read(folder)
-    evaluation = Evaluation(**about["evaluation"]) if about["evaluation"] else None
-    return from_dict(about["config"], str(folder)), evaluation
+    config = from_dict(about.config, str(folder))
+    stored = about.evaluation
+    return config, _to_evaluation(stored, str(folder)) if stored else None
+
+
+def _to_evaluation(values: dict[str, Any], where: str) -> Evaluation:
+    """Makes an evaluation from stored values; raises DistaxError if they are none."""
+    try:
+        evaluation = Evaluation(**values)
+    except TypeError as error:
+        raise DistaxError(f"{where}: evaluation: {first_line(error)}") from error
+    check_finite(**{f"{where}: evaluation: {key}": n for key, n in evaluation.headline.items()})
+    return evaluation
 
 
 def load_model(run: epath.PathLike, which: Which | None = None) -> tuple[Model, TrainConfig]:
@@ -74,16 +87,16 @@ def load_model(run: epath.PathLike, which: Which | None = None) -> tuple[Model, 
     run = as_epath(run)
     folder = run / (which or ("best" if holds(run, "best") else "last"))
     about = _read(folder)
-    config = read_foreign(about["config"], str(folder))
-    model = stored_model(config, about["arrays"].values(), str(folder))
+    config = read_foreign(about.config, str(folder))
+    model = stored_model(config, about.arrays.values(), str(folder))
     params, constants = nnx.state(model, nnx.Param, ...)
     # Placed on one device of this process, so that a process can load a model on its own.
     one_device = data_mesh(jax.local_devices()[:1])
     wanted = with_shardings({"params": params, "constants": constants}, one_device, shard=False)
-    check_arrays(str(folder), about["arrays"], wanted)
+    check_arrays(str(folder), about.arrays, wanted)
     restored = _restore(folder, model=ocp.args.StandardRestore(named_leaves(wanted)))
     state = with_leaves(wanted, restored["model"])
-    check_arrays_intact(str(folder), about.get("checksums"), [state])
+    check_arrays_intact(str(folder), about.checksums, [state])
     check_finite_arrays(str(folder), state)
     return merge(model, **state), config
 
@@ -103,14 +116,14 @@ def load_state(run: epath.PathLike, abstract: TrainState) -> TrainState:
     folder = as_epath(run) / "last"
     model, training = model_part(abstract), training_part(abstract)
     about = _read(folder)
-    check_arrays(str(folder), about["arrays"], model)
+    check_arrays(str(folder), about.arrays, model)
     restored = _restore(
         folder,
         model=ocp.args.StandardRestore(named_leaves(model)),
         training=ocp.args.StandardRestore(named_leaves(training)),
     )
     parts = with_leaves(model, restored["model"]), with_leaves(training, restored["training"])
-    check_arrays_intact(str(folder), about.get("checksums"), parts)
+    check_arrays_intact(str(folder), about.checksums, parts)
     return TrainState(**parts[0] | parts[1])
 
 
@@ -182,7 +195,28 @@ def _finished_step(folder: epath.Path) -> int:
     )
 
 
-def _read(folder: epath.Path) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _About:
+    """What is stored beside a checkpoint's arrays.
+
+    Attributes:
+      config: the configuration as `TrainConfig.to_dict` makes it.
+      arrays: shapes of the model's arrays by name.
+      evaluation: the evaluation; None before the first.
+      checksums: checksums of all arrays; None in checkpoints of the first releases.
+      version: version of the checkpoints.
+    """
+
+    config: dict[str, Any]
+    arrays: dict[str, list[int]]
+    evaluation: dict[str, Any] | None = None
+    checksums: dict[str, int] | None = None
+    version: int = VERSION
+
+    __pydantic_config__ = STRICT
+
+
+def _read(folder: epath.Path) -> _About:
     """Reads the JSON that `save` stored beside the arrays.
 
     Reads the file itself, not through Orbax. Orbax would start JAX's devices, which must not happen
@@ -202,7 +236,7 @@ def _read(folder: epath.Path) -> dict[str, Any]:
             f"{folder}: version {version!r} of checkpoints, this distax reads {VERSION}; install a "
             "newer distax"
         )
-    return about
+    return from_plain(_About, about, str(folder / str(step)))
 
 
 def check_arrays(where: str, stored: dict[str, list[int]], wanted: Any) -> None:

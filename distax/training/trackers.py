@@ -233,5 +233,11 @@ class WeightsAndBiases:
 
     def close(self) -> None:
         """Waits until all is sent or written, and ends the run at W&B."""
+        import wandb
+
         self._run.finish()
+        # W&B's own process may write the end of its file after that. What is in a bucket cannot
+        # grow, so wait for the process to end. A caller with another run at W&B still needs it.
+        if self._files.copies and wandb.run is None:
+            wandb.teardown()
         self._files.close()

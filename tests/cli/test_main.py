@@ -165,6 +165,23 @@ def test_ctrl_c_ends_any_command_with_a_line(monkeypatch, capsys):
     assert run(capsys, "convert", *NEEDED["convert"]) == (130, "", "distax: interrupted\n")
 
 
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (PermissionError(13, "Permission denied", "a\nb"), r"a\nb: Permission denied"),
+        (OSError(5, "Input/output error"), "Input/output error: a file cannot be read or written"),
+        (OSError("lost"), "lost: a file cannot be read or written"),
+    ],
+)
+def test_a_failure_of_a_file_is_not_called_one_of_the_output(monkeypatch, capsys, error, line):
+    def fail(self):
+        print("begun")
+        raise error
+
+    monkeypatch.setattr("distax.cli.convert.Convert.run", fail)
+    assert run(capsys, "convert", *NEEDED["convert"]) == (1, "begun\n", f"distax: {line}\n")
+
+
 # What a command prints to a reader that has ended, to a full disk, and without letters.
 STREAMS = {
     "head": ("{command} | head -1; exit ${{PIPESTATUS[0]}}", 128 + signal.SIGPIPE, ""),

@@ -7,6 +7,7 @@ A hundred trials of all works take some hours. Filling mounts small disks in mem
 asks for root. The exit status is 1 if anything was lost, half-written or different afterwards.
 """
 
+import logging
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,8 +43,12 @@ class Faults:
 
 def main(options: Faults) -> None:
     """Prints a row for each work, and the faults on standard error."""
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
     faults = 0
-    print("| command | trials | ended before | left nothing | faults |\n|---|--:|--:|--:|--:|")
+    print(
+        "| command | trials | ended before | left unfinished files | left nothing whole | faults |"
+    )
+    print("|---|--:|--:|--:|--:|--:|")
     with TemporaryDirectory() as folder:
         inputs = Path(folder, "inputs")
         inputs.mkdir()
@@ -51,8 +56,8 @@ def main(options: Faults) -> None:
         for number, name in enumerate(options.only or WORKS):
             outcome = _disturb(options, name, inputs, Path(folder, f"outputs {number}"))
             print(
-                f"| {name} | {outcome.trials} | {outcome.ended} | {outcome.absent} | "
-                f"{len(outcome.faults)} |",
+                f"| {name} | {outcome.trials} | {outcome.ended} | {outcome.begun} | "
+                f"{outcome.absent} | {len(outcome.faults)} |",
                 flush=True,
             )
             for fault in outcome.faults:

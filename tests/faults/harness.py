@@ -1,10 +1,8 @@
 """Commands that are killed at random moments, or whose disk is full, and what they leave."""
 
-import os
+import re
 import shutil
-import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,10 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from tests.faults.processes import Command
 from tests.faults.works import RUN, Work
 
-_LIMIT = 600
-"""Seconds after which a command counts as hanging."""
+_POLL = 0.002
+"""Seconds between two looks at what a command has written."""
+_UNFINISHED = re.compile(r"^\.(?!lock$)|tmp|incomplete")
+"""Pattern of the names of unfinished files and folders, of distax, Orbax and TFDS."""
 
 
 @dataclass
@@ -27,52 +28,83 @@ class Outcome:
     Attributes:
       trials: number of commands.
       ended: number of commands that were done before they were disturbed.
-      absent: number of commands that left nothing.
+      begun: number of killed commands that left a file, if only an unfinished one.
+      absent: number of commands that left no finished file.
       faults: what was not as it should be, with the number of the trial.
     """
 
     trials: int = 0
     ended: int = 0
+    begun: int = 0
     absent: int = 0
     faults: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class Reference:
+    """An undisturbed run of a work.
+
+    Attributes:
+      values: what it wrote.
+      names: names of all files and folders.
+      seconds: time that it took.
+      writing: time from its first file to its end.
+    """
+
+    values: dict[str, Any]
+    names: frozenset[str]
+    seconds: float
+    writing: float
+
+
 def make_inputs(folder: Path) -> None:
-    """Makes the inputs of all works: images and a trained run."""
+    """Makes the inputs of all works: images, a small frame and a trained run."""
     for words in (("samples", "--out", str(folder)), ("train", "--run-dir", "run", *RUN)):
-        done = _start(words, folder)
-        _, errors = done.communicate(timeout=_LIMIT)
-        assert done.returncode == 0, errors
-    np.save(folder / "many.npy", np.tile(np.load(folder / "blobs.npy"), (40, 1, 1)))
+        status, errors = Command(words, folder).finish()
+        assert status == 0, errors
+    images = np.load(folder / "blobs.npy")
+    np.save(folder / "many.npy", np.tile(images, (4, 1, 1)))
+    (folder / "shards").mkdir()
+    for number in range(4):
+        np.save(folder / f"shards/{number}.npy", np.tile(images, (30, 1, 1)))
+    np.save(folder / "frame.npy", np.load(folder / "moving.npy")[0])
 
 
-def undisturbed(work: Work, inputs: Path, output: Path) -> tuple[dict[str, Any], float]:
-    """Runs a work without disturbance twice; returns what it wrote and the second run's time."""
+def undisturbed(work: Work, inputs: Path, output: Path) -> Reference:
+    """Runs a work without disturbance twice, and returns the second run."""
     for _ in range(2):  # the first run fills the cache of compiled programs
         shutil.rmtree(output, ignore_errors=True)
         output.mkdir(parents=True)
         start = time.monotonic()
-        status, errors = _finish(_start_work(work.arguments, inputs, output))
-        seconds = time.monotonic() - start
+        command = _start(work, work.arguments, inputs, output)
+        first = _first_file(command, output)
+        status, errors = command.finish()
+        end = time.monotonic()
         assert status == 0, errors
-    return work.read(output), seconds
+    return Reference(work.read(output), _names(output), end - start, end - first)
 
 
 def kill(work: Work, inputs: Path, output: Path, trials: int, rng: np.random.Generator) -> Outcome:
-    """Kills a work with SIGKILL at random moments, and runs it again each time."""
-    expected, seconds = undisturbed(work, inputs, output)
+    """Kills a work with SIGKILL at random moments, and runs it again each time.
+
+    Every other moment is in the time of the whole run. The others follow the first file, because
+    many commands write only for some milliseconds at their end.
+    """
+    expected = undisturbed(work, inputs, output)
     outcome = Outcome()
     for trial in range(trials):
         shutil.rmtree(output)
         output.mkdir()
-        process = _start_work(work.arguments, inputs, output)
-        try:
-            process.wait(timeout=rng.uniform(0, seconds))
-            outcome.ended += 1
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-        fault = _left(work, output, expected, outcome) or _again(work, inputs, output, expected)
+        command = _start(work, work.arguments, inputs, output)
+        if trial % 2:
+            _first_file(command, output)
+        ended = command.ends_within(rng.uniform(0, (expected.seconds, expected.writing)[trial % 2]))
+        command.kill()
+        outcome.ended += ended
+        outcome.begun += not ended and bool(_files(output))
+        fault = _left(work, output, expected.values, outcome)
+        if not fault and any(output.iterdir()):  # otherwise it would be the undisturbed run again
+            fault = _again(work, inputs, output, expected)
         outcome.trials += 1
         if fault:
             outcome.faults.append(f"trial {trial}: {fault}")
@@ -89,21 +121,33 @@ def fill(work: Work, inputs: Path, disk: Path, sizes: list[float]) -> Outcome:
       sizes: shares of the room that the work needs.
     """
     disk.mkdir(parents=True, exist_ok=True)
-    expected, _ = undisturbed(work, inputs, disk / "reference")
-    room = sum(path.stat().st_size for path in (disk / "reference").rglob("*") if path.is_file())
+    expected = undisturbed(work, inputs, disk / "reference")
+    room = sum(path.stat().st_size for path in _files(disk / "reference"))
     outcome = Outcome()
     for size in sizes:
         output = disk / "small"
         with _mounted(output, max(4096, int(size * room))) as enlarge:
-            status, errors = _finish(_start_work(work.arguments, inputs, output))
+            status, errors = _start(work, work.arguments, inputs, output).finish()
             outcome.trials += 1
             outcome.ended += status == 0
-            fault = _left(work, output, expected, outcome) or _said(status, errors)
+            fault = _left(work, output, expected.values, outcome) or _said(status, errors)
             enlarge()
             fault = fault or _again(work, inputs, output, expected)
             if fault:
                 outcome.faults.append(f"room for {size:.0%}: {fault}")
     return outcome
+
+
+def _first_file(command: Command, output: Path) -> float:
+    """Waits until a command has made a file or has ended, and returns the time."""
+    while not _files(output) and not command.ends_within(0):
+        time.sleep(_POLL)
+    return time.monotonic()
+
+
+def _files(folder: Path) -> list[Path]:
+    """Returns all files in a folder, also hidden ones, but for locks."""
+    return [path for path in folder.rglob("*") if path.is_file() and path.name != ".lock"]
 
 
 def _left(work: Work, output: Path, expected: dict[str, Any], outcome: Outcome) -> str | None:
@@ -119,20 +163,24 @@ def _left(work: Work, output: Path, expected: dict[str, Any], outcome: Outcome) 
     return f"left other values in {', '.join(wrong)}" if wrong else None
 
 
-def _again(work: Work, inputs: Path, output: Path, expected: dict[str, Any]) -> str | None:
+def _again(work: Work, inputs: Path, output: Path, expected: Reference) -> str | None:
     """Runs a disturbed command again; returns what is wrong with its result, if anything is."""
     began = any(path.is_file() for path in output.iterdir() if not path.name.startswith("."))
     words = work.again if work.again and began else work.arguments
-    status, errors = _finish(_start_work(words, inputs, output))
+    status, errors = _start(work, words, inputs, output).finish()
     if status:
         return f"run again it ended with status {status}: {errors[-300:]}"
     found = work.read(output)
-    wrong = [name for name in expected.keys() | found if expected.get(name) != found.get(name)]
+    values = expected.values
+    wrong = [name for name in values.keys() | found if values.get(name) != found.get(name)]
     if wrong:
         return f"run again it gave other values in {', '.join(sorted(wrong)[:3])}"
-    hidden = [path.name for path in output.iterdir() if path.name.startswith(".")]
-    left = [name for name in hidden if not name.endswith(".lock")]
+    left = [name for name in _names(output) - expected.names if _UNFINISHED.search(name)]
     return f"unfinished files stay: {', '.join(left)}" if left else None
+
+
+def _names(folder: Path) -> frozenset[str]:
+    return frozenset(path.name for path in folder.rglob("*"))
 
 
 def _said(status: int, errors: str) -> str | None:
@@ -144,31 +192,9 @@ def _said(status: int, errors: str) -> str | None:
     return None
 
 
-def _start_work(words: tuple[str, ...], inputs: Path, output: Path) -> subprocess.Popen[str]:
-    return _start([word.format(input=inputs, output=output) for word in words], inputs)
-
-
-def _start(words: Any, folder: Path) -> subprocess.Popen[str]:
-    """Starts `distax` in a process group of its own, so that a kill reaches its children."""
-    return subprocess.Popen(
-        [Path(sys.executable).with_name("distax"), *words],
-        cwd=folder,
-        env=os.environ | {"JAX_PLATFORMS": "cpu", "TF_CPP_MIN_LOG_LEVEL": "3"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-
-
-def _finish(process: subprocess.Popen[str]) -> tuple[int, str]:
-    try:
-        _, errors = process.communicate(timeout=_LIMIT)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-        return -signal.SIGKILL, f"did not end within {_LIMIT} s"
-    return process.returncode, errors
+def _start(work: Work, words: tuple[str, ...], inputs: Path, output: Path) -> Command:
+    named = [word.format(input=inputs, output=output) for word in words]
+    return Command(named, inputs, work.prepare)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from distax.runtime.pytree import named_leaves
 
 RUN = (
     *("--model.name", "espcn", "--model.options", "window", "5", "--batch-size", "8"),
-    *("--steps", "6", "--log-every", "1", "--eval-every", "2", "--eval-images", "40"),
+    *("--steps", "4", "--log-every", "1", "--eval-every", "2", "--eval-images", "16"),
     *("--optimizer.learning-rate", "3e-3", "--trackers", "jsonl"),
 )
 """Options of a training of a few seconds."""
@@ -25,31 +25,29 @@ class Work:
 
     Attributes:
       arguments: words after `distax`; {input} is a folder with inputs, {output} one for outputs.
+      again: words of the second run, if the disturbed one left a file. Default: the same words.
       read: reads the command's files into comparable values by name. Files that are missing are
         left out; a file that is not whole raises an exception.
-      again: words of the second run, if the disturbed one left a file. Default: the same words.
       partial: True if a disturbed run may leave a part of its answers for the second run.
+      prepare: called in the command's process before it. Default: nothing.
     """
 
     arguments: tuple[str, ...]
     read: Callable[[Path], dict[str, Any]]
     again: tuple[str, ...] = ()
     partial: bool = False
+    prepare: Callable[[], None] | None = None
 
 
-def _read_bytes(output: Path) -> dict[str, Any]:
-    return {path.name: path.read_bytes() for path in _visible(output)}
-
-
-def _read_texts(output: Path) -> dict[str, Any]:
-    """Reads JSON and CSV files without what differs from run to run: dates and times."""
+def _read_outputs(output: Path) -> dict[str, Any]:
+    """Reads files without what differs from run to run: dates and times."""
     found: dict[str, Any] = {}
     for path in _visible(output):
-        text = path.read_text()
+        content = path.read_bytes()
         if path.suffix == ".json":
-            json.loads(text)
-            text = re.sub(r'"(date|seconds|images_per_second)": [^,\n]*', "", text)
-        found[path.name] = text
+            json.loads(content)
+            content = re.sub(rb'"(date|seconds|images_per_second)": [^,\n]*', b"", content)
+        found[path.name] = content
     return found
 
 
@@ -86,29 +84,60 @@ def _read_dataset(output: Path) -> dict[str, Any]:
     return found
 
 
-DATASET = "simulated_seed1_400_40_40"
+def _read_results(output: Path) -> dict[str, Any]:
+    """Reads the answers to shards."""
+    from distax.shards import read_results
+
+    if not list(output.glob("results/*.parquet")):
+        return {}
+    return {
+        name: b"".join(np.asarray(leaf).tobytes() for leaf in named_leaves(found).values())
+        for name, found in read_results(output / "results")
+    }
+
+
+def _save_often() -> None:
+    """Makes `unmix --json` save its answers after every image that saving leaves time for."""
+    from distax.cli.unmix import autosave
+
+    autosave._EVERY = 0.0
+
+
+_UNMIX = ("unmix", "{input}/blobs.npy", "--checkpoint", "{input}/run")
+_JSON = ("unmix", "{input}/shards", *_UNMIX[2:], "--json", "{output}/answers.json")
+DATASET = "simulated_seed1_40_8_8"
 WORKS = {
     "train": Work(
         ("train", "--run-dir", "{output}/run", *RUN, "--auto-resume"), _read_run, partial=True
     ),
     "build-dataset": Work(("build-dataset", DATASET, "--data-dir", "{output}"), _read_dataset),
-    "unmix --json": Work(
-        ("unmix", "{input}/many.npy", "--json", "{output}/answers.json"),
-        _read_texts,
-        ("unmix", "{input}/many.npy", "--json", "{output}/answers.json", "--resume"),
+    "unmix --json": Work(_JSON, _read_outputs, (*_JSON, "--resume"), True, _save_often),
+    "unmix, other outputs": Work(
+        (
+            *_UNMIX,
+            *("--csv", "{output}/a.csv", "--table", "{output}/a.ecsv"),
+            *("--report", "{output}/a.html", "--figure", "{output}/a.png"),
+        ),
+        _read_outputs,
+    ),
+    "unmix --residual": Work(
+        ("unmix", "{input}/frame.npy", "--residual", "{output}/a.npy", "--method", "refine"),
+        _read_outputs,
+    ),
+    "unmix --fit-sensor": Work(
+        ("unmix", "{input}/many.npy", "--fit-sensor", "{output}/a.toml", "--method", "refine"),
+        _read_outputs,
+    ),
+    "unmix --output": Work(
+        ("unmix", "{input}/shards", *_UNMIX[2:], "--output", "{output}/results"),
+        _read_results,
         partial=True,
     ),
-    "unmix --csv": Work(("unmix", "{input}/many.npy", "--csv", "{output}/t.csv"), _read_texts),
-    "unmix --figure": Work(
-        ("unmix", "{input}/blobs.npy", "--figure", "{output}/blobs.png"), _read_bytes
-    ),
-    "unmix --report": Work(
-        ("unmix", "{input}/blobs.npy", "--report", "{output}/blobs.html"), _read_texts
-    ),
-    "export": Work(("export", "{output}/run.distax", "--checkpoint", "{input}/run"), _read_bytes),
-    "convert": Work(("convert", "{input}/run", "{output}/run.safetensors"), _read_bytes),
+    "export": Work(("export", "{output}/run.distax", "--checkpoint", "{input}/run"), _read_outputs),
+    "convert": Work(("convert", "{input}/run", "{output}/run.safetensors"), _read_outputs),
     "evaluate --json": Work(
-        ("evaluate", "--checkpoint", "{input}/run", "--images", "200", "--json", "{output}/s.json"),
-        _read_texts,
+        ("evaluate", "--checkpoint", "{input}/run", "--images", "16", "--json", "{output}/a.json"),
+        _read_outputs,
     ),
 }
+"""Works by name. Several outputs of `unmix` are written by one command, one after the other."""

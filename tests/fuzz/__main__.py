@@ -42,10 +42,12 @@ def main(options: Fuzz) -> None:
     print("|---|--:|--:|--:|--:|--:|--:|")
     for name in options.only or KINDS:
         with TemporaryDirectory() as folder:
-            numbers = range(options.first, options.first + options.mutations)
-            outcome = fuzz(KINDS[name](), Path(folder), numbers, options.seed)
+            kind = KINDS[name]()
+            number = min(options.mutations, kind.most or options.mutations)
+            numbers = range(options.first, options.first + number)
+            outcome = fuzz(kind, Path(folder), numbers, options.seed)
         print(
-            f"| {name} | {options.mutations:,} | {outcome.read:,} | {outcome.refused:,} | "
+            f"| {name} | {number:,} | {outcome.read:,} | {outcome.refused:,} | "
             f"{len(outcome.faults):,} | {outcome.seconds:.1f} | {outcome.bytes / 1e6:.0f} |",
             flush=True,
         )

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
@@ -20,6 +20,7 @@ from distax.interop.grokcso.checkpoint import read_arrays, read_matrix
 from distax.io.frames import open_frames
 from distax.io.reading import Reading
 from distax.io.sensor_file import read_sensor, write_sensor
+from distax.runtime.checksums import checksum_of_settings, write_file_checksums
 from distax.runtime.version import __version__
 from distax.training import checkpoints, saving
 from distax.training.config import ModelConfig, TrainConfig, read_toml
@@ -28,8 +29,10 @@ from distax.training.state import abstract_model, create_model, init_state
 from distax.training.trackers import _drop_lines_after
 from distax.weights import read, write
 from tests.fuzz.images import APART, GOOD
+from tests.fuzz.packing import PNG, STREAM, WEIGHTS, ZIP, Packing
 
 READING = Reading(max_bytes=10**7)
+TINY = TrainConfig(model=ModelConfig(name="espcn", options={"window": 5}))
 CONFIG = TrainConfig(model=ModelConfig(options={"stages": 1, "channels": 4, "hidden": 8}))
 
 
@@ -42,11 +45,16 @@ class Kind:
         changed.
       read: reads a file; the argument is the changed one.
       is_text: True for texts, in which values are exchanged as well as bytes.
+      packing: takes a part out, which is changed and put in with right checksums. Default: bytes of
+        the whole file are changed.
+      most: largest number of mutations, for files that take a second each. Default: no limit.
     """
 
     seeds: dict[str, bytes]
     read: Callable[[Path], Any]
     is_text: bool = False
+    packing: Packing | None = None
+    most: int | None = None
 
 
 def read_images(path: Path) -> None:
@@ -58,9 +66,7 @@ def read_images(path: Path) -> None:
 
 
 def _images(*suffixes: str) -> Kind:
-    files = GOOD | APART
-    chosen = {name: files[name] for name in files if name.endswith(suffixes)}
-    return Kind(chosen, read_images)
+    return Kind({name: GOOD[name] for name in GOOD if name.endswith(suffixes)}, read_images)
 
 
 def _written(write_file: Callable[[Path], Any], name: str) -> bytes:
@@ -145,18 +151,44 @@ def _weights() -> Kind:
 
 
 def _runs() -> Kind:
-    state = init_state(create_model(CONFIG), make_optimizer(CONFIG.optimizer, CONFIG.steps))
+    state = init_state(create_model(TINY), make_optimizer(TINY.optimizer, TINY.steps))
     with TemporaryDirectory() as folder:
-        saving.save(folder, "best", state, CONFIG, None)
+        saving.save(folder, "best", state, TINY, None)
         root = Path(folder)
         files = [path for path in sorted(root.rglob("*")) if path.is_file()]
         seeds = {str(path.relative_to(root)): path.read_bytes() for path in files}
 
     def load(path: Path) -> Any:
         run = next(parent for parent in path.parents if (parent / "best").is_dir())
+        checkpoints.read_about(run, "best")
         return checkpoints.load_model(run)
 
     return Kind(seeds, load, True)
+
+
+def _mended_runs() -> Kind:
+    """Returns runs whose checksums are computed anew before they are read."""
+    runs = _runs()
+
+    def load(path: Path) -> Any:
+        if path.parent.name == "about" and path.name == "metadata":
+            _mend_settings(path)
+        checkpoint = next(parent for parent in path.parents if parent.name.isdecimal())
+        write_file_checksums(checkpoint)
+        return runs.read(path)
+
+    chosen = {name: runs.seeds[name] for name in runs.seeds if not name.endswith("checksums.json")}
+    return replace(runs, seeds=chosen, read=load)
+
+
+def _mend_settings(path: Path) -> None:
+    """Computes the checksum of a checkpoint's settings anew, if they can be read."""
+    try:
+        about = json.loads(path.read_text())
+        about.pop("checksum")
+        path.write_text(json.dumps(about | {"checksum": checksum_of_settings(about)}))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        pass
 
 
 def _exports() -> Kind:
@@ -208,13 +240,20 @@ KINDS: dict[str, Callable[[], Kind]] = {
     "TIFF": lambda: _images(".tif"),
     "NPY and NPZ": lambda: _images(".npy", ".npz"),
     "FITS": lambda: _images(".fits"),
+    "FITS, decoded apart": lambda: Kind(APART, read_images, most=1000),
     "packed files": lambda: _images(".gz", ".bz2"),
+    "PNG, mended": lambda: replace(_images(".png"), packing=PNG),
+    "NPZ, mended": lambda: replace(_images(".npz"), packing=ZIP),
+    "packed files, mended": lambda: replace(_images(".gz", ".bz2"), packing=STREAM),
     "sensors (TOML)": _sensors,
     "trainings (TOML)": _trainings,
     "answers (JSON)": _records,
     "weights (safetensors)": _weights,
+    "weights (safetensors), mended": lambda: replace(_weights(), packing=WEIGHTS),
     "folders of runs": _runs,
+    "folders of runs, mended": _mended_runs,
     "exported methods": _exports,
+    "exported methods, mended": lambda: replace(_exports(), packing=ZIP, is_text=True),
     "arrays (NPY, NPZ, MATLAB)": _arrays,
     **({"checkpoints (PyTorch)": _checkpoints} if find_spec("torch") else {}),
     "annotations (XML)": _annotations,

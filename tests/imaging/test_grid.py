@@ -1,5 +1,6 @@
 from collections import defaultdict
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -111,6 +112,13 @@ def test_decode_inverts_rasterize(factor):
     moved = found.position[:, :2] - np.take_along_axis(truth.position, order[..., None], axis=1)
     assert np.abs(moved).max() <= 0.5 / factor + 1e-5
     assert np.abs(moved).max() > 0.45 / factor
+
+
+def test_nodes_that_are_no_numbers_hide_no_target():
+    grid = jnp.zeros((1, 33, 33)).at[0, 4, 5].set(60.0)
+    broken = grid.at[0, 7].set(jnp.nan).at[0, 8].set(jnp.inf).at[0, 9].set(-jnp.inf)
+    chex.assert_trees_all_equal(decode(broken), decode(grid))
+    assert int(decode(broken).mask.sum()) == 1
 
 
 def test_decode_agrees_with_a_loop_over_nodes():

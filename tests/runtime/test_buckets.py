@@ -198,6 +198,22 @@ def test_growing_files_are_uploaded_when_they_changed(folder, emulator):
     assert not files.local.exists()
 
 
+def test_a_growing_file_that_another_process_deletes_meanwhile_is_left_out(
+    folder, emulator, monkeypatch
+):
+    files, upload = GrowingFiles(folder), BucketPath.upload
+    for name in ("a", "b", "c"):
+        (files.local / name).write_text(name)
+
+    def delete_next(target, local):
+        upload(target, local)
+        (files.local / "b").unlink(missing_ok=True)
+
+    monkeypatch.setattr(BucketPath, "upload", delete_next)
+    files.close()
+    assert sorted(path.name for path in folder.iterdir()) == ["a", "c"]
+
+
 def test_growing_files_on_disk_are_the_files(tmp_path):
     files = GrowingFiles(tmp_path / "new" / "folder")
     (files.local / "a").write_text("1")

@@ -9,10 +9,17 @@ import pytest
 from distax.runtime.signals import ending_soon, plain_sigint, sigterm
 
 BUSY = """
-import hashlib
+import hashlib, threading, time
 from distax.runtime.signals import ending_soon, sigterm
-with ending_soon(lambda: print("last words", flush=True), 0.2), sigterm():
+
+def tell():
+    start = time.process_time()
+    while time.process_time() < start + 0.1:  # which only the long instruction takes
+        time.sleep(0.01)
     print("ready", flush=True)
+
+with ending_soon(lambda: print("last words", flush=True), 0.2), sigterm():
+    threading.Thread(target=tell, daemon=True).start()
     hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)  # half an hour in which Python hears no signal
 """
 
@@ -47,7 +54,6 @@ def test_a_busy_process_ends_soon(number):
     command = [sys.executable, "-c", BUSY]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "ready\n"
-        time.sleep(0.5)  # until it is busy
         start = time.monotonic()
         process.send_signal(number)
         assert process.stdout.read() == "last words\n"

@@ -184,6 +184,30 @@ def test_damaged_settings_are_found(run):
         checkpoints.load_model(run)
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "line"),
+    [
+        (
+            "arrays",
+            {"params.a": [[]]},
+            r"best/\d+: arrays.params.a: Input should be",
+        ),
+        ("arrays", None, r"best/\d+: arrays: Input should be an object"),
+        ("checksums", [1], r"best/\d+: checksums: Input should be"),
+        ("config", 5, r"best/\d+: config: Input should be an object"),
+        ("evaluation", {"images": 3}, "best: evaluation: .*missing 10 required"),
+        ("extra", 1, r"best/\d+: extra: is not a known key"),
+    ],
+)
+def test_settings_of_another_type_are_named_even_if_their_checksum_is_right(run, key, value, line):
+    (about,) = (run / "best").glob("*/about/metadata")
+    settings = json.loads(about.read_text()) | {key: value}
+    del settings["checksum"]
+    about.write_text(json.dumps(settings))
+    with pytest.raises(DistaxError, match=line):
+        checkpoints.read_about(run, "best")
+
+
 # Orbax leaves its event loops open after an error.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_flipped_bits_of_files_change_no_answer(run, tiny_run):

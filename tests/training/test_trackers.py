@@ -2,6 +2,7 @@ import json
 import struct
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -155,6 +156,36 @@ def test_wandb_holds_the_figures_offline(run, tmp_path, monkeypatch):
     assert sorted(figures) == [(2, 0.5), (4, 1.0), (6, 1.5)]
     assert identities == {(identity, "distax", run.name)}
     assert ("steps", "8") in configs
+
+
+class Writing:
+    """A run of W&B whose process writes the end of its file when it ends."""
+
+    def __init__(self, folder):
+        self.log = folder / "wandb" / "run.wandb"
+
+    def finish(self):
+        self.log.write_text("begun")
+
+    def teardown(self):
+        self.log.write_text("begun and ended")
+
+
+@pytest.mark.parametrize("another", [None, "of the caller"])
+def test_the_end_of_wandbs_file_is_awaited_for_a_bucket(place, monkeypatch, another):
+    wandb, started = pytest.importorskip("wandb"), []
+
+    def start(**options):
+        started.append(Writing(Path(options["dir"])))
+        return started[0]
+
+    monkeypatch.setattr(wandb, "init", start)
+    monkeypatch.setattr(wandb, "teardown", lambda: started[0].teardown())
+    monkeypatch.setattr(wandb, "run", another)
+    run = as_path(place)
+    (tracker,) = open_trackers(["wandb"], run, 0)
+    tracker.close()
+    assert (run / "wandb/run.wandb").read_text() == ("begun" if another else "begun and ended")
 
 
 def test_wandb_without_an_account_says_how_to_go_on(tmp_path, monkeypatch):

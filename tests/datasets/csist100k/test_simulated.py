@@ -1,10 +1,13 @@
 """The simulated images: recipe, prior and reproducible bytes."""
 
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.special import erf
+from tensorflow_datasets.core.utils import file_utils
 
 import distax
 from distax.datasets import csist100k
@@ -132,12 +135,15 @@ def test_unknown_name():
         csist100k.get_config("simulatd")
 
 
-def test_what_a_killed_build_left_is_deleted(tmp_path):
-    abandoned = tmp_path / "csist100k/simulated_seed0_1_1_1/1.0.0.incompleteABCDEF"
+@pytest.mark.parametrize("name", ["1.0.0.incompleteABCDEF", None], ids=["old TFDS", "this TFDS"])
+def test_what_a_killed_build_left_is_deleted(tmp_path, name):
+    folder = tmp_path / "csist100k/simulated_seed0_1_1_1"
+    own = Path(file_utils._get_incomplete_dir(folder / "1.0.0")).name
+    abandoned = folder / (name or own)
     abandoned.mkdir(parents=True)
     (abandoned / "half").write_text("written")
-    folder = csist100k.build("simulated_seed0_1_1_1", tmp_path)
-    assert sorted(path.name for path in folder.parent.iterdir()) == ["1.0.0"]
+    assert csist100k.build("simulated_seed0_1_1_1", tmp_path) == folder / "1.0.0"
+    assert sorted(path.name for path in folder.iterdir()) == ["1.0.0"]
 
 
 def test_two_builds_of_a_dataset_at_once_are_refused(tmp_path):
