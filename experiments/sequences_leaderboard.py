@@ -1,6 +1,8 @@
 """Sequences leaderboard: scores methods under SeqCSIST's protocol, and writes the page's table.
 
-    distax train --config experiments/tdan.toml --run-dir runs/tdan
+    for name in tdan edsr_moving srcnn_moving cfgn_moving; do
+      distax train --config experiments/$name.toml --run-dir runs/$name
+    done
     python experiments/sequences_leaderboard.py
 
 Every method is scored on the same simulated sequences by `distax evaluate --protocol seqcsist`. The
@@ -55,6 +57,15 @@ ENTRIES = {
     "density": Entry(
         "density, weights of still scenes, frame by frame (this library)",
         ("--checkpoint", "density"),
+    ),
+    "edsr_moving": Entry(
+        "EDSR, trained on moving scenes, frame by frame", ("--checkpoint", "runs/edsr_moving")
+    ),
+    "srcnn_moving": Entry(
+        "SRCNN, trained on moving scenes, frame by frame", ("--checkpoint", "runs/srcnn_moving")
+    ),
+    "cfgn_moving": Entry(
+        "CFGN, trained on moving scenes, frame by frame", ("--checkpoint", "runs/cfgn_moving")
     ),
     "tdan": Entry("TDAN, small, 600 sequences of training", ("--checkpoint", "runs/tdan")),
     "fista": Entry("FISTA, frame by frame", ("--checkpoint", "fista")),

@@ -144,10 +144,9 @@ def load(path: str | PathLike[str]) -> ExportedMethod:
         cannot read the version of JAX that wrote it; or flatbuffers is not installed.
     """
     about, program = archive.read(as_path(path))
-    _check_description(path, about)
     require("flatbuffers", "exported methods")
     try:
-        return ExportedMethod(about, jax.export.deserialize(bytearray(program)))
+        method = ExportedMethod(about, jax.export.deserialize(bytearray(program)))
     # The archive's checksums hold, so the remaining cause is a version of JAX that differs. JAX has
     # no exception for that.
     except Exception as error:
@@ -155,6 +154,8 @@ def load(path: str | PathLike[str]) -> ExportedMethod:
             f"{path}: written under JAX {about.get('jax')}, which JAX {jax.__version__} cannot "
             f"read ({type(error).__name__}); export again"
         ) from error
+    _check_description(path, about)
+    return method
 
 
 def _check_description(path: str | PathLike[str], about: dict[str, Any]) -> None:
