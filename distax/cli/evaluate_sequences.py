@@ -11,13 +11,14 @@ import numpy as np
 from jaxtyping import Float
 from rich.table import Table
 
-from distax.cli.console import print_evaluation, wide_console
+from distax.cli.console import print_evaluation, print_rates, wide_console
 from distax.cli.options import Method, make_unmixer
 from distax.cli.sequence_models import load_sequence_unmixer
 from distax.evaluation import SequenceEvaluation, SequenceProtocol
 from distax.evaluation.devices import HeldRows, Rows
 from distax.evaluation.results import format_percent
 from distax.evaluation.sequences import assess_sequence_rows, evaluate_sequence_rows
+from distax.evaluation.tables import latex_row
 from distax.fitting.cameras import CLUSTER, outside_of_range
 from distax.imaging.motion import SEQCSIST, MotionPrior, simulate
 from distax.imaging.sensor import Sensor
@@ -57,6 +58,7 @@ class SequenceOptions:
     seed: int
     threshold: float | None
     json: Path | None
+    latex: bool
 
 
 def score_sequences(options: SequenceOptions) -> None:
@@ -93,6 +95,8 @@ def score_sequences(options: SequenceOptions) -> None:
     if jax.process_index() == 0:
         name = str(options.checkpoint or method) + (", linked" if options.linked else "")
         print_sequence_evaluation(result, name)
+        if options.latex:
+            print(latex_row(result.frames, name))
         if options.json:
             about = {
                 "method": method,
@@ -225,6 +229,7 @@ def print_sequence_evaluation(result: SequenceEvaluation, name: str) -> None:
     }.items():
         table.add_row(label, *map(format_percent, rates.values()))
     wide_console().print(table)
+    print_rates(result.frames)
     by_frame = ", ".join(
         f"{frame}: {format_percent(score)}" for frame, score in result.by_frame.items()
     )

@@ -122,13 +122,19 @@ def _parameters_to_start(sources: Sequence[str], settings: TrainConfig) -> "dict
 
     if not sources:
         return {}
+    from flax import nnx
+
     from distax import weights
+    from distax.models.base import Constant
     from distax.training.state import abstract_model
 
     trained = [(source, weights.find(source)[0]) for source in sources]
-    start, counts = weights.matching_parameters(abstract_model(settings), trained)
+    model = abstract_model(settings)
+    start, counts = weights.matching_parameters(model, trained)
     if jax.process_index() == 0:
-        print("start: " + ", ".join(f"{n} arrays from {name}" for name, n in counts.items()))
+        parts = ", ".join(f"{number} from {name}" for name, number in counts.items())
+        places = len(jax.tree.leaves(nnx.state(model, nnx.Not(Constant))))
+        print(f"start: of {places} arrays, {parts}")
     return start
 
 

@@ -15,7 +15,7 @@ from distax.evaluation.sums import EvaluationSums
 from distax.imaging.grid import THRESHOLD, decode, rasterize
 from distax.imaging.scenes import ScenePrior
 from distax.imaging.sensor import Sensor
-from distax.imaging.targets import Targets
+from distax.imaging.targets import Targets, check_known_places, check_shapes
 from distax.metrics import psnr, ssim
 from distax.models import GridModel, Model, SequenceModel
 from distax.runtime.batching import inference_batch, join_batches, split_batches
@@ -42,8 +42,11 @@ def assess(
         of all processes. With several processes all make the same call.
 
     Raises:
-      DistaxError: there are no images, or `found` and `truth` are of different numbers of images.
+      DistaxError: there are no images, or `found` and `truth` are of different numbers of images;
+        their arrays do not fit one another; a true position is not finite.
     """
+    check_shapes(found=found, truth=truth)
+    check_known_places(truth)
     images = len(truth.mask)
     if not images:
         raise DistaxError("there are no images to evaluate on")

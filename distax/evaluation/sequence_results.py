@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from distax.evaluation.results import Evaluation
-from distax.runtime.errors import DistaxError, check_not_negative, check_positive
+from distax.runtime.errors import DistaxError, check_not_negative, check_positive, check_whole
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class SequenceProtocol:
 
     def __post_init__(self) -> None:
         check_positive(threshold=self.threshold)
+        check_whole(margin=self.margin)
         check_not_negative(margin=self.margin)
 
     def frames(self, length: int) -> range:

@@ -12,7 +12,7 @@ from distax.evaluation.sequence_results import SequenceEvaluation, SequenceProto
 from distax.evaluation.sequence_sums import FoundScorer, SequenceModelScorer
 from distax.imaging.scenes import ScenePrior
 from distax.imaging.sensor import Sensor
-from distax.imaging.targets import Targets
+from distax.imaging.targets import Targets, check_known_places, check_shapes
 from distax.models import SequenceModel
 from distax.runtime.batching import sequence_batch
 from distax.runtime.errors import DistaxError
@@ -43,8 +43,15 @@ def assess_sequences(
 
     Raises:
       DistaxError: there are no sequences, they are too short, or `found` and `truth` are of
-        different frames.
+        different frames; their arrays do not fit one another; a true position is not finite.
     """
+    check_shapes(found=found, truth=truth)
+    check_known_places(truth)
+    if np.ndim(truth.mask) != 3:
+        raise DistaxError(
+            f"the truth's mask has shape {np.shape(truth.mask)}; it must be [N, T, M]: sequences, "
+            "frames, slots"
+        )
     answered, frames = np.shape(found.mask)[:2], np.shape(truth.mask)[:2]
     if answered != frames:
         raise DistaxError(

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from distax.runtime.errors import DistaxError
 from distax.runtime.html import plain_table
 from distax.runtime.pytree import pytree
 
@@ -127,6 +128,31 @@ def clear_padding(targets: Targets) -> Targets:
             mask = jnp.expand_dims(targets.mask, tuple(range(-inner, 0)))
             cleared[name] = jnp.where(mask, value, 0)
     return replace(targets, **cleared)
+
+
+def check_shapes(**sets: Targets) -> None:
+    """Raises DistaxError for the first field, of sets of targets by name, that does not fit."""
+    for name, targets in sets.items():
+        slots = jnp.shape(targets.mask)
+        inner = {"position": (2,), "covariance": (2, 2)}
+        for field in ("position", "intensity", "score", "covariance", "intensity_std"):
+            value, wanted = getattr(targets, field), (*slots, *inner.get(field, ()))
+            if value is not None and jnp.shape(value) != wanted:
+                raise DistaxError(
+                    f"{name}: {field} has shape {jnp.shape(value)}, which does not fit the mask's "
+                    f"{slots}; it must be {wanted}"
+                )
+
+
+def check_known_places(truth: Targets) -> None:
+    """Raises DistaxError if a true target has a position that is not finite."""
+    lost = np.asarray(truth.mask) & ~np.isfinite(np.asarray(truth.position)).all(axis=-1)
+    if lost.any():
+        place = tuple(np.argwhere(lost)[0].tolist())
+        raise DistaxError(
+            f"truth: the position of the target in slot {place} is not finite; correct it, or set "
+            "its mask to False"
+        )
 
 
 def with_slot(targets: Targets) -> Targets:

@@ -8,11 +8,11 @@ from collections.abc import Callable
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from distax.imaging.targets import Targets, with_slot
 from distax.metrics.cso import RADII
-from distax.metrics.matching import all_best_partners, pair_distances
+from distax.metrics.matching import all_best_partners, farthest_pair, pair_distances
 from distax.runtime.errors import DistaxError, check_positive
 from distax.runtime.pytree import pytree
 
@@ -65,11 +65,11 @@ def gospa(
     found, truth = with_slot(found), with_slot(truth)
     distance = pair_distances(found, truth)
     real = found.mask[..., :, None] & truth.mask[..., None, :]
-    # A pair saves c^p − d^p compared with a missed and a false target. Distances are divided by c,
-    # so that float32 holds their powers for any c.
-    ratio = jnp.where(real & (distance < cutoff), distance / cutoff, 1.0) ** order
-    partner = jnp.asarray(solve(1 - ratio))
+    near = real & (distance < cutoff)
+    partner = jnp.asarray(solve(_saved(distance, near, cutoff, order)))
     paired = partner >= 0
+    # Distances are divided by c, so that float32 holds their powers for any c.
+    ratio = jnp.where(near, distance / cutoff, 1.0) ** order
     own = jnp.take_along_axis(ratio, jnp.maximum(partner, 0)[..., None], axis=-1)[..., 0]
     pairs = jnp.sum(paired, axis=-1)
     localization = jnp.sum(jnp.where(paired, own, 0.0), axis=-1)
@@ -80,3 +80,21 @@ def gospa(
         false=false * cutoff**order,
         distance=cutoff * (localization + missed + false) ** (1 / order),
     )
+
+
+def _saved(
+    distance: Float[Array, "*batch K M"],
+    near: Bool[Array, "*batch K M"],
+    cutoff: float,
+    order: float,
+) -> Float[Array, "*batch K M"]:
+    """Computes what each pair saves compared with a missed and a false target: c^p − d^p.
+
+    It is in units of the p-th power of the farthest pair's distance. In these units no set of pairs
+    costs more than their number. Beyond that, c^p only says that as many pairs as possible are to
+    be made, and a larger value would hide the distances beside it.
+    """
+    unit = farthest_pair(distance, near)
+    most = min(near.shape[-2:]) + 1
+    whole = jnp.minimum((cutoff / unit) ** order, most)
+    return jnp.where(near, whole - (distance / unit) ** order, 0.0)

@@ -133,7 +133,7 @@ def _clear_mot(
         distance, close = frame
         kept = close & (last[:, None] == jnp.arange(close.shape[1]))
         # Keeping one pair outweighs any gain from changing all other pairs.
-        now = best_partners(pair_benefit(distance, close, CLOSE) + kept * 2.0 * targets)
+        now = best_partners(pair_benefit(distance, close) + kept * 2.0 * targets)
         switched = (now >= 0) & (last >= 0) & (now != last)
         return jnp.where(now >= 0, now, last), (jnp.sum(now >= 0), jnp.sum(switched))
 

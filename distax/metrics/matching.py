@@ -49,7 +49,10 @@ def match(found: Targets, truth: Targets, radii: Float[Array, " R"]) -> Bool[Arr
       DistaxError: found and truth have different numbers of images.
     """
     answers, found, truth = found.mask.shape[-1], with_slot(found), with_slot(truth)
-    distance = jnp.where(truth.mask[..., None, :], pair_distances(found, truth), jnp.inf)
+    distance = pair_distances(found, truth)
+    # `argmin` would take NaN for the smallest.
+    known = truth.mask[..., None, :] & ~jnp.isnan(distance)
+    distance = jnp.where(known, distance, jnp.inf)
     nearest = jnp.argmin(distance, axis=-1)
     within = jnp.min(distance, axis=-1)[..., None] <= radii
     # Axes: image, detection, true target, radius.
@@ -97,20 +100,29 @@ def all_best_partners_on_host(benefit: Float[Array, "*batch K M"]) -> Int[np.nda
 
 
 def pair_benefit(
-    distance: Float[Array, "*rest K M"],
-    close: Bool[Array | np.ndarray, "*batch K M"],
-    radius: float | Float[Array, "*radii"],
+    distance: Float[Array, "*batch K M"], close: Bool[Array | np.ndarray, "*batch K M"]
 ) -> Float[Array, "*batch K M"]:
     """Returns the benefits whose sum is largest for the most pairs and, of these, the nearest.
 
     Args:
       distance: distance of each pair in pixels.
-      close: True for pairs that may be made, which are no more than `radius` apart.
-      radius: the radius in pixels.
+      close: True for pairs that may be made.
     """
     # From 1 to a little more, so that no number of nearer pairs outweighs another pair.
     most = min(close.shape[-2:])
-    return jnp.where(close, 1.0 + (1.0 - distance / radius) / (most + 1), 0.0)
+    share = distance / farthest_pair(distance, close)
+    return jnp.where(close, 1.0 + (1.0 - share) / (most + 1), 0.0)
+
+
+def farthest_pair(
+    distance: Float[Array, "*batch K M"], close: Bool[Array | np.ndarray, "*batch K M"]
+) -> Float[Array, "*batch 1 1"]:
+    """Returns the largest distance of the pairs that may be made; 1 if it is zero or there is none.
+
+    In units of it float32 tells the pairs' distances apart, however large the radius is.
+    """
+    largest = jnp.max(jnp.where(close, distance, 0.0), axis=(-2, -1), keepdims=True, initial=0.0)
+    return jnp.where(largest > 0, largest, 1.0)
 
 
 def pair_within(
@@ -138,7 +150,7 @@ def pair_within(
     """
     answers, found, truth = found.mask.shape[-1], with_slot(found), with_slot(truth)
     distance = pair_distances(found, truth)[..., None, :, :]
-    radius = radii[:, None, None]
     real = found.mask[..., None, :, None] & truth.mask[..., None, None, :]
-    partner = solve(pair_benefit(distance, real & (distance <= radius), radius))
+    close = real & (distance <= radii[:, None, None])
+    partner = solve(pair_benefit(jnp.broadcast_to(distance, close.shape), close))
     return jnp.moveaxis(jnp.asarray(partner), -2, -1)[..., :answers, :]

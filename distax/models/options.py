@@ -37,12 +37,21 @@ def _check_type(option: str, value: Any, hint: Any) -> None:
     """Raises DistaxError if a plain value is not of an option's type."""
     allowed = get_args(hint) if isinstance(hint, UnionType) else (hint,)
     # NumPy's numbers and arrays come from Python and not from a configuration.
-    plain = type(value) in (*_PLAIN, list, dict)
-    if plain and not any(kind in _PLAIN or get_origin(kind) is Sequence for kind in allowed):
+    plain = type(value) in (*_PLAIN, list, tuple, dict)
+    if lists := [kind for kind in allowed if get_origin(kind) is Sequence]:
+        return _check_list(option, value, get_args(lists[0]))
+    if plain and not any(kind in _PLAIN for kind in allowed):
         raise DistaxError(f"option {option} can be given from Python only, got {shown(value)}")
     if plain and set(allowed) <= {*_PLAIN, NoneType} and not _is_of(value, allowed):
         names = " or ".join(kind.__name__ for kind in allowed if kind is not NoneType)
         raise DistaxError(f"option {option} must be of type {names}, got {shown(value)}")
+
+
+def _check_list(option: str, value: Any, kinds: tuple[Any, ...]) -> None:
+    """Raises DistaxError if a value is not a list, or holds other values than of the kinds."""
+    if type(value) not in (list, tuple) or not all(_is_of(item, kinds) for item in value):
+        names = " or ".join(kind.__name__ for kind in kinds)
+        raise DistaxError(f"option {option} must be a list of {names}, got {shown(value)}")
 
 
 def _is_of(value: Any, allowed: tuple[Any, ...]) -> bool:

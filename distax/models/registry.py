@@ -16,7 +16,7 @@ from distax.models.options import check_options, option_types, parameters
 from distax.models.sequences.base import SequenceModel
 from distax.models.unfolding.initialization import simulated_estimator
 from distax.models.window import Windowed, host_margin, window_sensor
-from distax.runtime.errors import DistaxError, check_not_negative, unknown
+from distax.runtime.errors import DistaxError, check_not_negative, shown, unknown
 
 Class = TypeVar("Class", bound=type[Model])
 
@@ -57,9 +57,15 @@ def register_head(name: str) -> Callable[[Class], Class]:
       name: name of the head as the option `head`.
 
     Raises:
-      DistaxError: another class already has the name.
+      DistaxError: another class already has the name, or the class is no such head.
     """
-    return _adder(_HEADS, "head", name)
+    add = _adder(_HEADS, "head", name)
+
+    def add_head(head: Any) -> Any:
+        _check_head(name, head)
+        return add(head)
+
+    return add_head
 
 
 def _adder(registered: dict[str, Any], kind: str, name: str) -> Callable[[Class], Class]:
@@ -75,6 +81,19 @@ def _adder(registered: dict[str, Any], kind: str, name: str) -> Callable[[Class]
 def _origin(model: type[Model]) -> tuple[str, str]:
     """Returns the module and the qualified name of a class."""
     return model.__module__, model.__qualname__
+
+
+def _check_head(name: str, head: object) -> None:
+    """Raises DistaxError if a class cannot be made from a grid model and keys for parameters."""
+    if not (isinstance(head, type) and issubclass(head, Model)):
+        raise DistaxError(f"the head {name!r} must be a subclass of Model, got {shown(head)}")
+    try:
+        inspect.signature(head.__init__).bind(None, None, rngs=None)
+    except TypeError as error:
+        raise DistaxError(
+            f"the head {name!r} must be made from a grid model, rngs, and options with defaults: "
+            f"its __init__ {error}"
+        ) from error
 
 
 def names() -> list[str]:
@@ -142,10 +161,10 @@ def _create(name: str, rngs: nnx.Rngs, options: dict[str, Any]) -> Model:
     return created
 
 
-def _create_with_head(head: str, name: str, rngs: nnx.Rngs, options: dict[str, Any]) -> Model:
+def _create_with_head(head: Any, name: str, rngs: nnx.Rngs, options: dict[str, Any]) -> Model:
     """Creates a registered grid model that carries a head."""
-    if head not in _HEADS:
-        raise unknown("head", head, _HEADS)
+    if not isinstance(head, str) or head not in _HEADS:
+        raise unknown("head", str(head), _HEADS)
     if "label_blur" in options:
         raise DistaxError(f"the head {head} learns positions off the grid; leave out label_blur")
     of_head, own = dict[str, Any](), dict[str, Any]()

@@ -112,6 +112,18 @@ def check_not_negative(**values: object) -> None:
             raise DistaxError(f"{name} must not be negative, got {value}")
 
 
+def check_at_most(why: str, **values: tuple[int | float, int | float]) -> None:
+    """Raises DistaxError for the first keyword whose value exceeds its limit.
+
+    Args:
+      why: reason for the limits, at the end of the message.
+      **values: the value and its limit.
+    """
+    for name, (value, limit) in values.items():
+        if value > limit:
+            raise DistaxError(f"{name} must be at most {limit:g} {why}, got {value:g}")
+
+
 def check_finite(**values: object) -> None:
     """Raises DistaxError for the first keyword that is not a finite number."""
     for name, value in values.items():

@@ -99,7 +99,7 @@ def _assign(
     error = jnp.sqrt(jnp.sum(squared, axis=0) / jnp.maximum(shared, 1))
     lasting = shared >= _TRACKED_SHARE * jnp.sum(truth.mask, axis=0)[:, None]
     near = lasting & (shared > 0) & (error <= CLOSE)
-    follows = best_partners(pair_benefit(error, near, CLOSE))
+    follows = best_partners(pair_benefit(error, near))
     own, common = (
         jnp.take_along_axis(pairs, jnp.maximum(follows, 0)[:, None], axis=1)[:, 0]
         for pairs in (error, shared)

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from distax.evaluation.image_sums import ImageSums
-from distax.imaging.targets import Targets
+from distax.imaging.targets import Targets, check_known_places, check_shapes
 from distax.metrics import (
     GROUPS,
     CsoSums,
@@ -113,8 +113,11 @@ def assess_tracks(found: Targets, tracks: Tracks, truth: Targets) -> TrackEvalua
       truth: true targets `[N, T, L]`; a slot is the same target in every frame.
 
     Raises:
-      DistaxError: there are no sequences, or the numbers of sequences or frames differ.
+      DistaxError: there are no sequences, or the numbers of sequences or frames differ; arrays do
+        not fit one another; a true position is not finite.
     """
+    check_shapes(found=found, tracks=tracks.targets, truth=truth)
+    check_known_places(truth)
     shape = truth.mask.shape[:2]
     if not all(shape):
         raise DistaxError("there are no sequences to evaluate on")

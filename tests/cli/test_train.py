@@ -182,6 +182,6 @@ def test_a_run_starts_from_the_weights_of_others(tiny_run, tmp_path, capsys):
         nnx.state(trained, nnx.Param),
     )
     count = len(jax.tree.leaves(nnx.state(trained, nnx.Param)))
-    assert f"start: {count} arrays from {tiny_run}" in capsys.readouterr().out
+    assert f"start: of {count} arrays, {count} from {tiny_run}" in capsys.readouterr().out
     with pytest.raises(DistaxError, match="--start has no effect on a run that is resumed"):
         Train(resume=str(tmp_path / "run"), start=(str(tiny_run),), settings=config).run()

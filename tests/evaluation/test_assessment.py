@@ -221,3 +221,23 @@ def test_no_images_is_an_error(found, truth):
     none = np.zeros(IMAGES, bool)
     with pytest.raises(DistaxError, match="no images to evaluate"):
         assess(select(found, none), select(truth, none))
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"position": np.zeros((4, 3, 1))}, r"truth: position has shape \(4, 3, 1\), which"),
+        ({"position": np.zeros((4, 3, 3))}, r"it must be \(4, 3, 2\)"),
+        ({"intensity": np.zeros((4, 2))}, r"truth: intensity has shape \(4, 2\)"),
+        ({"position": np.full((4, 3, 2), np.nan)}, r"target in slot \(0, 0\) is not finite"),
+    ],
+)
+def test_truth_that_does_not_fit_is_named(changed, message):
+    shape = (4, 3)
+    right = make_targets(np.zeros((*shape, 2)), np.ones(shape), np.ones(shape, bool))
+    wrong = replace(right)
+    # The tests refuse such arrays when targets are made, which a user's process does not.
+    for name, value in changed.items():
+        object.__setattr__(wrong, name, value)
+    with pytest.raises(DistaxError, match=message):
+        assess(right, wrong)

@@ -93,3 +93,11 @@ def test_a_cutoff_and_an_order_that_make_no_metric_are_refused():
         gospa(at(1.0), at(1.0), cutoff=0.0)
     with pytest.raises(DistaxError, match=r"order must be at least 1, got 0.5"):
         gospa(at(1.0), at(1.0), order=0.5)
+
+
+@pytest.mark.parametrize(("order", "cutoff"), [(1.0, 1e6), (2.0, 300.0), (2.0, 1e6), (3.0, 1e4)])
+def test_large_cutoffs_leave_the_distances_apart(order, cutoff):
+    found = make_targets(jnp.float32([[[0, 0], [0, 0.05]]]), jnp.ones((1, 2)))
+    true = make_targets(jnp.float32([[[0, 0.049], [0, 0.001]]]), jnp.ones((1, 2)))
+    result = gospa(found, true, cutoff, order)
+    assert float(result.distance[0]) == pytest.approx((2 * 0.001**order) ** (1 / order), rel=1e-3)

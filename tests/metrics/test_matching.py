@@ -196,3 +196,15 @@ def test_partners_on_the_host_are_as_good(benefit):
 
     both = [total(np.asarray(solve(jnp.array(benefit)))) for solve in (on_host, on_device)]
     np.testing.assert_array_equal(*both)
+
+
+def test_pairs_within_an_infinite_radius_are_the_nearest():
+    found = make_targets(jnp.float32([[[0, 0], [0, 0.05]]]), jnp.ones((1, 2)))
+    true = make_targets(jnp.float32([[[0, 0.049], [0, 0.001]]]), jnp.ones((1, 2)))
+    assert pair_within(found, true, jnp.array([jnp.inf]))[0, :, 0].tolist() == [1, 0]
+
+
+def test_a_target_at_nan_takes_no_other_targets_place():
+    found = make_targets(jnp.float32([[[1, 1], [2, 2]]]), jnp.ones((1, 2)))
+    true = make_targets(jnp.float32([[[jnp.nan, jnp.nan], [2, 2]]]), jnp.ones((1, 2)))
+    assert match(found, true, jnp.array([0.1]))[0, :, 0].tolist() == [False, True]

@@ -3,7 +3,7 @@ import pytest
 from flax import nnx
 
 from distax import DistaxError, Sensor, make_targets, rasterize, render
-from distax.models import Dista, GridModel, create, names, register
+from distax.models import Dista, GridModel, Model, create, names, register
 from distax.models import registry as registry_module
 from distax.models.registry import import_module_file
 
@@ -175,3 +175,41 @@ def test_a_file_that_fails_is_named_with_the_reason(tmp_path):
     for _ in range(2):
         with pytest.raises(DistaxError, match=r"broken\.py: cannot be imported \(ModuleNotFound"):
             import_module_file(str(tmp_path / "broken.py"))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("espcn", {"head": 3}, "unknown head '3': known are offset"),
+        ("espcn", {"head": ["offset"]}, "unknown head"),
+        ("hit_sng", {"windows": 4}, "option windows must be a list of int, got 4"),
+        ("hit_sng", {"windows": (2.0,)}, "option windows must be a list of int"),
+    ],
+)
+def test_options_of_other_types_are_named(name, options, message):
+    with pytest.raises(DistaxError, match=message):
+        create(name, rngs=nnx.Rngs(0), **options)
+
+
+class WithoutKeys(Model):
+    def __init__(self, inner):
+        pass
+
+
+class WithRequired(Model):
+    def __init__(self, inner, *, size, rngs):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("head", "message"),
+    [
+        (WithoutKeys, "its __init__ got an unexpected keyword argument 'rngs'"),
+        (WithRequired, "missing a required argument: 'size'"),
+        (dict, "must be a subclass of Model"),
+        (lambda inner, rngs: inner, "must be a subclass of Model"),
+    ],
+)
+def test_heads_that_cannot_be_made_are_refused(head, message):
+    with pytest.raises(DistaxError, match=message):
+        registry_module.register_head("wrong")(head)

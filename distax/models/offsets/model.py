@@ -24,7 +24,7 @@ from distax.models.density.view import View, look_through, pixel_features
 from distax.models.layers.linear import ResidualBlock, linear
 from distax.models.offsets.mixture import OUTPUTS, Mixture, make_mixture
 from distax.models.registry import register_head
-from distax.runtime.errors import DistaxError, check_positive
+from distax.runtime.errors import DistaxError, check_at_most, check_positive
 from distax.runtime.numerics import exact_products
 
 _SCALE = 100.0
@@ -33,6 +33,10 @@ _CELL = 0.02
 """Width in pixels over which the edges of the discs of `metrics.decision` are smoothed. With a
 smaller one the number of hits jumps from point to point of a component. A larger one blurs the
 smallest disc, which has a radius of 0.05 px."""
+
+_FARTHEST = 20.0
+"""Largest distance of the prior's intensities from the head's mean, in units of its spread. The
+prior of CSIST-100K has 1.7. The head's outputs would take long to reach farther ones."""
 
 
 @register_head("offset")
@@ -64,7 +68,8 @@ class GuidedOffsets(Model):
       rngs: keys for the initial parameters.
 
     Raises:
-      DistaxError: a size is not positive; the window is even.
+      DistaxError: a size is not positive; the window is even; the window, the reach or the number
+        of targets is too large for the images.
     """
 
     def __init__(
@@ -91,6 +96,13 @@ class GuidedOffsets(Model):
         )
         if window % 2 == 0:
             raise DistaxError(f"head_window must be odd, got {window}")
+        side = max(inner.sensor.shape)
+        check_at_most(
+            f"for images of {inner.sensor.height}×{inner.sensor.width}",
+            head_window=(window, 2 * side + 1),
+            head_reach=(reach, side / 2),
+            head_max_targets=(max_targets, math.prod(inner.sensor.shape)),
+        )
         self.inner, self.sensor = inner, inner.sensor
         self.window, self.reach, self.max_targets = window, reach, max_targets
         self.mean_intensity, self.intensity_spread = mean_intensity, intensity_spread
@@ -142,8 +154,21 @@ class GuidedOffsets(Model):
         return count_loss(number, targets.count) - jnp.mean(per_target)
 
     def check_prior(self, prior: ScenePrior) -> None:
-        """Raises DistaxError if a prior has too many targets, or targets beyond reach."""
+        """Raises DistaxError if a prior has targets that are too many, beyond reach or too bright.
+
+        Intensities are learned in units of `intensity_spread` from `mean_intensity`, so those of
+        the prior must not be many units away.
+        """
         check_countable(prior, self.max_targets, "head_max_targets", self.reach)
+        lowest, highest = prior.min_intensity, prior.max_intensity
+        farthest = max(abs(end - self.mean_intensity) for end in (lowest, highest))
+        if farthest > _FARTHEST * self.intensity_spread:
+            middle, width = (lowest + highest) / 2, (highest - lowest) / math.sqrt(12)
+            raise DistaxError(
+                f"the prior's intensities of {lowest:g} to {highest:g} counts are too far from the "
+                f"head's, {self.mean_intensity:g} ± {self.intensity_spread:.3g}; give "
+                f"--model.options head_mean_intensity {middle:g} head_intensity_spread {width:.3g}"
+            )
 
     @exact_products
     def detect(self, images: Float[Array, "B height width"]) -> Targets:
@@ -173,7 +198,8 @@ class GuidedOffsets(Model):
         share = nearest_mass(place, mass, position, mask)
         weight, away = normalise(share), place - position[:, None]
         light = weight @ mixture.of_points(mixture.intensity)
-        square = weight @ mixture.of_points(mixture.intensity**2 + mixture.intensity_std**2)
+        apart = mixture.of_points(mixture.intensity) - light[:, None]
+        square = jnp.sum(weight * (apart**2 + mixture.of_points(mixture.intensity_std**2)), axis=-1)
         within = density_within(share, place, _CELL, position, distance_grid(self.reach))
         hits, radii = hits_and_radii(jnp.where(mask[:, None], within, 0.0), self.reach)
         found = Targets(
@@ -182,7 +208,7 @@ class GuidedOffsets(Model):
             mask=mask,
             score=jnp.mean(hits, axis=-1),
             covariance=jnp.einsum("kn,kni,knj->kij", weight, away, away),
-            intensity_std=self.intensity_spread * jnp.sqrt(square - light**2),
+            intensity_std=self.intensity_spread * jnp.sqrt(square),
             hit_probability=hits,
             credible_radius=radii,
         )

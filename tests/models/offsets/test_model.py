@@ -195,3 +195,32 @@ def test_a_head_of_ones_own_is_known_by_its_name():
     assert model.embed.out_features == 8
     with pytest.raises(DistaxError, match="a head named 'offset' is already registered"):
         register_head("offset")(SameCount)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"head_window": 25}, "head_window must be at most 23 for images of 11×11, got 25"),
+        ({"head_reach": 1e6}, "head_reach must be at most 5.5 for images of 11×11, got 1e"),
+        ({"head_max_targets": 10**8}, "head_max_targets must be at most 121 for images"),
+    ],
+)
+def test_sizes_beyond_the_image_are_refused(options, message):
+    with pytest.raises(DistaxError, match=message):
+        create("espcn", head="offset", rngs=nnx.Rngs(0), **options)
+
+
+def test_a_prior_of_other_intensities_names_the_options_for_it(small):
+    with pytest.raises(DistaxError, match=r"head_mean_intensity 7000 head_intensity_spread 1\.15e"):
+        small.check_prior(ScenePrior(min_intensity=5000, max_intensity=9000))
+    small.check_prior(ScenePrior(min_intensity=150, max_intensity=350))
+
+
+def test_the_spread_of_bright_targets_is_theirs(small):
+    image, _ = simulate(jax.random.key(3), 1)
+    faint = answer_at(small, np.array([0.1, 0.3]), 0.05, count=1)
+    bright = nnx.clone(faint)
+    bias = bright.offset.bias[...].reshape(-1, OUTPUTS).at[:, 6].add(5000.0)
+    bright.offset.bias[...] = bias.reshape(-1)
+    spread = [model.detect(image).intensity_std[0, 0] for model in (faint, bright)]
+    np.testing.assert_allclose(spread[1], spread[0], rtol=1e-3)
