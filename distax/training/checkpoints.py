@@ -197,7 +197,7 @@ def _finished_step(folder: epath.Path) -> int:
 
 @dataclass(frozen=True)
 class _About:
-    """What is stored beside a checkpoint's arrays.
+    """Description that is stored beside a checkpoint's arrays.
 
     Attributes:
       config: the configuration as `TrainConfig.to_dict` makes it.

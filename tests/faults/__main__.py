@@ -45,9 +45,7 @@ def main(options: Faults) -> None:
     """Prints a row for each work, and the faults on standard error."""
     logging.getLogger("absl").setLevel(logging.CRITICAL)
     faults = 0
-    print(
-        "| command | trials | ended before | left unfinished files | left nothing whole | faults |"
-    )
+    print("| command | trials | ended before | left files | left nothing whole | faults |")
     print("|---|--:|--:|--:|--:|--:|")
     with TemporaryDirectory() as folder:
         inputs = Path(folder, "inputs")
