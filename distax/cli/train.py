@@ -108,7 +108,8 @@ class Train:
         start = {} if resume else _parameters_to_start(self.start, settings)
         traced = parse_steps(self.profile) if self.profile else range(0)
         compiled = _load_steps(self.programs, settings) if self.programs else None
-        with advice_when_stopped(f"distax train --resume {run} continues"):
+        module = f" --model.module {settings.model.module}" if settings.model.module else ""
+        with advice_when_stopped(f"distax train --resume {run}{module} continues"):
             best = train(
                 settings, run, resume=resume, profile=traced, compiled=compiled, start=start
             )
@@ -126,7 +127,11 @@ def _parameters_to_start(sources: Sequence[str], settings: TrainConfig) -> "dict
 
     from distax import weights
     from distax.models.base import Constant
+    from distax.models.registry import import_module_file
     from distax.training.state import abstract_model
+
+    if settings.model.module:
+        import_module_file(settings.model.module)  # the sources may be models of this file
 
     trained = [(source, weights.find(source)[0]) for source in sources]
     model = abstract_model(settings)

@@ -84,7 +84,7 @@ def gospa(
 
 def _saved(
     distance: Float[Array, "*batch K M"],
-    near: Bool[Array, "*batch K M"],
+    near: Bool[Array | np.ndarray, "*batch K M"],
     cutoff: float,
     order: float,
 ) -> Float[Array, "*batch K M"]:

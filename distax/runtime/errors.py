@@ -25,11 +25,11 @@ class Terminated(Exception):  # noqa: N818 - an event, not an error
 
 @contextmanager
 def advice_when_stopped(advice: str) -> Iterator[None]:
-    """Adds advice to the message of a `Terminated` that leaves the block."""
+    """Adds advice to the message of a `Terminated` or KeyboardInterrupt that leaves the block."""
     try:
         yield
-    except Terminated as stop:
-        raise Terminated(f"{stop}; {advice}") from None
+    except (Terminated, KeyboardInterrupt) as stop:
+        raise type(stop)(f"{stop}; {advice}" if str(stop) else "") from None
 
 
 def unknown(kind: str, name: str, known: Iterable[str], of: str = "") -> DistaxError:

@@ -34,6 +34,33 @@ def sigterm() -> Iterator[Callable[[], bool]]:
 
 
 @contextmanager
+def stop_requests() -> Iterator[Callable[[], int | None]]:
+    """Makes SIGTERM and the first SIGINT requests to stop, instead of ending the process.
+
+    The yielded function returns the number of the signal that came, or None. A second SIGINT raises
+    KeyboardInterrupt at once.
+    """
+    interrupted = False
+
+    def handler(signum: int, frame: FrameType | None) -> None:
+        nonlocal interrupted
+        if interrupted:
+            raise KeyboardInterrupt
+        interrupted = True
+
+    # Elsewhere than in a terminal SIGINT may be ignored, and stays so.
+    default = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    with sigterm() as terminated:
+        if default:
+            signal.signal(signal.SIGINT, handler)
+        try:
+            yield lambda: signal.SIGTERM if terminated() else signal.SIGINT if interrupted else None
+        finally:
+            if default:
+                signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@contextmanager
 def ending_soon(last_words: Callable[[], None], seconds: float = _GRACE) -> Iterator[None]:
     """Ends the process soon after SIGTERM or SIGINT, if the block has not ended by then.
 

@@ -74,8 +74,14 @@ def fit_paths(
 
 def _without_other_fields(tracks: Targets) -> Targets:
     """Leaves out the fields that a path does not have."""
-    other = ("intensity_std", "credible_radius", "count_probability", "misfit", "trusted")
-    return replace(tracks, **dict.fromkeys(other))
+    return replace(
+        tracks,
+        intensity_std=None,
+        credible_radius=None,
+        count_probability=None,
+        misfit=None,
+        trusted=None,
+    )
 
 
 @partial(jax.jit, static_argnums=(5, 6, 7))

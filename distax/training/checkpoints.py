@@ -191,7 +191,8 @@ def _finished_step(folder: epath.Path) -> int:
             f"{folder}: the only checkpoint is half-written, its save was interrupted; train again"
         )
     raise DistaxError(
-        f"{folder}: no checkpoint there; give the folder of a run of `distax train` or `quickstart`"
+        f"{folder}: no checkpoint there; give the folder of a run of `distax train` or "
+        "`quickstart`, or begin the run again if it was stopped before its first checkpoint"
     )
 
 

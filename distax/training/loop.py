@@ -1,5 +1,6 @@
 """The training loop: steps, evaluations and checkpoints, also when the run is stopped."""
 
+import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, replace
@@ -16,7 +17,7 @@ from distax.runtime.buckets import BucketPath, as_path
 from distax.runtime.errors import DistaxError, Terminated
 from distax.runtime.locks import alone_in
 from distax.runtime.sharding import data_mesh, gathered, on_any_process, platform
-from distax.runtime.signals import sigterm
+from distax.runtime.signals import stop_requests
 from distax.training import checkpoints
 from distax.training.config import TrainConfig
 from distax.training.goodput import Goodput
@@ -75,6 +76,8 @@ def train(
         batch equally; the loss is not finite; a checkpoint cannot be saved; a dataset cannot be
         read.
       Terminated: this or another process received SIGTERM; the state is saved.
+      KeyboardInterrupt: this process received SIGINT; the state is saved, unless SIGINT came again
+        meanwhile.
     """
     run = as_path(run)
     with _alone_in(run):
@@ -103,7 +106,7 @@ def _train(
         first = int(begun.step)
         with (
             Reporter(_open_trackers(config, run, first, trackers), config.steps, first) as report,
-            sigterm() as asked_to_stop,
+            stop_requests() as asked_to_stop,
             closing(Profile(run / "profile", profile)) as trace,
         ):
             steps = StepPrograms(setup.train_steps, mesh, compiled)
@@ -123,7 +126,8 @@ def _train(
                         report.flush()
                         keeper.save("last", state, None)
                     keeper.wait()
-                    raise Terminated(f"stopped at step {done} of {config.steps}; saved in {run}")
+                    stop = KeyboardInterrupt if asked_to_stop() == signal.SIGINT else Terminated
+                    raise stop(f"stopped at step {done} of {config.steps}; saved in {run}")
         keeper.wait()
     if keeper.best is None:
         raise DistaxError(f"{run}: nothing left to do, the run has ended without an evaluation")
@@ -146,7 +150,7 @@ class _Dispatches:
     log: LossLog
     trace: Profile
     goodput: Goodput
-    asked_to_stop: Callable[[], bool]
+    asked_to_stop: Callable[[], int | None]
 
     def run(self, state: TrainState, numbers: range) -> Iterator[tuple[int, TrainState, bool]]:
         """Yields after each dispatch: the steps done, the state, and True to stop the run."""
@@ -166,7 +170,7 @@ class _Dispatches:
             self.trace.before(span)
             # All processes must stop after the same step. So they exchange the flag with the step
             # and all act on it when they read that step's losses.
-            stop = on_any_process(self.asked_to_stop(), mesh)
+            stop = on_any_process(self.asked_to_stop() is not None, mesh)
             with self.goodput.spend("compiling" if first else "steps"):
                 state, losses = self.steps(state, batches)
                 self.log.add(span, losses, stop, timed=not first)

@@ -36,7 +36,7 @@ def matching_parameters(
     """
     places = named_leaves(nnx.state(model, nnx.Not(Constant)))
     found: dict[str, Array] = {}
-    counts: dict[str, int] = {}
+    owner: dict[str, str] = {}
     for source, trained in sources:
         fitting = {
             prefix + name: array
@@ -50,5 +50,5 @@ def matching_parameters(
                 "weights of the same model, of its head or of the grid model that carries the head"
             )
         found |= fitting
-        counts[source] = len(fitting)
-    return found, counts
+        owner |= dict.fromkeys(fitting, source)
+    return found, {source: list(owner.values()).count(source) for source, _ in sources}

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from distax.runtime.signals import ending_soon, plain_sigint, sigterm
+from distax.runtime.signals import ending_soon, plain_sigint, sigterm, stop_requests
 
 BUSY = """
 import hashlib, threading, time
@@ -45,6 +45,20 @@ def test_sigint_is_the_systems_in_the_block_unless_somebody_else_hears_it(heard_
         with plain_sigint():
             assert signal.getsignal(signal.SIGINT) is in_the_block
         assert signal.getsignal(signal.SIGINT) is heard_by
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def test_the_first_sigint_asks_to_stop_and_the_second_interrupts():
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with stop_requests() as asked:
+            assert asked() is None
+            os.kill(os.getpid(), signal.SIGINT)
+            assert asked() == signal.SIGINT
+            with pytest.raises(KeyboardInterrupt):
+                os.kill(os.getpid(), signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     finally:
         signal.signal(signal.SIGINT, previous)
 

@@ -46,31 +46,49 @@ def assert_same(first, second):
 
 
 class KillAt:
-    """A feed that sends this process SIGTERM with a certain batch."""
+    """A feed that sends this process a signal with a certain batch."""
 
-    def __init__(self, feed, step):
-        self.feed, self.step = feed, step
+    def __init__(self, feed, step, signum):
+        self.feed, self.step, self.signum = feed, step, signum
 
     def batches(self, spans):
         for span, batches in zip(spans, self.feed.batches(spans), strict=True):
             if self.step == span.stop:
-                os.kill(os.getpid(), signal.SIGTERM)
+                os.kill(os.getpid(), self.signum)
             yield batches
 
 
-@pytest.mark.parametrize("step", [1, 3, 4])
-def test_a_run_stopped_by_sigterm_goes_on_to_the_same_parameters(
-    tiny_run, tiny_config, tmp_path, monkeypatch, step
+@pytest.fixture
+def heard_sigint():
+    """A process that a shell starts in the background ignores SIGINT, and so do its tests."""
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, previous)
+
+
+@pytest.mark.usefixtures("heard_sigint")
+@pytest.mark.parametrize(
+    ("step", "signum", "raised"),
+    [
+        (1, signal.SIGTERM, Terminated),
+        (3, signal.SIGTERM, Terminated),
+        (4, signal.SIGTERM, Terminated),
+        (4, signal.SIGINT, KeyboardInterrupt),
+    ],
+)
+def test_a_run_stopped_by_a_signal_goes_on_to_the_same_parameters(
+    tiny_run, tiny_config, tmp_path, monkeypatch, step, signum, raised
 ):
     # Step 3 is one with an evaluation of its own, the others are not.
-    monkeypatch.setattr(setup, "make_feed", lambda *args: KillAt(make_feed(*args), step))
-    with pytest.raises(Terminated, match=f"stopped at step {step} of 6; saved in"):
+    monkeypatch.setattr(setup, "make_feed", lambda *args: KillAt(make_feed(*args), step, signum))
+    with pytest.raises(raised, match=f"stopped at step {step} of 6; saved in"):
         train(tiny_config, tmp_path)
     assert int(load_state(tmp_path, tiny_config).step) == step
     monkeypatch.undo()
     train(tiny_config, tmp_path, resume=True)
     assert_same(load_state(tmp_path, tiny_config), load_state(tiny_run, tiny_config))
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_spans_end_at_multiples_of_every_interval():
