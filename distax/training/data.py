@@ -112,8 +112,18 @@ def _takes_frames_of_sequences(config: TrainConfig) -> bool:
 
 
 def _read(config: TrainConfig, dataset: ModuleType, source: Sequence[Any]) -> Any:
-    """Reads a split; a model of single images gets the frames of sequences one by one."""
+    """Reads a split; a model of single images gets the frames of sequences one by one.
+
+    Raises:
+      DistaxError: an image has more targets than the prior, by which the model was checked.
+    """
     data = dataset.read_split(source)
+    most, known = int(np.max(np.sum(data[1].mask, axis=-1), initial=0)), config.prior.max_targets
+    if most > known:
+        raise DistaxError(
+            f"{config.data.dataset}: an image has {most} targets, the prior at most {known}; give "
+            f"--prior.max-targets {most}"
+        )
     return join_batches(data) if _takes_frames_of_sequences(config) else data
 
 

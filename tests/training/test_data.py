@@ -115,6 +115,13 @@ def test_a_model_of_single_images_gets_the_frames_one_by_one(data_dir):
         make_feed(on_disk(SINGLE, data_dir, feed="stream"), data_mesh())
 
 
+def test_more_targets_than_the_prior_has_are_refused(data_dir):
+    few = replace(on_disk(CONFIG, data_dir), prior=ScenePrior(min_targets=1, max_targets=1))
+    for make in (make_held_out, lambda config: make_feed(config, data_mesh())):
+        with pytest.raises(DistaxError, match=r"targets, the prior at most 1; give --prior\.max"):
+            make(few)
+
+
 def test_what_does_not_fit_is_refused():
     images = replace(CONFIG, data=DataConfig("simulated"))
     with pytest.raises(DistaxError, match="tdan takes sequences, simulated has images; name a"):
