@@ -81,8 +81,12 @@ def test_converted_weights_answer_the_same(run, data, tmp_path):
     assert first["frames"]["images"] == 32
 
 
-def test_any_single_frame_model_is_scored_frame_by_frame(tmp_path):
-    found = evaluated(tmp_path, "--checkpoint", "fista", "--seed", "3", "--published-rates")
+def test_any_single_frame_model_is_scored_frame_by_frame(tmp_path, capsys):
+    options = ["--checkpoint", "fista", "--seed", "3", "--published-rates", "--latex"]
+    found = evaluated(tmp_path, *options)
+    row = capsys.readouterr().out.splitlines()[-1]
+    assert row.startswith("fista & ")
+    assert f"${100 * found['frames']['cso_map']:.2f} " in row
     frames, truth = simulate(jax.random.key(3), 2, prior=SEQCSIST)
     targets = unmix_sequences(Unmixer.load("fista", 70.0), np.asarray(frames))
     protocol = SequenceProtocol(shifted_rates=True)

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from distax import DistaxError, Sensor
+from distax import DistaxError, Sensor, weights
 from distax.cli import console
 from distax.cli.main import main
 from distax.cli.train import Train
 from distax.imaging.psf import MeasuredPsf
 from distax.io.sensor_file import write_sensor
+from distax.models import create, registry
 from distax.runtime.errors import Terminated
 from distax.training import checkpoints, loop
 from distax.training.config import DataConfig, ModelConfig, TrainConfig
@@ -94,6 +95,35 @@ def test_a_run_of_ones_own_model_is_resumed_with_its_file(trained, tmp_path, mon
     file = tmp_path / "upsampler.py"
     main(["train", "--resume", "runs/upsampler", "--model.module", str(file)])
     assert trained == [TrainConfig(model=ModelConfig("upsampler", module=str(file)))]
+
+
+MINE = """
+from flax import nnx
+import jax.numpy as jnp
+from distax.models import GridModel, register
+
+@register("mine")
+class Mine(GridModel):
+    def __init__(self, *, factor=3, sensor, rngs):
+        super().__init__(factor, sensor)
+        self.gain = nnx.Param(jnp.ones(()))
+
+    def __call__(self, images):
+        return self.gain[...] * images
+"""
+
+
+def test_runs_to_start_from_may_be_of_ones_own_model(trained, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(registry, "_MODELS", dict(registry._MODELS))
+    monkeypatch.setattr(
+        weights, "find", lambda name: (create("mine", sensor=Sensor(), rngs=nnx.Rngs(0)), None)
+    )
+    file = tmp_path / "mine.py"
+    file.write_text(MINE)
+    options = ["--model", "mine", "--model.module", str(file), "--start", "own"]
+    main(["train", "--run-dir", str(tmp_path / "run"), *options])
+    assert len(trained) == 1
+    assert "start: of 1 arrays, 1 from own" in capsys.readouterr().out
 
 
 def test_a_resumed_run_has_its_own_configuration(tiny_run, tiny_config):
