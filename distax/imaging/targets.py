@@ -155,21 +155,23 @@ def check_known_places(truth: Targets) -> None:
         )
 
 
-def with_slot(targets: Targets) -> Targets:
-    """Adds a slot of padding to targets without any slot, `K = 0`; returns others as they are.
+def with_slots(targets: Targets, least: int = 1) -> Targets:
+    """Adds padding to targets of fewer than `least` slots; returns others as they are.
 
     A search for the nearest of no targets has no answer. One for the nearest of padding has.
     """
-    if targets.mask.shape[-1]:
+    short = least - targets.mask.shape[-1]
+    if short <= 0:
         return targets
-    padded: dict[str, Any] = {}
-    for name in OF_TARGETS:
-        if (value := getattr(targets, name)) is not None:
-            inner = jnp.ndim(value) - jnp.ndim(targets.mask)
-            shape = (*targets.mask.shape[:-1], 1, *jnp.shape(value)[jnp.ndim(value) - inner :])
-            padded[name] = jnp.zeros(shape, jnp.asarray(value).dtype)
-    mask = jnp.zeros((*targets.mask.shape[:-1], 1), bool)
-    return replace(targets, mask=mask, **padded)
+    axis = jnp.ndim(targets.mask) - 1
+
+    def pad(leaf: Array | np.ndarray) -> Array:
+        return jnp.pad(leaf, [(0, short if place == axis else 0) for place in range(leaf.ndim)])
+
+    fields = {name: getattr(targets, name) for name in ("mask", *OF_TARGETS)}
+    return replace(
+        targets, **{name: pad(leaf) for name, leaf in fields.items() if leaf is not None}
+    )
 
 
 def _html(targets: Targets) -> str | None:

@@ -10,7 +10,7 @@ from typing import TypedDict
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from distax.imaging.targets import Targets, with_slot
+from distax.imaging.targets import Targets, with_slots
 from distax.metrics.exact_sum import ExactSum
 from distax.metrics.matching import pair_distances
 from distax.runtime.pytree import pytree
@@ -104,7 +104,7 @@ class DetectionSums:
           partner: their pairs, by `pair_within`.
           valid: `[...]`, False for images to leave out.
         """
-        truth = with_slot(truth)
+        truth = with_slots(truth)
         valid = jnp.broadcast_to(valid, found.count.shape)
         paired = (partner >= 0) & valid[..., None, None]
         slot = jnp.maximum(partner, 0)

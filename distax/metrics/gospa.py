@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from distax.imaging.targets import Targets, with_slot
+from distax.imaging.targets import Targets, with_slots
 from distax.metrics.cso import RADII
 from distax.metrics.matching import all_best_partners, farthest_pair, pair_distances
 from distax.runtime.errors import DistaxError, check_positive
@@ -62,7 +62,7 @@ def gospa(
     check_positive(cutoff=cutoff, order=order)
     if order < 1:
         raise DistaxError(f"order must be at least 1, got {order}: GOSPA is no metric below")
-    found, truth = with_slot(found), with_slot(truth)
+    found, truth = with_slots(found), with_slots(truth)
     distance = pair_distances(found, truth)
     real = found.mask[..., :, None] & truth.mask[..., None, :]
     near = real & (distance < cutoff)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from distax.imaging.targets import Targets, with_slot
+from distax.imaging.targets import Targets, with_slots
 from distax.metrics.cso import RADII
 from distax.metrics.exact_sum import ExactSum
 from distax.metrics.matching import (
@@ -66,7 +66,7 @@ class IdentitySums:
         Raises:
           DistaxError: tracks and truth have different numbers of frames.
         """
-        tracks, truth = with_slot(tracks), with_slot(truth)
+        tracks, truth = with_slots(tracks), with_slots(truth)
         distance = pair_distances(truth, tracks)
         both = truth.mask[:, :, None] & tracks.mask[:, None]
         close = jnp.asarray(both & (distance <= CLOSE))

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from distax.imaging.targets import Targets, with_slot
+from distax.imaging.targets import Targets, with_slots
 from distax.metrics.cso import RADII
 from distax.metrics.exact_sum import ExactSum
 from distax.metrics.matching import all_best_partners, pair_distances
@@ -42,7 +42,7 @@ def assign(found: Targets, truth: Targets) -> Pairing:
     Raises:
       DistaxError: found and truth have different numbers of images.
     """
-    answers, found, truth = found.mask.shape[-1], with_slot(found), with_slot(truth)
+    answers, found, truth = found.mask.shape[-1], with_slots(found), with_slots(truth)
     distance = pair_distances(found, truth)
     real = found.mask[..., :, None] & truth.mask[..., None, :] & jnp.isfinite(distance)
     # The Hungarian algorithm maximises the total worth. A pair is worth more than the sum of all

@@ -8,7 +8,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
-from distax.imaging.targets import Targets, with_slot
+from distax.imaging.targets import Targets, with_slots
 from distax.runtime.errors import DistaxError
 
 
@@ -48,7 +48,7 @@ def match(found: Targets, truth: Targets, radii: Float[Array, " R"]) -> Bool[Arr
     Raises:
       DistaxError: found and truth have different numbers of images.
     """
-    answers, found, truth = found.mask.shape[-1], with_slot(found), with_slot(truth)
+    answers, found, truth = found.mask.shape[-1], with_slots(found), with_slots(truth)
     distance = pair_distances(found, truth)
     # `argmin` would take NaN for the smallest.
     known = truth.mask[..., None, :] & ~jnp.isnan(distance)
@@ -148,7 +148,7 @@ def pair_within(
     Raises:
       DistaxError: found and truth have different numbers of images.
     """
-    answers, found, truth = found.mask.shape[-1], with_slot(found), with_slot(truth)
+    answers, found, truth = found.mask.shape[-1], with_slots(found), with_slots(truth)
     distance = pair_distances(found, truth)[..., None, :, :]
     real = found.mask[..., None, :, None] & truth.mask[..., None, None, :]
     close = real & (distance <= radii[:, None, None])

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from distax.imaging.targets import Targets, with_slot
+from distax.imaging.targets import Targets, with_slots
 from distax.metrics.cso import RADII
 from distax.metrics.matching import pair_distances
 from distax.runtime.pytree import pytree
@@ -83,7 +83,7 @@ def scan_match(
     Raises:
       DistaxError: found and truth have different numbers of frames.
     """
-    targets, found, truth = truth.mask.shape[-1], with_slot(found), with_slot(truth)
+    targets, found, truth = truth.mask.shape[-1], with_slots(found), with_slots(truth)
     batch, slots, size = found.mask.shape[:-1], found.mask.shape[-1], truth.mask.shape[-1]
     distance = pair_distances(found, truth).reshape(-1, slots, size)
     row, column = (found.place[..., axis].reshape(-1, slots) for axis in (0, 1))

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from distax.imaging.targets import Targets, with_slot
+from distax.imaging.targets import Targets, with_slots
 from distax.metrics import ExactSum, IdentitySums
 from distax.metrics.identity import CLOSE
 from distax.metrics.matching import best_partners, pair_benefit, pair_distances
@@ -68,7 +68,7 @@ def sum_tracks(
     """
 
     def of_sequence(tracks: Targets, truth: Targets) -> tuple[TrackSums, Array, Array]:
-        tracks, truth = with_slot(tracks), with_slot(truth)
+        tracks, truth = with_slots(tracks), with_slots(truth)
         follows, error, whole = _assign(tracks, truth)
         paired = follows >= 0
         sums = TrackSums(

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from distax.imaging.targets import Targets, make_targets
+from distax.imaging.targets import Targets, make_targets, with_slots
 
 _FRAMES = 6
 """Number of frames whose detections are starts, besides the tracks. More take longer. With fewer,
@@ -14,7 +14,7 @@ more answers lack a target that the tracks have lost."""
 
 def best_tracks(tracks: Targets, size: int) -> Targets:
     """Selects the tracks of highest score in each sequence, padded to `size` slots."""
-    tracks = _padded(tracks, size)
+    tracks = with_slots(tracks, size)
     score = jnp.max(jnp.where(tracks.mask, tracks.score, -1.0), axis=1)
     slots = jax.lax.top_k(score, size)[1]
 
@@ -28,7 +28,7 @@ def most_certain(found: Targets, size: int) -> Targets:
     """Selects the targets of highest score in each frame, padded to `size` slots."""
     # Without the uncertainties, which no start needs.
     only = make_targets(found.place, found.flux, found.mask, found.score)
-    padded = _padded(only, size)
+    padded = with_slots(only, size)
     slots = jax.lax.top_k(jnp.where(padded.mask, padded.score, -1.0), size)[1]
     return jax.tree.map(
         lambda leaf: jnp.take_along_axis(
@@ -36,16 +36,6 @@ def most_certain(found: Targets, size: int) -> Targets:
         ),
         padded,
     )
-
-
-def _padded(targets: Targets, size: int) -> Targets:
-    """Adds padding to targets `[N, T, K]` of fewer than `size` slots."""
-    short = max(size - targets.mask.shape[-1], 0)
-
-    def pad(leaf: Array | np.ndarray) -> Array:
-        return jnp.pad(leaf, ((0, 0), (0, 0), (0, short), *[(0, 0)] * (leaf.ndim - 3)))
-
-    return jax.tree.map(pad, targets)
 
 
 def find_starts(

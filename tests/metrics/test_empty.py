@@ -9,7 +9,7 @@ import pytest
 
 from distax import DistaxError, Sensor, make_targets
 from distax.evaluation import assess, assess_sequences
-from distax.imaging.targets import with_slot
+from distax.imaging.targets import with_slots
 from distax.metrics import (
     RADII,
     CsoSums,
@@ -57,7 +57,7 @@ def test_no_slots_score_as_padding_does(metric, found, true):
     jax.tree.map(
         np.testing.assert_array_equal,
         jax.tree.leaves(metric(found, true)),
-        jax.tree.leaves(metric(with_slot(found), with_slot(true))),
+        jax.tree.leaves(metric(with_slots(found), with_slots(true))),
     )
 
 
@@ -80,7 +80,7 @@ def test_no_slots_have_no_partner(pair, shape, found, true):
 @pytest.mark.parametrize(("found", "true"), SIZES)
 def test_sequences_without_slots_score_as_padding_does(found, true):
     found, true = targets(found, 2, 20), targets(true, 2, 20)
-    empty = with_slot(found), with_slot(true)
+    empty = with_slots(found), with_slots(true)
     assert assess_sequences(found, true).to_dict() == assess_sequences(*empty).to_dict()
 
 
@@ -93,7 +93,7 @@ def test_tracks_without_slots_score_as_padding_does(found, true):
         tracks = Tracks(found, velocity=zeros, detection=jnp.zeros(found.mask.shape, int))
         return assess_tracks(found, tracks, true).to_dict()
 
-    assert score(found, true) == score(with_slot(found), with_slot(true))
+    assert score(found, true) == score(with_slots(found), with_slots(true))
 
 
 def test_no_slots_have_no_bound():
@@ -102,10 +102,10 @@ def test_no_slots_have_no_bound():
 
 def test_a_slot_is_added_to_every_field():
     answer = make_targets(jnp.zeros((IMAGES, 0, 2)), jnp.zeros((IMAGES, 0)))
-    padded = with_slot(answer)
+    padded = with_slots(answer)
     assert not padded.mask.any()
     assert {leaf.shape[:2] for leaf in jax.tree.leaves(padded)} == {(IMAGES, 1)}
-    assert with_slot(padded) is padded
+    assert with_slots(padded) is padded
 
 
 def test_nothing_to_draw_is_refused():
