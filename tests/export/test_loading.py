@@ -65,6 +65,23 @@ def test_a_program_that_jax_cannot_read_is_an_error_of_one_line(tmp_path):
         load(tmp_path / "a.distax")
 
 
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"outputs": None}, r"a\.distax: its description has no outputs; export again"),
+        ({"sensor": [1]}, r"a\.distax: its description has no sensor; export again"),
+        ({"sensor": {"sigma": -1.0}}, r"a\.distax: its Sensor: .*sigma"),
+    ],
+)
+def test_a_description_that_does_not_fit_is_refused_when_it_is_loaded(
+    file, tmp_path, changed, message
+):
+    about, program = archive.read(file)
+    archive.write(tmp_path / "a.distax", about | changed, program)
+    with pytest.raises(DistaxError, match=message):
+        load(tmp_path / "a.distax")
+
+
 WITHOUT_MODELS = """
 import sys
 for name in ("flax", "optax", "distax.models", "distax.unmixer", "distax.fitting"):
