@@ -27,26 +27,30 @@ def read_toml(path: Path) -> dict[str, Any]:
     """
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
+        date = next(_dates(values), None)
     except OSError as error:
         raise DistaxError(f"{path}: cannot be read ({error.strerror})") from error
     # Besides TOML's own error: bytes that are not UTF-8, numbers of thousands of digits, and values
     # that are nested thousands of times.
     except (ValueError, RecursionError) as error:
         raise DistaxError(f"{path}: not a TOML file ({error})") from error
-    _check_plain(values, str(path))
+    if date:
+        raise DistaxError(f"{path}: {date} is a date or time, which no setting is")
     if isinstance(sensor := values.get("sensor"), dict):
         values["sensor"] = {k: None if v == NO_VALUE else v for k, v in sensor.items()}
     return values
 
 
-def _check_plain(values: Mapping[str, Any], where: str) -> None:
-    """Raises DistaxError for a date or time, which no setting is."""
-    for key, value in values.items():
-        for part in value if isinstance(value, list) else [value]:
-            if isinstance(part, datetime.date | datetime.time):
-                raise DistaxError(f"{where}: {key}: {part} is a date or time, which no setting is")
-            if isinstance(part, dict):
-                _check_plain(part, where)
+def _dates(value: Any, key: str = "") -> Iterator[str]:
+    """Yields the dates and times in a value and in what it holds, each after its key."""
+    if isinstance(value, datetime.date | datetime.time):
+        yield f"{key}: {value}"
+    elif isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _dates(inner, name)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _dates(inner, key)
 
 
 def from_plain(kind: type[Settings], values: dict[str, Any], where: str) -> Settings:
