@@ -88,7 +88,7 @@ def _read_results(output: Path) -> dict[str, Any]:
     """Reads the answers to shards."""
     from distax.shards import read_results
 
-    if not list(output.glob("results/*.parquet")):
+    if not list(output.glob("results/[!.]*.parquet")):  # others are unfinished
         return {}
     return {
         name: b"".join(np.asarray(leaf).tobytes() for leaf in named_leaves(found).values())
