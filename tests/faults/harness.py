@@ -1,5 +1,6 @@
 """Commands that are killed at random moments, or whose disk is full, and what they leave."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -48,13 +49,15 @@ class Reference:
       values: what it wrote.
       names: names of all files and folders.
       seconds: time that it took.
-      writing: time from its first file to its end.
+      made: number of files that it made, with those that were renamed or deleted later.
+      pause: mean time from one of them to the next, or to the end.
     """
 
     values: dict[str, Any]
     names: frozenset[str]
     seconds: float
-    writing: float
+    made: int
+    pause: float
 
 
 def make_inputs(folder: Path) -> None:
@@ -77,18 +80,20 @@ def undisturbed(work: Work, inputs: Path, output: Path) -> Reference:
         output.mkdir(parents=True)
         start = time.monotonic()
         command = _start(work, work.arguments, inputs, output)
-        first = _first_file(command, output)
-        status, errors = command.finish()
+        _wait_for_files(command, output, 1)
+        first = time.monotonic()
+        made = _wait_for_files(command, output, None)
         end = time.monotonic()
+        status, errors = command.finish()
         assert status == 0, errors
-    return Reference(work.read(output), _names(output), end - start, end - first)
+    return Reference(work.read(output), _names(output), end - start, made, (end - first) / made)
 
 
 def kill(work: Work, inputs: Path, output: Path, trials: int, rng: np.random.Generator) -> Outcome:
     """Kills a work with SIGKILL at random moments, and runs it again each time.
 
-    Every other moment is in the time of the whole run. The others follow the first file, because
-    many commands write only for some milliseconds at their end.
+    Every other moment is in the time of the whole run. The others follow one of the command's
+    files, because many commands write only for some milliseconds at their end.
     """
     expected = undisturbed(work, inputs, output)
     outcome = Outcome()
@@ -97,8 +102,8 @@ def kill(work: Work, inputs: Path, output: Path, trials: int, rng: np.random.Gen
         output.mkdir()
         command = _start(work, work.arguments, inputs, output)
         if trial % 2:
-            _first_file(command, output)
-        ended = command.ends_within(rng.uniform(0, (expected.seconds, expected.writing)[trial % 2]))
+            _wait_for_files(command, output, int(rng.integers(1, expected.made, endpoint=True)))
+        ended = command.ends_within(rng.uniform(0, (expected.seconds, expected.pause)[trial % 2]))
         command.kill()
         outcome.ended += ended
         outcome.begun += not ended and bool(_files(output))
@@ -138,16 +143,28 @@ def fill(work: Work, inputs: Path, disk: Path, sizes: list[float]) -> Outcome:
     return outcome
 
 
-def _first_file(command: Command, output: Path) -> float:
-    """Waits until a command has made a file or has ended, and returns the time."""
-    while not _files(output) and not command.ends_within(0):
-        time.sleep(_POLL)
-    return time.monotonic()
+def _wait_for_files(command: Command, output: Path, number: int | None) -> int:
+    """Waits until a command has made a number of files or has ended.
+
+    Args:
+      command: the command.
+      output: folder of its files.
+      number: number of files. Default: to the end.
+
+    Returns:
+      The number of files that were seen.
+    """
+    seen: set[Path] = set()
+    while (number is None or len(seen) < number) and not command.ends_within(_POLL):
+        seen.update(_files(output))
+    return len(seen)
 
 
 def _files(folder: Path) -> list[Path]:
     """Returns all files in a folder, also hidden ones, but for locks."""
-    return [path for path in folder.rglob("*") if path.is_file() and path.name != ".lock"]
+    # os.walk passes over folders that vanish meanwhile, which rglob does not.
+    places = ((Path(root), names) for root, _, names in os.walk(folder))
+    return [root / name for root, names in places for name in names if name != ".lock"]
 
 
 def _left(work: Work, output: Path, expected: dict[str, Any], outcome: Outcome) -> str | None:
