@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 from distax.cli.parsing import parse
 from distax.runtime.errors import DistaxError, DistaxWarning, Terminated, first_line
+from distax.runtime.memory import lack_of_memory
 from distax.runtime.signals import plain_sigint
 from distax.runtime.terminal import patient_streams, printable, tell
 
@@ -48,6 +49,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt as error:
         tell(str(error) or "interrupted")
         sys.exit(128 + signal.SIGINT)
+    except Exception as error:
+        line = lack_of_memory(error)
+        if line is None:
+            raise
+        sys.exit(f"distax: {printable(line)}")
 
 
 def _told(error: OSError) -> str:

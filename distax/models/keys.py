@@ -1,6 +1,6 @@
 """Keys for the parameters of new models."""
 
-import math
+from dataclasses import dataclass
 
 import jax
 from flax import nnx
@@ -9,7 +9,28 @@ from jaxtyping import PRNGKeyArray
 from distax.runtime.errors import DistaxError
 
 
-def parameter_rngs(seed: int, most: int | float = math.inf) -> nnx.Rngs:
+@dataclass(frozen=True)
+class Limit:
+    """The most keys that a model may draw, which is one for each array of a layer.
+
+    Attributes:
+      most: number of keys.
+      refusal: line for a model that draws more.
+    """
+
+    most: int
+    refusal: str
+
+
+LARGEST = Limit(
+    5_000,
+    "the model has more than 5,000 arrays of parameters, the most that distax builds; make it "
+    "smaller, for example with fewer stages or blocks",
+)
+"""Limit for models that somebody asks for. The largest of the toolkit's networks takes 1,600."""
+
+
+def parameter_rngs(seed: int, limit: Limit = LARGEST) -> nnx.Rngs:
     """Returns the keys of `nnx.Rngs(seed)`, counted in Python so that tracing stays fast.
 
     Flax counts keys in an array. While JAX traces, each key adds one term to that count, so tracing
@@ -17,23 +38,24 @@ def parameter_rngs(seed: int, most: int | float = math.inf) -> nnx.Rngs:
 
     Args:
       seed: the seed.
-      most: number of keys after which a model is refused as too large. Default: no limit.
+      limit: number of keys after which a model is refused with a DistaxError. A configuration of a
+        few bytes could otherwise ask for any time.
     """
     rngs = nnx.Rngs(seed)
-    rngs.default = _CountingStream(jax.random.key(seed), tag="default", most=most)  # type: ignore[attr-defined]
+    rngs.default = _CountingStream(jax.random.key(seed), tag="default", limit=limit)  # type: ignore[attr-defined]
     return rngs
 
 
 class _CountingStream(nnx.RngStream):
     """Stream of keys that counts them in Python."""
 
-    def __init__(self, key: PRNGKeyArray, *, tag: str, most: int | float = math.inf):
+    def __init__(self, key: PRNGKeyArray, *, tag: str, limit: Limit = LARGEST):
         super().__init__(key, tag=tag)
-        self.drawn, self.most = 0, most
+        self.drawn, self.limit = 0, limit
 
     def __call__(self) -> PRNGKeyArray:
         key = jax.random.fold_in(self.key[...], self.drawn)
         self.drawn += 1
-        if self.drawn > self.most:
-            raise DistaxError("the model has more parameters than are stored; the file is damaged")
+        if self.drawn > self.limit.most:
+            raise DistaxError(self.limit.refusal)
         return key

@@ -18,6 +18,7 @@ from typing import NoReturn
 import jax
 
 from distax.runtime.errors import DistaxError, Terminated, first_line
+from distax.runtime.memory import lack_of_memory
 from distax.runtime.terminal import tell
 
 # Seconds that JAX waits longer than distax for the processes to meet, so that the process ends with
@@ -100,8 +101,8 @@ def member(cluster: Cluster) -> Iterator[None]:
     except DistaxError as error:
         _exit_now(str(error))
     except jax.errors.JaxRuntimeError as error:
-        reason = first_line(error)
-        _exit_now(f"another process of the cluster has probably ended ({reason}); start all again")
+        ended = f"another process of the cluster has probably ended ({first_line(error)})"
+        _exit_now(lack_of_memory(error) or f"{ended}; start all again")
     except Terminated:
         raise  # all processes end after the same step
     except KeyboardInterrupt:

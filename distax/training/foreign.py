@@ -10,8 +10,6 @@ from distax.models.registry import constructor_parameters
 from distax.runtime.errors import DistaxError
 from distax.training.config import TrainConfig, from_dict
 
-_MOST_PIXELS = 10**8
-"""Pixels of a stored sensor's images. A limit far above real sensors; a damaged size is larger."""
 _SMALL = 10_000
 """Whole numbers up to here are always accepted among a stored model's options: some, such as
 iterations, are no sizes of arrays."""
@@ -66,11 +64,6 @@ def check_sizes(config: TrainConfig, shapes: Iterable[Sequence[int]], source: st
     held = sum(map(math.prod, shapes))
     largest = max(_SMALL, len(shapes), *(max(shape, default=0) for shape in shapes))
     model, pixels = config.model, math.prod(config.sensor.shape)
-    if pixels > _MOST_PIXELS:
-        raise DistaxError(
-            f"{source}: a sensor of {pixels:,} pixels, at most {_MOST_PIXELS:,} are read; the "
-            "file is damaged"
-        )
     for option, value in (model.options | {"factor": model.factor or 1}).items():
         for number in value if isinstance(value, tuple) else (value,):
             if isinstance(number, int) and number > largest:

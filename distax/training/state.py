@@ -1,6 +1,5 @@
 """The state of a training run, and the steps that change it."""
 
-import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property, partial
 from operator import itemgetter
@@ -17,7 +16,7 @@ from jaxtyping import Array, Float, Int
 from distax import models
 from distax.costs import cost_of, find_peak, parse
 from distax.models import Model
-from distax.models.keys import parameter_rngs
+from distax.models.keys import LARGEST, Limit, parameter_rngs
 from distax.models.registry import import_module_file
 from distax.runtime.pytree import named_leaves, pytree, with_leaves
 from distax.runtime.sharding import mean_over_devices, sharded, state_shardings, with_shardings
@@ -51,14 +50,14 @@ TrainSteps = Callable[[TrainState, Batches], tuple[TrainState, Float[Array, " st
 def create_model(
     config: TrainConfig,
     start: Mapping[str, Array] = MappingProxyType({}),
-    most_keys: int | float = math.inf,
+    limit: Limit = LARGEST,
 ) -> Model:
     """Creates the configured model with initial parameters.
 
     Args:
       config: the configuration.
       start: arrays of the model by name, in place of its initial ones.
-      most_keys: as `most` of `models.keys.parameter_rngs`.
+      limit: as of `models.keys.parameter_rngs`.
 
     Raises:
       DistaxError: as `models.create`, or the configured module cannot be imported.
@@ -69,7 +68,7 @@ def create_model(
     model = models.create(
         config.model.name,
         sensor=config.sensor,
-        rngs=parameter_rngs(config.seed, most_keys),
+        rngs=parameter_rngs(config.seed, limit),
         precision=config.precision,
         **grid,
         **config.model.options,
@@ -102,8 +101,9 @@ def stored_model(config: TrainConfig, shapes: Collection[Sequence[int]], source:
     """
     check_sizes(config, shapes, source)
     # Not every key becomes an array: each layer of a network may draw some that it does not need.
-    most_keys = 4 * len(shapes) + 100
-    return nnx.eval_shape(lambda: create_model(config, most_keys=most_keys))
+    refusal = "the model has more parameters than are stored; the file is damaged"
+    limit = Limit(4 * len(shapes) + 100, refusal)
+    return nnx.eval_shape(lambda: create_model(config, limit=limit))
 
 
 def steps_a_dispatch(config: TrainConfig, platform: str) -> int:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import warnings
 
+import jax
 import pytest
 
 from distax.cli.main import main
@@ -163,6 +164,23 @@ def test_ctrl_c_ends_any_command_with_a_line(monkeypatch, capsys):
 
     monkeypatch.setattr("distax.cli.convert.Convert.run", interrupt)
     assert run(capsys, "convert", *NEEDED["convert"]) == (130, "", "distax: interrupted\n")
+
+
+def test_lack_of_memory_is_one_line_and_another_fault_is_not_hidden(monkeypatch, capsys):
+    def fail(self):
+        raise error
+
+    monkeypatch.setattr("distax.cli.convert.Convert.run", fail)
+    error = jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.")
+    status, _, err = run(capsys, "convert", "a.npz", "b.safetensors")
+    assert status == 1
+    assert err == (
+        "distax: the memory does not suffice (RESOURCE_EXHAUSTED: Out of memory allocating 9 "
+        "bytes.); take a smaller batch, model or image\n"
+    )
+    error = jax.errors.JaxRuntimeError("INTERNAL: a fault")
+    with pytest.raises(jax.errors.JaxRuntimeError, match="a fault"):
+        run(capsys, "convert", "a.npz", "b.safetensors")
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,11 @@
 import jax
 import numpy as np
+import pytest
 from flax import nnx
 
+from distax import DistaxError
 from distax.models import create
-from distax.models.keys import parameter_rngs
+from distax.models.keys import Limit, parameter_rngs
 
 
 def test_parameters_are_those_of_flax_keys():
@@ -23,3 +25,11 @@ def test_keys_are_not_counted_under_a_trace():
     primitives = {str(equation.primitive) for equation in jax.make_jaxpr(three_keys)().eqns}
     assert "random_fold_in" in primitives
     assert "add" not in primitives
+
+
+def test_a_model_that_takes_too_many_keys_is_refused_in_time():
+    with pytest.raises(DistaxError, match="more than 5,000 arrays"):
+        nnx.eval_shape(lambda: create("ista_net", stages=10**9, rngs=parameter_rngs(0)))
+    with pytest.raises(DistaxError, match=r"^no more$"):
+        create("srcnn", rngs=parameter_rngs(0, Limit(5, "no more")))
+    create("srcnn", rngs=parameter_rngs(0, Limit(6, "no more")))
