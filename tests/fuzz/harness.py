@@ -130,7 +130,8 @@ def _limited(seconds: float) -> Iterator[None]:
         raise Hang
 
     previous = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    # Again each second, because Python drops what is raised while it collects garbage.
+    signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)
     try:
         yield
     finally:
