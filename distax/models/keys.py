@@ -23,8 +23,8 @@ class Limit:
 
 
 LARGEST = Limit(
-    5_000,
-    "the model has more than 5,000 arrays of parameters, the most that distax builds; make it "
+    3_000,
+    "the model has more than 3,000 arrays of parameters, the most that distax builds; make it "
     "smaller, for example with fewer stages or blocks",
 )
 """Limit for models that somebody asks for. The largest of the toolkit's networks takes 1,600."""

@@ -10,6 +10,8 @@ from distax.runtime.errors import DistaxError, shown, unknown
 
 _PLAIN = (bool, int, float, str)
 """Types of options that a configuration can hold."""
+_LARGEST = 2**31 - 1
+"""Largest whole number that JAX computes with by default."""
 
 
 def parameters(model: type[Model]) -> dict[str, inspect.Parameter]:
@@ -34,7 +36,7 @@ def check_options(
 
 
 def _check_type(option: str, value: Any, hint: Any) -> None:
-    """Raises DistaxError if a plain value is not of an option's type."""
+    """Raises DistaxError if a plain value is not of an option's type, or too large for JAX."""
     allowed = get_args(hint) if isinstance(hint, UnionType) else (hint,)
     # NumPy's numbers and arrays come from Python and not from a configuration.
     plain = type(value) in (*_PLAIN, list, tuple, dict)
@@ -45,6 +47,7 @@ def _check_type(option: str, value: Any, hint: Any) -> None:
     if plain and set(allowed) <= {*_PLAIN, NoneType} and not _is_of(value, allowed):
         names = " or ".join(kind.__name__ for kind in allowed if kind is not NoneType)
         raise DistaxError(f"option {option} must be of type {names}, got {shown(value)}")
+    _check_whole_numbers(option, [value])
 
 
 def _check_list(option: str, value: Any, kinds: tuple[Any, ...]) -> None:
@@ -52,6 +55,13 @@ def _check_list(option: str, value: Any, kinds: tuple[Any, ...]) -> None:
     if type(value) not in (list, tuple) or not all(_is_of(item, kinds) for item in value):
         names = " or ".join(kind.__name__ for kind in kinds)
         raise DistaxError(f"option {option} must be a list of {names}, got {shown(value)}")
+    _check_whole_numbers(option, value)
+
+
+def _check_whole_numbers(option: str, values: Sequence[Any]) -> None:
+    for value in values:
+        if type(value) is int and abs(value) > _LARGEST:
+            raise DistaxError(f"option {option} must be at most {_LARGEST:,} in size, got {value}")
 
 
 def _is_of(value: Any, allowed: tuple[Any, ...]) -> bool:

@@ -184,6 +184,9 @@ def test_a_file_that_fails_is_named_with_the_reason(tmp_path):
         ("espcn", {"head": ["offset"]}, "unknown head"),
         ("hit_sng", {"windows": 4}, "option windows must be a list of int, got 4"),
         ("hit_sng", {"windows": (2.0,)}, "option windows must be a list of int"),
+        ("hit_sng", {"windows": (2, 2**31)}, "option windows must be at most 2,147,483,647"),
+        ("espcn", {"factor": 10**30 + 1}, "factor must be at most 2,147,483,647 in size, got 10"),
+        ("dista", {"channels": -(2**31)}, "option channels must be at most"),
     ],
 )
 def test_options_of_other_types_are_named(name, options, message):
