@@ -36,8 +36,8 @@ from distax.models import GridModel, Model
 from distax.models.layers.basic import parameter_count
 from distax.runtime.batching import inference_batch
 from distax.runtime.files import write_text
+from distax.training.building import create_model
 from distax.training.config import ModelConfig, OptimizerConfig, TrainConfig
-from distax.training.state import create_model
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results/leaderboard"

@@ -25,8 +25,8 @@ from distax.evaluation import Evaluation, evaluate
 from distax.imaging.scenes import simulate
 from distax.models import Model
 from distax.runtime.files import write_text
+from distax.training.building import abstract_model
 from distax.training.config import TrainConfig
-from distax.training.state import abstract_model
 
 _WHOLE = {name: value for name, value in CONFIG.model.options.items() if name != "window"}
 """Options of the quickstart's model on whole images."""

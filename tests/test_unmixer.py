@@ -18,8 +18,8 @@ from distax.fitting.self_calibration import FittedSensor
 from distax.imaging.scenes import ScenePrior, simulate
 from distax.metrics import assign, cso_map
 from distax.models import Model, create
+from distax.training.building import create_model
 from distax.training.checkpoints import load_model
-from distax.training.state import create_model
 from distax.weights import export, write
 
 SINGLE = ScenePrior(max_targets=1)

@@ -17,9 +17,10 @@ from distax.models.window import Windowed
 from distax.runtime.batching import inference_batch, padded_batches
 from distax.runtime.platforms import default_platform
 from distax.runtime.sharding import data_mesh
+from distax.training.building import abstract_model, create_model
 from distax.training.config import ModelConfig, TrainConfig
 from distax.training.setup import build
-from distax.training.state import abstract_model, create_model, lower_train_steps
+from distax.training.steps import lower_train_steps
 
 WINDOW = 7
 """Side in pixels of the window that a windowed network sees."""

@@ -11,7 +11,7 @@ from distax.benchmarking.networks import Network
 from distax.benchmarking.torch_process import TorchProcess
 from distax.models.layers.precision import Precision
 from distax.runtime.errors import DistaxError
-from distax.training.state import create_model
+from distax.training.building import create_model
 
 NETWORK = Network(batch=16, stages=2)
 """The network that is compared: of full width, and shallow, so that it compiles in seconds."""

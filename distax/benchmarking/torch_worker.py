@@ -22,7 +22,7 @@ from distax.benchmarking.torch_dista import TorchDista
 from distax.imaging.grid import rasterize
 from distax.models import Dista
 from distax.runtime.errors import first_line
-from distax.training.state import create_model
+from distax.training.building import create_model
 
 
 def answer(request: dict[str, Any]) -> dict[str, Any]:

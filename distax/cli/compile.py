@@ -100,7 +100,7 @@ class Compile:
 
     def _trace(self, config: "TrainConfig") -> "Method":
         from distax.compilation.methods import trace_method, trace_model
-        from distax.training.state import abstract_model
+        from distax.training.building import abstract_model
         from distax.unmixer import Unmixer
 
         if self.method == "grid":

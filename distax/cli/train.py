@@ -17,7 +17,7 @@ from distax.training.config import TrainConfig, read_toml
 if TYPE_CHECKING:
     from jaxtyping import Array
 
-    from distax.training.state import CompiledSteps
+    from distax.training.steps import CompiledSteps
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def _parameters_to_start(sources: Sequence[str], settings: TrainConfig) -> "dict
     from distax import weights
     from distax.models.base import Constant
     from distax.models.registry import import_module_file
-    from distax.training.state import abstract_model
+    from distax.training.building import abstract_model
 
     if settings.model.module:
         import_module_file(settings.model.module)  # the sources may be models of this file

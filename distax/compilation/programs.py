@@ -27,18 +27,14 @@ from distax.models import Model, SequenceModel
 from distax.runtime.batching import inference_batch, sequence_batch
 from distax.runtime.errors import DistaxError, first_line
 from distax.runtime.sharding import AXES, replicated, sharded
+from distax.training.building import abstract_model
 from distax.training.config import TrainConfig
 from distax.training.data import simulation
 from distax.training.feeds import simulated_batches
 from distax.training.optimizer import make_optimizer
 from distax.training.setup import check_trainable
-from distax.training.state import (
-    abstract_model,
-    abstract_state,
-    lower_train_steps,
-    make_train_steps,
-    steps_a_dispatch,
-)
+from distax.training.state import abstract_state
+from distax.training.steps import lower_train_steps, make_train_steps, steps_a_dispatch
 
 _PLATFORM = "tpu"
 STEPS = "steps"

@@ -22,7 +22,8 @@ from distax.runtime.errors import DistaxError, first_line
 from distax.runtime.sharding import AXES
 from distax.training.config import TrainConfig, from_dict
 from distax.training.feeds import Batches
-from distax.training.state import CompiledSteps, TrainState
+from distax.training.state import TrainState
+from distax.training.steps import CompiledSteps
 
 _FORMAT = ArchiveFormat("distax programs 1", "distax compile --save", "compile again")
 _SUFFIX = ".bin"
@@ -219,7 +220,7 @@ def saved_steps(saved: SavedPrograms, config: TrainConfig) -> dict[int, Compiled
 
 @dataclass(frozen=True)
 class _SavedSteps:
-    """Training steps that were saved; see `training.state.CompiledSteps`."""
+    """Training steps that were saved; see `training.steps.CompiledSteps`."""
 
     program: SavedProgram
 

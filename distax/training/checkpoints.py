@@ -26,10 +26,11 @@ from distax.runtime.errors import DistaxError, check_finite, first_line
 from distax.runtime.pytree import named_leaves, with_leaves
 from distax.runtime.settings import STRICT, from_plain
 from distax.runtime.sharding import data_mesh, with_shardings
+from distax.training.building import stored_model
 from distax.training.config import TrainConfig, from_dict
 from distax.training.foreign import read_foreign
 from distax.training.optimizer import Averaged
-from distax.training.state import TrainState, evaluated_params, merge, stored_model
+from distax.training.state import TrainState, evaluated_params, merge
 
 Which = Literal["best", "last"]
 VERSION = 1

@@ -25,14 +25,8 @@ from distax.training.profiling import Profile
 from distax.training.reporting import LossLog, Reporter
 from distax.training.saving import Saver
 from distax.training.setup import Setup, build, evaluate_held_out
-from distax.training.state import (
-    CompiledSteps,
-    StepPrograms,
-    TrainState,
-    evaluated_params,
-    merge,
-    steps_a_dispatch,
-)
+from distax.training.state import TrainState, evaluated_params, merge
+from distax.training.steps import CompiledSteps, StepPrograms, steps_a_dispatch
 from distax.training.trackers import Tracker, open_trackers
 
 

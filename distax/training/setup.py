@@ -20,19 +20,13 @@ from distax.models import GridModel, Model, SequenceModel
 from distax.runtime.errors import DistaxError
 from distax.runtime.pytree import named_leaves
 from distax.runtime.sharding import check_divisible
+from distax.training.building import abstract_model, create_model
 from distax.training.config import TrainConfig
 from distax.training.data import make_feed, make_held_out
 from distax.training.feeds import Feed
 from distax.training.optimizer import make_optimizer
-from distax.training.state import (
-    TrainState,
-    TrainSteps,
-    abstract_model,
-    abstract_state,
-    create_model,
-    initial_state,
-    make_train_steps,
-)
+from distax.training.state import TrainState, abstract_state, initial_state
+from distax.training.steps import TrainSteps, make_train_steps
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,10 @@ from distax.runtime.checksums import (
 from distax.runtime.errors import DistaxError
 from distax.runtime.files import atomic_write, local_copy
 from distax.runtime.pytree import named_leaves, with_leaves
+from distax.training.building import stored_model
 from distax.training.checkpoints import check_arrays, load_model
 from distax.training.config import TrainConfig
 from distax.training.foreign import read_foreign
-from distax.training.state import stored_model
 
 _ABOUT = "distax"
 """Name of the description in the metadata."""

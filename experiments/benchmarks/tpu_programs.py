@@ -20,8 +20,8 @@ from distax.compilation.methods import trace_method, trace_model
 from distax.models import registry
 from distax.runtime.errors import DistaxError
 from distax.runtime.files import write_text
+from distax.training.building import abstract_model
 from distax.training.config import ModelConfig, TrainConfig, read_toml
-from distax.training.state import abstract_model
 from distax.unmixer import Unmixer
 
 ROOT = Path(__file__).parents[2]

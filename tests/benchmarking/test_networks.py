@@ -7,7 +7,7 @@ from flax import nnx
 
 from distax.benchmarking import networks
 from distax.benchmarking.networks import Network, prepare_inference, prepare_training
-from distax.training.state import create_model
+from distax.training.building import create_model
 
 SMALL = Network(batch=2, stages=1, channels=4)
 

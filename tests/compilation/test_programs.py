@@ -20,8 +20,8 @@ from distax.compilation import (
 from distax.compilation.methods import trace_model
 from distax.compilation.prediction import Report
 from distax.runtime.sharding import data_mesh
+from distax.training.building import abstract_model
 from distax.training.config import ModelConfig, TrainConfig
-from distax.training.state import abstract_model
 
 CONFIG = TrainConfig(
     model=ModelConfig(options={"stages": 2, "channels": 8, "hidden": 16, "window": 5}),

@@ -20,10 +20,10 @@ from distax.compilation import (
 from distax.compilation.methods import trace_model
 from distax.costs import find_chip
 from distax.runtime.sharding import data_mesh
+from distax.training.building import abstract_model, create_model
 from distax.training.config import ModelConfig, TrainConfig
 from distax.training.loop import train
 from distax.training.setup import build
-from distax.training.state import abstract_model, create_model
 
 CONFIG = TrainConfig(
     model=ModelConfig("espcn", 3),
@@ -79,7 +79,7 @@ def test_saved_scenes_are_those_of_the_run(file, topology):
 def test_a_run_with_saved_steps_compiles_none(file, topology, tmp_path, monkeypatch):
     expected = train(CONFIG, tmp_path / "compiled", mesh=topology.mesh)
     compiled = saved_steps(load_programs(file, topology.mesh), CONFIG)
-    monkeypatch.setattr("distax.training.state.lower_train_steps", None)
+    monkeypatch.setattr("distax.training.steps.lower_train_steps", None)
     assert train(CONFIG, tmp_path / "saved", mesh=topology.mesh, compiled=compiled) == expected
     # The feed is compiled all the same, with the first batch.
     spent = json.loads((tmp_path / "saved/goodput.json").read_text())

@@ -9,8 +9,8 @@ from distax import DistaxError
 from distax.compilation import compile_evaluation, compile_training, open_topology, programs
 from distax.compilation.methods import trace_model
 from distax.evaluation.sequence_sums import SequenceSums
+from distax.training.building import abstract_model
 from distax.training.config import ModelConfig, MotionConfig, TrainConfig
-from distax.training.state import abstract_model
 from tests.models.sizes import SEQUENCES
 
 CONFIG = TrainConfig(

@@ -23,9 +23,10 @@ from distax.io.sensor_file import read_sensor, write_sensor
 from distax.runtime.checksums import checksum_of_settings, write_file_checksums
 from distax.runtime.version import __version__
 from distax.training import checkpoints, saving
+from distax.training.building import abstract_model, create_model
 from distax.training.config import ModelConfig, TrainConfig, read_toml
 from distax.training.optimizer import make_optimizer
-from distax.training.state import abstract_model, create_model, init_state
+from distax.training.state import init_state
 from distax.training.trackers import _drop_lines_after
 from distax.weights import read, write
 from tests.fuzz.images import APART, GOOD

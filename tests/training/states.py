@@ -6,9 +6,10 @@ from jax.sharding import Mesh
 
 from distax.runtime.sharding import data_mesh
 from distax.training import checkpoints
+from distax.training.building import abstract_model
 from distax.training.config import TrainConfig
 from distax.training.optimizer import make_optimizer
-from distax.training.state import TrainState, abstract_model, abstract_state
+from distax.training.state import TrainState, abstract_state
 
 
 def load_state(run: Path, config: TrainConfig, mesh: Mesh | None = None) -> TrainState:

@@ -13,9 +13,10 @@ from flax import nnx
 
 from distax import DistaxError
 from distax.training import checkpoints, saving
+from distax.training.building import create_model
 from distax.training.config import ModelConfig
 from distax.training.optimizer import make_optimizer
-from distax.training.state import create_model, init_state
+from distax.training.state import init_state
 from tests.training.states import load_state
 
 

@@ -6,9 +6,9 @@ import pytest
 from distax import DistaxError
 from distax.models.layers.basic import parameter_count
 from distax.runtime.sharding import data_mesh
+from distax.training.building import create_model
 from distax.training.loop import train
 from distax.training.profiling import parse_steps
-from distax.training.state import create_model
 
 
 @pytest.mark.parametrize(("text", "steps"), [("10:20", range(10, 20)), ("0:1", range(1))])
@@ -25,7 +25,7 @@ def test_no_range_of_steps_is_refused(text):
 def test_a_run_leaves_a_trace_of_the_steps_and_what_its_time_went_to(
     tiny_config, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("distax.training.state.find_peak", lambda kind: 1e15)
+    monkeypatch.setattr("distax.training.steps.find_peak", lambda kind: 1e15)
     config = replace(tiny_config, steps=4, eval_every=4, log_every=2)
     train(config, tmp_path, profile=range(1, 3))
     assert list((tmp_path / "profile").rglob("*.xplane.pb"))

@@ -8,10 +8,10 @@ from distax import DistaxError
 from distax.imaging.scenes import ScenePrior
 from distax.imaging.sensor import Sensor
 from distax.models import GridModel, register
+from distax.training.building import abstract_model
 from distax.training.config import ModelConfig
 from distax.training.loop import train
 from distax.training.setup import check_trainable
-from distax.training.state import abstract_model
 
 
 def check(config):

@@ -11,8 +11,8 @@ from safetensors.numpy import load_file, save_file
 
 from distax import DistaxError
 from distax.imaging.scenes import simulate
+from distax.training.building import create_model
 from distax.training.checkpoints import load_model
-from distax.training.state import create_model
 from distax.weights import export, read, write
 
 
