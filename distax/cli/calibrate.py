@@ -75,7 +75,8 @@ class Calibrate:
         if not self.files:
             raise DistaxError("no image files given; name at least one file or folder")
         files = find_files(self.files)
-        inputs = (*files, *self.flat, *filter(None, [self.dark]))
+        even = find_files([*self.flat, *filter(None, [self.dark])])
+        inputs = (*files, *even, self.input.mask)
         outputs = {"--out": self.out, "--psf-fits": self.psf_fits, "--json": self.json}
         check_outputs(outputs, inputs)
         if self.psf_fits and not self.psf_grid:

@@ -64,7 +64,7 @@ class Compile:
 
         if self.images_per_chip is not None:
             check_positive(images_per_chip=self.images_per_chip)
-        check_outputs({"--json": self.json, "--save": self.save}, filter(None, [self.config]))
+        check_outputs({"--json": self.json, "--save": self.save}, (self.config,))
         config = read_toml(self.config) if self.config else TrainConfig()
         topology = open_topology(self.topology)
         if self.dump_hlo:

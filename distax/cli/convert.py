@@ -60,8 +60,8 @@ class Convert:
         register_models(self.module)
         to_file = as_path(self.target).suffix == ".safetensors"
         if to_file:
-            inputs = as_path(self.source), self.phi, self.q_init
-            check_outputs({"TARGET": as_path(self.target)}, filter(None, inputs))
+            inputs = self.source, self.phi, self.q_init, self.module
+            check_outputs({"TARGET": as_path(self.target)}, inputs)
         else:
             self._check_target_folder()
         model, config = self._read()

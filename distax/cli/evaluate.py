@@ -108,7 +108,7 @@ class Evaluate:
 
         check_seed(self.seed)
         outputs = {"--json": self.json, "--figure": self.figure}
-        check_outputs(outputs, filter(None, [self.sensor]))
+        check_outputs(outputs, (self.sensor, self.checkpoint, self.module))
         work = sharing(self.distributed, self.cluster)
         if self.protocol == "seqcsist":
             return self._score_sequences(work)

@@ -15,7 +15,6 @@ from distax.cli.options import (
     make_unmixer,
     register_models,
 )
-from distax.runtime.buckets import as_path
 
 
 @dataclass(frozen=True)
@@ -54,8 +53,7 @@ class Export:
         from distax.runtime.files import check_outputs
 
         register_models(self.module)
-        inputs = self.sensor, as_path(self.checkpoint) if self.checkpoint else None
-        check_outputs({"TARGET": self.target}, filter(None, inputs))
+        check_outputs({"TARGET": self.target}, (self.sensor, self.checkpoint, self.module))
         unsuitable = {"--method": self.method, "--sensor": self.sensor}
         of_sequences = load_sequence_unmixer(self.checkpoint, self.threshold, unsuitable)
         about = export(

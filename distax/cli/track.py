@@ -123,7 +123,8 @@ class Track:
             raise DistaxError("no image files given; name at least one file or folder")
         files = find_files(self.files)
         outputs = {"--json": self.json, "--csv": self.csv, "--figure": self.figure}
-        check_outputs(outputs, (*files, *filter(None, [self.sensor])))
+        read = self.sensor, self.checkpoint, self.module, self.input.mask
+        check_outputs(outputs, (*files, *read))
         if self.figure:
             check_figure_path(self.figure)
         unsuitable = {

@@ -12,6 +12,9 @@ from distax.imaging.psf import MeasuredPsf
 from distax.imaging.sensor import Sensor
 from distax.runtime.errors import DistaxError, first_line, known_scalar
 
+_LARGEST_COUNT = 1e15
+"""Counts beyond are those of no sensor. Their squares, in units of the noise, overflow float32."""
+
 
 def check_single(*configs: Any) -> None:
     """Raises DistaxError for a batch of sensors or priors, which only `vmap` takes apart."""
@@ -158,9 +161,8 @@ def find_problems(images: np.ndarray, sensor: Sensor, missing_allowed: bool) -> 
     """
     missing = np.isnan(images) if missing_allowed else np.zeros(images.shape, bool)
     unreadable = ~np.isfinite(images) & ~missing
-    outside = np.isfinite(images) & (images > sensor.clip_level)
-    if sensor.digital:
-        outside |= images < 0
+    least, most = 0 if sensor.digital else -_LARGEST_COUNT, min(sensor.clip_level, _LARGEST_COUNT)
+    outside = np.isfinite(images) & ((images < least) | (images > most))
     blank = np.asarray(missing.all(axis=(1, 2)))
     problems = {}
     for index in np.flatnonzero((unreadable | outside).any(axis=(1, 2)) | blank).tolist():
@@ -172,8 +174,8 @@ def find_problems(images: np.ndarray, sensor: Sensor, missing_allowed: bool) -> 
         else:
             problems[index] = (
                 f"{_first(outside[index])} is {images[index][outside[index]][0]:g}, outside the "
-                f"0..{sensor.clip_level:g} counts of the sensor; scale to that range or describe "
-                "your own sensor"
+                f"{least:g}..{most:g} counts of the sensor; scale to that range or describe your "
+                "own sensor"
             )
     return problems
 

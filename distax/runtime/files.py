@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from distax.runtime.buckets import BucketPath
+from distax.runtime.buckets import BucketPath, as_path
+from distax.runtime.devices import is_device, open_device
 from distax.runtime.errors import DistaxError
 from distax.runtime.unfinished import unfinished
 
@@ -28,26 +29,37 @@ def check_suffix(path: Path, what: str, known: Iterable[str]) -> None:
 
 
 def check_place(path: Path) -> None:
-    """Raises DistaxError if a file lies where a folder must be, or the bucket cannot be read."""
+    """Raises DistaxError if a file lies where a folder must be, or the bucket cannot be read.
+
+    So does a name that the system cannot look up: too long, or a link to itself.
+    """
     if isinstance(path, BucketPath):
         return path.check()
     there = next((place for place in path.parents if os.path.exists(place)), Path())
     if not there.is_dir():
         raise DistaxError(f"{path}: cannot be written, as {there} is not a folder")
+    try:
+        os.stat(path)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise DistaxError(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
-def check_outputs(outputs: Mapping[str, Path | None], inputs: Iterable[Path] = ()) -> None:
+def check_outputs(
+    outputs: Mapping[str, Path | None], inputs: Iterable[Path | str | None] = ()
+) -> None:
     """Checks the files that a command will write, before its work.
 
     Args:
       outputs: the files by the options that name them; None for those that are not asked for.
-      inputs: the files that the command reads.
+      inputs: the files that the command reads; None for those that are not given.
 
     Raises:
       DistaxError: an output is a folder, lies in a folder that cannot be made, or is the same file
-        as an input or another output, also through a link.
+        as an input or another output, also through a link or a mount.
     """
-    taken = {path.resolve(): "an input" for path in inputs}
+    taken = {_identity(as_path(path)): "an input" for path in inputs if path is not None}
     for option, path in outputs.items():
         if path is None:
             continue
@@ -55,10 +67,24 @@ def check_outputs(outputs: Mapping[str, Path | None], inputs: Iterable[Path] = (
         if os.path.isdir(path):
             raise DistaxError(f"{option}: {path} is a folder; name a file in it")
         check_place(path)
-        place = path.resolve()
+        place = _identity(path)
         if place in taken:
             raise DistaxError(f"{option}: {path} is also {taken[place]}; name another file")
         taken[place] = f"the file of {option}"
+
+
+def _identity(path: Path) -> tuple[object, ...]:
+    """Returns what two paths of the same file have in common, also through links and mounts."""
+    if isinstance(path, BucketPath):
+        return (path,)
+    with suppress(OSError):
+        about = os.stat(path)
+        return about.st_dev, about.st_ino
+    place = Path(os.path.realpath(path))
+    with suppress(OSError):
+        about = os.stat(place.parent)
+        return about.st_dev, about.st_ino, place.name
+    return (place,)
 
 
 @contextmanager
@@ -84,15 +110,10 @@ def atomic_write(path: Path) -> Iterator[Path]:
                 raise DistaxError(f"{path}: cannot be written ({reason})") from error
         return
     try:
-        with _device(path) if _is_device(path) else unfinished(_target(path)) as temporary:
+        with _device(path) if is_device(path) else unfinished(_target(path)) as temporary:
             yield temporary
     except OSError as error:
         raise DistaxError(f"{path}: cannot be written ({error.strerror or error})") from error
-
-
-def _is_device(path: Path) -> bool:
-    """Returns True for a pipe, a terminal or another device, which is written into."""
-    return path.exists() and not path.is_file()
 
 
 @contextmanager
@@ -101,7 +122,7 @@ def _device(path: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as folder:
         local = Path(folder, f"content{path.suffix}")
         yield local
-        with local.open("rb") as content, path.open("wb") as device:
+        with local.open("rb") as content, open_device(path) as device:
             shutil.copyfileobj(content, device)
 
 

@@ -5,6 +5,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+_STREAMS = {"stdin": 0, "stdout": 1, "stderr": 2}
+"""Standard streams, in the order of their numbers."""
+
 
 def printable(text: object) -> str:
     """Returns text with control characters as the escapes of Python's strings.
@@ -25,22 +28,41 @@ def tell(message: object) -> None:
 
 @contextmanager
 def patient_streams() -> Iterator[None]:
-    """Lets printing go on where the terminal's encoding lacks a letter, which becomes `?`.
+    """Lets printing go on where a stream is closed or its encoding lacks a letter.
+
+    The letter becomes `?`. What is printed to a stream that the caller has closed is lost.
 
     Raises:
       OSError: what was printed within the block cannot be written: the disk is full, or the program
         that reads it has ended (BrokenPipeError).
     """
+    _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
     try:
         yield
-        if sys.stdout:
-            sys.stdout.flush()
+        sys.stdout.flush()
     except OSError:
         _discard_output()
         raise
+
+
+def _open_closed_streams() -> None:
+    """Opens the null device in place of the standard streams that are closed.
+
+    Otherwise the next file that is opened would take such a stream's number, and get what
+    libraries in C++ print.
+    """
+    for name, number in _STREAMS.items():
+        try:
+            os.fstat(number)
+        except OSError:
+            # The lowest free number is taken.
+            os.open(os.devnull, os.O_RDWR)
+        if getattr(sys, name) is None:
+            mode = "r" if name == "stdin" else "w"
+            setattr(sys, name, os.fdopen(number, mode, closefd=False))
 
 
 def _discard_output() -> None:

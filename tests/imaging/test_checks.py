@@ -83,6 +83,14 @@ def test_each_bad_image_is_named_with_its_first_bad_pixel():
     assert problems[4] == "pixel (4, 9) is infinite"
 
 
+def test_counts_whose_squares_overflow_are_a_problem_for_every_sensor():
+    ideal = Sensor(saturation=None, bit_depth=None)
+    images = stack(image_1=1e18, image_2=1e15, image_3=-1e18, image_4=-1e15)
+    problems = find_problems(images, ideal, missing_allowed=True)
+    assert list(problems) == [1, 3]
+    assert problems[1].startswith("pixel (4, 9) is 1e+18, outside the -1e+15..1e+15 counts of")
+
+
 def test_nan_is_a_problem_only_where_every_pixel_has_to_be_known():
     images = stack(image_2=np.nan)
     assert find_problems(images, Sensor(), missing_allowed=True) == {}

@@ -49,6 +49,10 @@ def test_outputs_in_new_folders_are_fine(tmp_path):
     [
         ("in", "--csv: .*/in is also an input; name another file"),
         ("link", "--csv: .*/link is also an input"),
+        ("hard", "--csv: .*/hard is also an input"),
+        ("loop", "/loop: cannot be written"),
+        ("loop/a.csv", "/loop/a.csv: cannot be written"),
+        ("n" * 256, "n: cannot be written"),
         ("folder/../a.json", "--csv: .*a.json is also the file of --json"),
         ("folder", "--csv: .*/folder is a folder; name a file in it"),
         ("in/a.csv", "/in/a.csv: cannot be written, as .*/in is not a folder"),
@@ -57,7 +61,16 @@ def test_outputs_in_new_folders_are_fine(tmp_path):
 def test_outputs_that_would_overwrite_or_could_not_be_written_are_refused(name, message, tmp_path):
     (tmp_path / "in").touch()
     (tmp_path / "link").symlink_to("in")
+    (tmp_path / "hard").hardlink_to(tmp_path / "in")
+    (tmp_path / "loop").symlink_to("loop")
     (tmp_path / "folder").mkdir()
     outputs = {"--json": tmp_path / "a.json", "--csv": tmp_path / name}
     with pytest.raises(DistaxError, match=message):
         check_outputs(outputs, [tmp_path / "in"])
+
+
+def test_a_link_to_itself_cannot_be_written(tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(DistaxError, match="/loop: cannot be written"):
+        write_text(tmp_path / "loop", "")
+    assert (tmp_path / "loop").is_symlink()

@@ -1,4 +1,5 @@
 import io
+import subprocess
 import sys
 
 import pytest
@@ -32,3 +33,17 @@ def test_letters_that_an_encoding_lacks_are_replaced(monkeypatch):
     with patient_streams():
         print("0.5 ± 0.1")
     assert out.buffer.getvalue() == b"0.5 ? 0.1\n"
+
+
+def test_closed_streams_get_no_file_and_stop_nothing(tmp_path):
+    """What C++ libraries print goes to the numbers 1 and 2, whatever is open there."""
+    body = "os.open('a.txt', os.O_CREAT); print('x'); os.write(2, b'y'); print(sys.stderr.isatty())"
+    code = f"""if True:
+        import os, sys
+        os.closerange(0, 3)
+        sys.stdin = sys.stdout = sys.stderr = None
+        from distax.runtime.terminal import patient_streams
+        with patient_streams():
+            {body}"""
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+    assert (tmp_path / "a.txt").read_bytes() == b""

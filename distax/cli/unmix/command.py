@@ -151,8 +151,10 @@ class Unmix:
             raise DistaxError("; ".join(problems))
 
     def _save(self, runner: "Runner") -> None:
-        """Writes the answers so far to the JSON file, if there is one."""
-        if self.json:
+        """Writes the answers so far to the JSON file, if there is one that can be replaced."""
+        from distax.runtime.devices import is_device
+
+        if self.json and not is_device(self.json):
             runner.record().write(self.json)
 
     def _end_at_once(self, runner: "Runner") -> None:
@@ -238,7 +240,8 @@ class Unmix:
             _check_name(path)
         outputs = {f"--{name}": getattr(self, name) for name in _OUTPUTS}
         outputs["--fit-sensor"] = self.fit_sensor
-        check_outputs(outputs, (*files, *filter(None, [self.sensor])))
+        read = self.sensor, self.checkpoint, self.module, self.input.mask
+        check_outputs(outputs, (*files, *read))
         if self.table:
             check_table_path(self.table)
         if self.figure:

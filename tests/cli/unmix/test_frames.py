@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 from pathlib import Path
 
@@ -309,6 +310,19 @@ def test_answers_are_saved_as_they_come(frame, monkeypatch, tmp_path):
     main(["unmix", *files, *SMALL, "--json", str(tmp_path / "a.json")])
     # The last image of a file is saved before the file counts as finished.
     assert seen == [(1, 0), (2, 1), (3, 2), (3, 3)]
+
+
+def test_a_pipe_gets_the_answers_once(frame, monkeypatch, tmp_path):
+    monkeypatch.setattr(autosave, "_EVERY", 0.0)
+    monkeypatch.setattr(autosave, "_SHARE", 0.0)
+    files = [str(tmp_path / f"{number}.npy") for number in range(3)]
+    for file in files:
+        np.save(file, frame)
+    ours, theirs = os.pipe()
+    with os.fdopen(ours) as reader:
+        main(["unmix", *files, *SMALL, "--json", f"/dev/fd/{theirs}"])
+        os.close(theirs)
+        assert set(json.load(reader)["files"].values()) == {"finished"}
 
 
 def test_the_best_and_the_trusted_targets_are_kept(file, found, tmp_path, capsys):
