@@ -14,6 +14,7 @@ from zipfile import ZIP_DEFLATED, BadZipFile, ZipFile, ZipInfo
 
 from distax.runtime.errors import DistaxError
 from distax.runtime.files import atomic_write, local_copy
+from distax.runtime.plain_json import parse_json
 
 _ABOUT = "about.json"
 
@@ -68,7 +69,7 @@ def read_archive(
     """
     try:
         with local_copy(path) as local, ZipFile(local) as archive:
-            about = json.loads(archive.read(_ABOUT))
+            about = parse_json(archive.read(_ABOUT))
             names = {*archive.namelist(), *filter(None, [required])} - {_ABOUT}
             members = {name: archive.read(name) for name in sorted(names)}
     except OSError as error:

@@ -11,6 +11,7 @@ import numpy as np
 
 from distax.runtime.errors import DistaxError
 from distax.runtime.files import write_text
+from distax.runtime.plain_json import parse_table
 from distax.runtime.pytree import named_leaves
 
 _FILE = "checksums.json"
@@ -42,12 +43,10 @@ def find_damaged_file(folder: Path) -> str | None:
     Returns None if there is no such file, or if the folder has no checksums.
     """
     try:
-        sums = json.loads((folder / _FILE).read_text(encoding="utf-8"))
+        sums = parse_table((folder / _FILE).read_bytes())
     except FileNotFoundError:
         return None
     except ValueError:
-        return _FILE
-    if not isinstance(sums, dict):
         return _FILE
     there = {str(path.relative_to(folder)): path for path in _files(folder)}
     for name, checksum in sums.items():

@@ -4,7 +4,6 @@ Arrays are stored by name, so that an error about a checkpoint of another archit
 arrays that differ.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -23,6 +22,7 @@ from distax.runtime.checksums import (
     find_damaged_file,
 )
 from distax.runtime.errors import DistaxError, check_finite, first_line
+from distax.runtime.plain_json import parse_table
 from distax.runtime.pytree import named_leaves, with_leaves
 from distax.runtime.settings import STRICT, from_plain
 from distax.runtime.sharding import data_mesh, with_shardings
@@ -226,10 +226,10 @@ def _read(folder: epath.Path) -> _About:
     """
     step = _finished_step(folder)
     try:
-        about: dict[str, Any] = json.loads((folder / str(step) / "about/metadata").read_text())
+        about = parse_table((folder / str(step) / "about/metadata").read_bytes())
         # Checkpoints of the first releases have neither a version nor a checksum.
         version, checksum = about.get("version", VERSION), about.pop("checksum", None)
-    except (OSError, ValueError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise _damaged(folder / str(step), error) from error
     if checksum not in (None, checksum_of_settings(about)):
         raise _damaged(folder / str(step), ValueError("its settings differ from their checksum"))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from distax.runtime.errors import DistaxError, first_line
 from distax.runtime.files import GrowingFiles, write_text
 from distax.runtime.optional import require
+from distax.runtime.plain_json import parse_table
 
 if TYPE_CHECKING:
     from distax.training.config import TrackerName
@@ -118,9 +119,8 @@ def _drop_lines_after(step: int, log: Path) -> None:
 def _is_up_to(step: int, line: bytes) -> bool:
     """Returns True if a line is complete and not about a later step; a crash may cut a line."""
     try:
-        return bool(json.loads(line)["step"] <= step)
-    # Also lines that are not UTF-8, and absurdly nested ones.
-    except (ValueError, KeyError, TypeError, RecursionError):
+        return bool(parse_table(line)["step"] <= step)
+    except (ValueError, KeyError, TypeError):
         return False
 
 

@@ -19,6 +19,7 @@ from distax.runtime.checksums import (
 )
 from distax.runtime.errors import DistaxError
 from distax.runtime.files import atomic_write, local_copy
+from distax.runtime.plain_json import parse_json, parse_table
 from distax.runtime.pytree import named_leaves, with_leaves
 from distax.training.building import stored_model
 from distax.training.checkpoints import check_arrays, load_model
@@ -116,7 +117,7 @@ def _read_file(path: Path) -> tuple[TrainConfig, dict[str, Any]]:
         config = about["config"]
     except OSError as error:
         raise DistaxError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except (SafetensorError, KeyError, ValueError, RecursionError) as error:
+    except (SafetensorError, KeyError, ValueError) as error:
         raise DistaxError(f"{path}: not a whole file of distax weights ({error})") from error
     _check_intact(path, about, arrays)
     return read_foreign(config, str(path)), arrays
@@ -125,11 +126,8 @@ def _read_file(path: Path) -> tuple[TrainConfig, dict[str, Any]]:
 def _parse(metadata: dict[str, str]) -> dict[str, Any]:
     """Parses what is stored beside the arrays; files of the first releases hold "config" alone."""
     if _ABOUT not in metadata:
-        return {"config": json.loads(metadata["config"])}
-    about = json.loads(metadata[_ABOUT])
-    if not isinstance(about, dict):
-        raise ValueError("its description is no table")
-    return about
+        return {"config": parse_json(metadata["config"])}
+    return parse_table(metadata[_ABOUT])
 
 
 def _check_intact(path: Path, about: dict[str, Any], arrays: dict[str, Any]) -> None:
