@@ -47,7 +47,7 @@ def check_outputs(outputs: Mapping[str, Path | None], inputs: Iterable[Path] = (
       DistaxError: an output is a folder, lies in a folder that cannot be made, or is the same file
         as an input or another output, also through a link.
     """
-    taken = {path.resolve(): "an input" for path in inputs}
+    taken = {_real(path): "an input" for path in inputs}
     for option, path in outputs.items():
         if path is None:
             continue
@@ -55,7 +55,7 @@ def check_outputs(outputs: Mapping[str, Path | None], inputs: Iterable[Path] = (
         if os.path.isdir(path):
             raise DistaxError(f"{option}: {path} is a folder; name a file in it")
         check_place(path)
-        place = path.resolve()
+        place = _real(path)
         if place in taken:
             raise DistaxError(f"{option}: {path} is also {taken[place]}; name another file")
         taken[place] = f"the file of {option}"
@@ -107,7 +107,12 @@ def _device(path: Path) -> Iterator[Path]:
 
 def _target(path: Path) -> Path:
     """Returns the file that a link leads to, so that the link stays."""
-    return path.resolve() if path.is_symlink() else path
+    return _real(path) if path.is_symlink() else path
+
+
+def _real(path: Path) -> Path:
+    """Returns the path behind all links. Unlike `Path.resolve`, it accepts links in a circle."""
+    return path if isinstance(path, BucketPath) else Path(os.path.realpath(path))
 
 
 def write_text(path: Path, text: str) -> None:
