@@ -41,6 +41,8 @@ def find_damaged_file(folder: Path) -> str | None:
 
     Returns None if there is no such file, or if the folder has no checksums.
     """
+    if (folder / _FILE).exists() and not (folder / _FILE).is_file():
+        return _FILE  # reading a pipe or a device may never end
     try:
         sums = json.loads((folder / _FILE).read_text(encoding="utf-8"))
     except FileNotFoundError:

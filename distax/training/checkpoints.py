@@ -224,8 +224,12 @@ def _read(folder: epath.Path) -> _About:
     before the processes of a cluster have met.
     """
     step = _finished_step(folder)
+    file = folder / str(step) / "about/metadata"
+    # Reading a pipe or a device may never end. To etils they are files, to pathlib they are not.
+    if not is_in_bucket(folder) and file.exists() and not Path(file).is_file():
+        raise _damaged(folder / str(step), ValueError("about/metadata is no regular file"))
     try:
-        about: dict[str, Any] = json.loads((folder / str(step) / "about/metadata").read_text())
+        about: dict[str, Any] = json.loads(file.read_text())
         # Checkpoints of the first releases have neither a version nor a checksum.
         version, checksum = about.get("version", VERSION), about.pop("checksum", None)
     except (OSError, ValueError, AttributeError, RecursionError) as error:
