@@ -1,6 +1,7 @@
 """Images in NPY and NPZ files."""
 
 import math
+import struct
 import zipfile
 from functools import partial
 from io import BytesIO
@@ -17,6 +18,10 @@ from distax.runtime.errors import DistaxError
 
 _COLOURS = (1, 3, 4)
 """Lengths of a last axis that holds colours."""
+_LONGEST_HEADER = 10_000
+"""Longest header in bytes. NumPy has the same limit, but reads the header before it compares."""
+_MOST_NAMED = 8
+"""Number of arrays that a message names before it counts the rest."""
 
 
 def open_npy(source: Source, reading: Reading) -> Frames:
@@ -84,14 +89,20 @@ def read_npy_header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype]:
     """Reads the header of an NPY array: shape, True for Fortran order, and type.
 
     Raises:
-      ValueError: it is damaged, or of a version for tables.
+      ValueError: it is damaged, too long, or of a version for tables.
     """
     version = np.lib.format.read_magic(file)
+    if version not in ((1, 0), (2, 0)):
+        raise ValueError(f"version {version} of the format, which is for tables")
+    form = struct.Struct("<H" if version == (1, 0) else "<I")
+    stated = file.read(form.size)
+    (length,) = form.unpack(stated)
+    if length > _LONGEST_HEADER:
+        raise ValueError(f"a header of {length:,} bytes, at most {_LONGEST_HEADER:,} are read")
+    header = BytesIO(stated + file.read(length))
     if version == (1, 0):
-        return np.lib.format.read_array_header_1_0(file)
-    if version == (2, 0):
-        return np.lib.format.read_array_header_2_0(file)
-    raise ValueError(f"version {version} of the format, which is for tables")
+        return np.lib.format.read_array_header_1_0(header)
+    return np.lib.format.read_array_header_2_0(header)
 
 
 def _member_header(
@@ -103,7 +114,9 @@ def _member_header(
 
 def _choose(source: Source, headers: dict[str, Any], name: str | None) -> str:
     """Returns the name of the array to read. Default: the first with the shape of images."""
-    held = ", ".join(f"{key} {shape}" for key, (shape, _, _) in headers.items()) or "no array"
+    arrays = [f"{key} {shape}" for key, (shape, _, _) in headers.items()]
+    more = f" and {len(arrays) - _MOST_NAMED} more" if len(arrays) > _MOST_NAMED else ""
+    held = (", ".join(arrays[:_MOST_NAMED]) or "no array") + more
     if name is not None:
         if name not in headers:
             raise DistaxError(f"{source.path}: no array {name!r}; it holds {held}")

@@ -6,11 +6,12 @@ from io import BufferedReader, BytesIO
 from typing import Any
 
 import numpy as np
-from jaxtyping import Num, UInt8
+from jaxtyping import Num, UInt8, UInt16
 
 from distax.io.channels import look_up, one_channel
 from distax.io.faults import translated
 from distax.io.pixels import Frame, Frames
+from distax.io.png_rows import check_rows
 from distax.io.reading import Reading
 from distax.io.source import Source
 from distax.runtime.errors import DistaxError, DistaxWarning
@@ -84,6 +85,7 @@ def _decode(source: Source, depth: int, reading: Reading) -> Num[np.ndarray, "he
     if source.kind == "PNG":
         with Image.open(file, formats=["PNG"]) as image:
             image.verify()  # checksums, which decoding ignores
+        check_rows(file)
         file.seek(0)
     with Image.open(file, formats=[source.kind]) as image:
         values, mode = np.array(image), image.mode
@@ -95,6 +97,8 @@ def _decode(source: Source, depth: int, reading: Reading) -> Num[np.ndarray, "he
         values = values.astype(np.uint8) if mode == "1" else values
         return values // _SCALE[depth] if mode == "L" and depth in _SCALE else values
     if mode in _COLOUR:
+        if source.kind == "BMP" and (most := _most_of_16_bits(source)) is not None:
+            values = ((values.astype(np.uint16) * most + 254) // 255).astype(np.uint8)
         return one_channel(values, _COLOUR[mode], source.path, reading)
     raise DistaxError(f"{source.path}: has the colours {mode}; save it in gray")
 
@@ -137,6 +141,20 @@ def _without_gray_palette(
     palette = colours[:, 2::-1].copy()
     content[start : start + 3] = b"\x01\x02\x03"
     return BytesIO(content), palette
+
+
+def _most_of_16_bits(source: Source) -> UInt16[np.ndarray, "3"] | None:
+    """Returns the largest red, green and blue that a BMP of 16 bits holds; None for other depths.
+
+    Pillow multiplies the values by 255 over these, and rounds down.
+    """
+    source.file.seek(0)
+    header = source.file.read(70)
+    (size,) = struct.unpack_from("<I", header, 14)
+    if size == 12 or struct.unpack_from("<H", header, 28)[0] != 16:
+        return None
+    fields, green = struct.unpack_from("<I", header, 30)[0], struct.unpack_from("<I", header, 58)[0]
+    return np.array([31, 63 if (fields, green) == (3, 0x7E0) else 31, 31], np.uint16)
 
 
 def _deep_colours(source: Source, reading: Reading) -> Num[np.ndarray, "height width"]:

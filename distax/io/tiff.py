@@ -34,6 +34,8 @@ _SMALLER_COPY, _TRANSPARENCY = 1, 4
 _ALPHA = (1, 2)
 """Kinds of an extra sample that are alpha, with and without premultiplied colours."""
 _MOST_TAGS = 4096
+_MISREAD_BITS = 24
+"""Bits of integers whose bytes tifffile returns in the wrong order for big-endian files."""
 
 
 class _Layout(NamedTuple):
@@ -240,6 +242,11 @@ def _check_page(page: "TiffPage", source: Source, where: str, reading: Reading) 
     if page.dtype is None or page.dtype.kind not in "uifb" or page.dtype.itemsize > 8:
         kind = page.dtype or f"{page.bitspersample}-bit values of format {page.sampleformat}"
         raise DistaxError(f"{where}: holds {kind}, not counts; store integers or floats")
+    if page.bitspersample == _MISREAD_BITS and page.parent.byteorder == ">":
+        raise DistaxError(
+            f"{where}: holds integers of {_MISREAD_BITS} bits in big-endian order, which is not "
+            "read; store them with 32 bits"
+        )
     if 0 in page.shaped or page.imagedepth != 1:
         raise DistaxError(f"{where}: has the shape {page.shape}; store each plane as a page")
     offsets, counts = page.dataoffsets, page.databytecounts

@@ -180,6 +180,11 @@ def as_path(place: str | os.PathLike[str]) -> Path:
     return BucketPath(name)
 
 
+def is_in_bucket(place: Path | epath.Path) -> bool:
+    """Returns True for a place in a bucket."""
+    return "://" in str(place)
+
+
 def as_epath(place: str | os.PathLike[str]) -> epath.Path:
     """Checks a place's bucket, and returns the place as the path of etils that Orbax takes.
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from distax.runtime.errors import DistaxError
 from distax.runtime.files import write_text
-from distax.runtime.plain_json import parse_table
+from distax.runtime.plain_json import read_table
 from distax.runtime.pytree import named_leaves
 
 _FILE = "checksums.json"
@@ -43,7 +43,7 @@ def find_damaged_file(folder: Path) -> str | None:
     Returns None if there is no such file, or if the folder has no checksums.
     """
     try:
-        sums = parse_table((folder / _FILE).read_bytes())
+        sums = read_table(folder / _FILE)
     except FileNotFoundError:
         return None
     except ValueError:

@@ -128,7 +128,8 @@ def _device(path: Path) -> Iterator[Path]:
 
 def _target(path: Path) -> Path:
     """Returns the file that a link leads to, so that the link stays."""
-    return path.resolve() if path.is_symlink() else path
+    # Unlike `Path.resolve`, `realpath` accepts links in a circle.
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
 
 
 def write_text(path: Path, text: str) -> None:

@@ -10,7 +10,7 @@ from flax import nnx
 
 from distax.runtime.errors import DistaxError
 from distax.runtime.files import write_text
-from distax.runtime.plain_json import parse_table
+from distax.runtime.plain_json import read_table
 from distax.runtime.pytree import fingerprint
 from distax.runtime.settings import differences
 from distax.runtime.version import __version__
@@ -64,7 +64,7 @@ def claim(folder: Path, about: Mapping[str, Any]) -> None:
     if not file.exists():
         write_text(file, json.dumps(about, indent=2) + "\n")
     try:
-        before = parse_table(file.read_bytes())
+        before = read_table(file)
     except (OSError, ValueError):
         raise DistaxError(
             f"{file}: cannot be read; name another folder, or delete this one to start anew"

@@ -14,7 +14,7 @@ from flax import nnx
 
 from distax.evaluation import Evaluation
 from distax.models import Model
-from distax.runtime.buckets import as_epath
+from distax.runtime.buckets import as_epath, is_in_bucket
 from distax.runtime.checksums import (
     check_arrays_intact,
     check_finite_arrays,
@@ -22,7 +22,7 @@ from distax.runtime.checksums import (
     find_damaged_file,
 )
 from distax.runtime.errors import DistaxError, check_finite, first_line
-from distax.runtime.plain_json import parse_table
+from distax.runtime.plain_json import read_table
 from distax.runtime.pytree import named_leaves, with_leaves
 from distax.runtime.settings import STRICT, from_plain
 from distax.runtime.sharding import data_mesh, with_shardings
@@ -165,11 +165,6 @@ def _damaged(checkpoint: epath.Path, error: Exception) -> DistaxError:
     )
 
 
-def is_in_bucket(folder: epath.Path) -> bool:
-    """Returns True for a folder in a bucket."""
-    return "://" in str(folder)
-
-
 def absolute(folder: epath.Path) -> epath.Path:
     """Returns the absolute path of a folder; etils resolves gs://bucket/run to one on disk."""
     return folder if is_in_bucket(folder) else folder.resolve()
@@ -226,7 +221,7 @@ def _read(folder: epath.Path) -> _About:
     """
     step = _finished_step(folder)
     try:
-        about = parse_table((folder / str(step) / "about/metadata").read_bytes())
+        about = read_table(folder / str(step) / "about/metadata")
         # Checkpoints of the first releases have neither a version nor a checksum.
         version, checksum = about.get("version", VERSION), about.pop("checksum", None)
     except (OSError, ValueError) as error:

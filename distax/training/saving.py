@@ -16,7 +16,7 @@ import jax
 from etils import epath
 
 from distax.evaluation import Evaluation
-from distax.runtime.buckets import as_epath
+from distax.runtime.buckets import as_epath, is_in_bucket
 from distax.runtime.checksums import checksum_of_settings, checksums, write_file_checksums
 from distax.runtime.errors import DistaxError, first_line
 from distax.runtime.pytree import named_leaves
@@ -25,7 +25,6 @@ from distax.training.checkpoints import (
     Which,
     absolute,
     finished_steps,
-    is_in_bucket,
     model_part,
     shapes,
     training_part,

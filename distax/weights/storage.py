@@ -1,6 +1,7 @@
 """Storage of a model as one safetensors file: arrays by name, configuration as metadata."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -101,10 +102,21 @@ def read(path: Path) -> tuple[Model, TrainConfig]:
     state = nnx.state(model)
     check_arrays(str(path), {name: list(array.shape) for name, array in arrays.items()}, state)
     wanted = named_leaves(state)
+    _check_types(path, arrays, wanted)
     restored = with_leaves(
         state, {name: jnp.asarray(array, wanted[name].dtype) for name, array in arrays.items()}
     )
     return nnx.merge(nnx.graphdef(model), restored), config
+
+
+def _check_types(path: Path, arrays: dict[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Raises DistaxError for integers in place of floats: checksums cover bytes, not types."""
+    for name, array in arrays.items():
+        if array.dtype.kind != np.dtype(wanted[name].dtype).kind:
+            raise DistaxError(
+                f"{path}: array {name} holds {array.dtype}, but the model has "
+                f"{wanted[name].dtype}; the file is damaged, use another copy"
+            )
 
 
 def _read_file(path: Path) -> tuple[TrainConfig, dict[str, Any]]:

@@ -1,5 +1,6 @@
 import io
 import struct
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -102,6 +103,7 @@ def header(shape, descr="'<u2'"):
         (npy("-" * 9000 + "1"), "damaged NPY file"),
         (npy("{'descr': 1}"), "a truncated or damaged NPY file"),
         (npy(header((4, 5)), bytes(40), (3, 0)), "version .3, 0. of the format"),
+        (npy(header((4, 5)).ljust(20_000), bytes(40), (2, 0)), "a header of 20,000 bytes"),
         (b"\x93NUMPY", "a truncated or damaged NPY file"),
     ],
 )
@@ -123,6 +125,24 @@ def test_members_that_lie_are_refused(tmp_path):
             archive.writestr(f"{name}.npy", npy(text, content))
         with pytest.raises(DistaxError, match=f"array {name}: .*{message}"):
             read(tmp_path / "a.npz")
+
+
+def test_a_header_of_a_packed_array_is_refused_before_it_is_unpacked(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.npy", b"\x93NUMPY\2\0" + struct.pack("<I", 10**8) + b" " * 10**8)
+    tracemalloc.start()
+    try:
+        with pytest.raises(DistaxError, match="a header of 100,000,000 bytes, at most 10,000"):
+            read(tmp_path / "a.npz")
+        assert tracemalloc.get_traced_memory()[1] < 10**7
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_message_names_few_of_many_arrays(tmp_path):
+    np.savez(tmp_path / "a.npz", **{f"a{number}": np.zeros(3) for number in range(10)})
+    with pytest.raises(DistaxError, match=r"a7 \(3,\) and 2 more$"):
+        read(tmp_path / "a.npz")
 
 
 def test_a_wrong_checksum_of_a_member_is_damage(tmp_path):

@@ -137,6 +137,26 @@ def test_bmp_palettes_give_their_levels(tmp_path, depth, kind):
     np.testing.assert_array_equal(read(tmp_path, content, "a.bmp"), levels[indices])
 
 
+@pytest.mark.parametrize(("green", "mask"), [(31, None), (31, 0x3E0), (63, 0x7E0)])
+def test_colours_of_16_bit_bmp_files_are_not_rescaled(tmp_path, green, mask):
+    levels = np.arange(64).reshape(4, 16)
+    samples = levels % 32, levels % (green + 1), (levels + 5) % 32
+    red_shift = 11 if green == 63 else 10
+    pixels = samples[0] << red_shift | samples[1] << 5 | samples[2]
+    masks = b"" if mask is None else struct.pack("<3I", 31 << red_shift, mask, 31)
+    rows = b"".join(row.astype("<u2").tobytes() for row in pixels[::-1])
+    start = 54 + len(masks)
+    content = (
+        struct.pack("<2sI2HI", b"BM", start + len(rows), 0, 0, start)
+        + struct.pack("<I2i2H6I", 40, 16, 4, 1, 16, 3 if masks else 0, 0, 0, 0, 0, 0)
+        + masks
+        + rows
+    )
+    for channel, expected in enumerate(samples):
+        values = read(tmp_path, content, "a.bmp", channel=str(channel))
+        np.testing.assert_array_equal(values, expected)
+
+
 def test_bmp_colours_are_read_if_they_are_equal(tmp_path):
     gray = (LEVELS >> 8).astype(np.uint8)
     for channels in (3, 4):
@@ -168,6 +188,35 @@ def test_a_wrong_checksum_is_damage(tmp_path):
     content[-20] ^= 1  # in the checksum of the pixels
     with pytest.raises(DistaxError, match="a truncated or damaged PNG file"):
         read(tmp_path, bytes(content))
+
+
+@pytest.mark.parametrize(("depth", "colour"), [(1, GRAY), (8, GRAY), (16, GRAY), (8, RGB)])
+def test_missing_rows_are_damage(tmp_path, depth, colour):
+    samples = np.repeat(LEVELS[..., None] % 2**depth, 3 if colour == RGB else 1, axis=-1)
+    taller = bytearray(png(samples, depth, colour))
+    taller[16:24] = struct.pack(">2I", 9, 6)  # its five rows are whole
+    taller[29:33] = struct.pack(">I", zlib.crc32(taller[12:29]))
+    with pytest.raises(DistaxError, match=r"it holds .* bytes of rows"):
+        read(tmp_path, bytes(taller))
+
+
+@pytest.mark.parametrize(("width", "height"), [(1, 1), (3, 2), (9, 13), (24, 17)])
+def test_interlaced_images_are_whole(tmp_path, width, height):
+    levels = RANDOM.integers(0, 256, (height, width))
+    passes = ["0088", "4088", "0448", "2044", "0224", "1022", "0112"]
+    rows = b""
+    for column, row, across, down in (map(int, numbers) for numbers in passes):
+        part = levels[row::down, column::across]
+        rows += b"".join(b"\0" + line.astype(np.uint8).tobytes() for line in part if part.size)
+    header = struct.pack(">2I5B", width, height, 8, GRAY, 0, 0, 1)
+    for held, whole in ((rows, True), (rows[:-1], False)):
+        parts = (b"IHDR", header), (b"IDAT", zlib.compress(held)), (b"IEND", b"")
+        content = b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)
+        if whole:
+            np.testing.assert_array_equal(read(tmp_path, content), levels)
+        else:
+            with pytest.raises(DistaxError, match="a truncated or damaged PNG file"):
+                read(tmp_path, content)
 
 
 def test_sizes_that_a_file_cannot_hold_are_refused(tmp_path):

@@ -68,6 +68,16 @@ def test_packed_integers_come_as_stored(tmp_path, bits):
     np.testing.assert_array_equal(pixels, stored)
 
 
+def test_packed_integers_that_would_be_misread_are_refused(tmp_path):
+    tags = {256: 2, 257: 1, 258: 24, 259: 1, 262: 1, 273: 8, 277: 1, 278: 1, 279: 6}
+    entries = b"".join(struct.pack(">2H2I", tag, 4, 1, value) for tag, value in tags.items())
+    directory = struct.pack(">H", len(tags)) + entries + bytes(4)
+    start = struct.pack(">2sHI", b"MM", 42, 14)
+    (tmp_path / "a.tif").write_bytes(start + bytes([0, 1, 2, 3, 4, 5]) + directory)
+    with pytest.raises(DistaxError, match="24 bits in big-endian order, which is not read"):
+        read(tmp_path / "a.tif")
+
+
 def plain_tiff(content, bits, width=21, height=33, **more):
     """Writes a gray TIFF of one strip; `more` replaces values of tags by their numbers."""
     tags = {256: width, 257: height, 258: bits, 259: 1, 262: 1, 277: 1, 278: height}

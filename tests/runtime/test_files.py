@@ -44,6 +44,14 @@ def test_outputs_in_new_folders_are_fine(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
 
 
+def test_links_in_a_circle_are_no_files(tmp_path):
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    check_outputs({"--csv": tmp_path / "a.csv"}, [tmp_path / "a", tmp_path / "b"])
+    with pytest.raises(DistaxError, match="Too many levels of symbolic links"):
+        write_text(tmp_path / "a", "new")
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [

@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -174,6 +175,19 @@ def test_a_damaged_array_is_named(run, tiny_config, monkeypatch):
     for read in (lambda: checkpoints.load_model(run), lambda: load_state(run, tiny_config)):
         with pytest.raises(DistaxError, match=r"array \S+ is damaged, its bytes differ"):
             read()
+
+
+@pytest.mark.parametrize("name", ["about/metadata", "checksums.json"])
+@pytest.mark.parametrize("device", [None, "/dev/zero"])
+def test_pipes_and_devices_in_place_of_files_are_not_read(run, name, device):
+    (file,) = (run / "best").glob(f"*/{name}")
+    file.unlink()
+    if device:
+        file.symlink_to(device)
+    else:
+        os.mkfifo(file)
+    with pytest.raises(DistaxError, match=rf"damaged \({name} (is no regular|differs)"):
+        checkpoints.load_model(run)
 
 
 def test_damaged_settings_are_found(run):

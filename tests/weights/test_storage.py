@@ -137,6 +137,14 @@ def test_a_damaged_array_is_named(file, tmp_path):
         read(tmp_path / "damaged.safetensors")
 
 
+def test_a_changed_type_is_found(tiny_run, tmp_path):
+    export(tiny_run, tmp_path / "a.safetensors")
+    content = (tmp_path / "a.safetensors").read_bytes()
+    (tmp_path / "b.safetensors").write_bytes(content.replace(b'"F32"', b'"I32"', 1))
+    with pytest.raises(DistaxError, match=r"array \S+ holds int32, but the model has float32"):
+        read(tmp_path / "b.safetensors")
+
+
 @pytest.mark.parametrize("number", [np.nan, np.inf])
 def test_weights_that_are_no_numbers_are_neither_written_nor_read(
     number, tiny_config, file, tmp_path
