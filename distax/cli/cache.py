@@ -4,6 +4,7 @@ import hashlib
 import os
 import platform
 import stat
+import warnings
 from pathlib import Path
 
 from platformdirs import user_cache_path
@@ -28,6 +29,8 @@ def keep_compiled_programs() -> None:
     """
     import jax
 
+    # JAX warns of each program that a full disk has no room for. It only costs time, later.
+    warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache")
     if jax.config.values["jax_compilation_cache_dir"] is not None:
         return
     folder = default_folder()

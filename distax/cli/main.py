@@ -14,6 +14,8 @@ from distax.runtime.memory import lack_of_memory
 from distax.runtime.signals import plain_sigint
 from distax.runtime.terminal import patient_streams, printable, tell
 
+_usual_hook = sys.unraisablehook
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs a command line and exits with status 0 only on success.
@@ -28,6 +30,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     logging.getLogger("absl").setLevel(logging.CRITICAL)
     # Without credentials, gcsfs logs for every object that it cannot learn the bucket's type.
     logging.getLogger("gcsfs").setLevel(logging.CRITICAL)
+    # When a write fails, Orbax raises its error and closes the event loop of all writes. Others may
+    # fail later, even when the command has ended, and asyncio reports each with a traceback.
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    sys.unraisablehook = _report_unraisable
     try:
         with patient_streams(), _warnings_in_one_line():
             with plain_sigint():
@@ -54,6 +60,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if line is None:
             raise
         sys.exit(f"distax: {printable(line)}")
+
+
+def _report_unraisable(found: "sys.UnraisableHookArgs") -> None:
+    """Reports an exception that nothing can catch, unless it is of a write that Orbax gave up."""
+    error = found.exc_value
+    if not (isinstance(error, RuntimeError) and str(error) == "Event loop is closed"):
+        _usual_hook(found)
 
 
 def _told(error: OSError) -> str:

@@ -6,7 +6,7 @@ only files of your own.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from jaxtyping import Array, Float
 from distax.compilation.programs import STEPS, Compiled
 from distax.runtime.archive import ArchiveFormat, read_archive, write_archive
 from distax.runtime.errors import DistaxError, first_line
+from distax.runtime.settings import STRICT, from_plain
 from distax.runtime.sharding import AXES
 from distax.training.config import TrainConfig, from_dict
 from distax.training.feeds import Batches
@@ -27,6 +28,25 @@ from distax.training.steps import CompiledSteps
 
 _FORMAT = ArchiveFormat("distax programs 1", "distax compile --save", "compile again")
 _SUFFIX = ".bin"
+
+
+@dataclass(frozen=True)
+class _Devices:
+    """The devices that programs run on.
+
+    Attributes:
+      platform: JAX's name of their platform.
+      kind: JAX's name of their kind.
+      mesh: their numbers along the mesh's two axes.
+      ids: JAX's numbers of the devices, in the order of the mesh.
+    """
+
+    platform: str
+    kind: str
+    mesh: tuple[int, int]
+    ids: tuple[int, ...]
+
+    __pydantic_config__ = STRICT
 
 
 @dataclass(frozen=True)
@@ -45,6 +65,8 @@ class ArraySpec:
     dtype: str
     spec: tuple[str | tuple[str, ...] | None, ...]
 
+    __pydantic_config__ = STRICT
+
     def sharding(self, mesh: Mesh) -> NamedSharding:
         """Returns its sharding over a mesh."""
         return NamedSharding(mesh, PartitionSpec(*self.spec))
@@ -56,6 +78,43 @@ class ArraySpec:
                 f"the saved program takes {self.dtype}{list(self.shape)} as {self.name}, got "
                 f"{array.dtype}{list(array.shape)}; compile it for these arguments"
             )
+
+
+@dataclass(frozen=True)
+class _Program:
+    """Description of a program in the file; the attributes are those of `SavedProgram`."""
+
+    images: int
+    arguments: tuple[ArraySpec, ...]
+    used: tuple[bool, ...]
+    results: tuple[ArraySpec, ...]
+
+    __pydantic_config__ = STRICT
+
+    def __post_init__(self) -> None:
+        if len(self.used) != len(self.arguments):
+            raise DistaxError("used must have one value for each of the arguments")
+
+
+@dataclass(frozen=True)
+class _About:
+    """Description in the file.
+
+    Attributes:
+      format: name and version of the format.
+      versions: versions of JAX and jaxlib that compiled the programs.
+      devices: the devices that they were compiled for.
+      config: the configuration as `TrainConfig.to_dict` makes it.
+      programs: descriptions of the programs by name.
+    """
+
+    format: str
+    versions: dict[str, str]
+    devices: _Devices
+    config: dict[str, Any]
+    programs: dict[str, _Program]
+
+    __pydantic_config__ = STRICT
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,7 +193,7 @@ def save_programs(
     """
     about = {
         "versions": {"jax": jax.__version__, "jaxlib": jaxlib.__version__},
-        "devices": _describe(mesh),
+        "devices": asdict(_describe(mesh)),
         "config": config.to_dict(),
         "programs": {one.name: _about(one) for one in compiled},
     }
@@ -158,8 +217,10 @@ def load_programs(path: Path, mesh: Mesh) -> SavedPrograms:
       DistaxError: the file is not there, damaged or of another kind; the devices are not those of
         the programs; this version of JAX or of the compiler cannot load them.
     """
-    about, members = read_archive(path, _FORMAT)
-    theirs, ours = about["devices"], _describe(mesh)
+    description, members = read_archive(path, _FORMAT)
+    about = from_plain(_About, description, str(path))
+    config = from_dict(about.config, str(path))
+    theirs, ours = about.devices, _describe(mesh)
     if theirs != ours:
         found = _in_words(ours)
         if found == _in_words(theirs):
@@ -169,25 +230,27 @@ def load_programs(path: Path, mesh: Mesh) -> SavedPrograms:
             "for these devices"
         )
     programs = {}
-    for name, described in about["programs"].items():
+    for name, described in about.programs.items():
+        if name + _SUFFIX not in members:
+            raise DistaxError(f"{path}: has no program {name!r}; compile it again")
         try:
             executable = _load(members[name + _SUFFIX], mesh)
         # The runtime has no exception of its own for a program that it does not take.
         except Exception as error:
             raise DistaxError(
-                f"{path}: compiled with JAX {about['versions']['jax']}, and JAX {jax.__version__} "
+                f"{path}: compiled with JAX {about.versions.get('jax')}, and JAX {jax.__version__} "
                 f"cannot load it ({first_line(error)}); compile it again with this version"
             ) from error
         programs[name] = SavedProgram(
             name,
-            described["images"],
-            [_spec(array) for array in described["arguments"]],
-            described["used"],
-            [_spec(array) for array in described["results"]],
+            described.images,
+            described.arguments,
+            described.used,
+            described.results,
             mesh,
             executable,
         )
-    return SavedPrograms(from_dict(about["config"], str(path)), programs)
+    return SavedPrograms(config, programs)
 
 
 # Fields of a configuration that no program depends on.
@@ -250,22 +313,23 @@ def _load(binary: bytes, mesh: Mesh) -> Any:
     )
 
 
-def _describe(mesh: Mesh) -> dict[str, Any]:
+def _describe(mesh: Mesh) -> _Devices:
     devices = list(mesh.devices.flat)
-    return {
-        "platform": devices[0].platform,
-        "kind": devices[0].device_kind,
-        "mesh": [mesh.shape[axis] for axis in AXES],
-        "ids": [device.id for device in devices],
-    }
+    replicas, each = (mesh.shape[axis] for axis in AXES)
+    return _Devices(
+        devices[0].platform,
+        devices[0].device_kind,
+        (replicas, each),
+        tuple(device.id for device in devices),
+    )
 
 
-def _in_words(devices: Mapping[str, Any]) -> str:
-    replicas, each = devices["mesh"]
+def _in_words(devices: _Devices) -> str:
+    replicas, each = devices.mesh
     slices = f" in {replicas} slices" if replicas > 1 else ""
     count = replicas * each
     number = "is 1 device" if count == 1 else f"are {count} devices"
-    return f"{number} of kind {devices['kind']}{slices}"
+    return f"{number} of kind {devices.kind}{slices}"
 
 
 def _about(compiled: Compiled) -> dict[str, Any]:
@@ -293,11 +357,6 @@ def _plain(path: Any, leaf: Any, sharding: NamedSharding | None) -> dict[str, An
         "dtype": str(leaf.dtype),
         "spec": [] if sharding is None else list(sharding.spec),
     }
-
-
-def _spec(described: Mapping[str, Any]) -> ArraySpec:
-    axes = tuple(tuple(axis) if isinstance(axis, list) else axis for axis in described["spec"])
-    return ArraySpec(described["name"], tuple(described["shape"]), described["dtype"], axes)
 
 
 def _raw(array: jax.Array) -> jax.Array:

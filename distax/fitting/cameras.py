@@ -51,7 +51,7 @@ def outside_of_range(sensor: Sensor, prior: ScenePrior) -> str | None:
         ("the prior's cluster", prior.cluster / widest, " sigma", *CLUSTER),
         ("the prior's max_targets", prior.max_targets, "", 1, LARGEST_COUNT),
         (
-            "the ratio of the prior's intensities",
+            "the ratio of the prior's max_intensity to its min_intensity",
             prior.max_intensity / prior.min_intensity,
             "",
             1.0,

@@ -32,6 +32,19 @@ def advice_when_stopped(advice: str) -> Iterator[None]:
         raise type(stop)(f"{stop}; {advice}" if str(stop) else "") from None
 
 
+@contextmanager
+def naming_what_fails(path: object) -> Iterator[None]:
+    """Names a file or folder in the error of a block that writes it.
+
+    Raises:
+      DistaxError: the block raised OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise DistaxError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
 def unknown(kind: str, name: str, known: Iterable[str], of: str = "") -> DistaxError:
     """Makes the error for an unknown name. It suggests the known name of the closest spelling.
 

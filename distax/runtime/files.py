@@ -9,7 +9,7 @@ from pathlib import Path
 
 from distax.runtime.buckets import BucketPath, as_path
 from distax.runtime.devices import is_device, open_device
-from distax.runtime.errors import DistaxError
+from distax.runtime.errors import DistaxError, naming_what_fails
 from distax.runtime.unfinished import unfinished
 
 
@@ -100,20 +100,14 @@ def atomic_write(path: Path) -> Iterator[Path]:
     """
     check_place(path)
     if isinstance(path, BucketPath):
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as folder, naming_what_fails(path):
             local = Path(folder, path.name)
-            try:
-                yield local
-                path.upload(local)
-            except OSError as error:
-                reason = error.strerror or error
-                raise DistaxError(f"{path}: cannot be written ({reason})") from error
+            yield local
+            path.upload(local)
         return
-    try:
-        with _device(path) if is_device(path) else unfinished(_target(path)) as temporary:
-            yield temporary
-    except OSError as error:
-        raise DistaxError(f"{path}: cannot be written ({error.strerror or error})") from error
+    file = _device(path) if is_device(path) else unfinished(_target(path))
+    with naming_what_fails(path), file as temporary:
+        yield temporary
 
 
 @contextmanager
@@ -188,10 +182,8 @@ class GrowingFiles:
             for name in known:
                 with suppress(FileNotFoundError):
                     (folder / name).download(self.local / name)
-        try:
+        with naming_what_fails(folder):
             self.local.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise DistaxError(f"{folder}: cannot be written ({error.strerror or error})") from error
 
     def upload(self) -> None:
         """Writes the files that changed since the last call to the bucket, if there is one.
@@ -204,17 +196,16 @@ class GrowingFiles:
         for path in sorted(filter(Path.is_file, self.local.rglob("*"))):
             target = self._folder / path.relative_to(self.local)
             try:
-                about = path.stat()
-                state = about.st_size, about.st_mtime_ns
-                if self._uploaded.get(path) != state:
-                    target.upload(path)
-            except OSError as error:
+                with naming_what_fails(target):
+                    about = path.stat()
+                    state = about.st_size, about.st_mtime_ns
+                    if self._uploaded.get(path) != state:
+                        target.upload(path)
+                    self._uploaded[path] = state
+            except DistaxError:
                 # Another process may write here too, as W&B's does, and delete what it has written.
-                if not path.exists():
-                    continue
-                reason = error.strerror or error
-                raise DistaxError(f"{target}: cannot be written ({reason})") from error
-            self._uploaded[path] = state
+                if path.exists():
+                    raise
 
     def close(self) -> None:
         """Uploads the files that changed, and deletes the temporary folder."""

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from distax.runtime.errors import DistaxError
+from distax.runtime.errors import DistaxError, naming_what_fails
 
 if os.name == "posix":
     import fcntl
@@ -39,11 +39,9 @@ def alone_in(folder: Path, what: str) -> Iterator[None]:
       DistaxError: another process works in the folder, or it cannot be written.
     """
     file, is_new = folder / ".lock", not folder.exists()
-    try:
+    with naming_what_fails(folder):
         folder.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
-    except OSError as error:
-        raise DistaxError(f"{folder}: cannot be written ({error.strerror or error})") from error
     try:
         if not (try_lock(descriptor) and _is_open(file, descriptor)):
             raise DistaxError(

@@ -200,7 +200,7 @@ def _check_space(folder: epath.Path, needed: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(folder).free
     if free < needed:
-        raise OSError(f"it needs {needed / 1e6:.0f} MB, the disk has {free / 1e6:.0f} MB left")
+        raise OSError(f"it needs {needed / 1e6:.3f} MB, the disk has {free / 1e6:.3f} MB left")
 
 
 def _discard(folder: epath.Path, step: int) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
@@ -9,7 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from distax.runtime.errors import DistaxError, first_line
+from distax.runtime.errors import DistaxError, first_line, naming_what_fails
 from distax.runtime.files import GrowingFiles, write_text
 from distax.runtime.optional import require
 from distax.runtime.plain_json import parse_table
@@ -82,12 +83,10 @@ class JsonLines:
     def __init__(self, run: Path, start: int):
         name = "metrics.jsonl"
         self._files = GrowingFiles(run, known=[name])
-        path = self._files.local / name
-        try:
-            _drop_lines_after(start, path)
-            self._lines = path.open("a", encoding="utf-8")
-        except OSError as error:
-            raise DistaxError(f"{run}: cannot be written ({error.strerror})") from error
+        self._path = self._files.local / name
+        with naming_what_fails(self._path):
+            _drop_lines_after(start, self._path)
+            self._lines = self._path.open("a", encoding="utf-8")
 
     def describe(self, config: Mapping[str, Any]) -> None:
         """Writes the configuration as JSON."""
@@ -95,8 +94,9 @@ class JsonLines:
 
     def log(self, step: int, figures: Mapping[str, float]) -> None:
         """Appends a line, at once."""
-        self._lines.write(json.dumps({"step": step, **figures}) + "\n")
-        self._lines.flush()
+        with naming_what_fails(self._path):
+            self._lines.write(json.dumps({"step": step, **figures}) + "\n")
+            self._lines.flush()
 
     def flush(self) -> None:
         """Uploads the lines of a run in a bucket."""
@@ -104,7 +104,8 @@ class JsonLines:
 
     def close(self) -> None:
         """Uploads the lines, and closes the file."""
-        self._lines.close()
+        with naming_what_fails(self._path):
+            self._lines.close()
         self._files.close()
 
 
@@ -135,23 +136,26 @@ class TensorBoard:
 
     def __init__(self, run: Path, start: int):
         require("tensorboardX", "TensorBoard event files")
-        from tensorboardX.event_file_writer import EventsWriter
         from tensorboardX.proto.event_pb2 import SessionLog
+        from tensorboardX.record_writer import RecordWriter
 
         self._files = GrowingFiles(run / "tensorboard")
         # The usual names differ only by the second in which the file is made.
-        unique = f".{uuid.uuid4().hex[:8]}"
-        try:
-            # tensorboardX's SummaryWriter keeps events in a queue, which its `flush` leaves there.
-            self._events = EventsWriter(str(self._files.local / "events"), unique)
-        except OSError as error:
-            raise DistaxError(f"{run}: cannot be written ({error.strerror})") from error
+        unique = f"{time.time():.0f}.{socket.gethostname()}.{uuid.uuid4().hex[:8]}"
+        self._path = self._files.local / f"events.out.tfevents.{unique}"
+        with naming_what_fails(self._path):
+            # tensorboardX's SummaryWriter keeps events in a queue, which its `flush` leaves there,
+            # and both it and its EventsWriter leave the file open if the disk is full.
+            self._records = RecordWriter(str(self._path))
+        self._write(0, file_version="brain.Event:2")
         self._write(start + 1, session_log=SessionLog(status=SessionLog.START))
 
     def _write(self, step: int, **content: Any) -> None:
         from tensorboardX.proto.event_pb2 import Event
 
-        self._events.write_event(Event(wall_time=time.time(), step=step, **content))
+        event = Event(wall_time=time.time(), step=step, **content)
+        with naming_what_fails(self._path):
+            self._records.write(event.SerializeToString())
 
     def describe(self, config: Mapping[str, Any]) -> None:
         """Writes the configuration as a text, which TensorBoard shows as Markdown."""
@@ -168,12 +172,14 @@ class TensorBoard:
 
     def flush(self) -> None:
         """Writes the file, and uploads that of a run in a bucket."""
-        self._events.flush()
+        with naming_what_fails(self._path):
+            self._records.flush()
         self._files.upload()
 
     def close(self) -> None:
         """Writes and closes the file."""
-        self._events.close()
+        with naming_what_fails(self._path):
+            self._records.close()
         self._files.close()
 
 

@@ -109,3 +109,21 @@ def test_without_a_home_nothing_is_kept(cache, monkeypatch, tmp_path, capsys):
     assert cache.kept == []
     assert "there is no home folder" in capsys.readouterr().err
     assert not (tmp_path / "~").exists()
+
+
+def test_a_full_disk_keeps_no_programs_and_is_no_trouble(tmp_path):
+    code = (
+        "import resource, jax; from distax.cli.cache import keep_compiled_programs;"
+        "keep_compiled_programs();"
+        "jax.config.update('jax_persistent_cache_min_compile_time_secs', 0);"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY));"
+        "print(jax.jit(lambda x: x + 1)(1.0))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"JAX_COMPILATION_CACHE_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert (result.stdout, result.stderr) == ("2.0\n", "")

@@ -1,6 +1,9 @@
 import json
+import re
 import shlex
 import signal
+import subprocess
+import sys
 
 import jax
 import numpy as np
@@ -215,3 +218,40 @@ def test_a_run_starts_from_the_weights_of_others(tiny_run, tmp_path, capsys):
     assert f"start: of {count} arrays, {count} from {tiny_run}" in capsys.readouterr().out
     with pytest.raises(DistaxError, match="--start has no effect on a run that is resumed"):
         Train(resume=str(tmp_path / "run"), start=(str(tiny_run),), settings=config).run()
+
+
+FULL_DISK = """
+import gc, resource, sys
+from contextlib import suppress
+from distax import DistaxError
+from distax.cli.main import main
+from distax.cli.train import Train
+from distax.training import saving
+from distax.training.optimizer import make_optimizer
+from distax.training.state import create_model, init_state
+
+def run(self):
+    optimizer = make_optimizer(self.settings.optimizer, self.settings.steps)
+    state = init_state(create_model(self.settings), optimizer)
+    save = lambda: saving.save(self.run_dir, "last", state, self.settings, None)
+    # Writes of files beyond a size fail, as they would on a full disk. Which write is the first to
+    # fail depends on the size, and so does what Orbax leaves behind.
+    for size in (100, 1000, 2000, 3000, 5000, 20_000):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+        with suppress(DistaxError):
+            save()
+        gc.collect()
+    save()
+
+Train.run = run
+main(["train", "--run-dir", *sys.argv[1:]])
+"""
+
+
+def test_a_full_disk_is_told_in_one_line(tmp_path):
+    result = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, str(tmp_path), *TINY], capture_output=True, text=True
+    )
+    line = rf"distax: {tmp_path}/last: the checkpoint of step 0 could not be saved \(.*resume\n"
+    assert re.fullmatch(line, result.stderr)
+    assert result.returncode == 1

@@ -132,6 +132,36 @@ def test_a_file_without_training_steps_is_refused(topology, tmp_path):
         saved_steps(saved, CONFIG)
 
 
+def changed(file, path, change):
+    """Copies a file of programs with another description."""
+    with zipfile.ZipFile(file) as whole, zipfile.ZipFile(path, "w") as copy:
+        about = json.loads(whole.read("about.json"))
+        change(about)
+        copy.writestr("about.json", json.dumps(about))
+        for name in whole.namelist()[1:]:
+            copy.writestr(name, whole.read(name))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        (lambda about: about.pop("devices"), "devices: is missing"),
+        (lambda about: about["devices"].update(ids="0"), "devices.ids: Input should be"),
+        (lambda about: about.update(programs=[]), "programs: Input should be an object"),
+        (lambda about: about["programs"]["steps"].update(images=None), "steps.images: Input sho"),
+        (lambda about: about["programs"]["steps"]["used"].pop(), "steps: used must have one value"),
+        (lambda about: about["programs"].update(a=about["programs"]["steps"]), "no program 'a'; c"),
+        (lambda about: about["config"].update(steps=-1), "steps must be greater than 0"),
+        (lambda about: about.update(extra=1), "extra: is not a known key"),
+    ],
+)
+def test_what_is_wrong_with_a_description_is_named(file, topology, tmp_path, change, line):
+    path = changed(file, tmp_path / "changed", change)
+    with pytest.raises(DistaxError, match=rf"^{path}: .*{line}.*$"):
+        load_programs(path, topology.mesh)
+
+
 def test_a_program_of_another_version_is_refused(file, topology, tmp_path):
     other = tmp_path / "other"
     with zipfile.ZipFile(file) as whole, zipfile.ZipFile(other, "w") as changed:

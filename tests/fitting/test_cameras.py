@@ -41,7 +41,7 @@ def test_the_stated_range_is_accepted(sensor, prior):
         (
             Sensor(),
             ScenePrior(min_intensity=20.0),
-            "the ratio of the prior's intensities is 12.5, .* knows 1 to 10",
+            "the ratio of the prior's max_intensity to its min_intensity is 12.5, .* knows 1 to 10",
         ),
         (Sensor(read_noise=30.0), ScenePrior(), "the signal-to-noise ratio of a peak is 3.* 5"),
         (Sensor(gain=0.05), ScenePrior(), "the signal-to-noise ratio of a peak is 2"),

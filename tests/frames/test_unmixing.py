@@ -236,5 +236,5 @@ def test_the_default_method_is_fast_in_the_range_of_its_network():
 
 
 def test_fast_refuses_what_its_network_does_not_know():
-    with pytest.raises(DistaxError, match=r"ratio of the prior's intensities is 50"):
+    with pytest.raises(DistaxError, match=r"prior's max_intensity to its min_intensity is 50"):
         FrameUnmixer(method="fast")

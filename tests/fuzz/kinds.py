@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import jax
 import numpy as np
 from flax import nnx
 
@@ -30,7 +31,7 @@ from distax.training.state import init_state
 from distax.training.trackers import _drop_lines_after
 from distax.weights import read, write
 from tests.fuzz.images import APART, GOOD
-from tests.fuzz.packing import PNG, STREAM, WEIGHTS, ZIP, Packing
+from tests.fuzz.packing import ABOUT, PNG, STREAM, WEIGHTS, ZIP, Packing
 
 READING = Reading(max_bytes=10**7)
 TINY = TrainConfig(model=ModelConfig(name="espcn", options={"window": 5}))
@@ -202,6 +203,28 @@ def _exports() -> Kind:
     return Kind({"a.distax": content}, load)
 
 
+def _programs() -> Kind:
+    from distax.compilation import Topology, compile_unmixing, load_programs, save_programs
+    from distax.compilation.methods import trace_model
+    from distax.costs import find_chip
+    from distax.runtime.sharding import data_mesh
+
+    mesh = data_mesh(jax.devices()[:1])
+    topology = Topology("a CPU", find_chip("v5e"), 1, (jax.devices()[0],))
+    compiled = compile_unmixing(trace_model(create_model(TINY)), (11, 11), topology, 1)
+    content = _written(lambda path: save_programs(path, compiled, mesh, TINY), "a.programs")
+    return Kind({"a.programs": content}, lambda path: load_programs(path, mesh))
+
+
+def _mended_programs() -> Kind:
+    """Returns saved programs whose description is changed and whose checksums are right.
+
+    XLA trusts the machine code of a program, so that damage that the checksums do not show can end
+    the process; see `compilation.saving`.
+    """
+    return replace(_programs(), packing=ABOUT, is_text=True)
+
+
 def _arrays() -> Kind:
     from scipy.io import savemat
 
@@ -255,6 +278,8 @@ KINDS: dict[str, Callable[[], Kind]] = {
     "folders of runs, mended": _mended_runs,
     "exported methods": _exports,
     "exported methods, mended": lambda: replace(_exports(), packing=ZIP, is_text=True),
+    "compiled programs": _programs,
+    "compiled programs, mended": _mended_programs,
     "arrays (NPY, NPZ, MATLAB)": _arrays,
     **({"checkpoints (PyTorch)": _checkpoints} if find_spec("torch") else {}),
     "annotations (XML)": _annotations,

@@ -68,6 +68,15 @@ def _join_zip(content: bytes, parts: list[bytes]) -> bytes:
     return result.getvalue()
 
 
+def _split_about(content: bytes) -> list[bytes]:
+    """Returns the first member of a zip archive, which describes the others."""
+    return _split_zip(content)[:1]
+
+
+def _join_about(content: bytes, parts: list[bytes]) -> bytes:
+    return _join_zip(content, [*parts, *_split_zip(content)[1:]])
+
+
 def _split_stream(content: bytes) -> list[bytes]:
     return [(bz2 if content.startswith(b"BZh") else gzip).decompress(content)]
 
@@ -105,6 +114,7 @@ def _join_weights(content: bytes, parts: list[bytes]) -> bytes:
 
 
 PNG = Packing(_split_png, _join_png)
+ABOUT = Packing(_split_about, _join_about)
 ZIP = Packing(_split_zip, _join_zip)
 STREAM = Packing(_split_stream, _join_stream)
 WEIGHTS = Packing(_split_weights, _join_weights)

@@ -1,4 +1,5 @@
 import json
+import resource
 import struct
 import subprocess
 import sys
@@ -206,3 +207,27 @@ def test_trackers_are_closed_if_another_cannot_be_opened(tmp_path, monkeypatch):
     with pytest.raises(DistaxError, match="cannot be written"):
         open_trackers(["jsonl", "tensorboard"], tmp_path, 0)
     assert len(closed) == 1
+
+
+def log_often(tracker):
+    for step in range(100):
+        tracker.log(step, {"loss": 1.0})
+        tracker.flush()
+
+
+@pytest.mark.parametrize(
+    ("name", "file"), [("jsonl", "metrics.jsonl"), ("tensorboard", r"tensorboard/events\.\S+")]
+)
+def test_a_full_disk_is_told_with_the_file(tmp_path, name, file):
+    (tracker,) = open_trackers([name], tmp_path, 0)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    line = rf"^{tmp_path}/{file}: cannot be written \(File too large\)$"
+    # Writes beyond 1 kB of a file fail from here on, as they would on a full disk.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(DistaxError, match=line):
+            log_often(tracker)
+        with pytest.raises(DistaxError, match=line):
+            tracker.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)

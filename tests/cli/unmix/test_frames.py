@@ -289,7 +289,7 @@ def test_a_contradicted_sigma_is_warned_of_in_one_line():
 
 
 def test_fast_says_what_its_network_does_not_know_about_a_frame(file):
-    with pytest.raises(SystemExit, match="the ratio of the prior's intensities is 50"):
+    with pytest.raises(SystemExit, match="prior's max_intensity to its min_intensity is 50"):
         main(["unmix", str(file), "--method", "fast"])
 
 
