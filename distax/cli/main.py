@@ -7,11 +7,12 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 from distax.cli.parsing import parse
 from distax.runtime.errors import DistaxError, DistaxWarning, Terminated, first_line
 from distax.runtime.memory import lack_of_memory
-from distax.runtime.signals import plain_sigint
+from distax.runtime.signals import ending_soon, plain_sigint
 from distax.runtime.terminal import patient_streams, printable, tell
 
 _usual_hook = sys.unraisablehook
@@ -38,7 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with patient_streams(), _warnings_in_one_line():
             with plain_sigint():
                 command = parse(sys.argv[1:] if arguments is None else arguments)
-            command.run()
+            with ending_soon(partial(tell, "interrupted")):
+                command.run()
     except DistaxError as error:
         sys.exit(f"distax: {printable(error)}")
     except BrokenPipeError:

@@ -4,7 +4,8 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
 
@@ -34,11 +35,16 @@ def sigterm() -> Iterator[Callable[[], bool]]:
 
 
 @contextmanager
-def stop_requests() -> Iterator[Callable[[], int | None]]:
+def stop_requests(
+    last_words: Callable[[], None], seconds: float = _GRACE
+) -> Iterator[Callable[[], int | None]]:
     """Makes SIGTERM and the first SIGINT requests to stop, instead of ending the process.
 
     The yielded function returns the number of the signal that came, or None. A second SIGINT raises
-    KeyboardInterrupt at once.
+    KeyboardInterrupt at once, and ends the process if the block goes on nevertheless.
+
+    Args:
+      last_words, seconds: as of `ending_soon`, for the second SIGINT.
     """
     interrupted = False
 
@@ -50,7 +56,7 @@ def stop_requests() -> Iterator[Callable[[], int | None]]:
 
     # Elsewhere than in a terminal SIGINT may be ignored, and stays so.
     default = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    with sigterm() as terminated:
+    with sigterm() as terminated, _ending({signal.SIGINT: 2}, last_words, seconds):
         if default:
             signal.signal(signal.SIGINT, handler)
         try:
@@ -64,26 +70,38 @@ def stop_requests() -> Iterator[Callable[[], int | None]]:
 def ending_soon(last_words: Callable[[], None], seconds: float = _GRACE) -> Iterator[None]:
     """Ends the process soon after SIGTERM or SIGINT, if the block has not ended by then.
 
-    Python handles a signal only between its own instructions. A compilation or a large program of
-    JAX is one instruction, and may take a minute. So a thread waits for the signal.
-
     Args:
-      last_words: called in that thread before the process ends with status 128 + signal.
+      last_words: called in another thread before the process ends with status 128 + signal.
       seconds: time that the block has to end by itself after the signal.
+    """
+    with _ending({signal.SIGTERM: 1, signal.SIGINT: 1}, last_words, seconds):
+        yield
+
+
+@contextmanager
+def _ending(
+    counts: Mapping[int, int], last_words: Callable[[], None], seconds: float
+) -> Iterator[None]:
+    """Ends the process after so many signals of a number, if the block has not ended by then.
+
+    Python handles a signal only between its own instructions. A compilation or a large program of
+    JAX is one instruction, and may take a minute. Also, an exception that a handler raises is lost
+    if Python runs the handler in a callback of its garbage collector. So a thread waits for the
+    signals.
     """
     ours, theirs = socket.socketpair()
     theirs.setblocking(False)
     ended = threading.Event()
 
     def watch() -> None:
+        came = Counter[int]()
         while number := ours.recv(1):
-            if number[0] in (signal.SIGTERM, signal.SIGINT):
-                if not ended.wait(seconds):
-                    try:
-                        last_words()
-                    finally:
-                        os._exit(128 + number[0])
-                return
+            came[number[0]] += 1
+            if came[number[0]] == counts.get(number[0]) and not ended.wait(seconds):
+                try:
+                    last_words()
+                finally:
+                    os._exit(128 + number[0])
 
     previous = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
     thread = threading.Thread(target=watch, daemon=True)

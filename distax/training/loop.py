@@ -4,6 +4,7 @@ import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
@@ -18,6 +19,7 @@ from distax.runtime.errors import DistaxError, Terminated
 from distax.runtime.locks import alone_in
 from distax.runtime.sharding import data_mesh, gathered, on_any_process, platform
 from distax.runtime.signals import stop_requests
+from distax.runtime.terminal import tell
 from distax.training import checkpoints
 from distax.training.config import TrainConfig
 from distax.training.goodput import Goodput
@@ -100,7 +102,7 @@ def _train(
         first = int(begun.step)
         with (
             Reporter(_open_trackers(config, run, first, trackers), config.steps, first) as report,
-            stop_requests() as asked_to_stop,
+            stop_requests(partial(tell, "interrupted")) as asked_to_stop,
             closing(Profile(run / "profile", profile)) as trace,
         ):
             steps = StepPrograms(setup.train_steps, mesh, compiled)

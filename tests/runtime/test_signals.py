@@ -9,8 +9,9 @@ import pytest
 from distax.runtime.signals import ending_soon, plain_sigint, sigterm, stop_requests
 
 BUSY = """
-import hashlib, threading, time
-from distax.runtime.signals import ending_soon, sigterm
+import hashlib, os, signal, threading, time
+from contextlib import contextmanager
+from distax.runtime.signals import ending_soon, sigterm, stop_requests
 
 def tell():
     start = time.process_time()
@@ -18,7 +19,15 @@ def tell():
         time.sleep(0.01)
     print("ready", flush=True)
 
-with ending_soon(lambda: print("last words", flush=True), 0.2), sigterm():
+def say():
+    print("last words", flush=True)
+
+@contextmanager
+def interrupted_before():
+    os.kill(os.getpid(), signal.SIGINT)
+    yield
+
+with {block}:
     threading.Thread(target=tell, daemon=True).start()
     hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)  # half an hour in which Python hears no signal
 """
@@ -52,7 +61,7 @@ def test_sigint_is_the_systems_in_the_block_unless_somebody_else_hears_it(heard_
 def test_the_first_sigint_asks_to_stop_and_the_second_interrupts():
     previous = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        with stop_requests() as asked:
+        with stop_requests(lambda: None) as asked:
             assert asked() is None
             os.kill(os.getpid(), signal.SIGINT)
             assert asked() == signal.SIGINT
@@ -65,7 +74,16 @@ def test_the_first_sigint_asks_to_stop_and_the_second_interrupts():
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_busy_process_ends_soon(number):
-    command = [sys.executable, "-c", BUSY]
+    check_end("ending_soon(say, 0.2), sigterm()", number)
+
+
+def test_a_second_sigint_ends_a_process_that_is_too_busy_to_stop():
+    check_end("stop_requests(say, 0.2), interrupted_before()", signal.SIGINT)
+
+
+def check_end(block, number):
+    """Sends a signal to a process that hears none in a block, and checks that it ends."""
+    command = [sys.executable, "-c", BUSY.replace("{block}", block)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "ready\n"
         start = time.monotonic()
