@@ -6,7 +6,7 @@ from importlib.metadata import version
 # Also for the processes that tests start. Most of a test's time is spent compiling, so that what
 # one has compiled is kept for the others.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", os.path.expanduser("~/.cache/distax/tests"))
-os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["NPROC"] = "16"

@@ -7,12 +7,12 @@ from distax.compilation.programs import (
     compile_training,
     compile_unmixing,
 )
+from distax.compilation.saved_steps import saved_steps
 from distax.compilation.saving import (
     SavedProgram,
     SavedPrograms,
     load_programs,
     save_programs,
-    saved_steps,
 )
 from distax.compilation.topology import Topology, open_topology
 

@@ -228,7 +228,8 @@ from distax.cli.main import main
 from distax.cli.train import Train
 from distax.training import saving
 from distax.training.optimizer import make_optimizer
-from distax.training.state import create_model, init_state
+from distax.training.building import create_model
+from distax.training.state import init_state
 
 def run(self):
     optimizer = make_optimizer(self.settings.optimizer, self.settings.steps)
