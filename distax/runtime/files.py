@@ -1,5 +1,6 @@
 """Atomic writing and local copies of files, on disk and in buckets."""
 
+import errno
 import os
 import shutil
 import tempfile
@@ -29,21 +30,26 @@ def check_suffix(path: Path, what: str, known: Iterable[str]) -> None:
 
 
 def check_place(path: Path) -> None:
-    """Raises DistaxError if a file lies where a folder must be, or the bucket cannot be read.
+    """Checks the place of an output: a file on disk, or one in a bucket.
 
-    So does a name that the system cannot look up: too long, or a link to itself.
+    Raises:
+      DistaxError: a file lies where a folder must be; the folder or the device may not be written;
+        the system cannot look up the name, as it is too long or a link to itself; the bucket cannot
+        be read.
     """
     if isinstance(path, BucketPath):
         return path.check()
-    there = next((place for place in path.parents if os.path.exists(place)), Path())
-    if not there.is_dir():
-        raise DistaxError(f"{path}: cannot be written, as {there} is not a folder")
     try:
         os.stat(path)
-    except FileNotFoundError:
-        return
+    except (FileNotFoundError, NotADirectoryError):
+        pass
     except OSError as error:
         raise DistaxError(f"{path}: cannot be written ({error.strerror or error})") from error
+    there = next((place for place in _target(path).parents if os.path.exists(place)), Path())
+    if not there.is_dir():
+        raise DistaxError(f"{path}: cannot be written, as {there} is not a folder")
+    if not os.access(path if is_device(path) else there, os.W_OK):
+        raise DistaxError(f"{path}: cannot be written ({os.strerror(errno.EACCES)})")
 
 
 def check_outputs(

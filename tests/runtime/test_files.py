@@ -1,4 +1,5 @@
 import os
+from pathlib import Path
 
 import pytest
 
@@ -82,3 +83,16 @@ def test_a_link_to_itself_cannot_be_written(tmp_path):
     with pytest.raises(DistaxError, match="/loop: cannot be written"):
         write_text(tmp_path / "loop", "")
     assert (tmp_path / "loop").is_symlink()
+
+
+@pytest.mark.parametrize("name", ["a.json", "new/a.json"])
+def test_a_folder_that_may_not_be_written_is_named_before_the_work(name, tmp_path, monkeypatch):
+    # The superuser, as whom tests may run, may write to every folder.
+    monkeypatch.setattr("os.access", lambda place, mode: Path(place) != tmp_path)
+    with pytest.raises(DistaxError, match=r"a\.json: cannot be written \(Permission denied\)"):
+        check_outputs({"--json": tmp_path / name})
+
+
+def test_a_device_that_is_not_open_is_named_before_the_work():
+    with pytest.raises(DistaxError, match=r"/dev/fd/977: cannot be written \(Permission denied\)"):
+        check_outputs({"--json": Path("/dev/fd/977")})
