@@ -37,8 +37,8 @@ class _Devices:
     Attributes:
       platform: JAX's name of their platform.
       kind: JAX's name of their kind.
-      mesh: their numbers along the mesh's two axes.
-      ids: JAX's numbers of the devices, in the order of the mesh.
+      mesh: how many there are along each of the mesh's two axes.
+      ids: JAX's number of each device, in the order of the mesh.
     """
 
     platform: str
@@ -126,8 +126,8 @@ class SavedProgram:
       images: images of all devices in one call.
       arguments: its arguments: the leaves of the tree of arguments, in the order of `jax.tree`.
       used: for each argument, True if the compiler kept it.
-      results: its results, in the same order as leaves of their tree.
-      mesh: its devices.
+      results: its results: the leaves of the tree of results, in the order of `jax.tree`.
+      mesh: the devices that it runs on.
       executable: the loaded program.
     """
 
