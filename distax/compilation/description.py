@@ -19,8 +19,8 @@ class Devices:
     Attributes:
       platform: JAX's name of their platform.
       kind: JAX's name of their kind.
-      mesh: their numbers along the mesh's two axes.
-      ids: JAX's numbers of the devices, in the order of the mesh.
+      mesh: how many there are along each of the mesh's two axes.
+      ids: JAX's number of each device, in the order of the mesh.
     """
 
     platform: str

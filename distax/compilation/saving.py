@@ -40,8 +40,8 @@ class SavedProgram:
       images: images of all devices in one call.
       arguments: its arguments: the leaves of the tree of arguments, in the order of `jax.tree`.
       used: for each argument, True if the compiler kept it.
-      results: its results, in the same order as leaves of their tree.
-      mesh: its devices.
+      results: its results: the leaves of the tree of results, in the order of `jax.tree`.
+      mesh: the devices that it runs on.
       executable: the loaded program.
     """
 

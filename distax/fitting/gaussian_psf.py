@@ -35,8 +35,8 @@ MIN_SIGMA, MAX_SIGMA = 0.2, 4.0
 """Bounds in pixels of the fitted widths. A narrower PSF puts nearly all flux into one pixel, which
 then does not constrain the width; a wider one cannot be told from the background of a window."""
 _MAX_OFFSET = 1.0
-"""Largest distance in pixels, along each axis, of a source from the centre of its window. A smaller
-one cuts off noisy peaks; a larger one lets a fit move to another source."""
+"""Largest distance in pixels, along each axis, of a source from the centre of its window. With a
+smaller one noise moves sources to the bound; with a larger one a fit may move to another source."""
 
 
 @pytree

@@ -10,18 +10,17 @@ from distax.imaging.psf import Sigma, per_axis
 _SIDE = 512
 """Largest side in pixels of the part of a frame that is looked at. A larger one takes longer."""
 _CLIPPED = 0.999
-"""Share of the pixels below the values at which the brightest are clipped, so that a few stars do
-not stand for all."""
+"""Quantile at which the brightest pixels are clipped, so that a few stars do not stand for all. The
+darkest are clipped at one minus it."""
 _FAR, _FARTHEST = 5.0, 10.0
-"""Distances in standard deviations of the PSF at which light of a star has no part in a pixel that
-its middle is in."""
+"""Range of distances, in standard deviations of the PSF, at which pixels hardly share light."""
 _ALIKE = 0.1
 """Largest correlation of distant pixels relative to that of neighbours in a crowd. It is below 0.03
 in simulated crowds, and 0.26 and more in clouds, sea and ground."""
 _SHARE, _BRIGHT = 0.9, 2.0
-"""Share of the pixels up to which a crowd is brighter than the median by at least the second, times
-the distance below the median of the same share. It is 1 in noise, correlated or not."""
-
+"""A quantile, and a ratio of distances from the median. In a crowd, this quantile is at least so
+many times farther from the median than its counterpart on the dark side. In noise, correlated or
+not, both are equally far."""
 _VARIES = 1.0
 """Least covariance of neighbouring pixels of a crowd in squared standard deviations of the noise.
 With less the light is no more than the noise."""

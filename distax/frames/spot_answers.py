@@ -51,7 +51,7 @@ def with_spots(
     if not len(single) and len(kept) == len(blob):
         return targets, blob
     covariance = shapes.place_std[single, :, None] ** 2 * np.eye(2)
-    # Those of a round error: exact for a round PSF.
+    # Probabilities and radii are those of a round error, which is exact for a round PSF.
     error = np.sqrt(np.prod(shapes.place_std[single], axis=1))[:, None]
     hit = -np.expm1(-(np.array(RADII) ** 2) / (2 * error**2))
     radius = error * np.sqrt(-2 * np.log1p(-np.array(CREDIBLE_LEVELS)))

@@ -31,6 +31,7 @@ def check_rows(file: BinaryIO) -> None:
 
     Raises:
       ValueError: rows are missing.
+      zlib.error: the pixels cannot be unpacked.
     """
     file.seek(8)
     chunks = _chunks(file)

@@ -11,7 +11,7 @@ from distax.runtime.errors import DistaxError
 
 @dataclass(frozen=True)
 class Limit:
-    """The most keys that a model may draw, which is one for each array of a layer.
+    """The most keys that a model may draw, one for each array and some that layers do not need.
 
     Attributes:
       most: number of keys.
@@ -27,7 +27,7 @@ LARGEST = Limit(
     "the model has more than 3,000 arrays of parameters, the most that distax builds; make it "
     "smaller, for example with fewer stages or blocks",
 )
-"""Limit for models that somebody asks for. The largest of the toolkit's networks takes 1,600."""
+"""Limit for models that somebody asks for. The largest of the toolkit's networks draws 1,600."""
 
 
 def parameter_rngs(seed: int, limit: Limit = LARGEST) -> nnx.Rngs:
@@ -38,8 +38,8 @@ def parameter_rngs(seed: int, limit: Limit = LARGEST) -> nnx.Rngs:
 
     Args:
       seed: the seed.
-      limit: number of keys after which a model is refused with a DistaxError. A configuration of a
-        few bytes could otherwise ask for any time.
+      limit: the most keys that may be drawn; the next one raises a DistaxError. A configuration of
+        a few bytes could otherwise take any time.
     """
     rngs = nnx.Rngs(seed)
     rngs.default = _CountingStream(jax.random.key(seed), tag="default", limit=limit)  # type: ignore[attr-defined]

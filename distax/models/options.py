@@ -28,7 +28,14 @@ def option_types(model: type[Model]) -> dict[str, Any]:
 def check_options(
     of: str, options: dict[str, Any], types: dict[str, Any], prefix: str = ""
 ) -> None:
-    """Raises DistaxError if an option is unknown or a plain value is not of its type."""
+    """Raises DistaxError if an option is unknown or a plain value is not of its type.
+
+    Args:
+      of: what the options belong to, for the message.
+      options: the options' values by name.
+      types: types of the options that there are, by name.
+      prefix: what precedes the names in the message.
+    """
     for option, value in options.items():
         if option not in types:
             raise unknown("option", prefix + option, [prefix + key for key in types], of)

@@ -54,7 +54,7 @@ def stop_requests(
             raise KeyboardInterrupt
         interrupted = True
 
-    # Elsewhere than in a terminal SIGINT may be ignored, and stays so.
+    # A shell makes its background jobs ignore SIGINT. They go on ignoring it.
     default = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     with sigterm() as terminated, _ending({signal.SIGINT: 2}, last_words, seconds):
         if default:
@@ -82,7 +82,9 @@ def ending_soon(last_words: Callable[[], None], seconds: float = _GRACE) -> Iter
 def _ending(
     counts: Mapping[int, int], last_words: Callable[[], None], seconds: float
 ) -> Iterator[None]:
-    """Ends the process after so many signals of a number, if the block has not ended by then.
+    """Ends the process soon after a signal has come often enough, if the block has not ended.
+
+    `counts` gives, by the number of the signal, how often it must come.
 
     Python handles a signal only between its own instructions. A compilation or a large program of
     JAX is one instruction, and may take a minute. Also, an exception that a handler raises is lost

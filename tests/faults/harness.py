@@ -61,7 +61,7 @@ class Reference:
 
 
 def make_inputs(folder: Path) -> None:
-    """Makes the inputs of all works: images, a small frame and a trained run."""
+    """Makes the inputs of all works: images, shards of them, a small frame and a trained run."""
     for words in (("samples", "--out", str(folder)), ("train", "--run-dir", "run", *RUN)):
         status, errors = Command(words, folder).finish()
         assert status == 0, errors
@@ -92,8 +92,8 @@ def undisturbed(work: Work, inputs: Path, output: Path) -> Reference:
 def kill(work: Work, inputs: Path, output: Path, trials: int, rng: np.random.Generator) -> Outcome:
     """Kills a work with SIGKILL at random moments, and runs it again each time.
 
-    Every other moment is in the time of the whole run. The others follow one of the command's
-    files, because many commands write only for some milliseconds at their end.
+    Half of the moments are drawn from the time of the whole run. The others come soon after one of
+    the command's files, because many commands write only for some milliseconds at their end.
     """
     expected = undisturbed(work, inputs, output)
     outcome = Outcome()

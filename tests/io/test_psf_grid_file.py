@@ -33,7 +33,7 @@ def images(grid, place, corner):
 
 @pytest.mark.parametrize("place", PLACES)
 def test_photutils_evaluates_a_written_grid_to_the_same_values(path, place):
-    """They agree to a thousandth of the peak. The terms that are left out make most of it."""
+    """They agree to a thousandth of the peak. Most of the difference is the terms left out."""
     model, read = GriddedPSFModel.read(path), read_psf_grid(path)
     corner = np.rint(place) - 6
     row, column = np.mgrid[0:13, 0:13]
