@@ -120,7 +120,9 @@ class PsfCheck:
             low, high = self.over_frame
             parts = [f"PSF sigma {low:.4g} to {high:.4g} px over the frame, as given"]
         if self.misfit is not None:
-            parts.append(f"median misfit of {self.blobs} blobs {self.misfit:.2f} (about 1 is good)")
+            parts.append(
+                f"median misfit of {self.blobs} blob{'s' * (self.blobs != 1)} {self.misfit:.2f} (about 1 is good)"
+            )
         return "; ".join(parts)
 
     @property

@@ -79,7 +79,9 @@ def read_archive(
         *(BadZipFile, EOFError, KeyError, RuntimeError, ValueError),
         *(zlib.error, lzma.LZMAError),
     ) as error:
-        raise DistaxError(f"{path}: not a whole file of `{form.command}` ({error})") from error
+        raise DistaxError(
+            f"{path}: not a whole file of `{form.command}` ({error}); {form.remedy}"
+        ) from error
     found = about.get("format") if isinstance(about, dict) else None
     if found != form.name:
         raise DistaxError(

@@ -125,19 +125,16 @@ class Unmix:
         register_models(self.module)
         self._check_needs_output()
         runner = self._make_runner()
-        try:
-            with (
-                ending_soon(partial(self._end_at_once, runner)),
-                sigterm() as stop_requested,
-                PatientBar("file", len(runner.files)) as progress,
-            ):
-                runner.run(stop_requested, Autosave(partial(self._save, runner)), progress)
-        except (KeyboardInterrupt, Terminated) as stop:
-            self._write(runner)
-            raise type(stop)(self._stop_message(runner.record())) from None
-        except OptionError:
-            self._write(runner)
-            raise
+        with ending_soon(partial(self._end_at_once, runner)), sigterm() as stop_requested:
+            try:
+                with PatientBar("file", len(runner.files)) as progress:
+                    runner.run(stop_requested, Autosave(partial(self._save, runner)), progress)
+            except (KeyboardInterrupt, Terminated) as stop:
+                self._write(runner)
+                raise type(stop)(self._stop_message(runner.record())) from None
+            except OptionError:
+                self._write(runner)
+                raise
         unwritten = self._write(runner)
         runner.warn_of_unused_options()
         problems = []
