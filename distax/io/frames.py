@@ -111,6 +111,20 @@ def find_files(paths: Sequence[Path]) -> list[Path]:
     return list(dict.fromkeys(file for path in paths for file in _expand(path)))
 
 
+def find_files_or_names(paths: Sequence[Path]) -> list[Path]:
+    """Lists image files as `find_files` does, and keeps what it would refuse under its own name.
+
+    So one bad entry can be reported beside the answers to the others.
+    """
+    found: dict[Path, None] = {}
+    for path in paths:
+        try:
+            found |= dict.fromkeys(_expand(path))
+        except DistaxError:
+            found[path] = None
+    return list(found)
+
+
 def _expand(path: Path) -> list[Path]:
     if path.is_dir():
         names = (file for file in path.iterdir() if not file.name.startswith("."))

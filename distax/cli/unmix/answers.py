@@ -208,8 +208,10 @@ def answers_for(sources: Sequence[Source], found: Targets) -> list[Answer]:
 
 
 def _float_or_none(values: Array | np.ndarray | None, row: int) -> float | None:
-    """Returns one entry of an array as a float; None if there is no array."""
-    return None if values is None else float(values[row])
+    """Returns one entry of an array as a float; None if there is no array, or it is not finite."""
+    if values is None or not math.isfinite(value := float(values[row])):
+        return None
+    return value
 
 
 def answer_for_frame(source: Source, frame: Frame, found: FrameTargets) -> FrameAnswer:
