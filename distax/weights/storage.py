@@ -1,6 +1,5 @@
 """Storage of a model as one safetensors file: arrays by name, configuration as metadata."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +19,7 @@ from distax.runtime.checksums import (
 )
 from distax.runtime.errors import DistaxError
 from distax.runtime.files import atomic_write, local_copy
-from distax.runtime.plain_json import parse_json, parse_table
+from distax.runtime.plain_json import format_json, parse_json, parse_table
 from distax.runtime.pytree import named_leaves, with_leaves
 from distax.training.building import stored_model
 from distax.training.checkpoints import check_arrays, load_model
@@ -73,7 +72,7 @@ def write(model: Model, config: TrainConfig, path: Path, half: bool = False) -> 
     settings = {"version": _VERSION, "config": shipped.to_dict()}
     about = {**settings, "checksum": checksum_of_settings(settings), "checksums": checksums(arrays)}
     # All under one name, as safetensors writes names in any order.
-    content = save(arrays, metadata={_ABOUT: json.dumps(about)})
+    content = save(arrays, metadata={_ABOUT: format_json(path, about)})
     with atomic_write(path) as unfinished:
         unfinished.write_bytes(content)
 

@@ -1,6 +1,5 @@
 """Answers of `distax unmix`, and the JSON file from which a run resumes."""
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -8,6 +7,7 @@ from pathlib import Path
 from types import EllipsisType
 from typing import Any, ClassVar, Literal
 
+import jax
 import numpy as np
 from jax import Array
 
@@ -16,7 +16,7 @@ from distax.frames.psf import PsfCheck
 from distax.imaging.targets import Targets
 from distax.io.pixels import Frame
 from distax.runtime.errors import DistaxError
-from distax.runtime.files import write_text
+from distax.runtime.plain_json import write_json
 from distax.runtime.settings import STRICT, differences
 from distax.runtime.version import __version__
 from distax.viz.ranking import doubt
@@ -37,10 +37,10 @@ class Target:
       intensity: intensity in counts, or in the unit of the frame's file.
       score: score by which the method ranks its targets.
       row_std, column_std, intensity_std: standard deviations in the same units; None if the method
-        gives none.
+        gives none, or the image does not determine the number.
 
     Raises:
-      DistaxError: a number is NaN, or a number other than a standard deviation is infinite.
+      DistaxError: a number is NaN or infinite.
     """
 
     row: float
@@ -52,10 +52,9 @@ class Target:
     intensity_std: float | None
 
     def __post_init__(self) -> None:
-        numbers = (self.row, self.column, self.intensity, self.score)
-        errors = filter(None, (self.row_std, self.column_std, self.intensity_std))
-        if not all(map(math.isfinite, numbers)) or any(map(math.isnan, errors)):
-            raise DistaxError("a target has NaN or infinite numbers")
+        for name, value in asdict(self).items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise DistaxError(f"a target has {value} as its {name}")
 
 
 @dataclass(frozen=True)
@@ -229,8 +228,8 @@ def answer_for_frame(source: Source, frame: Frame, found: FrameTargets) -> Frame
                 misfit=float(found.misfit[k]),
                 count_probability=float(found.count_probability[k]),
                 point_probability=_float_or_none(found.point_probability, k),
-                ra=None if ra is None else float(ra[k]),
-                dec=None if dec is None else float(dec[k]),
+                ra=_float_or_none(ra, k),
+                dec=_float_or_none(dec, k),
             )
             for k, values in enumerate(_target_fields(targets, ...))
         ),
@@ -249,18 +248,21 @@ def answer_for_frame(source: Source, frame: Frame, found: FrameTargets) -> Frame
 def _target_fields(found: Targets, row: int | EllipsisType) -> Iterator[dict[str, Any]]:
     """Yields the fields of `Target` for each target of one image."""
     spread, deviation = found.position_std, found.intensity_std
-    columns = {
+    numbers = {
         "row": found.position[row][:, 0],
         "column": found.position[row][:, 1],
         "intensity": found.intensity[row],
         "score": found.score[row],
+    }
+    deviations = {
         "row_std": None if spread is None else spread[row][:, 0],
         "column_std": None if spread is None else spread[row][:, 1],
         "intensity_std": None if deviation is None else deviation[row],
     }
-    known = {name: value if value is None else np.asarray(value) for name, value in columns.items()}
-    for slot in np.flatnonzero(np.asarray(found.mask)[row]):
-        yield {name: None if value is None else float(value[slot]) for name, value in known.items()}
+    numbers, deviations = jax.tree.map(np.asarray, (numbers, deviations))
+    for slot in np.flatnonzero(np.asarray(found.mask)[row]).tolist():
+        exact = {name: float(values[slot]) for name, values in numbers.items()}
+        yield exact | {name: _float_or_none(one, slot) for name, one in deviations.items()}
 
 
 @dataclass(frozen=True)
@@ -293,7 +295,7 @@ class Record:
 
     def write(self, path: Path) -> None:
         """Writes the record as JSON, atomically."""
-        write_text(path, json.dumps(asdict(self), indent=2) + "\n")
+        write_json(path, asdict(self))
 
 
 def read_record(path: Path, options: Mapping[str, Any]) -> Record:

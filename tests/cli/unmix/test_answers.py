@@ -1,11 +1,23 @@
 """Records of made-up answers, so that nothing needs to be unmixed."""
 
 import json
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from distax import DistaxError
-from distax.cli.unmix.answers import Answer, FrameAnswer, FrameTarget, Record, Target, read_record
+from distax.cli.unmix.answers import (
+    Answer,
+    FrameAnswer,
+    FrameTarget,
+    Record,
+    Target,
+    answers_for,
+    read_record,
+)
+from distax.cli.unmix.tables import to_csv
+from distax.imaging.targets import Targets
 
 OPTIONS = {"method": None, "threshold": 50.0, "frame": {"bit_depth": 8, "sigma": 0.5}}
 STAR = Target(2.5, 1 / 3, 240.5, 0.9, row_std=0.01, column_std=None, intensity_std=3.5)
@@ -94,3 +106,33 @@ def test_what_is_no_record_is_refused_in_one_line(path, change, where):
 def test_a_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(DistaxError, match=r"b.json: cannot be read .*leave --resume out"):
         read_record(tmp_path / "b.json", OPTIONS)
+
+
+def found(row_std=0.01, row=2.5):
+    """Returns one target in one image."""
+    one = np.ones((1, 1), np.float32)
+    return Targets(
+        position=np.array([[[row, 3.25]]], np.float32),
+        intensity=240 * one,
+        mask=one.astype(bool),
+        score=one,
+        covariance=np.array([[np.diag([row_std**2, 0.25])]], np.float32),
+        intensity_std=np.inf * one,
+        misfit=np.inf * one[0],
+    )
+
+
+@pytest.mark.parametrize("unknown", [np.inf, np.nan])
+def test_deviations_that_are_not_finite_are_null_and_empty(tmp_path, unknown):
+    (answer,) = answers_for([(Path("a.png"), 0)], found(row_std=unknown))
+    (target,) = answer.targets
+    assert (target.row_std, target.column_std, target.intensity_std) == (None, 0.5, None)
+    assert to_csv([answer]).splitlines()[1].startswith("a.png,0,2.5,3.25,240.0,1.0,,0.5,,")
+    record = Record(OPTIONS, (), {"a.png": "finished"}, (answer,))
+    record.write(tmp_path / "a.json")
+    assert read_record(tmp_path / "a.json", OPTIONS) == record
+
+
+def test_a_position_that_is_not_finite_is_refused():
+    with pytest.raises(DistaxError, match="a target has nan as its row"):
+        answers_for([(Path("a.png"), 0)], found(row=np.nan))
