@@ -14,6 +14,7 @@ from distax.models import Model
 from distax.runtime.checksums import (
     check_arrays_intact,
     check_finite_arrays,
+    check_version,
     checksum_of_settings,
     checksums,
 )
@@ -144,11 +145,7 @@ def _parse(metadata: dict[str, str]) -> dict[str, Any]:
 def _check_intact(path: Path, about: dict[str, Any], arrays: dict[str, Any]) -> None:
     """Compares a file's contents with their checksums; files of the first releases have none."""
     version, stored = about.get("version", _VERSION), about.get("checksums")
-    if not isinstance(version, int) or version > _VERSION:
-        raise DistaxError(
-            f"{path}: version {version!r} of weights, this distax reads {_VERSION}; install a "
-            "newer distax"
-        )
+    check_version(path, "weights", version, _VERSION)
     settings = {key: value for key, value in about.items() if key not in _CHECKSUMS}
     checksum = checksum_of_settings(settings)
     if about.get("checksum", checksum) != checksum or not isinstance(stored or {}, dict):
