@@ -26,6 +26,8 @@ State = Literal["finished", "failed", "unfinished"]
 
 Source = tuple[Path, int]
 """A file, and the number of an image in it."""
+_LAST_IMAGE = 2**31 - 1
+"""Largest number of an image, which tables store in 32 bits."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Target:
         gives none, or the image does not determine the number.
 
     Raises:
-      DistaxError: a number is NaN or infinite.
+      DistaxError: a number is NaN or infinite, or a standard deviation is negative.
     """
 
     row: float
@@ -55,6 +57,8 @@ class Target:
         for name, value in asdict(self).items():
             if isinstance(value, float) and not math.isfinite(value):
                 raise DistaxError(f"a target has {value} as its {name}")
+            if name.endswith("_std") and value is not None and value < 0:
+                raise DistaxError(f"a target has a {name} below zero, {value}")
 
 
 @dataclass(frozen=True)
@@ -277,7 +281,8 @@ class Record:
       distax: version of distax.
 
     Raises:
-      DistaxError: an answer for a file that is not among `files`.
+      DistaxError: an answer for a file that is not among `files`, two answers for one image, or a
+        number of an image or a name of a file that no file has.
     """
 
     options: dict[str, Any]
@@ -289,9 +294,18 @@ class Record:
     __pydantic_config__ = STRICT
 
     def __post_init__(self) -> None:
+        for file in self.files:
+            if "\0" in file:
+                raise DistaxError(f"has the file {file!r}, which no system can name")
+        seen: set[tuple[str, int]] = set()
         for image in self.images:
             if image.file not in self.files:
                 raise DistaxError(f"has an answer for {image.file}, which is not among its files")
+            if not 0 <= image.image <= _LAST_IMAGE:
+                raise DistaxError(f"has an answer for image {image.image} of {image.file}")
+            if (image.file, image.image) in seen:
+                raise DistaxError(f"has two answers for image {image.image} of {image.file}")
+            seen.add((image.file, image.image))
 
     def write(self, path: Path) -> None:
         """Writes the record as JSON, atomically."""

@@ -103,6 +103,32 @@ def test_what_is_no_record_is_refused_in_one_line(path, change, where):
     assert "\n" not in str(e.value)
 
 
+def edit(change):
+    """Returns a change of the text of a record by a change of its values."""
+
+    def changed(text):
+        change(values := json.loads(text))
+        return json.dumps(values)
+
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda v: v["images"][0].update(image=-1), "has an answer for image -1 of a.png"),
+        (lambda v: v["images"][0].update(image=2**31), "has an answer for image 2147483648 of"),
+        (lambda v: v["images"].append(v["images"][0]), "has two answers for image 0 of a.png"),
+        (lambda v: v["files"].update({"\0": "failed"}), "has the file '.x00', which no system"),
+        (lambda v: v["images"][0]["targets"][0].update(row_std=-1.0), "a row_std below zero, -1.0"),
+    ],
+)
+def test_values_that_no_run_writes_are_refused(path, change, problem):
+    path.write_text(edit(change)(path.read_text()))
+    with pytest.raises(DistaxError, match=f"{path}: not a --json file of unmix.*{problem}"):
+        read_record(path, OPTIONS)
+
+
 def test_a_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(DistaxError, match=r"b.json: cannot be read .*leave --resume out"):
         read_record(tmp_path / "b.json", OPTIONS)
