@@ -3,7 +3,7 @@ import os
 import pytest
 
 from distax import DistaxError
-from distax.runtime.files import atomic_write, check_outputs, write_text
+from distax.runtime.files import atomic_write, check_outputs, local_copy, write_text
 
 
 def test_text_is_written_and_replaced(tmp_path):
@@ -82,3 +82,12 @@ def test_a_link_to_itself_cannot_be_written(tmp_path):
     with pytest.raises(DistaxError, match="/loop: cannot be written"):
         write_text(tmp_path / "loop", "")
     assert (tmp_path / "loop").is_symlink()
+
+
+def test_a_reader_of_disks_does_not_wait_for_a_pipe(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with (
+        pytest.raises(DistaxError, match="pipe: is no regular file"),
+        local_copy(tmp_path / "pipe"),
+    ):
+        pass

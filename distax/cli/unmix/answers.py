@@ -325,6 +325,8 @@ def read_record(path: Path, options: Mapping[str, Any]) -> Record:
     """
     from pydantic import TypeAdapter, ValidationError
 
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise DistaxError(f"{path}: is no regular file; leave --resume out to start anew")
     try:
         record = TypeAdapter(Record).validate_json(path.read_bytes())
     except OSError as error:

@@ -1,6 +1,7 @@
 """Records of made-up answers, so that nothing needs to be unmixed."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -127,6 +128,12 @@ def test_values_that_no_run_writes_are_refused(path, change, problem):
     path.write_text(edit(change)(path.read_text()))
     with pytest.raises(DistaxError, match=f"{path}: not a --json file of unmix.*{problem}"):
         read_record(path, OPTIONS)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DistaxError, match="pipe: is no regular file; leave --resume out"):
+        read_record(tmp_path / "pipe", OPTIONS)
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path):
