@@ -1,7 +1,6 @@
 """One measurement, and the machine that it was made on."""
 
 import datetime
-import json
 import os
 import platform
 from collections.abc import Mapping, Sequence
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import jax
 
-from distax.runtime.files import write_text
+from distax.runtime.plain_json import write_json
 from distax.runtime.version import __version__
 
 DISTAX = "distax"
@@ -104,7 +103,7 @@ def write_figures(
     derived = ("images_per_second", "flops_per_second", "utilisation")
     rows = [asdict(one) | {name: getattr(one, name) for name in derived} for one in figures]
     content = {**machine, "parity": dict(parity), "figures": rows}
-    write_text(path, json.dumps(content, indent=2) + "\n")
+    write_json(path, content)
 
 
 def ratios(figures: Sequence[Figure]) -> list[tuple[Figure, Figure, float]]:

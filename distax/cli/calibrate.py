@@ -1,6 +1,5 @@
 """`distax calibrate`: measures a sensor from its own images."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -70,7 +69,8 @@ class Calibrate:
         from distax.io.frames import find_files
         from distax.io.psf_grid_file import write_psf_grid
         from distax.io.sensor_file import write_sensor
-        from distax.runtime.files import check_outputs, write_text
+        from distax.runtime.files import check_outputs
+        from distax.runtime.plain_json import write_json
 
         if not self.files:
             raise DistaxError("no image files given; name at least one file or folder")
@@ -97,7 +97,7 @@ class Calibrate:
         if self.psf_fits and result.sensor.psf_grid:
             write_psf_grid(self.psf_fits, result.sensor.psf_grid)
         if self.json:
-            write_text(self.json, json.dumps(result.to_dict(), indent=2) + "\n")
+            write_json(self.json, result.to_dict())
         print(f"{self.out}: the sensor")
 
 

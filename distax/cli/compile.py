@@ -1,6 +1,5 @@
 """`distax compile`: compiles the programs of other commands for absent chips."""
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -60,6 +59,7 @@ class Compile:
         """
         from distax.compilation import open_topology, predict, save_programs
         from distax.runtime.files import check_outputs, write_text
+        from distax.runtime.plain_json import write_json
         from distax.training.config import TrainConfig, read_toml
 
         if self.images_per_chip is not None:
@@ -76,7 +76,7 @@ class Compile:
         report = predict(compiled, topology)
         _print(report)
         if self.json:
-            write_text(self.json, json.dumps(report.to_dict(), indent=2) + "\n")
+            write_json(self.json, report.to_dict())
         if report.missing_bytes:
             raise DistaxError(
                 f"does not fit: a chip of {topology.chip.name} has "

@@ -1,6 +1,5 @@
 """`distax evaluate`: scores an estimator on simulated images, a dataset or frames."""
 
-import json
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -165,7 +164,7 @@ class Evaluate:
             print_reliability,
         )
         from distax.evaluation.tables import latex_row
-        from distax.runtime.files import write_text
+        from distax.runtime.plain_json import write_json
         from distax.viz.figures import draw_evaluation
 
         name = str(self.checkpoint or unmixer.method)
@@ -186,7 +185,7 @@ class Evaluate:
                 "seed": None if self.dataset else self.seed,
                 "threshold": unmixer.threshold,
             }
-            write_text(self.json, json.dumps(about | result.to_dict(), indent=2) + "\n")
+            write_json(self.json, about | result.to_dict())
         if self.figure:
             draw_evaluation(self.figure, result)
 
@@ -197,7 +196,7 @@ class Evaluate:
         from distax.evaluation.tables import latex_row
         from distax.frames.scoring import assess_frames
         from distax.frames.simulation import simulate_frame
-        from distax.runtime.files import write_text
+        from distax.runtime.plain_json import write_json
         from distax.runtime.progress import PatientBar
 
         check_positive(frames=frames)
@@ -226,7 +225,7 @@ class Evaluate:
                 "prior": asdict(unmixer.prior),
                 "seed": self.seed,
             }
-            write_text(self.json, json.dumps(about | result.to_dict(), indent=2) + "\n")
+            write_json(self.json, about | result.to_dict())
 
     def _open_images(self, sensor: "Sensor", prior: "ScenePrior") -> "Rows":
         """Returns the images to score on, with their true targets."""

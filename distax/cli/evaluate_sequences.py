@@ -1,6 +1,5 @@
 """The part of `distax evaluate` that scores on sequences under SeqCSIST's protocol."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,7 +24,7 @@ from distax.imaging.sensor import Sensor
 from distax.imaging.targets import Targets
 from distax.io.sensor_file import read_sensor
 from distax.runtime.errors import DistaxError, check_positive
-from distax.runtime.files import write_text
+from distax.runtime.plain_json import write_json
 from distax.runtime.progress import PatientBar
 from distax.tracking import unmix_linked, unmix_sequences
 from distax.training.config import MotionConfig
@@ -107,7 +106,7 @@ def score_sequences(options: SequenceOptions) -> None:
                 "data": options.dataset and f"seqcsist/{options.dataset}/{options.split}",
                 "seed": None if options.dataset else options.seed,
             }
-            write_text(options.json, json.dumps(about | result.to_dict(), indent=2) + "\n")
+            write_json(options.json, about | result.to_dict())
 
 
 def _make_unmixer(options: SequenceOptions, prior: MotionPrior) -> Unmixer:

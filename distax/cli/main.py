@@ -13,7 +13,7 @@ from distax.cli.parsing import parse
 from distax.runtime.errors import DistaxError, DistaxWarning, Terminated, first_line
 from distax.runtime.memory import lack_of_memory
 from distax.runtime.signals import ending_soon, plain_sigint
-from distax.runtime.terminal import patient_streams, printable, tell
+from distax.runtime.terminal import line_of, patient_streams, tell
 
 _usual_hook = sys.unraisablehook
 
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             with ending_soon(partial(tell, "interrupted")):
                 command.run()
     except DistaxError as error:
-        sys.exit(f"distax: {printable(error)}")
+        sys.exit(f"distax: {line_of(error)}")
     except BrokenPipeError:
         # The reader, such as `head`, has what it wanted.
         sys.exit(128 + signal.SIGPIPE)
@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         line = lack_of_memory(error)
         if line is None:
             raise
-        sys.exit(f"distax: {printable(line)}")
+        sys.exit(f"distax: {line_of(line)}")
 
 
 def _report_unraisable(found: "sys.UnraisableHookArgs") -> None:
@@ -73,9 +73,9 @@ def _report_unraisable(found: "sys.UnraisableHookArgs") -> None:
 
 def _told(error: OSError) -> str:
     """Returns the line about a failure of a file, or of the output, which has no name."""
-    reason = printable(error.strerror or error)
+    reason = line_of(error.strerror or error)
     if error.filename is not None:
-        return f"{printable(error.filename)}: {reason}"
+        return f"{line_of(error.filename)}: {reason}"
     full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     failed = "the output cannot be written" if full else "a file cannot be read or written"
     return f"{reason}: {failed}"
@@ -101,5 +101,5 @@ def _format_warning(
 ) -> str:
     """Formats a warning of distax in one line, and any other with its file and line number."""
     if issubclass(category, DistaxWarning):
-        return f"distax: {printable(message)}\n"
+        return f"distax: {line_of(message)}\n"
     return f"{filename}:{lineno}: {category.__name__}: {message}\n"

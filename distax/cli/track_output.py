@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from rich.table import Table
 from distax.cli.console import wide_console
 from distax.imaging.targets import Targets
 from distax.runtime.optional import require
+from distax.runtime.plain_json import format_json
 from distax.tracking import FrameTracks, Shifts, Tracks
 from distax.viz.figures import save_figure
 
@@ -237,7 +237,8 @@ def to_json(
       camera: the camera's shifts, written under `camera`; None leaves them out.
     """
     content = {"assumed": assumed, "tracks": [asdict(track) for track in tracks]}
-    return json.dumps(content | ({"camera": asdict(camera)} if camera else {}), indent=2) + "\n"
+    about = {"camera": asdict(camera)} if camera else {}
+    return format_json("the tracks", content | about, indent=2) + "\n"
 
 
 def draw_trajectories(

@@ -106,12 +106,34 @@ def find_files(paths: Sequence[Path]) -> list[Path]:
     other files, hidden files and subfolders are left out.
 
     Raises:
-      DistaxError: a folder holds no image file, or no file matches a pattern.
+      DistaxError: a folder holds no image file or cannot be read, no file matches a pattern, or a
+        name is too long.
     """
     return list(dict.fromkeys(file for path in paths for file in _expand(path)))
 
 
+def find_files_or_names(paths: Sequence[Path]) -> list[Path]:
+    """Lists image files as `find_files` does, and keeps what it would refuse under its own name.
+
+    So one bad entry can be reported beside the answers to the others.
+    """
+    found: dict[Path, None] = {}
+    for path in paths:
+        try:
+            found |= dict.fromkeys(_expand(path))
+        except DistaxError:
+            found[path] = None
+    return list(found)
+
+
 def _expand(path: Path) -> list[Path]:
+    try:
+        return _files_of(path)
+    except OSError as error:  # a name that is too long, or a folder that may not be read
+        raise DistaxError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def _files_of(path: Path) -> list[Path]:
     if path.is_dir():
         names = (file for file in path.iterdir() if not file.name.startswith("."))
         files = [file for file in names if is_image_name(file) and file.is_file()]

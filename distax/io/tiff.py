@@ -28,11 +28,15 @@ _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _LINEAR_RAW = 0, 1, 2, 3, 34892
 """Photometric interpretations that are read."""
 _PHOTOMETRIC = 262
 """Tag of the photometric interpretation. Some writers omit it."""
+_FLOATS = 3
+"""Sample format of floats."""
 _SUBFILE_TYPE = 254
 _SMALLER_COPY, _TRANSPARENCY = 1, 4
 """Bits of the subfile type, for pages that are no frames."""
 _ALPHA = (1, 2)
 """Kinds of an extra sample that are alpha, with and without premultiplied colours."""
+_DIFFERENCES, _FLOAT_DIFFERENCES = 2, 3
+"""Predictors: differences of neighbours, and of the bytes of floats."""
 _MOST_TAGS = 4096
 _MISREAD_BITS = 24
 """Bits of integers whose bytes tifffile returns in the wrong order for big-endian files."""
@@ -226,7 +230,8 @@ def _check_page(page: "TiffPage", source: Source, where: str, reading: Reading) 
 
     Raises:
       DistaxError: the page is not an image of real numbers, has a compression or colours that are
-        not read, lacks a strip or tile, or describes more pixels than the file holds.
+        not read, has a predictor that does not suit its values, lacks a strip or tile, or describes
+        more pixels than the file holds.
     """
     if page.compression not in _COMPRESSIONS:
         raise DistaxError(
@@ -234,6 +239,13 @@ def _check_page(page: "TiffPage", source: Source, where: str, reading: Reading) 
             "LZW, deflate or no compression"
         )
     readable = {_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _LINEAR_RAW}
+    plain = page.compression == 1 and page.predictor in (_DIFFERENCES, _FLOAT_DIFFERENCES)
+    if plain or (page.predictor == _FLOAT_DIFFERENCES and page.sampleformat != _FLOATS):
+        stored = "values without compression" if plain else "integers"
+        raise DistaxError(
+            f"{where}: says that {stored} are differences by predictor {int(page.predictor)}, "
+            "which other programs read in another way; save it without a predictor"
+        )
     if page.photometric not in readable:
         raise DistaxError(
             f"{where}: its colours are {_name(page.photometric)}, which is not read; save it in "

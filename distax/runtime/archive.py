@@ -3,7 +3,6 @@
 The archives' checksums reveal a damaged file.
 """
 
-import json
 import lzma
 import zlib
 from collections.abc import Mapping
@@ -14,7 +13,7 @@ from zipfile import ZIP_DEFLATED, BadZipFile, ZipFile, ZipInfo
 
 from distax.runtime.errors import DistaxError
 from distax.runtime.files import atomic_write, local_copy
-from distax.runtime.plain_json import parse_json
+from distax.runtime.plain_json import format_json, parse_json
 
 _ABOUT = "about.json"
 
@@ -48,7 +47,7 @@ def write_archive(
     Raises:
       DistaxError: the file cannot be written.
     """
-    description = json.dumps({"format": form.name, **about}, indent=2, ensure_ascii=False) + "\n"
+    description = format_json(path, {"format": form.name, **about}, indent=2) + "\n"
     with atomic_write(path) as unfinished, ZipFile(unfinished, "w") as archive:
         for name, content in {_ABOUT: description.encode(), **members}.items():
             archive.writestr(ZipInfo(name), content, compress_type=ZIP_DEFLATED)

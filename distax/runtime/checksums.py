@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from distax.runtime.errors import DistaxError
+from distax.runtime.errors import DistaxError, shown
 from distax.runtime.files import write_text
 from distax.runtime.plain_json import read_table
 from distax.runtime.pytree import named_leaves
@@ -29,6 +29,26 @@ def checksums(tree: Any) -> dict[str, int]:
 def checksum_of_settings(settings: Mapping[str, Any]) -> int:
     """Computes the CRC-32 of values that JSON can hold."""
     return zlib.crc32(json.dumps(settings, sort_keys=True).encode())
+
+
+def check_version(where: object, what: str, version: object, newest: int) -> None:
+    """Raises DistaxError unless a stored version is one that this distax reads, from 1 on.
+
+    Args:
+      where: the file or folder, for the error message.
+      what: its content, for the error message.
+      version: the version that is stored in it.
+      newest: the newest version that this distax reads.
+    """
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        raise DistaxError(
+            f"{where}: {shown(version)} is no version of {what}, so it is damaged; use another copy"
+        )
+    if version > newest:
+        raise DistaxError(
+            f"{where}: version {shown(version)} of {what}, this distax reads {newest}; install a "
+            "newer distax"
+        )
 
 
 def write_file_checksums(folder: Path) -> None:

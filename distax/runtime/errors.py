@@ -2,6 +2,7 @@
 
 import difflib
 import math
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from numbers import Integral, Real
@@ -9,6 +10,8 @@ from typing import Any
 
 _LONGEST = 60
 """Longest text of a value that an error line quotes. A longer one hides the rest of the line."""
+
+_ADDRESS = re.compile(r"(:\s*)?<[^<>]* object at 0x[0-9a-f]+>")
 
 
 class DistaxError(ValueError):
@@ -63,8 +66,12 @@ def unknown(kind: str, name: str, known: Iterable[str], of: str = "") -> DistaxE
 
 
 def first_line(error: Exception) -> str:
-    """Shortens another library's exception to its first line, at most 200 characters."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+    """Shortens another library's exception to its first line, at most 200 characters.
+
+    Addresses of Python's objects tell nothing about the input, so they are left out.
+    """
+    text = _ADDRESS.sub("", str(error)).strip() or type(error).__name__
+    return text.splitlines()[0][:200]
 
 
 def shown(value: object) -> str:

@@ -146,10 +146,13 @@ def local_copy(path: Path) -> Iterator[Path]:
     mapped into memory can be used after the block.
 
     Raises:
+      DistaxError: there is a pipe or a device, which may never end.
       FileNotFoundError: the bucket has no such object.
       OSError: the object cannot be read.
     """
     if not isinstance(path, BucketPath):
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise DistaxError(f"{path}: is no regular file; write its content to one")
         yield path
         return
     with tempfile.TemporaryDirectory() as folder:

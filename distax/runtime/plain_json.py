@@ -1,12 +1,57 @@
-"""Parsing of JSON that somebody else may have written."""
+"""JSON: parsing of what somebody else may have written, and writing of what others can read."""
 
 import json
+import math
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from etils import epath
 
 from distax.runtime.buckets import is_in_bucket
+from distax.runtime.errors import DistaxError
+from distax.runtime.files import write_text
+
+
+def format_json(where: object, value: Any, indent: int | None = None) -> str:
+    """Formats plain values as JSON, which has no number that is NaN or infinite.
+
+    Args:
+      where: what the text is for, for the error message.
+      value: the values.
+      indent: spaces of a level. Default: all on one line.
+
+    Raises:
+      DistaxError: a number is NaN or infinite.
+    """
+    try:
+        return json.dumps(value, indent=indent, allow_nan=False)
+    except ValueError:
+        for keys, number in _endless(value):
+            raise DistaxError(
+                f"{where}: not written, as {'.'.join(keys) or 'its value'} is {number}, which "
+                "JSON cannot hold"
+            ) from None
+        raise
+
+
+def _endless(value: Any, keys: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], float]]:
+    """Yields the numbers that are not finite, each with the keys that lead to it."""
+    if isinstance(value, float) and not math.isfinite(value):
+        yield keys, value
+    elif isinstance(value, Mapping | list | tuple):
+        inner = value.items() if isinstance(value, Mapping) else enumerate(value)
+        for key, one in inner:
+            yield from _endless(one, (*keys, str(key)))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes plain values as a JSON file, atomically.
+
+    Raises:
+      DistaxError: a number is NaN or infinite, or the file cannot be written.
+    """
+    write_text(path, format_json(path, value, indent=2) + "\n")
 
 
 def parse_json(text: str | bytes) -> Any:

@@ -1,12 +1,17 @@
 """Lines on the terminal, which names of files and headers cannot control."""
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 _STREAMS = {"stdin": 0, "stdout": 1, "stderr": 2}
 """Standard streams, in the order of their numbers."""
+_TOO_LONG = re.compile(r"[^\s/\\]{256,}")
+"""What has neither spaces nor separators of folders, and is longer than any name."""
+_KEPT = 40
+"""Letters of it that are printed."""
 
 
 def printable(text: object) -> str:
@@ -17,13 +22,26 @@ def printable(text: object) -> str:
     return "".join(letter if letter.isprintable() else _escaped(letter) for letter in str(text))
 
 
+def line_of(message: object) -> str:
+    """Returns a message as one printable line, in which what is too long for a name is shortened.
+
+    No system has names of more than 255 letters. So only numbers, names that were never those of a
+    file, and damaged content are that long.
+    """
+    return printable(_TOO_LONG.sub(lambda found: _shortened(found[0]), str(message)))
+
+
+def _shortened(word: str) -> str:
+    return f"{word[:_KEPT]}… ({len(word):,} characters)"
+
+
 def _escaped(letter: str) -> str:
     return letter.encode("unicode_escape").decode("ascii")
 
 
 def tell(message: object) -> None:
     """Prints a line for the user on standard error."""
-    print(f"distax: {printable(message)}", file=sys.stderr, flush=True)
+    print(f"distax: {line_of(message)}", file=sys.stderr, flush=True)
 
 
 @contextmanager

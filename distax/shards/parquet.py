@@ -1,6 +1,5 @@
 """Results as Parquet files: a row for each image, with lists for its targets."""
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 from distax.runtime.errors import DistaxError, first_line
 from distax.runtime.files import atomic_write
 from distax.runtime.optional import require
+from distax.runtime.plain_json import format_json
 from distax.shards.columns import IMAGE_COLUMNS, TARGET_COLUMNS, Columns
 
 _ROWS_AT_ONCE = 16384
@@ -95,7 +95,9 @@ def _to_table(columns: Columns, first: int, about: Mapping[str, Any]) -> Any:
         **{name: pyarrow.array(values) for name, values in columns.of_images.items()},
         "problem": pyarrow.array(problems, pyarrow.string()),
     }
-    return pyarrow.table(arrays).replace_schema_metadata({"distax": json.dumps(about)})
+    return pyarrow.table(arrays).replace_schema_metadata(
+        {"distax": format_json("the results", about)}
+    )
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """Results as ArrayRecord files: a TFDS example for each image, with lists for its targets."""
 
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from etils import epath
 from distax.runtime.errors import DistaxError, first_line
 from distax.runtime.files import atomic_write
 from distax.runtime.optional import require
+from distax.runtime.plain_json import format_json
 from distax.shards.columns import IMAGE_COLUMNS, TARGET_COLUMNS, Columns
 from distax.shards.records import open_records, parse_features, read_records
 
@@ -117,5 +117,5 @@ def _to_records(columns: Columns, first: int, about: Mapping[str, Any]) -> Itera
         if problem := columns.problems.get(image):
             feature["problem"].bytes_list.value.append(problem.encode())
         if first + image == 0:
-            feature["distax"].bytes_list.value.append(json.dumps(about).encode())
+            feature["distax"].bytes_list.value.append(format_json("the results", about).encode())
         yield example.SerializeToString(deterministic=True)

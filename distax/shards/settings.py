@@ -9,8 +9,7 @@ from typing import Any
 from flax import nnx
 
 from distax.runtime.errors import DistaxError
-from distax.runtime.files import write_text
-from distax.runtime.plain_json import read_table
+from distax.runtime.plain_json import read_table, write_json
 from distax.runtime.pytree import fingerprint
 from distax.runtime.settings import differences
 from distax.runtime.version import __version__
@@ -62,7 +61,7 @@ def claim(folder: Path, about: Mapping[str, Any]) -> None:
     """
     file = folder / FILE
     if not file.exists():
-        write_text(file, json.dumps(about, indent=2) + "\n")
+        write_json(file, about)
     try:
         before = read_table(file)
     except (OSError, ValueError):

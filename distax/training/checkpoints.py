@@ -18,6 +18,7 @@ from distax.runtime.buckets import as_epath, is_in_bucket
 from distax.runtime.checksums import (
     check_arrays_intact,
     check_finite_arrays,
+    check_version,
     checksum_of_settings,
     find_damaged_file,
 )
@@ -228,11 +229,7 @@ def _read(folder: epath.Path) -> _About:
         raise _damaged(folder / str(step), error) from error
     if checksum not in (None, checksum_of_settings(about)):
         raise _damaged(folder / str(step), ValueError("its settings differ from their checksum"))
-    if not isinstance(version, int) or version > VERSION:
-        raise DistaxError(
-            f"{folder}: version {version!r} of checkpoints, this distax reads {VERSION}; install a "
-            "newer distax"
-        )
+    check_version(folder, "checkpoints", version, VERSION)
     return from_plain(_About, about, str(folder / str(step)))
 
 

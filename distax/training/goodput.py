@@ -1,6 +1,5 @@
 """Seconds of a run by their use: training steps, and everything else that takes its time."""
 
-import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -10,7 +9,7 @@ from typing import Literal, get_args
 import jax
 
 from distax.runtime.errors import DistaxError
-from distax.runtime.files import write_text
+from distax.runtime.plain_json import write_json
 
 Kind = Literal["compiling", "steps", "waiting_for_input", "evaluating", "saving", "restoring"]
 
@@ -78,4 +77,4 @@ class Goodput:
         Raises:
           DistaxError: the file cannot be written.
         """
-        write_text(path, json.dumps(self.seconds(), indent=2) + "\n")
+        write_json(path, self.seconds())

@@ -1,6 +1,6 @@
 """Trackers: TensorBoard, JSON lines and Weights & Biases, behind one protocol."""
 
-import json
+import math
 import os
 import socket
 import time
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from distax.runtime.errors import DistaxError, first_line, naming_what_fails
 from distax.runtime.files import GrowingFiles, write_text
 from distax.runtime.optional import require
-from distax.runtime.plain_json import parse_table
+from distax.runtime.plain_json import format_json, parse_table, write_json
 
 if TYPE_CHECKING:
     from distax.training.config import TrackerName
@@ -90,12 +90,13 @@ class JsonLines:
 
     def describe(self, config: Mapping[str, Any]) -> None:
         """Writes the configuration as JSON."""
-        write_text(self._files.local / "config.json", json.dumps(config, indent=2) + "\n")
+        write_json(self._files.local / "config.json", config)
 
     def log(self, step: int, figures: Mapping[str, float]) -> None:
-        """Appends a line, at once."""
+        """Appends a line, at once; a figure that is not finite is null in it."""
+        known = {name: x if math.isfinite(x) else None for name, x in figures.items()}
         with naming_what_fails(self._path):
-            self._lines.write(json.dumps({"step": step, **figures}) + "\n")
+            self._lines.write(format_json(self._path, {"step": step, **known}) + "\n")
             self._lines.flush()
 
     def flush(self) -> None:
@@ -161,7 +162,8 @@ class TensorBoard:
         """Writes the configuration as a text, which TensorBoard shows as Markdown."""
         from tensorboardX.summary import text
 
-        self._write(0, summary=text("config", f"```json\n{json.dumps(config, indent=2)}\n```"))
+        shown = format_json("config", config, indent=2)
+        self._write(0, summary=text("config", f"```json\n{shown}\n```"))
 
     def log(self, step: int, figures: Mapping[str, float]) -> None:
         """Writes a scalar for each figure."""

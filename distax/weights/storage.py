@@ -1,6 +1,5 @@
 """Storage of a model as one safetensors file: arrays by name, configuration as metadata."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,12 +14,13 @@ from distax.models import Model
 from distax.runtime.checksums import (
     check_arrays_intact,
     check_finite_arrays,
+    check_version,
     checksum_of_settings,
     checksums,
 )
 from distax.runtime.errors import DistaxError
 from distax.runtime.files import atomic_write, local_copy
-from distax.runtime.plain_json import parse_json, parse_table
+from distax.runtime.plain_json import format_json, parse_json, parse_table
 from distax.runtime.pytree import named_leaves, with_leaves
 from distax.training.building import stored_model
 from distax.training.checkpoints import check_arrays, load_model
@@ -73,7 +73,7 @@ def write(model: Model, config: TrainConfig, path: Path, half: bool = False) -> 
     settings = {"version": _VERSION, "config": shipped.to_dict()}
     about = {**settings, "checksum": checksum_of_settings(settings), "checksums": checksums(arrays)}
     # All under one name, as safetensors writes names in any order.
-    content = save(arrays, metadata={_ABOUT: json.dumps(about)})
+    content = save(arrays, metadata={_ABOUT: format_json(path, about)})
     with atomic_write(path) as unfinished:
         unfinished.write_bytes(content)
 
@@ -145,11 +145,7 @@ def _parse(metadata: dict[str, str]) -> dict[str, Any]:
 def _check_intact(path: Path, about: dict[str, Any], arrays: dict[str, Any]) -> None:
     """Compares a file's contents with their checksums; files of the first releases have none."""
     version, stored = about.get("version", _VERSION), about.get("checksums")
-    if not isinstance(version, int) or version > _VERSION:
-        raise DistaxError(
-            f"{path}: version {version!r} of weights, this distax reads {_VERSION}; install a "
-            "newer distax"
-        )
+    check_version(path, "weights", version, _VERSION)
     settings = {key: value for key, value in about.items() if key not in _CHECKSUMS}
     checksum = checksum_of_settings(settings)
     if about.get("checksum", checksum) != checksum or not isinstance(stored or {}, dict):

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from distax import DistaxError
-from distax.io.frames import find_files, open_frames
+from distax.io.frames import find_files, find_files_or_names, open_frames
 from distax.io.reading import Reading
 
 fits = pytest.importorskip("astropy.io.fits")
@@ -160,6 +160,14 @@ def test_folders_and_patterns_give_their_files_in_natural_order(tmp_path):
         find_files([tmp_path / "empty"])
     with pytest.raises(DistaxError, match="no file matches"):
         find_files([tmp_path / "*.npy"])
+
+
+def test_what_names_no_file_stays_among_the_others(tmp_path):
+    (tmp_path / "good.npy").touch()
+    (tmp_path / "empty").mkdir()
+    bad = [tmp_path / "empty", tmp_path / "*.png", tmp_path / ("a" * 300 + ".npy")]
+    # Python 3.13 takes a name that is too long for one of no file.
+    assert find_files_or_names([*bad, tmp_path]) == [*bad, tmp_path / "good.npy"]
 
 
 def test_a_name_with_brackets_is_that_file_if_there_is_one(tmp_path):

@@ -1,6 +1,7 @@
 """Exactness of TIFF, against the arrays that are written and against Pillow."""
 
 import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -235,6 +236,25 @@ def test_tags_that_promise_too_much_are_refused(tmp_path, change, message):
     content = plain_tiff(values("u1").tobytes(), 8, **change)
     (tmp_path / "a.tif").write_bytes(content)
     with pytest.raises(DistaxError, match=message):
+        read(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize(
+    ("predictor", "compression", "message"),
+    [
+        (2, 1, "says that values without compression are differences by predictor 2, which"),
+        (3, 1, "says that values without compression are differences by predictor 3, which"),
+        (3, 8, "says that integers are differences by predictor 3, which"),
+    ],
+)
+def test_predictors_that_do_not_suit_the_values_are_refused(
+    tmp_path, predictor, compression, message
+):
+    stored = values("u2").tobytes()
+    content = zlib.compress(stored) if compression == 8 else stored
+    tags = {"_259": compression, "_317": predictor}
+    (tmp_path / "a.tif").write_bytes(plain_tiff(content, 16, **tags))
+    with pytest.raises(DistaxError, match=f"a.tif: page 0: {message}"):
         read(tmp_path / "a.tif")
 
 

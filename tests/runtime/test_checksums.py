@@ -9,6 +9,7 @@ from distax import DistaxError
 from distax.runtime.checksums import (
     check_arrays_intact,
     check_finite_arrays,
+    check_version,
     checksum_of_settings,
     checksums,
     find_damaged_file,
@@ -70,3 +71,16 @@ def test_a_damaged_or_missing_file_is_found(tmp_path):
 def test_damaged_checksums_are_damage(content, tmp_path):
     (tmp_path / "checksums.json").write_text(content)
     assert find_damaged_file(tmp_path) is not None
+
+
+@pytest.mark.parametrize("version", [-1, 0, True, None, 1.0, "1"])
+def test_what_is_no_version_is_refused(version):
+    with pytest.raises(DistaxError, match=f"a: {version!r} is no version of weights, so it is"):
+        check_version("a", "weights", version, 3)
+
+
+def test_versions_from_the_first_to_the_newest_are_read():
+    for version in (1, 2, 3):
+        check_version("a", "weights", version, 3)
+    with pytest.raises(DistaxError, match="a: version 4 of weights, this distax reads 3; install"):
+        check_version("a", "weights", 4, 3)

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from distax import DistaxError
-from distax.runtime.files import atomic_write, check_outputs, write_text
+from distax.runtime.files import atomic_write, check_outputs, local_copy, write_text
 
 
 def test_text_is_written_and_replaced(tmp_path):
@@ -96,3 +96,12 @@ def test_a_folder_that_may_not_be_written_is_named_before_the_work(name, tmp_pat
 def test_a_device_that_is_not_open_is_named_before_the_work():
     with pytest.raises(DistaxError, match=r"/dev/fd/977: cannot be written \(Permission denied\)"):
         check_outputs({"--json": Path("/dev/fd/977")})
+
+
+def test_a_reader_of_disks_does_not_wait_for_a_pipe(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with (
+        pytest.raises(DistaxError, match="pipe: is no regular file"),
+        local_copy(tmp_path / "pipe"),
+    ):
+        pass

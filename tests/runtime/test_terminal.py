@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from distax.runtime.terminal import patient_streams, printable, tell
+from distax.runtime.terminal import line_of, patient_streams, printable, tell
 
 
 @pytest.mark.parametrize(
@@ -20,6 +20,19 @@ from distax.runtime.terminal import patient_streams, printable, tell
 )
 def test_what_would_control_a_terminal_is_shown(text, shown):
     assert printable(text) == shown
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        ("5" * 400 + " px", "5" * 40 + "… (400 characters) px"),
+        ("a/" + "b" * 100_000, "a/" + "b" * 40 + "… (100,000 characters)"),
+        ("/".join(["c" * 255] * 9), "/".join(["c" * 255] * 9)),
+        ("many words " * 200, "many words " * 200),
+    ],
+)
+def test_what_is_longer_than_any_name_is_shortened(message, shown):
+    assert line_of(message) == shown
 
 
 def test_a_line_stays_one(capsys):

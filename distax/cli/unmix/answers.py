@@ -1,6 +1,5 @@
 """Answers of `distax unmix`, and the JSON file from which a run resumes."""
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -8,6 +7,7 @@ from pathlib import Path
 from types import EllipsisType
 from typing import Any, ClassVar, Literal
 
+import jax
 import numpy as np
 from jax import Array
 
@@ -16,7 +16,7 @@ from distax.frames.psf import PsfCheck
 from distax.imaging.targets import Targets
 from distax.io.pixels import Frame
 from distax.runtime.errors import DistaxError
-from distax.runtime.files import write_text
+from distax.runtime.plain_json import write_json
 from distax.runtime.settings import STRICT, differences
 from distax.runtime.version import __version__
 from distax.viz.ranking import doubt
@@ -26,6 +26,8 @@ State = Literal["finished", "failed", "unfinished"]
 
 Source = tuple[Path, int]
 """A file, and the number of an image in it."""
+_LAST_IMAGE = 2**31 - 1
+"""Largest number of an image, which tables store in 32 bits."""
 
 
 @dataclass(frozen=True)
@@ -37,10 +39,10 @@ class Target:
       intensity: intensity in counts, or in the unit of the frame's file.
       score: score by which the method ranks its targets.
       row_std, column_std, intensity_std: standard deviations in the same units; None if the method
-        gives none.
+        gives none, or the image does not determine the number.
 
     Raises:
-      DistaxError: a number is NaN, or a number other than a standard deviation is infinite.
+      DistaxError: a number is NaN or infinite, or a standard deviation is negative.
     """
 
     row: float
@@ -52,10 +54,11 @@ class Target:
     intensity_std: float | None
 
     def __post_init__(self) -> None:
-        numbers = (self.row, self.column, self.intensity, self.score)
-        errors = filter(None, (self.row_std, self.column_std, self.intensity_std))
-        if not all(map(math.isfinite, numbers)) or any(map(math.isnan, errors)):
-            raise DistaxError("a target has NaN or infinite numbers")
+        for name, value in asdict(self).items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise DistaxError(f"a target has {value} as its {name}")
+            if name.endswith("_std") and value is not None and value < 0:
+                raise DistaxError(f"a target has a {name} below zero, {value}")
 
 
 @dataclass(frozen=True)
@@ -208,8 +211,10 @@ def answers_for(sources: Sequence[Source], found: Targets) -> list[Answer]:
 
 
 def _float_or_none(values: Array | np.ndarray | None, row: int) -> float | None:
-    """Returns one entry of an array as a float; None if there is no array."""
-    return None if values is None else float(values[row])
+    """Returns one entry of an array as a float; None if there is no array, or it is not finite."""
+    if values is None or not math.isfinite(value := float(values[row])):
+        return None
+    return value
 
 
 def answer_for_frame(source: Source, frame: Frame, found: FrameTargets) -> FrameAnswer:
@@ -227,8 +232,8 @@ def answer_for_frame(source: Source, frame: Frame, found: FrameTargets) -> Frame
                 misfit=float(found.misfit[k]),
                 count_probability=float(found.count_probability[k]),
                 point_probability=_float_or_none(found.point_probability, k),
-                ra=None if ra is None else float(ra[k]),
-                dec=None if dec is None else float(dec[k]),
+                ra=_float_or_none(ra, k),
+                dec=_float_or_none(dec, k),
             )
             for k, values in enumerate(_target_fields(targets, ...))
         ),
@@ -247,18 +252,21 @@ def answer_for_frame(source: Source, frame: Frame, found: FrameTargets) -> Frame
 def _target_fields(found: Targets, row: int | EllipsisType) -> Iterator[dict[str, Any]]:
     """Yields the fields of `Target` for each target of one image."""
     spread, deviation = found.position_std, found.intensity_std
-    columns = {
+    numbers = {
         "row": found.position[row][:, 0],
         "column": found.position[row][:, 1],
         "intensity": found.intensity[row],
         "score": found.score[row],
+    }
+    deviations = {
         "row_std": None if spread is None else spread[row][:, 0],
         "column_std": None if spread is None else spread[row][:, 1],
         "intensity_std": None if deviation is None else deviation[row],
     }
-    known = {name: value if value is None else np.asarray(value) for name, value in columns.items()}
-    for slot in np.flatnonzero(np.asarray(found.mask)[row]):
-        yield {name: None if value is None else float(value[slot]) for name, value in known.items()}
+    numbers, deviations = jax.tree.map(np.asarray, (numbers, deviations))
+    for slot in np.flatnonzero(np.asarray(found.mask)[row]).tolist():
+        exact = {name: float(values[slot]) for name, values in numbers.items()}
+        yield exact | {name: _float_or_none(one, slot) for name, one in deviations.items()}
 
 
 @dataclass(frozen=True)
@@ -273,7 +281,8 @@ class Record:
       distax: version of distax.
 
     Raises:
-      DistaxError: an answer for a file that is not among `files`.
+      DistaxError: an answer for a file that is not among `files`, two answers for one image, or a
+        number of an image or a name of a file that no file has.
     """
 
     options: dict[str, Any]
@@ -285,13 +294,22 @@ class Record:
     __pydantic_config__ = STRICT
 
     def __post_init__(self) -> None:
+        for file in self.files:
+            if "\0" in file:
+                raise DistaxError(f"has the file {file!r}, which no system can name")
+        seen: set[tuple[str, int]] = set()
         for image in self.images:
             if image.file not in self.files:
                 raise DistaxError(f"has an answer for {image.file}, which is not among its files")
+            if not 0 <= image.image <= _LAST_IMAGE:
+                raise DistaxError(f"has an answer for image {image.image} of {image.file}")
+            if (image.file, image.image) in seen:
+                raise DistaxError(f"has two answers for image {image.image} of {image.file}")
+            seen.add((image.file, image.image))
 
     def write(self, path: Path) -> None:
         """Writes the record as JSON, atomically."""
-        write_text(path, json.dumps(asdict(self), indent=2) + "\n")
+        write_json(path, asdict(self))
 
 
 def read_record(path: Path, options: Mapping[str, Any]) -> Record:
@@ -307,6 +325,8 @@ def read_record(path: Path, options: Mapping[str, Any]) -> Record:
     """
     from pydantic import TypeAdapter, ValidationError
 
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise DistaxError(f"{path}: is no regular file; leave --resume out to start anew")
     try:
         record = TypeAdapter(Record).validate_json(path.read_bytes())
     except OSError as error:

@@ -164,7 +164,7 @@ class Unmix:
         from distax.cli.unmix.answers import read_record
         from distax.cli.unmix.pictures import Pictures
         from distax.cli.unmix.runner import Runner
-        from distax.io.frames import find_files
+        from distax.io.frames import find_files_or_names
 
         if self.resume and self.fit_sensor:
             raise DistaxError(
@@ -176,7 +176,7 @@ class Unmix:
             unmixers=unmixers,
             pictures=Pictures(figure=self.figure, report=self.report),
             residual=self.residual,
-            files=dict.fromkeys(find_files(self.files), "unfinished"),
+            files=dict.fromkeys(find_files_or_names(self.files), "unfinished"),
         )
         if self.resume:
             if self.json is None:

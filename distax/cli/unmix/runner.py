@@ -33,7 +33,7 @@ from distax.cli.unmix.pictures import Pictures
 from distax.cli.unmix.tables import Provenance
 from distax.frames.psf import PsfCheck
 from distax.imaging.sensor import Sensor
-from distax.io.frames import open_frames
+from distax.io.frames import find_files, find_files_or_names, open_frames
 from distax.io.pixels import Frame
 from distax.runtime.buckets import as_path
 from distax.runtime.errors import DistaxError, DistaxWarning, Terminated, first_line
@@ -208,12 +208,17 @@ class Runner:
     def resume_from(self, record: Record) -> None:
         """Takes over the files and answers of an earlier run.
 
-        Its files keep their order and precede new ones. Files that failed are unmixed again.
+        Its files keep their order and precede new ones. Files that failed are unmixed again. Those
+        in a folder that was empty, or that a pattern did not match, are new ones.
         """
-        earlier: dict[Path, State] = {as_path(file): state for file, state in record.files.items()}
+        earlier: dict[Path, State] = {
+            path: state
+            for file, state in record.files.items()
+            if find_files_or_names([path := as_path(file)]) == [path] or state != "failed"
+        }
         self.files = earlier | {path: earlier.get(path, "unfinished") for path in self.files}
         for answer in record.images:
-            if self.files[path := as_path(answer.file)] != "failed":
+            if self.files.get(path := as_path(answer.file), "failed") != "failed":
                 self.answers[path, answer.image] = answer
                 self._earlier.setdefault(path, []).append(answer)
 
@@ -301,6 +306,7 @@ class Runner:
             return []
         problems = []
         try:
+            find_files([path])  # names an empty folder, and a pattern that matches nothing
             with open_frames(path, self.unmixers.input.reading) as content:
                 if self.residual and len(content) > 1:
                     raise DistaxError(

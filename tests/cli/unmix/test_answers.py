@@ -1,11 +1,24 @@
 """Records of made-up answers, so that nothing needs to be unmixed."""
 
 import json
+import os
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from distax import DistaxError
-from distax.cli.unmix.answers import Answer, FrameAnswer, FrameTarget, Record, Target, read_record
+from distax.cli.unmix.answers import (
+    Answer,
+    FrameAnswer,
+    FrameTarget,
+    Record,
+    Target,
+    answers_for,
+    read_record,
+)
+from distax.cli.unmix.tables import to_csv
+from distax.imaging.targets import Targets
 
 OPTIONS = {"method": None, "threshold": 50.0, "frame": {"bit_depth": 8, "sigma": 0.5}}
 STAR = Target(2.5, 1 / 3, 240.5, 0.9, row_std=0.01, column_std=None, intensity_std=3.5)
@@ -91,6 +104,68 @@ def test_what_is_no_record_is_refused_in_one_line(path, change, where):
     assert "\n" not in str(e.value)
 
 
+def edit(change):
+    """Returns a change of the text of a record by a change of its values."""
+
+    def changed(text):
+        change(values := json.loads(text))
+        return json.dumps(values)
+
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda v: v["images"][0].update(image=-1), "has an answer for image -1 of a.png"),
+        (lambda v: v["images"][0].update(image=2**31), "has an answer for image 2147483648 of"),
+        (lambda v: v["images"].append(v["images"][0]), "has two answers for image 0 of a.png"),
+        (lambda v: v["files"].update({"\0": "failed"}), "has the file '.x00', which no system"),
+        (lambda v: v["images"][0]["targets"][0].update(row_std=-1.0), "a row_std below zero, -1.0"),
+    ],
+)
+def test_values_that_no_run_writes_are_refused(path, change, problem):
+    path.write_text(edit(change)(path.read_text()))
+    with pytest.raises(DistaxError, match=f"{path}: not a --json file of unmix.*{problem}"):
+        read_record(path, OPTIONS)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DistaxError, match="pipe: is no regular file; leave --resume out"):
+        read_record(tmp_path / "pipe", OPTIONS)
+
+
 def test_a_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(DistaxError, match=r"b.json: cannot be read .*leave --resume out"):
         read_record(tmp_path / "b.json", OPTIONS)
+
+
+def found(row_std=0.01, row=2.5):
+    """Returns one target in one image."""
+    one = np.ones((1, 1), np.float32)
+    return Targets(
+        position=np.array([[[row, 3.25]]], np.float32),
+        intensity=240 * one,
+        mask=one.astype(bool),
+        score=one,
+        covariance=np.array([[np.diag([row_std**2, 0.25])]], np.float32),
+        intensity_std=np.inf * one,
+        misfit=np.inf * one[0],
+    )
+
+
+@pytest.mark.parametrize("unknown", [np.inf, np.nan])
+def test_deviations_that_are_not_finite_are_null_and_empty(tmp_path, unknown):
+    (answer,) = answers_for([(Path("a.png"), 0)], found(row_std=unknown))
+    (target,) = answer.targets
+    assert (target.row_std, target.column_std, target.intensity_std) == (None, 0.5, None)
+    assert to_csv([answer]).splitlines()[1].startswith("a.png,0,2.5,3.25,240.0,1.0,,0.5,,")
+    record = Record(OPTIONS, (), {"a.png": "finished"}, (answer,))
+    record.write(tmp_path / "a.json")
+    assert read_record(tmp_path / "a.json", OPTIONS) == record
+
+
+def test_a_position_that_is_not_finite_is_refused():
+    with pytest.raises(DistaxError, match="a target has nan as its row"):
+        answers_for([(Path("a.png"), 0)], found(row=np.nan))

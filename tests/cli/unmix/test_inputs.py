@@ -58,6 +58,31 @@ def test_a_folder_is_its_files_in_natural_order(tmp_path):
     assert answers[0]["targets"] == answers[1]["targets"] == answers[2]["targets"] != []
 
 
+def test_an_empty_folder_and_a_pattern_without_a_match_leave_the_answers_of_the_others(
+    tmp_path, capsys
+):
+    (empty := tmp_path / "empty.png").mkdir()
+    np.save(good := tmp_path / "good.npy", np.load(INPUTS / "frames.npy")[0])
+    files, output = [empty, good, tmp_path / "none*.npy"], tmp_path / "answers.json"
+    command = ["unmix", *map(str, files), *FIT, "--json", str(output)]
+    with pytest.raises(SystemExit, match="2 of 3 files could not be unmixed"):
+        main(command)
+    printed = capsys.readouterr().err
+    assert f"{empty}: a folder without image files" in printed
+    assert f"{files[2]}: no file matches this pattern" in printed
+    record = json.loads(output.read_text())
+    assert list(record["files"].values()) == ["failed", "finished", "failed"]
+    assert [answer["file"] for answer in record["images"]] == [str(good)]
+    # What the folder holds by now is new, and nothing is left of the entry for the folder itself.
+    late = [empty / "late.npy", tmp_path / "none1.npy"]
+    for path in late:
+        path.write_bytes(good.read_bytes())
+    main([*command, "--resume"])
+    assert json.loads(output.read_text())["files"] == dict.fromkeys(
+        map(str, [good, *late]), "finished"
+    )
+
+
 def test_a_damaged_page_leaves_the_answers_of_the_others(tmp_path, capsys):
     tifffile = pytest.importorskip("tifffile")
     path = tmp_path / "a.tif"
