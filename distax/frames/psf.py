@@ -120,9 +120,8 @@ class PsfCheck:
             low, high = self.over_frame
             parts = [f"PSF sigma {low:.4g} to {high:.4g} px over the frame, as given"]
         if self.misfit is not None:
-            parts.append(
-                f"median misfit of {self.blobs} blob{'s' * (self.blobs != 1)} {self.misfit:.2f} (about 1 is good)"
-            )
+            blobs = "1 blob" if self.blobs == 1 else f"{self.blobs} blobs"
+            parts.append(f"median misfit of {blobs} {self.misfit:.2f} (about 1 is good)")
         return "; ".join(parts)
 
     @property

@@ -15,31 +15,21 @@ from distax.io.faults import logs_raised, translated
 from distax.io.pixels import Decoded, Frame, Frames
 from distax.io.reading import Reading
 from distax.io.source import Source
+from distax.io.tiff_page import PALETTE, WHITE_IS_ZERO, check_page
 from distax.runtime.errors import DistaxError, DistaxWarning
 from distax.runtime.optional import require
 
 if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPage
 
-_COMPRESSIONS = {1, 5, 8, 32773, 32946, 34925, 34926, 50000}
-"""Compressions that are read: none, LZW, deflate, PackBits, LZMA and Zstandard. All are exact, and
-their decoders are given the size of the output."""
-_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _LINEAR_RAW = 0, 1, 2, 3, 34892
-"""Photometric interpretations that are read."""
 _PHOTOMETRIC = 262
 """Tag of the photometric interpretation. Some writers omit it."""
-_FLOATS = 3
-"""Sample format of floats."""
 _SUBFILE_TYPE = 254
 _SMALLER_COPY, _TRANSPARENCY = 1, 4
 """Bits of the subfile type, for pages that are no frames."""
 _ALPHA = (1, 2)
 """Kinds of an extra sample that are alpha, with and without premultiplied colours."""
-_DIFFERENCES, _FLOAT_DIFFERENCES = 2, 3
-"""Predictors: differences of neighbours, and of the bytes of floats."""
 _MOST_TAGS = 4096
-_MISREAD_BITS = 24
-"""Bits of integers whose bytes tifffile returns in the wrong order for big-endian files."""
 
 
 class _Layout(NamedTuple):
@@ -80,7 +70,7 @@ def open_tiff(source: Source, reading: Reading) -> "Frames":
         tiff = _Tiff(source, TiffFile(source.file, name=source.path.name), numbers, reading)
         first = tiff.page(0)
         hidden = tiff.planes_of_page() if len(numbers) == 1 else 1
-    if first.photometric == _WHITE_IS_ZERO and _PHOTOMETRIC in first.tags:
+    if first.photometric == WHITE_IS_ZERO and _PHOTOMETRIC in first.tags:
         warnings.warn(
             f"{source.path}: its values are read as stored, but the file says that zero is white; "
             "if targets are dark, invert the images",
@@ -118,7 +108,7 @@ class _Tiff:
 
         page = self.file.pages[self.numbers[number]]
         assert isinstance(page, TiffPage)
-        _check_page(page, self.source, self._where(number), self.reading)
+        check_page(page, self.source, self._where(number), self.reading)
         if number:
             first = self.page(0)
             if (page.dtype, page.bitspersample) != (first.dtype, first.bitspersample):
@@ -225,70 +215,6 @@ def _find_pages(source: Source) -> list[int]:
     return frames or [0]
 
 
-def _check_page(page: "TiffPage", source: Source, where: str, reading: Reading) -> None:
-    """Checks a page before memory is allocated for it.
-
-    Raises:
-      DistaxError: the page is not an image of real numbers, has a compression or colours that are
-        not read, has a predictor that does not suit its values, lacks a strip or tile, or describes
-        more pixels than the file holds.
-    """
-    if page.compression not in _COMPRESSIONS:
-        raise DistaxError(
-            f"{where}: is compressed by {_name(page.compression)}, which is not read; save it with "
-            "LZW, deflate or no compression"
-        )
-    readable = {_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _LINEAR_RAW}
-    plain = page.compression == 1 and page.predictor in (_DIFFERENCES, _FLOAT_DIFFERENCES)
-    if plain or (page.predictor == _FLOAT_DIFFERENCES and page.sampleformat != _FLOATS):
-        stored = "values without compression" if plain else "integers"
-        raise DistaxError(
-            f"{where}: says that {stored} are differences by predictor {int(page.predictor)}, "
-            "which other programs read in another way; save it without a predictor"
-        )
-    if page.photometric not in readable:
-        raise DistaxError(
-            f"{where}: its colours are {_name(page.photometric)}, which is not read; save it in "
-            "gray"
-        )
-    if page.dtype is None or page.dtype.kind not in "uifb" or page.dtype.itemsize > 8:
-        kind = page.dtype or f"{page.bitspersample}-bit values of format {page.sampleformat}"
-        raise DistaxError(f"{where}: holds {kind}, not counts; store integers or floats")
-    if page.bitspersample == _MISREAD_BITS and page.parent.byteorder == ">":
-        raise DistaxError(
-            f"{where}: holds integers of {_MISREAD_BITS} bits in big-endian order, which is not "
-            "read; store them with 32 bits"
-        )
-    if 0 in page.shaped or page.imagedepth != 1:
-        raise DistaxError(f"{where}: has the shape {page.shape}; store each plane as a page")
-    offsets, counts = page.dataoffsets, page.databytecounts
-    if len(offsets) != len(counts) or len(offsets) != math.prod(page.chunked):
-        raise DistaxError(
-            f"{where}: has {len(offsets)} strips or tiles instead of {math.prod(page.chunked)}; "
-            "the file is damaged"
-        )
-    parts = zip(offsets, counts, strict=True)
-    if any(start <= 0 or size <= 0 or start + size > source.size for start, size in parts):
-        raise DistaxError(
-            f"{where}: its pixels lie beyond the end of the file, which is truncated or damaged"
-        )
-    stored, size = min(sum(counts), source.size), page.dtype.itemsize
-    chunk = [min(side, max(page.shaped)) if not page.is_tiled else side for side in page.chunks]
-    for promised in (math.prod(page.shaped), math.prod(chunk)):
-        reading.check_size(where, promised * size, stored)
-    bits = page.bitspersample if isinstance(page.bitspersample, int) else 8 * size
-    if page.compression == 1 and math.prod(page.shaped) * bits > 8 * stored:
-        raise DistaxError(
-            f"{where}: stores {stored:,} bytes, too few for its {page.imagelength}×"
-            f"{page.imagewidth} pixels; the file is truncated or damaged"
-        )
-
-
-def _name(value: object) -> str:
-    """Returns the name of one of tifffile's constants, or its number."""
-    return getattr(value, "name", str(value))
-
-
 def _gray(
     values: Shaped[np.ndarray, "separate 1 height width together"],
     page: "TiffPage",
@@ -300,7 +226,7 @@ def _gray(
     kind = values.dtype
     values = values.astype(np.uint8) if kind.kind == "b" else values.view(np.dtype(kind.str))
     samples = np.moveaxis(values[:, 0], 0, -2).reshape(*values.shape[2:4], -1)
-    if page.photometric == _PALETTE:
+    if page.photometric == PALETTE:
         if page.colormap is None:
             raise DistaxError(f"{where}: has no palette, which its pixels need; it is damaged")
         return look_up(samples[..., 0], _eight_bits(page.colormap.T), where, reading)
