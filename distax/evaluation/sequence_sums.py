@@ -37,7 +37,8 @@ class SequenceSums:
 
     def value(self, protocol: SequenceProtocol, sequences: int) -> SequenceEvaluation:
         """Computes the results from the sums."""
-        scores = np.asarray(jax.vmap(lambda sums: sums.value().mean)(self.by_frame))
+        by_frame = self.by_frame.without_empty_bins()
+        scores = np.asarray(jax.vmap(lambda sums: sums.value().mean)(by_frame))
         return SequenceEvaluation(
             sequences=sequences,
             protocol=protocol,
