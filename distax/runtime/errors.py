@@ -4,13 +4,15 @@ import difflib
 import math
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from numbers import Integral, Real
 from typing import Any
 
 _LONGEST = 60
 """Longest text of a value that an error line quotes. A longer one hides the rest of the line."""
 
+_SMALLEST, _GREATEST = 1.2e-38, 3.4e38
+"""Bounds of the sizes of numbers in 32 bits. JAX takes smaller ones for 0."""
 _ADDRESS = re.compile(r"(:\s*)?<[^<>]* object at 0x[0-9a-f]+>")
 
 
@@ -109,20 +111,31 @@ def finite(name: str, value: object, limit: str = "") -> float:
       limit: its limit in words, which the error message gives.
 
     Raises:
-      DistaxError: the value is not a number, or is not finite.
+      DistaxError: the value is not a number, or is not finite in the 32 bits in which JAX computes.
     """
     number = known_scalar(name, value)
-    with suppress(OverflowError):
-        if isinstance(number, Real) and not isinstance(number, bool) and math.isfinite(number):
-            return float(number)
-    raise DistaxError(f"{name} must be a finite number{limit}, got {shown(number)}")
+    if not isinstance(number, Real) or isinstance(number, bool) or not _is_finite(number):
+        raise DistaxError(f"{name} must be a finite number{limit}, got {shown(number)}")
+    value = float(number)
+    if abs(value) > _GREATEST:
+        raise DistaxError(f"{name} must be at most {_GREATEST} in size, got {shown(number)}")
+    return value
+
+
+def _is_finite(number: Any) -> bool:
+    try:
+        return math.isfinite(number)
+    except OverflowError:  # a whole number beyond the largest float
+        return False
 
 
 def check_positive(**values: object) -> None:
     """Raises DistaxError for the first keyword that is not a finite number greater than zero."""
     for name, value in values.items():
-        if not finite(name, value, " greater than 0") > 0:
+        if not (number := finite(name, value, " greater than 0")) > 0:
             raise DistaxError(f"{name} must be greater than 0, got {value}")
+        if number < _SMALLEST:
+            raise DistaxError(f"{name} must be at least {_SMALLEST}, got {value}")
 
 
 def check_not_negative(**values: object) -> None:
