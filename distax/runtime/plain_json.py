@@ -27,7 +27,7 @@ def format_json(where: object, value: Any, indent: int | None = None) -> str:
     try:
         return json.dumps(value, indent=indent, allow_nan=False)
     except ValueError:
-        for keys, number in _endless(value):
+        for keys, number in _not_finite(value):
             raise DistaxError(
                 f"{where}: not written, as {'.'.join(keys) or 'its value'} is {number}, which "
                 "JSON cannot hold"
@@ -35,14 +35,14 @@ def format_json(where: object, value: Any, indent: int | None = None) -> str:
         raise
 
 
-def _endless(value: Any, keys: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], float]]:
+def _not_finite(value: Any, keys: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], float]]:
     """Yields the numbers that are not finite, each with the keys that lead to it."""
     if isinstance(value, float) and not math.isfinite(value):
         yield keys, value
     elif isinstance(value, Mapping | list | tuple):
         inner = value.items() if isinstance(value, Mapping) else enumerate(value)
         for key, one in inner:
-            yield from _endless(one, (*keys, str(key)))
+            yield from _not_finite(one, (*keys, str(key)))
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -74,7 +74,7 @@ def parse_table(text: str | bytes) -> dict[str, Any]:
     """
     table = parse_json(text)
     if not isinstance(table, dict):
-        raise ValueError("its description is no table")
+        raise ValueError("its outermost value is no table")
     return table
 
 
