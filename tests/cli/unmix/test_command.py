@@ -12,6 +12,7 @@ from PIL import Image
 from distax import Sensor, Unmixer
 from distax.cli.main import main
 from distax.imaging.scenes import ScenePrior, simulate
+from distax.runtime.files import check_outputs
 
 THRESHOLD = "20"
 
@@ -192,25 +193,39 @@ def test_without_answers_what_is_written_is_empty_and_no_figure_is_drawn(tmp_pat
     assert "<dt>Files</dt><dd>0</dd>" in paths["html"].read_text()
 
 
-def test_a_file_that_cannot_be_written_does_not_stop_the_others(tiny_run, files, tmp_path, capsys):
-    names = [str(tmp_path / f"{'a' * 300}{suffix}") for suffix in (".json", ".fits")]
+@pytest.fixture
+def lost(tmp_path, monkeypatch):
+    """A folder that a file replaces after the outputs are checked, so that nothing is written."""
+
+    def check_and_lose(outputs, inputs):
+        check_outputs(outputs, inputs)
+        (tmp_path / "lost").touch()
+
+    monkeypatch.setattr("distax.runtime.files.check_outputs", check_and_lose)
+    return tmp_path / "lost"
+
+
+def test_a_file_that_cannot_be_written_does_not_stop_the_others(
+    tiny_run, files, tmp_path, lost, capsys
+):
+    names = [str(lost / "a.json"), str(lost / "a.fits")]
     outputs = [f"--json={names[0]}", f"--table={names[1]}"]
     outputs += [f"--csv={tmp_path / 'a.csv'}", f"--figure={tmp_path / 'a.png'}"]
     with pytest.raises(SystemExit, match="distax: 2 of the output files could not be written"):
         main(["unmix", str(files[1]), "--checkpoint", str(tiny_run), *outputs])
     lines = capsys.readouterr().err.splitlines()
     assert [line.split(": ")[1] for line in lines] == names
-    assert all(": cannot be written (" in line for line in lines)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.csv", "a.png"]
+    assert all(": cannot be written, as " in line for line in lines)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.csv", "a.png", "lost"]
 
 
-def test_a_stopped_run_has_its_status_whatever_cannot_be_written(tmp_path, monkeypatch, capsys):
+def test_a_stopped_run_has_its_status_whatever_cannot_be_written(lost, monkeypatch, capsys):
     def interrupted(path, extension):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("distax.cli.unmix.runner.open_frames", interrupted)
     with pytest.raises(SystemExit) as stop:
-        main(["unmix", "a.png", "--checkpoint=fista", f"--csv={tmp_path / ('a' * 300)}.csv"])
+        main(["unmix", "a.png", "--checkpoint=fista", f"--csv={lost / 'a.csv'}"])
     assert stop.value.code == 130
     unwritten, stopped = capsys.readouterr().err.splitlines()
     assert "a.csv: cannot be written" in unwritten
