@@ -29,7 +29,7 @@ def test_keys_are_not_counted_under_a_trace():
 
 def test_a_model_that_takes_too_many_keys_is_refused_in_time():
     with pytest.raises(DistaxError, match="more than 3,000 arrays"):
-        nnx.eval_shape(lambda: create("lista", layers=10**9, rngs=parameter_rngs(0)))
+        nnx.eval_shape(lambda: create("ista_net", stages=10**9, rngs=parameter_rngs(0)))
     with pytest.raises(DistaxError, match=r"^no more$"):
         create("srcnn", rngs=parameter_rngs(0, Limit(5, "no more")))
     create("srcnn", rngs=parameter_rngs(0, Limit(6, "no more")))

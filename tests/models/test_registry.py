@@ -186,6 +186,7 @@ def test_a_file_that_fails_is_named_with_the_reason(tmp_path):
         ("hit_sng", {"windows": (2.0,)}, "option windows must be a list of int"),
         ("hit_sng", {"windows": (2, 2**31)}, "option windows must be at most 2,147,483,647"),
         ("espcn", {"factor": 10**30 + 1}, "factor must be at most 2,147,483,647 in size, got 10"),
+        ("lamp", {"layers": 10**9}, r"layers must be at most 3000 in a network, got 1e\+09"),
         ("dista", {"channels": -(2**31)}, "option channels must be at most"),
     ],
 )

@@ -18,11 +18,12 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from distax.imaging.sensor import Sensor, largest_eigenvalue
+from distax.models.keys import LARGEST
 from distax.models.layers.basic import cast_like
 from distax.models.layers.transforms import soft_threshold
 from distax.models.registry import register
 from distax.models.unfolding.base import UnfoldingModel
-from distax.runtime.errors import check_positive
+from distax.runtime.errors import check_at_most, check_positive
 
 # Half width of the ramp that replaces the jump of hard thresholding in gradients, relative to the
 # threshold. A wider ramp gives more entries a gradient and a narrower one is closer to the jump.
@@ -65,6 +66,7 @@ class LayeredModel(UnfoldingModel):
     ):
         super().__init__(factor, sensor, phi, q_init)
         check_positive(layers=layers, sparsity=sparsity)
+        check_at_most("in a network", layers=(layers, LARGEST.most))  # they draw no keys
         self.layers = nnx.List(self.solver_steps(layers, sparsity))
 
     @abstractmethod
