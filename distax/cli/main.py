@@ -32,8 +32,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # Without credentials, gcsfs logs for every object that it cannot learn the bucket's type.
     logging.getLogger("gcsfs").setLevel(logging.CRITICAL)
     # When a write fails, Orbax raises its error and closes the event loop of all writes. Others may
-    # fail later, even when the command has ended, and asyncio reports each with a traceback.
+    # fail later, even when the command has ended, and asyncio reports each with a traceback. Those
+    # that never began are reported with a warning.
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
     sys.unraisablehook = _report_unraisable
     try:
         with patient_streams(), _warnings_in_one_line():
