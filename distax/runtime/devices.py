@@ -9,6 +9,11 @@ _MOST_LINKS = 40
 """Links that Linux follows in one path."""
 
 
+def is_special(path: Path) -> bool:
+    """Returns True for a pipe, a terminal or another device. Reading one may never end."""
+    return path.exists() and not (path.is_file() or path.is_dir())
+
+
 def is_device(path: Path) -> bool:
     """Returns True for what is written into, instead of being replaced by a whole file.
 

@@ -15,6 +15,7 @@ from distax.frames import Flag, FrameTargets
 from distax.frames.psf import PsfCheck
 from distax.imaging.targets import Targets
 from distax.io.pixels import Frame
+from distax.runtime.devices import is_special
 from distax.runtime.errors import DistaxError
 from distax.runtime.plain_json import write_json
 from distax.runtime.settings import STRICT, differences
@@ -54,7 +55,7 @@ class Target:
     intensity_std: float | None
 
     def __post_init__(self) -> None:
-        for name, value in asdict(self).items():
+        for name, value in vars(self).items():
             if isinstance(value, float) and not math.isfinite(value):
                 raise DistaxError(f"a target has {value} as its {name}")
             if name.endswith("_std") and value is not None and value < 0:
@@ -325,7 +326,7 @@ def read_record(path: Path, options: Mapping[str, Any]) -> Record:
     """
     from pydantic import TypeAdapter, ValidationError
 
-    if path.exists() and not (path.is_file() or path.is_dir()):
+    if is_special(path):
         raise DistaxError(f"{path}: is no regular file; leave --resume out to start anew")
     try:
         record = TypeAdapter(Record).validate_json(path.read_bytes())

@@ -211,10 +211,11 @@ class Runner:
         Its files keep their order and precede new ones. Files that failed are unmixed again. Those
         in a folder that was empty, or that a pattern did not match, are new ones.
         """
-        earlier: dict[Path, State] = {
+        known: dict[Path, State] = {as_path(file): state for file, state in record.files.items()}
+        earlier = {
             path: state
-            for file, state in record.files.items()
-            if find_files_or_names([path := as_path(file)]) == [path] or state != "failed"
+            for path, state in known.items()
+            if state != "failed" or find_files_or_names([path]) == [path]
         }
         self.files = earlier | {path: earlier.get(path, "unfinished") for path in self.files}
         for answer in record.images:

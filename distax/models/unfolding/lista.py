@@ -66,7 +66,8 @@ class LayeredModel(UnfoldingModel):
     ):
         super().__init__(factor, sensor, phi, q_init)
         check_positive(layers=layers, sparsity=sparsity)
-        check_at_most("in a network", layers=(layers, LARGEST.most))  # they draw no keys
+        # The layers draw no keys, so no limit on keys stops them.
+        check_at_most("in a network", layers=(layers, LARGEST.most))
         self.layers = nnx.List(self.solver_steps(layers, sparsity))
 
     @abstractmethod
