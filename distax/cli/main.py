@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from inspect import iscoroutine
 
 from distax.cli.parsing import parse
 from distax.runtime.errors import DistaxError, DistaxWarning, Terminated, first_line
@@ -67,9 +68,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _report_unraisable(found: "sys.UnraisableHookArgs") -> None:
-    """Reports an exception that nothing can catch, unless it is of a write that Orbax gave up."""
+    """Reports an exception that nothing can catch, unless Orbax gave up the read or write of it."""
     error = found.exc_value
-    if not (isinstance(error, RuntimeError) and str(error) == "Event loop is closed"):
+    is_late = isinstance(error, RuntimeError) and str(error) == "Event loop is closed"
+    if not (is_late or iscoroutine(found.object)):
         _usual_hook(found)
 
 

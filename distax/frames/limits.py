@@ -1,7 +1,7 @@
 """Limits of the settings of frames, beyond which answers are slow or mean nothing."""
 
 from distax.imaging.sensor import Sensor
-from distax.runtime.errors import DistaxError
+from distax.runtime.errors import DistaxError, check_positive, finite
 
 NARROWEST, WIDEST = 0.3, 6.0
 """Least and largest standard deviation of a PSF in pixels. A narrower one puts all light into one
@@ -33,8 +33,9 @@ def check_camera(sensor: Sensor) -> None:
 
 def check_detection(false_blobs: float, box: int, min_score: float) -> None:
     """Raises DistaxError for settings of the detection that find nothing, or that mean nothing."""
-    if not false_blobs >= _RAREST:
+    if 0 < finite("false_blobs", false_blobs) < _RAREST:
         raise DistaxError(f"false_blobs must be at least {_RAREST:g}, got {false_blobs:g}")
+    check_positive(false_blobs=false_blobs)
     if box < SMALLEST_BOX:
         raise DistaxError(f"box must be at least {SMALLEST_BOX} pixels, got {box}")
     if not 0 <= min_score <= 1:

@@ -146,7 +146,6 @@ class FrameUnmixer:
         check_single(self.sensor)
         if isinstance(self.method, str) and self.method not in _ESTIMATORS:
             raise unknown("method for frames", self.method, _ESTIMATORS)
-        check_positive(false_blobs=self.false_blobs)
         check_camera(self.sensor)
         check_detection(self.false_blobs, self.box, self.min_score)
         for name in ("best", "rows_at_once"):

@@ -24,8 +24,7 @@ IMAGES = (
 )
 
 
-# Orbax leaves its event loops open after an error.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.usefixtures("reads_may_fail")
 @pytest.mark.parametrize("name", [name for name in KINDS if name not in IMAGES])
 def test_every_mutation_is_read_or_refused(name, tmp_path):
     number = 30 if name.startswith("folders of runs") else 100

@@ -91,8 +91,7 @@ def test_a_half_written_newer_one_is_passed_over(run, tiny_config):
     assert int(load_state(run, tiny_config).step) == 6
 
 
-# Orbax leaves the loop that failed to read to the garbage collector.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.usefixtures("reads_may_fail")
 @pytest.mark.parametrize("victim", ["model/manifest.ocdbt", "about/metadata", "model"])
 def test_damaged(run, victim):
     (folder,) = (run / "best").iterdir()
@@ -226,8 +225,7 @@ def test_settings_of_another_type_are_named_even_if_their_checksum_is_right(run,
         checkpoints.read_about(run, "best")
 
 
-# Orbax leaves its event loops open after an error.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.usefixtures("reads_may_fail")
 def test_flipped_bits_of_files_change_no_answer(run, tiny_run):
     model, config = checkpoints.load_model(tiny_run)
     files = sorted(path for path in (run / "best").rglob("*") if path.is_file())
