@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
+from distax.runtime.devices import is_special
 from distax.runtime.errors import DistaxError
 
 Settings = TypeVar("Settings")
@@ -23,8 +24,11 @@ def read_toml(path: Path) -> dict[str, Any]:
     """Reads the plain values in a TOML file. In the table `[sensor]`, "none" becomes None.
 
     Raises:
-      DistaxError: the file cannot be read or is not TOML.
+      DistaxError: the file cannot be read or is not TOML, or there is a pipe or a device, which may
+        never end.
     """
+    if is_special(path):
+        raise DistaxError(f"{path}: is no regular file; write its content to one")
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
         date = next(_dates(values), None)

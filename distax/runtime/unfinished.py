@@ -10,6 +10,9 @@ from pathlib import Path
 
 from distax.runtime.locks import try_lock
 
+_LONGEST_SUFFIX = 32
+"""Letters of the longest suffix in a temporary name, which must stay shorter than 255."""
+
 
 @contextmanager
 def unfinished(path: Path) -> Iterator[Path]:
@@ -25,7 +28,9 @@ def unfinished(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     start = f".distax-{zlib.crc32(path.name.encode(errors='surrogateescape')):08x}-"
     _delete_abandoned(path.parent, start)
-    temporary = path.parent / f"{start}{secrets.token_hex(4)}{path.suffix}"
+    # Some writers choose the format by the suffix. A very long one is none of a format.
+    suffix = path.suffix if len(path.suffix) <= _LONGEST_SUFFIX else ""
+    temporary = path.parent / f"{start}{secrets.token_hex(4)}{suffix}"
     # Locked as long as it is written; so other processes know that this one is alive.
     descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
     try:

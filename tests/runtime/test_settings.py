@@ -1,5 +1,8 @@
 """Plain values in TOML files."""
 
+import os
+from pathlib import Path
+
 import pytest
 
 from distax import DistaxError
@@ -23,3 +26,10 @@ def test_a_date_is_named_wherever_it_stands(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(DistaxError, match=message):
         read_toml(path)
+
+
+def test_a_pipe_or_a_device_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero")):
+        with pytest.raises(DistaxError, match=f"{path}: is no regular file; write its content to"):
+            read_toml(path)

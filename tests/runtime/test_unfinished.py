@@ -109,8 +109,10 @@ def test_any_name_can_be_written(tmp_path):
         "new\nline.txt",
         "[red]*?.txt",
         b"\xff.txt".decode(errors="surrogateescape"),
+        "s" * 255,
+        f"a.{'s' * 253}",
     ):
         with atomic_write(tmp_path / name) as temporary:
             temporary.write_text(os.fsencode(name).hex())
         assert (tmp_path / name).exists()
-    assert len(os.listdir(tmp_path)) == 4
+    assert len(os.listdir(tmp_path)) == 6
