@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float
 
+from distax.cli.naming import name_image
 from distax.cli.options import OptionError
-from distax.cli.unmix.runner import Unmixers, assuming, name_image
+from distax.cli.unmix.runner import Unmixers, assuming
 from distax.frames import FrameTargets
 from distax.frames.background import BackgroundError
 from distax.frames.psf import format_sigma

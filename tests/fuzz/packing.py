@@ -113,8 +113,19 @@ def _join_weights(content: bytes, parts: list[bytes]) -> bytes:
     return struct.pack("<Q", len(header)) + header + data
 
 
+def _join_settings(content: bytes, parts: list[bytes]) -> bytes:
+    """Returns settings in JSON with their checksum, if they can be read."""
+    try:
+        settings = json.loads(parts[0])
+        settings.pop("checksum")
+        return json.dumps(settings | {"checksum": checksum_of_settings(settings)}).encode()
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return parts[0]
+
+
 PNG = Packing(_split_png, _join_png)
 ABOUT = Packing(_split_about, _join_about)
 ZIP = Packing(_split_zip, _join_zip)
 STREAM = Packing(_split_stream, _join_stream)
 WEIGHTS = Packing(_split_weights, _join_weights)
+SETTINGS = Packing(lambda content: [content], _join_settings)

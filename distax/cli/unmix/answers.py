@@ -1,7 +1,8 @@
 """Answers of `distax unmix`, and the JSON file from which a run resumes."""
 
+import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from types import EllipsisType
@@ -15,9 +16,10 @@ from distax.frames import Flag, FrameTargets
 from distax.frames.psf import PsfCheck
 from distax.imaging.targets import Targets
 from distax.io.pixels import Frame
+from distax.runtime.checksums import checksum_of_settings
 from distax.runtime.devices import is_special
-from distax.runtime.errors import DistaxError
-from distax.runtime.plain_json import write_json
+from distax.runtime.errors import DistaxError, first_line
+from distax.runtime.plain_json import parse_table, write_json
 from distax.runtime.settings import STRICT, differences
 from distax.runtime.version import __version__
 from distax.viz.ranking import doubt
@@ -29,6 +31,13 @@ Source = tuple[Path, int]
 """A file, and the number of an image in it."""
 _LAST_IMAGE = 2**31 - 1
 """Largest number of an image, which tables store in 32 bits."""
+
+
+def _check_finite(what: str, values: object) -> None:
+    """Raises DistaxError if an attribute is NaN or infinite."""
+    for name, value in vars(values).items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise DistaxError(f"{what} has {value} as its {name}")
 
 
 @dataclass(frozen=True)
@@ -55,9 +64,8 @@ class Target:
     intensity_std: float | None
 
     def __post_init__(self) -> None:
+        _check_finite("a target", self)
         for name, value in vars(self).items():
-            if isinstance(value, float) and not math.isfinite(value):
-                raise DistaxError(f"a target has {value} as its {name}")
             if name.endswith("_std") and value is not None and value < 0:
                 raise DistaxError(f"a target has a {name} below zero, {value}")
 
@@ -153,6 +161,9 @@ class FrameAnswer:
       threshold: signal-to-noise ratio above which a peak is a blob.
       blobs: number of blobs.
       psf: PSF that was assumed, and how well it holds.
+
+    Raises:
+      DistaxError: a number is NaN or infinite.
     """
 
     file: str
@@ -167,6 +178,9 @@ class FrameAnswer:
     threshold: float
     blobs: int
     psf: PsfCheck | None = None
+
+    def __post_init__(self) -> None:
+        _check_finite("a frame", self)
 
     columns: ClassVar[tuple[str, ...]] = ("file", "image", *_field_names(FrameTarget))
     """Names of the columns of `rows`."""
@@ -196,19 +210,20 @@ def _frame_remark(target: FrameTarget) -> dict[str, str]:
     return {"blob": str(target.blob)} | on_sky | {"flags": ", ".join(target.flags)}
 
 
-def answers_for(sources: Sequence[Source], found: Targets) -> list[Answer]:
-    """Makes the answers for images of the sensor's size, from their targets `[N, K]`."""
-    return [
-        Answer(
-            file=str(file),
-            image=number,
-            targets=tuple(Target(**values) for values in _target_fields(found, row)),
-            trusted=None if found.trusted is None else bool(found.trusted[row]),
-            count_probability=_float_or_none(found.count_probability, row),
-            misfit=_float_or_none(found.misfit, row),
-        )
-        for row, (file, number) in enumerate(sources)
-    ]
+def answer_for(source: Source, found: Targets, row: int) -> Answer:
+    """Makes the answer for an image of the sensor's size, from one row of targets `[N, K]`.
+
+    Raises:
+      DistaxError: a number that every answer must have is NaN or infinite.
+    """
+    return Answer(
+        file=str(source[0]),
+        image=source[1],
+        targets=tuple(Target(**values) for values in _target_fields(found, row)),
+        trusted=None if found.trusted is None else bool(found.trusted[row]),
+        count_probability=_float_or_none(found.count_probability, row),
+        misfit=_float_or_none(found.misfit, row),
+    )
 
 
 def _float_or_none(values: Array | np.ndarray | None, row: int) -> float | None:
@@ -219,7 +234,11 @@ def _float_or_none(values: Array | np.ndarray | None, row: int) -> float | None:
 
 
 def answer_for_frame(source: Source, frame: Frame, found: FrameTargets) -> FrameAnswer:
-    """Makes the answer for a frame."""
+    """Makes the answer for a frame.
+
+    Raises:
+      DistaxError: as `answer_for`.
+    """
     targets = found.targets
     ra, dec = frame.sky(*targets.position.T) if frame.sky else (None, None)
     return FrameAnswer(
@@ -309,8 +328,9 @@ class Record:
             seen.add((image.file, image.image))
 
     def write(self, path: Path) -> None:
-        """Writes the record as JSON, atomically."""
-        write_json(path, asdict(self))
+        """Writes the record as JSON with its checksum, atomically."""
+        values = asdict(self)
+        write_json(path, values | {"checksum": checksum_of_settings(values)})
 
 
 def read_record(path: Path, options: Mapping[str, Any]) -> Record:
@@ -321,15 +341,17 @@ def read_record(path: Path, options: Mapping[str, Any]) -> Record:
       options: options of the present run.
 
     Raises:
-      DistaxError: the file cannot be read, is not a record, or comes from another version or from
-        other options.
+      DistaxError: the file cannot be read, is not a record, comes from another version or from
+        other options, or differs from its checksum.
     """
     from pydantic import TypeAdapter, ValidationError
 
     if is_special(path):
         raise DistaxError(f"{path}: is no regular file; leave --resume out to start anew")
     try:
-        record = TypeAdapter(Record).validate_json(path.read_bytes())
+        values = parse_table(path.read_bytes())
+        checksum = values.pop("checksum", None)
+        record = TypeAdapter(Record).validate_json(json.dumps(values))
     except OSError as error:
         raise DistaxError(
             f"{path}: cannot be read ({error.strerror}); leave --resume out to start anew"
@@ -337,14 +359,26 @@ def read_record(path: Path, options: Mapping[str, Any]) -> Record:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the whole file"
-        raise DistaxError(
-            f"{path}: not a --json file of unmix ({where}: {first['msg']}); name another "
-            "file, or leave --resume out to start anew"
-        ) from None
+        raise _no_record(path, f"{where}: {first['msg']}") from None
+    except (ValueError, RecursionError) as error:
+        fault = "Invalid JSON: " if isinstance(error, json.JSONDecodeError) else ""
+        raise _no_record(path, f"the whole file: {fault}{first_line(error)}") from None
     before, now = {"distax": record.distax, **record.options}, {"distax": __version__, **options}
     if differing := differences(before, now):
         raise DistaxError(
             f"{path}: its answers come from other settings ({'; '.join(differing)}); give the "
             "same options, or leave --resume out to start anew"
         )
+    if checksum != checksum_of_settings(values):
+        raise DistaxError(
+            f"{path}: is damaged or was edited, as its content differs from its checksum; name "
+            "another copy, or leave --resume out to start anew"
+        )
     return record
+
+
+def _no_record(path: Path, fault: str) -> DistaxError:
+    return DistaxError(
+        f"{path}: not a --json file of unmix ({fault}); name another file, or leave --resume out "
+        "to start anew"
+    )

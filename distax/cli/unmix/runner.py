@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
+from distax.cli.naming import name_image, naming_warnings
 from distax.cli.options import (
     FrameOptions,
     InputOptions,
@@ -26,8 +27,8 @@ from distax.cli.unmix.answers import (
     Record,
     Source,
     State,
+    answer_for,
     answer_for_frame,
-    answers_for,
 )
 from distax.cli.unmix.pictures import Pictures
 from distax.cli.unmix.tables import Provenance
@@ -160,12 +161,6 @@ class Unmixers:
         return _plain(options)
 
 
-def name_image(path: Path, number: int, error: DistaxError) -> str:
-    """Returns an error's line with file and image in front, unless the line names the file."""
-    line = str(error)
-    return line if line.startswith(f"{path}: ") else f"{path}: image {number}, {line}"
-
-
 def assuming(unmixer: "FrameUnmixer", psf: PsfCheck | None) -> "FrameUnmixer":
     """Returns the unmixer with the PSF that it assumed for a frame."""
     if psf is None:
@@ -248,14 +243,16 @@ class Runner:
                     raise Terminated
                 autosave()
 
-            problems = self._unmix_file(path, after_image)
-            for problem in problems:
-                tell(problem)
-            if problems:
-                self.failed.add(path)
+            self._tell(self._unmix_file(path, after_image), path)
             if self.files[path] != "finished":
-                self.files[path] = "failed" if problems else "finished"
+                self.files[path] = "failed" if path in self.failed else "finished"
         self._unmix_queued()
+
+    def _tell(self, problems: list[str], path: Path) -> None:
+        """Tells the problems of a file."""
+        for problem in problems:
+            tell(problem)
+            self.failed.add(path)
 
     def warn_of_unused_options(self) -> None:
         """Warns of --frame options that had no effect, because no file holds a frame."""
@@ -316,7 +313,8 @@ class Runner:
                     )
                 for number in range(len(content)):
                     try:
-                        self._unmix_frame_or_image((path, number), content[number])
+                        with naming_warnings(path, number):
+                            self._unmix_frame_or_image((path, number), content[number])
                     except OptionError:
                         raise
                     except DistaxError as error:
@@ -369,9 +367,14 @@ class Runner:
         sources, images = list(self._queue), np.stack(list(self._queue.values()))
         found = self.unmixers.for_images.unmix_portion(images)
         for row, source in enumerate(sources):
+            try:
+                self.answers[source] = answer_for(source, found, row)
+            except DistaxError as error:
+                self._tell([name_image(*source, error)], source[0])
+                self.files[source[0]] = "failed"
+                continue
             targets = jax.tree.map(lambda leaf, row=row: leaf[row], found)
             self.pictures.add_image(source, images[row], targets)
-        self.answers |= dict(zip(sources, answers_for(sources, found), strict=True))
         self._unmixed_count += len(sources)
         self._queue.clear()
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from distax.cli.unmix.answers import (
     FrameTarget,
     Record,
     Target,
-    answers_for,
+    answer_for,
     read_record,
 )
 from distax.cli.unmix.tables import to_csv
@@ -130,6 +131,23 @@ def test_values_that_no_run_writes_are_refused(path, change, problem):
         read_record(path, OPTIONS)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda v: v["images"][0]["targets"][0].update(row=1e300),
+        lambda v: v["images"][1].update(image=7),
+        lambda v: v["images"].pop(),
+        lambda v: v["files"].update({"c.png": "finished"}),
+        lambda v: v.pop("checksum"),
+        lambda v: v.update(checksum=True),
+    ],
+)
+def test_a_change_of_any_value_is_found(path, change):
+    path.write_text(edit(change)(path.read_text()))
+    with pytest.raises(DistaxError, match=f"{path}: is damaged or was edited.*leave --resume out"):
+        read_record(path, OPTIONS)
+
+
 def test_a_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(DistaxError, match="pipe: is no regular file; leave --resume out"):
@@ -157,7 +175,7 @@ def found(row_std=0.01, row=2.5):
 
 @pytest.mark.parametrize("unknown", [np.inf, np.nan])
 def test_deviations_that_are_not_finite_are_null_and_empty(tmp_path, unknown):
-    (answer,) = answers_for([(Path("a.png"), 0)], found(row_std=unknown))
+    answer = answer_for((Path("a.png"), 0), found(row_std=unknown), 0)
     (target,) = answer.targets
     assert (target.row_std, target.column_std, target.intensity_std) == (None, 0.5, None)
     assert to_csv([answer]).splitlines()[1].startswith("a.png,0,2.5,3.25,240.0,1.0,,0.5,,")
@@ -168,4 +186,10 @@ def test_deviations_that_are_not_finite_are_null_and_empty(tmp_path, unknown):
 
 def test_a_position_that_is_not_finite_is_refused():
     with pytest.raises(DistaxError, match="a target has nan as its row"):
-        answers_for([(Path("a.png"), 0)], found(row=np.nan))
+        answer_for((Path("a.png"), 0), found(row=np.nan), 0)
+
+
+@pytest.mark.parametrize("name", ["background", "noise", "threshold"])
+def test_a_number_of_a_frame_that_is_not_finite_is_refused(name):
+    with pytest.raises(DistaxError, match=f"a frame has inf as its {name}"):
+        replace(RECORD.images[2], **{name: np.inf})

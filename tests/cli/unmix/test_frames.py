@@ -359,6 +359,18 @@ def test_a_partly_flat_frame_is_said_so_in_one_line(frame, tmp_path, capsys):
     assert "30.2" in capsys.readouterr().out
 
 
+def test_equal_warnings_of_two_images_are_told_of_both(frame, tmp_path):
+    half = frame.copy()
+    half[:, :20] = 255.0
+    np.save(tmp_path / "half.npy", np.stack([half, half]))
+    with pytest.warns(DistaxWarning) as caught:
+        main(["unmix", str(tmp_path / "half.npy"), *SMALL])
+    lines = [str(one.message) for one in caught]
+    assert [line.partition("46% of the frame is flat")[0] for line in lines] == [
+        f"{tmp_path / 'half.npy'}: image {number}, " for number in (0, 1)
+    ]
+
+
 def test_a_fault_in_one_file_costs_no_answer_to_others(frame, monkeypatch, tmp_path, capsys):
     unmix = runner.Runner._unmix_frame
 

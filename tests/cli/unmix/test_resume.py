@@ -4,12 +4,14 @@ import json
 import os
 import signal
 from contextlib import contextmanager
+from dataclasses import replace
 
 import jax
 import numpy as np
 import pytest
 from PIL import Image
 
+from distax import Unmixer
 from distax.cli.main import main
 from distax.cli.unmix import pictures, runner
 from distax.fitting import estimators
@@ -136,6 +138,32 @@ def test_what_failed_is_tried_again_and_new_files_come_last(command, files, whol
     hidden.rename(files[1])
     main(["unmix", *command[21 : 1 + len(files)], *options, "--resume"])
     same(tmp_path, whole)
+
+
+def test_an_answer_that_is_not_finite_costs_no_other(
+    command, files, whole, tmp_path, monkeypatch, capsys
+):
+    unmix = Unmixer.unmix_portion
+
+    def faulty(self, images):
+        found = unmix(self, images)
+        position = np.array(found.position)
+        position[5] = np.nan
+        return replace(found, position=position, mask=np.ones_like(found.mask))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Unmixer, "unmix_portion", faulty)
+        with pytest.raises(SystemExit, match="2 of 2 files could not be unmixed"):
+            main(["unmix", *command[1:3], *command[-4:], f"--json={tmp_path / 'a.json'}"])
+    assert capsys.readouterr().err.splitlines() == [
+        f"distax: {files[0]}: image 5, a target has nan as its row",
+        f"distax: {files[1]}: image 0, a target has nan as its row",
+    ]
+    record = json.loads((tmp_path / "a.json").read_text())
+    assert set(record["files"].values()) == {"failed"}
+    assert [answer["image"] for answer in record["images"]] == [*range(5), *range(6, 21)]
+    main([*command, f"--json={tmp_path / 'a.json'}", "--resume"])
+    assert (tmp_path / "a.json").read_bytes() == (whole / "a.json").read_bytes()
 
 
 def test_resuming_needs_answers_under_the_same_options(command, whole):
