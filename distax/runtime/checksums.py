@@ -13,6 +13,7 @@ from distax.runtime.errors import DistaxError, shown
 from distax.runtime.files import write_text
 from distax.runtime.plain_json import read_table
 from distax.runtime.pytree import named_leaves
+from distax.runtime.unfinished import is_unfinished
 
 _FILE = "checksums.json"
 """Name of the file with the checksums of the other files in its folder."""
@@ -57,6 +58,12 @@ def write_file_checksums(folder: Path) -> None:
     write_text(folder / _FILE, json.dumps(sums, indent=1) + "\n")
 
 
+def add_file_checksums(folder: Path) -> None:
+    """Does what `write_file_checksums` does, if the folder has no checksums yet."""
+    if not (folder / _FILE).exists():
+        write_file_checksums(folder)
+
+
 def find_damaged_file(folder: Path) -> str | None:
     """Returns the first file of a folder that is missing or differs from its checksum.
 
@@ -76,7 +83,8 @@ def find_damaged_file(folder: Path) -> str | None:
 
 
 def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file() and path.name != _FILE)
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name != _FILE)
+    return sorted(path for path in files if not is_unfinished(path))
 
 
 def _file_checksum(path: Path) -> int:

@@ -10,8 +10,14 @@ from pathlib import Path
 
 from distax.runtime.locks import try_lock
 
+_START = ".distax-"
 _LONGEST_SUFFIX = 32
 """Letters of the longest suffix in a temporary name, which must stay shorter than 255."""
+
+
+def is_unfinished(path: Path) -> bool:
+    """Returns True for the temporary name of a file that is being written, or was left so."""
+    return path.name.startswith(_START)
 
 
 @contextmanager
@@ -26,7 +32,7 @@ def unfinished(path: Path) -> Iterator[Path]:
       OSError: it cannot be written; `path` is unchanged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    start = f".distax-{zlib.crc32(path.name.encode(errors='surrogateescape')):08x}-"
+    start = f"{_START}{zlib.crc32(path.name.encode(errors='surrogateescape')):08x}-"
     _delete_abandoned(path.parent, start)
     # Some writers choose the format by the suffix. A very long one is none of a format.
     suffix = path.suffix if len(path.suffix) <= _LONGEST_SUFFIX else ""

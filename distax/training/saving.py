@@ -10,14 +10,14 @@ import time
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import jax
 from etils import epath
 
 from distax.evaluation import Evaluation
 from distax.runtime.buckets import as_epath, is_in_bucket
-from distax.runtime.checksums import checksum_of_settings, checksums, write_file_checksums
+from distax.runtime.checksums import add_file_checksums, checksum_of_settings, checksums
 from distax.runtime.errors import DistaxError, first_line
 from distax.runtime.pytree import named_leaves
 from distax.training.checkpoints import (
@@ -65,6 +65,10 @@ class Saver:
     def __init__(self, run: epath.PathLike, config: TrainConfig):
         self._run, self._config = as_epath(run), config
         self._writers: dict[Which, _Writer] = {}
+        for which in get_args(Which):
+            # A killed process may have left them out.
+            for step in finished_steps(self._run / which):
+                _add_checksums(self._run / which / str(step))
 
     def save(self, which: Which, state: TrainState, evaluation: Evaluation | None) -> None:
         """Begins to save a checkpoint in place of the previous one of its kind.
@@ -134,13 +138,13 @@ class _Writer:
 
     def __init__(self, folder: epath.Path, name: str):
         self._folder, self._name = folder, name
-        self._step, self._summed = 0, True
+        self._step = 0
         self._manager: ocp.CheckpointManager | None = None
 
     def begin(self, step: int, items: "ocp.args.Composite", size: int) -> None:
         """Begins to write a step's checkpoint, of `size` bytes."""
         self.wait()
-        self._step, self._summed = step, False
+        self._step = step
         try:
             _check_space(self._folder, size)
             if self._manager is None:
@@ -165,18 +169,9 @@ class _Writer:
         try:
             if self._manager is not None:
                 self._manager.wait_until_finished()
-                self._add_checksums()
+                _add_checksums(self._folder / str(self._step))
         except Exception as error:
             raise self._failed(error) from error
-
-    def _add_checksums(self) -> None:
-        """Adds checksums of the files on disk. Objects in buckets have checksums already."""
-        checkpoint = absolute(self._folder) / str(self._step)
-        if self._summed or jax.process_index() or is_in_bucket(checkpoint):
-            return
-        self._summed = True
-        if checkpoint.exists():
-            write_file_checksums(Path(checkpoint))
 
     def close(self) -> None:
         """Ends the threads that write."""
@@ -191,6 +186,12 @@ class _Writer:
             f"{self._folder}: the checkpoint of step {self._step} could not be saved "
             f"({first_line(error)}); the previous one is untouched: free space and resume"
         )
+
+
+def _add_checksums(checkpoint: epath.Path) -> None:
+    """Adds the checksums of a checkpoint's files. Objects in buckets have checksums already."""
+    if not (is_in_bucket(checkpoint) or jax.process_index()) and checkpoint.exists():
+        add_file_checksums(Path(absolute(checkpoint)))
 
 
 def _check_space(folder: epath.Path, needed: int) -> None:

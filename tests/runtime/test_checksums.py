@@ -7,6 +7,7 @@ import pytest
 
 from distax import DistaxError
 from distax.runtime.checksums import (
+    add_file_checksums,
     check_arrays_intact,
     check_finite_arrays,
     check_version,
@@ -65,6 +66,16 @@ def test_a_damaged_or_missing_file_is_found(tmp_path):
     (tmp_path / "folder/b").write_bytes(b"two")
     (tmp_path / "folder/c").unlink()
     assert find_damaged_file(tmp_path) == "folder/c"
+
+
+def test_checksums_are_added_once_and_without_unfinished_files(tmp_path):
+    (tmp_path / "a").write_bytes(b"one")
+    (tmp_path / ".distax-5bcc9732-0123abcd.json").write_bytes(b"{")
+    add_file_checksums(tmp_path)
+    assert json.loads((tmp_path / "checksums.json").read_text()) == {"a": zlib.crc32(b"one")}
+    (tmp_path / "a").write_bytes(b"onE")
+    add_file_checksums(tmp_path)
+    assert find_damaged_file(tmp_path) == "a"
 
 
 @pytest.mark.parametrize("content", ["[", "[]", json.dumps({"../../etc/hostname": 0})])

@@ -105,6 +105,17 @@ def test_damaged(run, victim):
     assert "\n" not in str(error.value)
 
 
+def test_checksums_that_a_killed_process_left_out_are_added(run, tiny_config):
+    (folder,) = (run / "best").iterdir()
+    sums = (folder / "checksums.json").read_bytes()
+    (folder / "checksums.json").rename(folder / ".distax-5bcc9732-0123abcd.json")
+    with saving.Saver(run, tiny_config):
+        pass
+    assert (folder / "checksums.json").read_bytes() == sums
+    assert not list(folder.glob(".*"))
+    checkpoints.load_model(run)
+
+
 def test_another_architecture_is_told_by_its_first_array(run, tiny_config):
     (folder,) = (run / "last").iterdir()
     about = json.loads((folder / "about/metadata").read_text())
