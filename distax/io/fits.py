@@ -14,7 +14,7 @@ from jaxtyping import Float, Num
 
 from distax.io.faults import logs_raised, translated
 from distax.io.fits_structure import Hdu, read_structure
-from distax.io.fits_tiles import check_streams, check_tiles, decode_apart, is_unsafe
+from distax.io.fits_tiles import check_streams, check_tiles, decode_unsafe, is_unsafe
 from distax.io.fits_values import Scaling
 from distax.io.pixels import Frame, Frames, Sky
 from distax.io.reading import NO_MASK, Reading
@@ -154,7 +154,7 @@ class _Cube:
 
     @cached_property
     def _decoded(self) -> Num[np.ndarray, "..."]:
-        return decode_apart(self.file, self.about)
+        return decode_unsafe(self.file, self.about)
 
     def read(self, leading: tuple[int, ...], rows: slice) -> np.ndarray:
         with translated(self.about.where, "FITS"):

@@ -5,9 +5,8 @@ large their output is. With a damaged file they write beyond their memory.
 """
 
 import math
+import shutil
 import struct
-import subprocess
-import sys
 import tempfile
 import zlib
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Num
 
+from distax.io.apart import decode_apart
 from distax.io.fits_structure import Hdu
 from distax.io.reading import Reading
 from distax.runtime.errors import DistaxError
@@ -30,16 +30,7 @@ _LARGEST_DEFLATE = 1032
 """Largest ratio of unpacked to packed bytes in deflate."""
 _SETTINGS = {"BLOCKSIZE": (16, 32), "BYTEPIX": (1, 2, 4, 8)}
 """Values that the FITS standard allows for settings of the Rice algorithm."""
-_SECONDS = 120
-"""Longest time for decoding in a separate process."""
-_PROGRAM = """
-import sys, warnings
-import numpy
-from astropy.io import fits
-warnings.simplefilter("ignore")
-with fits.open(sys.argv[1], do_not_scale_image_data=True) as parts:
-    numpy.save(sys.argv[3], parts[int(sys.argv[2])].data)
-"""
+_DECODER = Path(__file__).with_name("fits_decoding.py")
 
 
 def check_tiles(hdu: Hdu, reading: Reading) -> None:
@@ -141,12 +132,12 @@ def _tile_sides(hdu: Hdu) -> Iterator[tuple[int, ...]]:
 
 
 def is_unsafe(hdu: Hdu) -> bool:
-    """Returns True for an image that `decode_apart` has to decode."""
+    """Returns True for an image that `decode_unsafe` has to decode."""
     return hdu.is_compressed and hdu.text("ZCMPTYPE") in _UNSAFE
 
 
-def decode_apart(file: BufferedReader, hdu: Hdu) -> Num[np.ndarray, "..."]:
-    """Decodes a compressed image in a separate process, so that a crash ends only that process.
+def decode_unsafe(file: BufferedReader, hdu: Hdu) -> Num[np.ndarray, "..."]:
+    """Decodes a compressed image in a separate process.
 
     Args:
       file: the open FITS file.
@@ -156,17 +147,15 @@ def decode_apart(file: BufferedReader, hdu: Hdu) -> Num[np.ndarray, "..."]:
       DistaxError: the decoder crashed, failed or took too long.
     """
     with tempfile.TemporaryDirectory() as folder:
-        copy, decoded = Path(folder, "image.fits"), Path(folder, "image.npy")
+        copy = Path(folder, "image.fits")
         file.seek(0)
         with copy.open("wb") as out:
-            while chunk := file.read(2**20):
-                out.write(chunk)
-        command = [sys.executable, "-c", _PROGRAM, str(copy), str(hdu.index), str(decoded)]
+            shutil.copyfileobj(file, out)
         try:
-            subprocess.run(command, check=True, capture_output=True, timeout=_SECONDS)
-            return np.load(decoded, allow_pickle=False)
-        except (subprocess.SubprocessError, OSError, ValueError) as error:
+            (pixels,) = decode_apart(_DECODER, str(copy), str(hdu.index))
+        except (OSError, ValueError) as error:
             raise DistaxError(
                 f"{hdu.where}: its {hdu.text('ZCMPTYPE')} tiles cannot be decoded; the file is "
                 "damaged, or try to unpack it by funpack"
             ) from error
+    return pixels

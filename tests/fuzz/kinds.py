@@ -217,17 +217,23 @@ def _mended_programs() -> Kind:
 
 
 def _arrays() -> Kind:
+    matrix, files = np.arange(12.0).reshape(3, 4), {}
+    np.save(content := BytesIO(), matrix)
+    files["a.npy"] = content.getvalue()
+    np.savez(content := BytesIO(), a=matrix, b=matrix)
+    files["a.npz"] = content.getvalue()
+    return Kind(files, lambda path: (read_arrays if path.suffix == ".npz" else read_matrix)(path))
+
+
+def _matlab() -> Kind:
+    """Returns MATLAB files, which are read in a process of their own."""
     from scipy.io import savemat
 
-    matrix, files = np.arange(12.0).reshape(3, 4), {}
-    for name, save in {
-        "a.npy": lambda file: np.save(file, matrix),
-        "a.mat": lambda file: savemat(file, {"phi": matrix}),
-        "a.npz": lambda file: np.savez(file, a=matrix, b=matrix),
-    }.items():
-        save(content := BytesIO())
-        files[name] = content.getvalue()
-    return Kind(files, lambda path: (read_arrays if path.suffix == ".npz" else read_matrix)(path))
+    files = {}
+    for compressed in (False, True):
+        savemat(content := BytesIO(), {"phi": np.eye(3)}, do_compression=compressed)
+        files[f"{compressed}.mat"] = content.getvalue()
+    return Kind(files, read_matrix, most=1000)
 
 
 def _checkpoints() -> Kind:
@@ -272,7 +278,8 @@ KINDS: dict[str, Callable[[], Kind]] = {
     "exported methods, mended": lambda: replace(_exports(), packing=ZIP, is_text=True),
     "compiled programs": _programs,
     "compiled programs, mended": _mended_programs,
-    "arrays (NPY, NPZ, MATLAB)": _arrays,
+    "arrays (NPY, NPZ)": _arrays,
+    "arrays (MATLAB)": _matlab,
     **({"checkpoints (PyTorch)": _checkpoints} if find_spec("torch") else {}),
     "annotations (XML)": _annotations,
     "logs (JSON lines)": _logs,

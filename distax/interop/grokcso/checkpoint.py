@@ -1,24 +1,23 @@
 """Reading of the original toolkit's checkpoints and matrices."""
 
-import math
 import pickle
 import zipfile
 from collections.abc import Iterator, Mapping
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from distax.io.apart import decode_apart
 from distax.io.arrays import parse_npy
 from distax.io.faults import translated
 from distax.runtime.errors import DistaxError, first_line
 from distax.runtime.files import local_copy
 from distax.runtime.optional import require
 
-_MOST_BYTES, _MOST_NUMBERS = 2**31, 2**25
-"""Bounds of the arrays of a model, and of a matrix. A damaged header may promise more memory than
-there is."""
+_MOST_BYTES = 2**31
+"""Largest size of a model's arrays. A damaged header may promise more memory than there is."""
+_MATLAB_DECODER = Path(__file__).with_name("matlab_decoding.py")
 
 
 def read_checkpoint(path: Path) -> dict[str, np.ndarray]:
@@ -115,30 +114,7 @@ def _read_arrays(path: Path) -> list[np.ndarray]:
     """Reads the arrays of an NPY or MATLAB file on disk."""
     if path.suffix == ".npy":
         return [parse_npy(path.read_bytes(), path)]
-    from scipy.io import loadmat, whosmat
-
-    content = path.read_bytes()
-    shapes = [shape for _, shape, _ in whosmat(_Whole(content))]
-    if any(math.prod(map(int, shape)) > _MOST_NUMBERS for shape in shapes):
-        raise DistaxError(f"{path}: promises a larger matrix than any model has")
-    found = loadmat(_Whole(content))
-    return [value for name, value in found.items() if not name.startswith("__")]
-
-
-_SMALL = 4096
-"""Bytes that may be asked for in vain."""
-
-
-class _Whole(BytesIO):
-    """A file that is not asked for more bytes than it has, as SciPy would allocate them first."""
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        """Returns bytes; raises ValueError if fewer are left."""
-        left = len(self.getbuffer()) - self.tell()
-        # At the end, SciPy tries to read the start of the next array.
-        if size is not None and size > left + _SMALL:
-            raise ValueError(f"{size} bytes are promised, {left} are there")
-        return super().read(size)
+    return decode_apart(_MATLAB_DECODER, str(path))
 
 
 def candidate_prefixes(arrays: Mapping[str, np.ndarray]) -> Iterator[str]:

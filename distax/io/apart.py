@@ -1,0 +1,40 @@
+"""Decoding in a separate process, for libraries that crash on damaged files."""
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+_SECONDS = 120
+"""Longest time of a decoder."""
+
+
+def decode_apart(program: Path, *arguments: str) -> list[np.ndarray]:
+    """Runs a decoder in a separate process, so that a crash ends only that process.
+
+    Args:
+      program: Python file that takes the arguments and the path of an NPZ file, to which it writes
+        the decoded arrays.
+      arguments: the arguments.
+
+    Returns:
+      The arrays in the order in which they were written.
+
+    Raises:
+      ValueError: the decoder crashed, failed or took too long.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        decoded = Path(folder, "decoded.npz")
+        # -P: modules beside the program must not stand in for installed ones of the same name.
+        command = [sys.executable, "-P", str(program), *arguments, str(decoded)]
+        try:
+            subprocess.run(command, check=True, capture_output=True, text=True, timeout=_SECONDS)
+            with np.load(decoded, allow_pickle=False) as arrays:
+                return list(arrays.values())
+        except subprocess.CalledProcessError as error:
+            last = (error.stderr.splitlines() or ["its decoder crashed"])[-1]
+            raise ValueError(last.removeprefix("ValueError: ")) from None
+        except subprocess.TimeoutExpired:
+            raise ValueError(f"its decoder took more than {_SECONDS} s") from None
