@@ -7,7 +7,8 @@ import json
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from types import NoneType, UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin
 
 from distax.runtime.devices import is_special
 from distax.runtime.errors import DistaxError
@@ -99,27 +100,42 @@ def _first_problem(
 
 
 def _keys(location: tuple[int | str, ...], values: Any) -> list[str]:
-    """Returns the keys of an error's location.
+    """Returns the keys of an error's location, with the numbers of list entries between them.
 
     pydantic also puts the names of tried types there; these are dropped.
     """
-    keys: list[str] = []
+    path: list[int | str] = []
     for part in location:
-        if not isinstance(values, dict) or part not in values:
-            break
-        keys.append(str(part))
-        values = values[part]
-    return keys
+        entries = dict(enumerate(values)) if isinstance(values, list) else values
+        if isinstance(entries, dict) and part in entries:
+            path.append(part)
+            values = entries[part]
+    while path and isinstance(path[-1], int):
+        path.pop()
+    return [*map(str, path)]
 
 
 def _hint(kind: Any, keys: list[str]) -> str:
     """Names the known key spelled most like the last of `keys`, or else all known keys."""
     for key in keys[:-1]:
-        kind = next(field.type for field in dataclasses.fields(kind) if field.name == key)
-        kind = next(filter(dataclasses.is_dataclass, get_args(kind)), kind)
+        kind = _type_of_entry(kind, key)
     known = [field.name for field in dataclasses.fields(kind)]
     nearest = difflib.get_close_matches(keys[-1], known, n=1)
     return f"; did you mean {nearest[0]!r}?" if nearest else f"; known are {', '.join(known)}"
+
+
+def _type_of_entry(kind: Any, key: str) -> Any:
+    """Returns the type of a dataclass's field, or of the entries of a table or a list.
+
+    Of several types that it may have, it is the one that is a dataclass.
+    """
+    if dataclasses.is_dataclass(kind):
+        (kind,) = (field.type for field in dataclasses.fields(kind) if field.name == key)
+    else:
+        *_, kind = (one for one in get_args(kind) if one is not Ellipsis)
+    choices = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+    known = [one for one in choices if one is not NoneType]
+    return next(filter(dataclasses.is_dataclass, known), known[0])
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

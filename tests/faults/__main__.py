@@ -30,7 +30,7 @@ class Faults:
 
     Attributes:
       disturbance: what happens to the commands.
-      trials: kills of each command.
+      trials: kills of each command. Disks are filled five times each, whatever it is.
       only: names of works. Default: all.
       seed: seed of the moments.
     """
