@@ -18,6 +18,8 @@ SHORTER = {
     "train --run-dir runs/edsr": f"{_SMALL} --model.options window 7 channels 4 blocks 1",
     "train --run-dir runs/blurred": f"{_SMALL} --model.options window 5 channels 8 blocks 2",
     "train --run-dir runs/upsampler": _SMALL,
+    "train --run-dir runs/offsets": "--steps 2 --eval-images 20",
+    "train --run-dir runs/tuned": "--steps 2 --eval-images 20",
     "train --run-dir runs/dista_c3": f"{_SMALL} {_TINY}",
     "evaluate": "--images 20",
     "unmix samples/frame.fits": "--prior.max-targets 2 --prior.cluster 1.0",

@@ -85,8 +85,8 @@ def test_a_program_that_does_not_fit_says_by_how_much(report):
 def test_the_command_writes_its_figures(tmp_path, capsys):
     config, figures = tmp_path / "small.toml", tmp_path / "figures.json"
     config.write_text(
-        'batch_size = 4\nsteps_per_dispatch = 1\n[model]\nname = "dista"\n'
-        "options = { stages = 2, channels = 8, hidden = 16, window = 5 }\n"
+        'batch_size = 4\nsteps_per_dispatch = 1\n[model]\nname = "espcn"\n'
+        "options = { window = 5 }\n"
     )
     arguments = ["--config", str(config), "--what", "unmix", "--method", "grid"]
     programs = tmp_path / "programs"
