@@ -70,16 +70,24 @@ def open_tiff(source: Source, reading: Reading) -> "Frames":
         tiff = _Tiff(source, TiffFile(source.file, name=source.path.name), numbers, reading)
         first = tiff.page(0)
         hidden = tiff.planes_of_page() if len(numbers) == 1 else 1
-    if first.photometric == WHITE_IS_ZERO and _PHOTOMETRIC in first.tags:
-        warnings.warn(
-            f"{source.path}: its values are read as stored, but the file says that zero is white; "
-            "if targets are dark, invert the images",
-            DistaxWarning,
-            stacklevel=2,
-        )
+    if _is_white_zero(first):
+        _warn_of_white_zero(source.path)
     if hidden > 1:
         return Frames(hidden, partial(tiff.open_plane, count=hidden))
     return Frames(len(numbers), tiff.open_page)
+
+
+def _is_white_zero(page: "TiffPage") -> bool:
+    return page.photometric == WHITE_IS_ZERO and _PHOTOMETRIC in page.tags
+
+
+def _warn_of_white_zero(where: object) -> None:
+    warnings.warn(
+        f"{where}: its values are read as stored, but the file says that zero is white; if targets "
+        "are dark, invert the images",
+        DistaxWarning,
+        stacklevel=3,
+    )
 
 
 @dataclass(frozen=True)
@@ -127,6 +135,9 @@ class _Tiff:
         where = self._where(number)
         with translated(where, "TIFF"), logs_raised("tifffile"):
             page = self.page(number)
+            differs = _is_white_zero(page) and not _is_white_zero(self.page(0))
+        if differs:
+            _warn_of_white_zero(where)
 
         def decode() -> Num[np.ndarray, "height width"]:
             with translated(where, "TIFF"), logs_raised("tifffile"):

@@ -46,6 +46,17 @@ def test_values_and_types_come_as_stored_at_every_depth_and_sense(tmp_path, dtyp
         assert pixels.dtype == stored.dtype
 
 
+def test_a_page_of_another_sense_than_the_first_is_warned_of(tmp_path):
+    stored = values("u1")
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        for photometric in ("minisblack", "miniswhite", "minisblack"):
+            file.write(stored, photometric=photometric, metadata=None)
+    with pytest.warns(DistaxWarning, match="page 1: its values are read as stored") as caught:
+        pages = read(tmp_path / "a.tif")
+    assert len(caught) == 1
+    np.testing.assert_array_equal(pages, [stored] * 3)
+
+
 @pytest.mark.parametrize("layout", [{}, {"tile": (16, 16)}, {"rowsperstrip": 5}])
 @pytest.mark.parametrize("compression", COMPRESSIONS)
 @pytest.mark.parametrize("predictor", [False, True])
