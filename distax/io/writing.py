@@ -55,11 +55,12 @@ def _row_blocks(pixels: Pixels) -> Iterator[tuple[slice, Float[np.ndarray, "rows
 
 
 def _write_npy(path: Path, pixels: Pixels, keywords: Mapping[str, Any]) -> None:
-    shape = tuple(pixels.shape)
-    image = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
-    for block, values in _row_blocks(pixels):
-        image[block] = values
-    image.flush()
+    header = {"descr": "<f4", "fortran_order": False, "shape": tuple(pixels.shape)}
+    # Not mapped into memory, as a full disk would then end the process instead of raising OSError.
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for _, values in _row_blocks(pixels):
+            file.write(np.ascontiguousarray(values, "<f4").data)
 
 
 def _write_fits(path: Path, pixels: Pixels, keywords: Mapping[str, Any]) -> None:

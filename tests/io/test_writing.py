@@ -38,3 +38,10 @@ def test_a_failed_write_leaves_no_file(name, tmp_path, monkeypatch):
 def test_another_suffix_is_an_error(tmp_path):
     with pytest.raises(DistaxError, match=r"suffix '.png'; known are .fits, .npy"):
         writing.write_image(tmp_path / "a.png", PIXELS)
+
+
+def test_no_disk_is_mapped_into_memory_where_it_may_become_full(tmp_path, monkeypatch):
+    # Linux ends a process that writes into such memory.
+    monkeypatch.setattr(np, "memmap", None)
+    writing.write_image(tmp_path / "a.npy", PIXELS[:, ::-1].astype(">f4"))
+    np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), PIXELS[:, ::-1])
