@@ -16,6 +16,7 @@ import numpy as np
 from tests.faults.processes import Command
 from tests.faults.works import RUN, Work
 
+_PAGE = 4096
 _POLL = 0.002
 """Seconds between two looks at what a command has written."""
 _UNFINISHED = re.compile(r"^\.(?!lock$)|tmp|incomplete")
@@ -131,7 +132,7 @@ def fill(work: Work, inputs: Path, disk: Path, sizes: list[float]) -> Outcome:
     outcome = Outcome()
     for size in sizes:
         output = disk / "small"
-        with _mounted(output, max(4096, int(size * room))) as enlarge:
+        with _mounted(output, int(size * room)) as enlarge:
             status, errors = _start(work, work.arguments, inputs, output).finish()
             outcome.trials += 1
             outcome.ended += status == 0
@@ -216,9 +217,14 @@ def _start(work: Work, words: tuple[str, ...], inputs: Path, output: Path) -> Co
 
 @contextmanager
 def _mounted(folder: Path, size: int) -> Iterator[Callable[[], None]]:
-    """Mounts a disk of a size in bytes in memory; yields a function that makes it large."""
+    """Mounts a disk of a size in bytes in memory; yields a function that makes it large.
+
+    Linux gives a disk in memory one page at least, which is filled here if it is too large.
+    """
     folder.mkdir(exist_ok=True)
-    _run("mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder))
+    _run("mount", "-t", "tmpfs", "-o", f"size={max(size, _PAGE)}", "tmpfs", str(folder))
+    if size < _PAGE:
+        Path(folder, ".filler").write_bytes(bytes(_PAGE))
     try:
         yield lambda: _run("mount", "-o", "remount,size=1g", str(folder))
     finally:
