@@ -94,6 +94,7 @@ class WholeFrames:
         """
         from distax.tracking import register_scenes, track_frames
 
+        tracker.check_length(len(self.images.sources))
         with PatientBar("frame", len(self.images.sources)) as progress:
             for path, number, frame in self._frames():
                 self.found.append(self._unmix(path, number, frame))

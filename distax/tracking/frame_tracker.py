@@ -62,6 +62,14 @@ class FrameTracker:
                 f"gate_probability must lie between 0 and 1, got {self.gate_probability}"
             )
 
+    def check_length(self, frames: int) -> None:
+        """Raises DistaxError if a sequence has fewer frames than a track needs detections."""
+        if frames < self.min_detections:
+            raise DistaxError(
+                f"{frames} frames are too few: a track needs {self.min_detections} detections; "
+                "give more frames, or ask for fewer detections"
+            )
+
     @property
     def velocity_std(self) -> float:
         """Standard deviation of a velocity along each axis: half the radius of a uniform disc."""

@@ -100,6 +100,13 @@ def test_a_target_of_whole_frames_is_found_and_linked(tracked):
         assert np.ptp(np.asarray(picture.convert("L"))) > 200
 
 
+def test_too_few_frames_are_refused_before_they_are_unmixed(tmp_path, monkeypatch):
+    monkeypatch.setattr("distax.cli.track_frames.WholeFrames._unmix", None)
+    np.save(tmp_path / "three.npy", np.load(WHOLE)[:3])
+    with pytest.raises(SystemExit, match="3 frames are too few: a track needs 4 detections"):
+        main(["track", str(tmp_path / "three.npy")])
+
+
 def centroid(frame):
     """Centroid of the counts above the background around the brightest pixel."""
     row, column = np.unravel_index(frame.argmax(), frame.shape)
