@@ -89,7 +89,8 @@ def _select(structure: Sequence[Hdu], source: Source, extension: str | None) -> 
         raise DistaxError(f"{source.path}: no extension {extension!r}; it holds {held}")
     if not _has_pixels(hdu):
         raise DistaxError(
-            f"{source.path}: extension {extension} is {hdu}, not a two-dimensional image or a cube"
+            f"{source.path}: extension {extension} is {hdu}, not a two-dimensional image or a "
+            f"cube; the file holds {held}"
         )
     return hdu
 
