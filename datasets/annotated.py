@@ -24,6 +24,8 @@ MAX_TARGETS = ScenePrior().max_targets
 
 # An id of at most 18 digits fits 64 bits.
 IMAGE_NAME = re.compile(r"image_(\d{1,18})\.png")
+_NUMBER = re.compile(r"\s*[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?\s*")
+"""A number in ASCII digits. Python's `float` takes others, and underscores."""
 ANNOTATION_NAME = re.compile(r"(?:CSO|COS)(\d{1,18})\.xml")
 
 
@@ -207,7 +209,7 @@ def read_annotation(
             f"{path} has a target at row {row:g}, column {column:g}, outside the image of "
             f"{IMAGE_SHAPE[0]}×{IMAGE_SHAPE[1]} pixels: correct it or remove it with its image"
         )
-    if (intensity <= 0).any():
+    if (intensity < np.finfo(np.float32).tiny).any():
         raise DistaxError(
             f"{path} has a target of brightness {intensity.min():g}, expected a positive number: "
             "correct it or remove it with its image"
@@ -217,11 +219,9 @@ def read_annotation(
 
 def _read_number(path: Path, target: Element, tag: str) -> float:
     """Reads the single finite number under `coordinate/<tag>` of an object."""
-    texts = [element.text or "" for element in target.findall(f"coordinate/{tag}")]
-    try:
-        (value,) = map(float, texts)
-    except ValueError:
-        value = np.nan
+    elements = target.findall(f"coordinate/{tag}")
+    texts = ["other elements" if len(element) else element.text or "" for element in elements]
+    value = float(texts[0]) if len(texts) == 1 and _NUMBER.fullmatch(texts[0]) else np.nan
     if not abs(value) <= float(np.finfo(np.float32).max):  # true for NaN as well
         raise DistaxError(
             f"{path} has {texts!s:.60} for {tag}, expected one finite number: correct it or "

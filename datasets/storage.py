@@ -25,6 +25,7 @@ from distax.runtime.errors import DistaxError
 from distax.runtime.files import check_place
 from distax.runtime.locks import alone_in
 from distax.runtime.optional import require
+from distax.runtime.plain_json import read_table
 
 SPLITS = ("train", "validation", "test")
 CHUNK = 1000
@@ -164,6 +165,8 @@ class Dataset:
                 _upload(self.folder(config, temporary), self.folder(config, data_dir))
             return
         folder = self.folder(config, data_dir)
+        if folder.exists():
+            raise DistaxError(f"{folder}: is no folder, as a dataset must be; move it away")
         with alone_in(folder.parent, "builds this dataset"):
             # The names that TFDS gives them, now and before.
             for pattern in (f"incomplete.*_{folder.name}", f"{folder.name}.incomplete*"):
@@ -220,11 +223,10 @@ class Dataset:
             data_dir = Path(_download(folder, folder.relative_to(data_dir)).name)
         try:
             builder = self.builder(config=config, data_dir=data_dir)
-            known = ", ".join(builder.info.splits)
+            _check_info(builder, config.name)
         except Exception as error:  # TFDS passes on its parsers' exceptions
             raise DistaxError(damaged) from error
-        if not known:
-            raise DistaxError(damaged)
+        known = ", ".join(builder.info.splits)
         try:
             source = builder.as_data_source(split)
         except Exception as error:
@@ -259,6 +261,31 @@ class Dataset:
         return self.record_to_example(
             {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
         )
+
+
+def _check_info(builder: Any, name: str) -> None:
+    """Compares a dataset's description with its files.
+
+    Args:
+      builder: the builder that has read the description.
+      name: name of the configuration.
+
+    Raises:
+      ValueError: the description is of another configuration, a split has files of another one, or
+        a file holds another number of records.
+    """
+    from array_record.python.array_record_module import ArrayRecordReader
+
+    stated = read_table(Path(builder.data_dir, _LAST)).get("configName")
+    if stated != name or not builder.info.splits:
+        raise ValueError(f"describes {stated} with the splits {list(builder.info.splits)}")
+    for split, info in builder.info.splits.items():
+        for path, length in zip(info.filepaths, info.shard_lengths, strict=True):
+            if not path.name.startswith(f"{builder.name}-{split}."):
+                raise ValueError(f"{split} has the file {path.name}")
+            with contextlib.closing(ArrayRecordReader(str(path))) as reader:
+                if reader.num_records() != length:
+                    raise ValueError(f"{path.name} holds {reader.num_records()} records")
 
 
 def is_there(folder: Path) -> bool:

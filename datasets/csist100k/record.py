@@ -6,6 +6,7 @@ from jaxtyping import Float, UInt8
 
 from distax.datasets.annotated import MAX_TARGETS
 from distax.datasets.storage import Record
+from distax.datasets.truth import read_truth
 from distax.imaging.scenes import IMAGE_SHAPE
 from distax.imaging.targets import Targets
 
@@ -54,12 +55,8 @@ def record_to_example(record: Record) -> tuple[Float[np.ndarray, "*batch height 
     Returns:
       The image in counts as float32, and Targets `[*batch, 5]` of NumPy arrays with the intensity
       as score.
+
+    Raises:
+      DistaxError: as `truth.read_truth`.
     """
-    intensity = np.asarray(record["intensity"], np.float32)
-    targets = Targets(
-        position=np.asarray(record["position"], np.float32),
-        intensity=intensity,
-        mask=np.arange(intensity.shape[-1]) < np.expand_dims(record["count"], -1),
-        score=intensity,
-    )
-    return np.asarray(record["image"], np.float32), targets
+    return np.asarray(record["image"], np.float32), read_truth(record)

@@ -6,6 +6,7 @@ from jaxtyping import Float, UInt8
 
 from distax.datasets.annotated import MAX_TARGETS
 from distax.datasets.storage import Record
+from distax.datasets.truth import read_truth
 from distax.imaging.motion import SEQCSIST
 from distax.imaging.scenes import IMAGE_SHAPE
 from distax.imaging.targets import Targets
@@ -65,13 +66,8 @@ def record_to_example(
     Returns:
       Frames in counts as float32, and Targets `[*batch, frames, 5]` of NumPy arrays with the
       intensity as score. A slot is the same target in every frame.
+
+    Raises:
+      DistaxError: as `truth.read_truth`.
     """
-    intensity = np.asarray(record["intensity"], np.float32)
-    mask = np.arange(MAX_TARGETS) < np.expand_dims(record["count"], (-2, -1))
-    targets = Targets(
-        position=np.asarray(record["position"], np.float32),
-        intensity=intensity,
-        mask=np.broadcast_to(mask, intensity.shape),
-        score=intensity,
-    )
-    return np.asarray(record["frames"], np.float32), targets
+    return np.asarray(record["frames"], np.float32), read_truth(record)

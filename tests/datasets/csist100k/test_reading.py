@@ -87,7 +87,23 @@ def lengthen(folder):
     info.write_text(info.read_text().replace('"1040"', '"1041"'))
 
 
+def describe(before, after):
+    def change(folder):
+        info = folder / "dataset_info.json"
+        assert before in info.read_text()
+        info.write_text(info.read_text().replace(before, after))
+
+    return change
+
+
 DAMAGE = {
+    "fewer records": describe('"1040"', '"40"'),
+    "no records": describe('"1040"', '"0"'),
+    "another configuration": describe('"configName": "', '"configName": "other_'),
+    "files of another split": describe(
+        "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}",
+        "{DATASET}-test.{FILEFORMAT}-{SHARD_X_OF_Y}",
+    ),
     "shard cut short": cut,
     "shard empty": lambda folder: (folder / SHARD).write_bytes(b""),
     "shard missing": lambda folder: (folder / SHARD).unlink(),
@@ -150,3 +166,49 @@ assert "tensorflow" not in sys.modules
     )
     assert result.returncode == 0, result.stderr
     assert result.stdout == ""
+
+
+RECORD = {
+    "image": np.zeros((11, 11), np.uint8),
+    "position": np.array([[5, 5.5], [6, 6], [0, 0], [0, 0], [0, 0]], np.float32),
+    "intensity": np.array([230, 240, 0, 0, 0], np.float32),
+    "count": 2,
+    "id": 7,
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        *(("position", [[bad, 5]] * 5, "target outside") for bad in (np.nan, np.inf, -0.6, 50)),
+        *(("intensity", [230, bad], "not positive") for bad in (np.nan, np.inf, 0, -5, 3e38)),
+        *(("count", bad, "has not 1 to 5 targets") for bad in (0, -1, 6, 2**63 - 1)),
+        ("count", None, "records have no number of targets"),
+        ("count", 2.0, "records have no number of targets"),
+    ],
+)
+def test_a_truth_that_cannot_be_is_refused_alone_and_among_others(name, value, message):
+    csist100k.record_to_example(RECORD)
+    if name == "intensity":
+        value = np.resize(np.array(value, np.float32), 5)
+    bad = RECORD | {name: value, "id": 8}
+    both = {key: np.stack([RECORD[key], bad[key]]) for key in RECORD}
+    for record in (bad, both):
+        with pytest.raises(distax.DistaxError, match=message) as error:
+            csist100k.record_to_example(record)
+        assert value is None or name == "count" or "of id 8" in str(error.value)
+
+
+def test_padding_is_no_target():
+    padded = RECORD["position"].copy()
+    padded[2:] = np.nan
+    _, truth = csist100k.record_to_example(RECORD | {"position": padded})
+    assert truth.mask.tolist() == [True, True, False, False, False]
+
+
+def test_a_file_in_place_of_the_dataset_is_named(tmp_path):
+    place = tmp_path / "csist100k" / "simulated_seed1_1_1_1" / "1.0.0"
+    place.parent.mkdir(parents=True)
+    place.touch()
+    with pytest.raises(distax.DistaxError, match=r"1.0.0: is no folder, as a dataset must be"):
+        csist100k.build("simulated_seed1_1_1_1", tmp_path)
