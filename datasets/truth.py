@@ -44,7 +44,7 @@ def read_truth(record: Record) -> Targets:
 def _refuse(record: Record, wrong: np.bool | Bool[np.ndarray, "..."], problem: str) -> None:
     """Raises DistaxError for the first record that is wrong."""
     identifier = np.asarray(record["id"])
-    found = wrong.any(axis=tuple(range(identifier.ndim, wrong.ndim)))
+    found = np.any(wrong, axis=tuple(range(identifier.ndim, wrong.ndim)))
     if found.any():
         first = identifier[found].flat[0]
         raise DistaxError(f"the record of id {first} {problem}: build the dataset again")

@@ -110,17 +110,20 @@ class Convert:
             raise DistaxError(
                 f"{self.source}: name the model by --model: {', '.join(grokcso.names())}"
             )
+        for name in ("weights", "phi", "q_init"):
+            if name in self.options:
+                raise DistaxError(f"--options {name}: is no option of a model; name its file")
         matrices: dict[str, Any] = {
             name: grokcso.read_matrix(path)
             for name, path in {"phi": self.phi, "q_init": self.q_init}.items()
             if path is not None
         }
         arrays = grokcso.strip_prefix(self.model, grokcso.read_arrays(as_path(self.source)))
-        given: dict[str, Any] = matrices | self.options
         factor = 3 if self.factor is None else self.factor
-        model = grokcso.load(self.model, arrays, factor=factor, **given)
         options = grokcso.sizes(self.model, arrays) | self.options
-        return model, TrainConfig(model=ModelConfig(self.model, factor, options))
+        config = TrainConfig(model=ModelConfig(self.model, factor, options))
+        given: dict[str, Any] = matrices | self.options
+        return grokcso.load(self.model, arrays, factor=factor, **given), config
 
 
 def _save(model: "Model", config: "TrainConfig", folder: str) -> None:

@@ -17,6 +17,14 @@ from distax.runtime.settings import STRICT, from_plain
 _MOST_PIXELS = 10**8
 """Pixels of the images of a training. A limit far above what networks are trained on."""
 
+_NOT_OPTIONS = {
+    "name": "model.name",
+    "sensor": "sensor",
+    "rngs": "seed",
+    "precision": "precision",
+}
+"""Arguments of `models.create` that other settings determine."""
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -30,12 +38,21 @@ class ModelConfig:
         command line: --model.options stages 2, or --model.options.stages 2 if a file sets it.
       module: a Python file that registers the model, for models that are not part of distax;
         `distax train` stores its absolute path in the run.
+
+    Raises:
+      DistaxError: an option is an argument that other settings determine.
     """
 
     name: str = "dista"
     factor: int | None = None
     options: dict[str, int | float | bool | str | tuple[int, ...]] = field(default_factory=dict)
     module: str | None = None
+
+    def __post_init__(self) -> None:
+        taken = _NOT_OPTIONS if self.factor is None else {**_NOT_OPTIONS, "factor": "model.factor"}
+        for key in self.options:
+            if key in taken:
+                raise DistaxError(f"{key} is no option of a model; {taken[key]} determines it")
 
 
 @dataclass(frozen=True)

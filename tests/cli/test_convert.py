@@ -89,6 +89,16 @@ def test_another_models_arrays_are_refused_and_nothing_is_left(arrays_file, tmp_
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    "name", ["name", "weights", "factor", "phi", "q_init", "sensor", "rngs", "precision"]
+)
+def test_arguments_that_are_no_options_are_refused(arrays_file, tmp_path, name):
+    message = refused(
+        [arrays_file, tmp_path / "run", "--model", "srcnn", "--factor", "3", "--options", name, "1"]
+    )
+    assert f"{name}{':' * (name in ('weights', 'phi', 'q_init'))} is no option of a mo" in message
+
+
 def test_a_run_is_not_overwritten(arrays_file, tmp_path):
     arguments = [arrays_file, tmp_path / "run", "--model", "srcnn"]
     main(["convert", *map(str, arguments)])
