@@ -8,6 +8,7 @@ import tyro
 
 from distax.cli.options import default
 from distax.runtime.errors import DistaxError, unknown
+from distax.runtime.terminal import say
 
 
 @dataclass(frozen=True)
@@ -56,4 +57,4 @@ class BuildDataset:
         folder = module.build(config, self.data_dir, self.manual_dir)
         for split in ("train", "validation", "test"):
             source = module.open_split(config, split, self.data_dir)
-            print(f"{folder}: {split}, {len(source)} {records}")
+            say(f"{folder}: {split}, {len(source)} {records}")

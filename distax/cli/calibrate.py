@@ -8,6 +8,7 @@ import tyro
 
 from distax.cli.options import Input, InputOptions, OutputPath, default, read_sequence
 from distax.runtime.errors import DistaxError
+from distax.runtime.terminal import say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -98,7 +99,7 @@ class Calibrate:
             write_psf_grid(self.psf_fits, result.sensor.psf_grid)
         if self.json:
             write_json(self.json, result.to_dict())
-        print(f"{self.out}: the sensor")
+        say(f"{self.out}: the sensor")
 
 
 def _print_nodes(nodes: "Sequence[Node]") -> None:

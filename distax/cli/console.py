@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from distax.evaluation import Evaluation
 from distax.evaluation.results import SCORE_HEADINGS
@@ -18,6 +19,7 @@ from distax.evaluation.tables import (
     score_rows,
 )
 from distax.frames.scoring import FrameEvaluation
+from distax.runtime.terminal import printable
 
 PUBLISHED = {
     "FOCUS, published (released images)": (45.50, 0.4, 7.3, 41.0, 83.2, 95.5),
@@ -46,7 +48,7 @@ def print_evaluation(
     rows |= {label: [f"{value:.2f}" for value in row] for label, row in (others or {}).items()}
     table = Table(*SCORE_HEADINGS)
     for label, row in rows.items():
-        table.add_row(label, *row)
+        table.add_row(Text(printable(label)), *row)
     wide_console().print(table)
     summary = {"count accuracy": (COUNT_ACCURACY, "%"), "position RMSE": (RMSE, " px")}
     if result.psnr is not None:
@@ -95,7 +97,7 @@ def print_frame_evaluation(result: FrameEvaluation, name: str) -> None:
     for label, field in rows.items():
         mean = write("cso_map", plus_minus="±") if field == "ap" else "–"
         cells = (write(field, radius, plus_minus="±") for radius in result.ap)
-        table.add_row(label, mean, *cells)
+        table.add_row(Text(printable(label)), mean, *cells)
     wide_console().print(table)
     print_rates(result)
     wide_console().print(

@@ -13,6 +13,7 @@ from distax.cli.options import (
 )
 from distax.runtime.buckets import as_path
 from distax.runtime.errors import DistaxError
+from distax.runtime.terminal import say
 
 if TYPE_CHECKING:
     from distax.models import Model
@@ -69,7 +70,7 @@ class Convert:
             write(model, config, as_path(self.target), self.half)
         else:
             _save(model, config, self.target)
-        print(f"{self.target}: {config.model.name}, {_count(model):,} parameters")
+        say(f"{self.target}: {config.model.name}, {_count(model):,} parameters")
 
     def _check_target_folder(self) -> None:
         from distax.training.checkpoints import holds_run

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from jaxtyping import Float
 from rich.table import Table
+from rich.text import Text
 
 from distax.cli.console import print_evaluation, print_rates, wide_console
 from distax.cli.options import Method, make_unmixer
@@ -26,6 +27,7 @@ from distax.io.sensor_file import read_sensor
 from distax.runtime.errors import DistaxError, check_positive
 from distax.runtime.plain_json import write_json
 from distax.runtime.progress import PatientBar
+from distax.runtime.terminal import printable
 from distax.tracking import unmix_linked, unmix_sequences
 from distax.training.config import MotionConfig
 from distax.unmixer import Unmixer
@@ -226,7 +228,7 @@ def print_sequence_evaluation(result: SequenceEvaluation, name: str) -> None:
         "detection rate": result.detection_rate,
         "false rate": result.false_rate,
     }.items():
-        table.add_row(label, *map(format_percent, rates.values()))
+        table.add_row(Text(printable(label)), *map(format_percent, rates.values()))
     wide_console().print(table)
     print_rates(result.frames)
     by_frame = ", ".join(

@@ -15,6 +15,7 @@ from distax.cli.options import (
     make_unmixer,
     register_models,
 )
+from distax.runtime.terminal import say
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class Export:
             grid=self.grid,
             frames=self.frames,
         )
-        print(
+        say(
             f"{self.target}: {about['model'] or about['method']}, {_inputs(about)} to "
             f"{', '.join(about['outputs'])}; for {', '.join(about['platforms'])}; "
             f"{len(self.target.read_bytes()) / 1e6:.1f} MB"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from distax.runtime.errors import advice_when_stopped, check_positive
 from distax.runtime.files import check_place
 from distax.runtime.optional import require
+from distax.runtime.terminal import say
 from distax.training.config import ModelConfig, OptimizerConfig, TrainConfig
 
 if TYPE_CHECKING:
@@ -74,7 +75,8 @@ class Quickstart:
             comparison.draw(self.folder / "figure.png")
             comparison.print_scores()
             seconds = time.perf_counter() - start
-            print(f"{self.folder}/figure.png: its answers, after {seconds:.0f} s\n", flush=True)
+            say(f"{self.folder}/figure.png: its answers, after {seconds:.0f} s")
+            print()
 
         name = f"{self.checkpoint}, for comparison"
         if given is None:
@@ -87,7 +89,7 @@ class Quickstart:
         comparison.print_scores(_ceiling(given, comparison.truth))
         print(_EXPLANATION)
         kept = "" if self.checkpoint else "checkpoint, "
-        print(f"{self.folder}: {kept}figure.png, comparison.png")
+        say(f"{self.folder}: {kept}figure.png, comparison.png")
         print(f"{time.perf_counter() - start:.0f} s in all")
 
     @property

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from distax.runtime.errors import DistaxError
 from distax.runtime.files import check_place
 from distax.runtime.optional import require
+from distax.runtime.terminal import say
 
 if TYPE_CHECKING:
     import numpy as np
@@ -80,7 +81,7 @@ class Samples:
         else:
             about = self._check()
         for name, text in about.items():
-            print(f"{self.out / name}: {text}")
+            say(f"{self.out / name}: {text}")
 
     def _check(self) -> dict[str, str]:
         """Returns what each file holds; raises DistaxError if a file is missing or differs."""
@@ -97,7 +98,7 @@ class Samples:
                 "name another folder by --out, or add --overwrite to replace the files of the same "
                 "names"
             )
-        print(f"{self.out}: has all samples already, unchanged")
+        say(f"{self.out}: has all samples already, unchanged")
         return about
 
 

@@ -12,6 +12,7 @@ from distax.cli.options import default
 from distax.runtime.buckets import BucketPath, as_path
 from distax.runtime.errors import DistaxError, advice_when_stopped
 from distax.runtime.processes import Cluster, sharing
+from distax.runtime.terminal import say
 from distax.training.config import TrainConfig, read_toml
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ def _parameters_to_start(sources: Sequence[str], settings: TrainConfig) -> "dict
     if jax.process_index() == 0:
         parts = ", ".join(f"{number} from {name}" for name, number in counts.items())
         places = len(jax.tree.leaves(nnx.state(model, nnx.Not(Constant))))
-        print(f"start: of {places} arrays, {parts}")
+        say(f"start: of {places} arrays, {parts}")
     return start
 
 

@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+from distax.runtime.terminal import printable
+
 OF_INTERVAL = "± (95% interval)"
 """Label of half the widths of intervals."""
 
@@ -181,7 +183,7 @@ def _latex_number(text: str) -> str:
 def _escape(name: str) -> str:
     special = {character: "\\" + character for character in "&%$#_{}"}
     special |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-    return "".join(special.get(character, character) for character in name)
+    return "".join(special.get(character, character) for character in printable(name))
 
 
 def _at(tree: Any, path: tuple[str, ...]) -> Any:

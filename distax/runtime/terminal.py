@@ -39,6 +39,11 @@ def _escaped(letter: str) -> str:
     return letter.encode("unicode_escape").decode("ascii")
 
 
+def say(message: object) -> None:
+    """Prints a line for the user on standard output."""
+    print(printable(message), flush=True)
+
+
 def tell(message: object) -> None:
     """Prints a line for the user on standard error."""
     print(f"distax: {line_of(message)}", file=sys.stderr, flush=True)

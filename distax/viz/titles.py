@@ -1,5 +1,7 @@
 """Formatting of texts in pictures."""
 
+from distax.runtime.terminal import printable
+
 
 def plural(count: int, noun: str) -> str:
     """Returns a number with its noun in the singular or the plural."""
@@ -9,8 +11,10 @@ def plural(count: int, noun: str) -> str:
 def elide(text: str, most: int = 90) -> str:
     """Replaces the middle of a text by "…" if it has more than `most` characters.
 
-    The beginning and the end of a file's name say more than its middle.
+    The beginning and the end of a file's name say more than its middle. Control characters, which
+    fonts and SVG files do not have, are replaced by the escapes of Python's strings.
     """
+    text = printable(text)
     if len(text) <= most:
         return text
     end = most // 2

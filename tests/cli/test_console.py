@@ -102,3 +102,10 @@ def test_frames_have_their_rates_and_intervals(capsys):
     assert ["precision", *["50.0"] * 5] in rows
     assert "90.0% of clusters and stars found, right number of targets in –% of them" in out
     assert "within 3 px: Pd 80.0 ± 1.5%, Fa 3.25 per million px; GOSPA 1.5000 px" in out
+
+
+def test_names_are_printed_as_they_are_and_without_control_characters(result, capsys):
+    print_evaluation(result, {"[bold]b": [1.0] * 6}, name="a[/red]b\n\x1b[31m")
+    table = capsys.readouterr().out
+    assert r"a[/red]b\n\x1b[31m, 40 images" in table
+    assert "[bold]b" in table

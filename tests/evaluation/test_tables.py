@@ -74,6 +74,11 @@ def test_rates_by_radius_in_readable_units(result):
     assert rows["intensity bias"] == ["-1.0±1.0", "-1.0±1.0"]
 
 
+def test_a_name_cannot_break_a_latex_row(result):
+    _, row = latex_row(result, "x\n\x1b[31my").splitlines()
+    assert row.startswith(r"x\textbackslash{}n\textbackslash{}x1b[31my & ")
+
+
 def test_a_latex_row_has_a_comment_with_its_columns(result):
     comment, row = latex_row(result, "my_net 50%").splitlines()
     assert comment.startswith("% method & images & CSO-mAP & CSO-mAP by own score & AP-05 &")

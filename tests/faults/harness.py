@@ -223,10 +223,16 @@ def _mounted(folder: Path, size: int) -> Iterator[Callable[[], None]]:
     """
     folder.mkdir(exist_ok=True)
     _run("mount", "-t", "tmpfs", "-o", f"size={max(size, _PAGE)}", "tmpfs", str(folder))
+    filler = Path(folder, ".filler")
     if size < _PAGE:
-        Path(folder, ".filler").write_bytes(bytes(_PAGE))
+        filler.write_bytes(bytes(_PAGE))
+
+    def enlarge() -> None:
+        _run("mount", "-o", "remount,size=1g", str(folder))
+        filler.unlink(missing_ok=True)
+
     try:
-        yield lambda: _run("mount", "-o", "remount,size=1g", str(folder))
+        yield enlarge
     finally:
         _run("umount", "-l", str(folder))
 

@@ -14,6 +14,7 @@ from distax.imaging.sensor import Sensor
 from distax.io.frames import open_frames
 from distax.io.sensor_file import write_sensor
 from distax.runtime.errors import DistaxError
+from distax.runtime.terminal import say
 
 _FIELDS = ("sigma", "background", "read_noise", "gain", "saturation")
 """Fields of the sensor that a fit can change."""
@@ -40,7 +41,7 @@ def fit_sensor(unmixers: Unmixers, files: Sequence[Path], out: Path) -> Unmixers
     fitted = calibrated.fitted
     assert fitted is not None
     write_sensor(out, fitted.sensor, _remarks(fitted, given))
-    print(f"{out}: {_summary(fitted)}")
+    say(f"{out}: {_summary(fitted)}")
     return replace(unmixers, calibrated=calibrated)
 
 
