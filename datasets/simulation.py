@@ -12,9 +12,12 @@ import tensorflow_datasets as tfds
 from jaxtyping import Array, PRNGKeyArray, UInt8
 
 from distax.imaging.targets import Targets
-from distax.runtime.errors import check_positive, check_seed, unknown
+from distax.runtime.errors import check_at_most, check_positive, check_seed, unknown
 
 NAME_PATTERN = "simulated_seed<seed>_<train>_<validation>_<test>"
+
+_MOST = 10**9
+"""Largest size of a split. Its records take a day or more to simulate."""
 
 Simulate = Callable[[PRNGKeyArray, int], tuple[Array, Targets]]
 """Function from a key and a number of records to their pixels in counts and their targets."""
@@ -45,6 +48,7 @@ class SimulatedSizes(tfds.core.BuilderConfig):
     def __post_init__(self) -> None:
         check_seed(self.seed)
         check_positive(**self.sizes)
+        check_at_most("records", **{split: (size, _MOST) for split, size in self.sizes.items()})
         values = {"seed": self.seed, **self.sizes}
         defaults = {field.name: field.default for field in dataclasses.fields(self)}
         benchmark = all(defaults[name] == value for name, value in values.items())

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import platform
+import shutil
 import stat
 import warnings
 from pathlib import Path
@@ -51,7 +52,11 @@ def keep_compiled_programs() -> None:
 
 
 def _make_private(folder: Path) -> str | None:
-    """Makes a folder that only the user can write to; returns a reason if that is impossible."""
+    """Makes a folder that only the user can write to; returns a reason if that is impossible.
+
+    Entries that others have put there, or could have changed, are deleted.
+    """
+    was_open = False
     if not folder.is_absolute():
         return "there is no home folder"
     folder.parent.parent.mkdir(parents=True, exist_ok=True)
@@ -62,7 +67,20 @@ def _make_private(folder: Path) -> str | None:
             return f"{place} belongs to another user"
         if stat.S_IMODE(about.st_mode) & (stat.S_IWGRP | stat.S_IWOTH):
             place.chmod(0o700)
+            was_open = True
+    for entry in list(os.scandir(folder)):
+        about = entry.stat(follow_symlinks=False)
+        own = os.name != "posix" or about.st_uid == os.geteuid()
+        if was_open or not own or stat.S_IFMT(about.st_mode) not in (stat.S_IFREG, stat.S_IFDIR):
+            _delete(Path(entry.path))
     return None
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _cpu_type() -> str:

@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import os
 import signal
 import sys
 import warnings
@@ -61,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         tell(str(error) or "interrupted")
         sys.exit(128 + signal.SIGINT)
     except Exception as error:
-        line = lack_of_memory(error)
+        line = lack_of_memory(error) or _lack_of_platform(error)
         if line is None:
             raise
         sys.exit(f"distax: {line_of(line)}")
@@ -75,11 +76,22 @@ def _report_unraisable(found: "sys.UnraisableHookArgs") -> None:
         _usual_hook(found)
 
 
+def _lack_of_platform(error: Exception) -> str | None:
+    """Returns the line for the user if JAX cannot use its platform, and otherwise None."""
+    if not (isinstance(error, RuntimeError) and "Unable to initialize backend" in str(error)):
+        return None
+    return f"JAX has no device ({first_line(error)}); set JAX_PLATFORMS to cpu, or unset it"
+
+
 def _told(error: OSError) -> str:
     """Returns the line about a failure of a file, or of the output, which has no name."""
     reason = line_of(error.strerror or error)
     if error.filename is not None:
         return f"{line_of(error.filename)}: {reason}"
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return "the current folder does not exist any more; change to another one"
     full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     failed = "the output cannot be written" if full else "a file cannot be read or written"
     return f"{reason}: {failed}"

@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -48,8 +49,15 @@ def check_place(path: Path) -> None:
     there = next((place for place in _target(path).parents if os.path.exists(place)), Path())
     if not there.is_dir():
         raise DistaxError(f"{path}: cannot be written, as {there} is not a folder")
-    if not os.access(path if is_device(path) else there, os.W_OK):
+    if not os.access(path if is_device(path) else there, os.W_OK) or _is_protected(path, there):
         raise DistaxError(f"{path}: cannot be written ({os.strerror(errno.EACCES)})")
+
+
+def _is_protected(path: Path, folder: Path) -> bool:
+    """Returns True for a file of another user in a folder such as /tmp, where it must stay."""
+    if is_device(path) or not path.exists() or not os.stat(folder).st_mode & stat.S_ISVTX:
+        return False
+    return os.geteuid() not in (0, os.stat(path).st_uid, os.stat(folder).st_uid)
 
 
 def check_outputs(

@@ -90,6 +90,29 @@ def test_a_folder_that_others_can_write_to_is_closed(cache):
     assert stat.S_IMODE(cache.folder.stat().st_mode) == 0o700
 
 
+def test_what_others_could_have_put_there_is_deleted(cache, monkeypatch):
+    cache.folder.mkdir(parents=True)
+    (cache.folder / "own-cache").touch()
+    (cache.folder / "autotune").mkdir()
+    os.mkfifo(cache.folder / "pipe-cache")
+    (cache.folder / "link-cache").symlink_to("own-cache")
+    keep_compiled_programs()
+    assert sorted(path.name for path in cache.folder.iterdir()) == ["autotune", "own-cache"]
+    cache.folder.parent.chmod(0o777)
+    keep_compiled_programs()
+    assert list(cache.folder.iterdir()) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only the superuser can give files away")
+def test_an_entry_of_another_user_is_deleted(cache):
+    cache.folder.mkdir(parents=True)
+    for name in ("own-cache", "other-cache"):
+        (cache.folder / name).touch()
+    os.chown(cache.folder / "other-cache", 65534, 65534)
+    keep_compiled_programs()
+    assert [path.name for path in cache.folder.iterdir()] == ["own-cache"]
+
+
 def test_a_folder_of_another_user_is_not_used(cache, monkeypatch, capsys):
     cache.folder.mkdir(parents=True)
     monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import jax
 import pytest
@@ -125,6 +126,30 @@ def test_a_missing_package_is_named_in_one_line(capsys, monkeypatch):
         "distax: a package is missing (Please install gcsfs to access Google Storage); install it "
         "and try again\n",
     )
+
+
+@pytest.mark.parametrize("name", ["tpu", "foo"])
+def test_a_platform_that_is_not_there_is_told_in_one_line(name):
+    result = subprocess.run(
+        [Path(sys.executable).with_name("distax"), "evaluate", "--images", "2"],
+        env=os.environ | {"JAX_PLATFORMS": name},
+        capture_output=True,
+        text=True,
+    )
+    line = result.stderr.splitlines()[-1]
+    assert line.startswith("distax: JAX has no device (Unable to initialize backend")
+    assert line.endswith("; set JAX_PLATFORMS to cpu, or unset it")
+    assert "Traceback" not in result.stderr
+    assert result.returncode == 1
+
+
+def test_a_deleted_current_folder_is_told(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("distax.cli.evaluate.Evaluate.run", lambda self: os.getcwd())
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    line = "distax: the current folder does not exist any more; change to another one\n"
+    assert run(capsys, "evaluate") == (1, "", line)
 
 
 def test_an_interrupt_from_the_keyboard_has_its_status(capsys, monkeypatch):

@@ -93,6 +93,16 @@ def test_a_folder_that_may_not_be_written_is_named_before_the_work(name, tmp_pat
         check_outputs({"--json": tmp_path / name})
 
 
+def test_a_file_that_must_stay_is_named_before_the_work(tmp_path, monkeypatch):
+    (tmp_path / "a.json").touch()
+    tmp_path.chmod(0o1777)
+    check_outputs({"--json": tmp_path / "a.json"})
+    monkeypatch.setattr("os.geteuid", lambda: os.getuid() + 1)
+    check_outputs({"--json": tmp_path / "b.json"})
+    with pytest.raises(DistaxError, match=r"a\.json: cannot be written \(Permission denied\)"):
+        check_outputs({"--json": tmp_path / "a.json"})
+
+
 def test_a_device_that_is_not_open_is_named_before_the_work():
     with pytest.raises(DistaxError, match=r"/dev/fd/977: cannot be written \(Permission denied\)"):
         check_outputs({"--json": Path("/dev/fd/977")})

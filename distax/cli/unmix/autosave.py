@@ -3,6 +3,9 @@
 import time
 from collections.abc import Callable
 
+from distax.runtime.errors import DistaxError
+from distax.runtime.terminal import tell
+
 _EVERY = 5.0
 """Seconds between two saves. A killed run loses at most the answers of that time."""
 _SHARE = 20.0
@@ -18,14 +21,23 @@ class Autosave:
     """
 
     def __init__(self, save: Callable[[], None]):
-        self._save = save
+        self._save, self._told = save, ""
         self._next = time.monotonic() + _EVERY
 
     def __call__(self) -> None:
-        """Saves if it is time to. Call it often."""
+        """Saves if it is time to. Call it often.
+
+        If saving raises DistaxError, it is told once.
+        """
         start = time.monotonic()
         if start < self._next:
             return
-        self._save()
+        try:
+            self._save()
+        except DistaxError as error:
+            # A disk may be full for a while. The last save, at the end, counts.
+            if str(error) != self._told:
+                self._told = str(error)
+                tell(f"{error}; the run goes on and tries again")
         end = time.monotonic()
         self._next = end + max(_EVERY, _SHARE * (end - start))

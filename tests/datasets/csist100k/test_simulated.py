@@ -121,6 +121,7 @@ def test_a_name_determines_the_images():
     [
         ({"train": 0}, "train must be greater than 0"),
         ({"test": -1}, "test must be greater than 0"),
+        ({"test": 10**19}, r"test must be at most 1e\+09 records, got 1e\+19"),
         ({"seed": -1}, "seed must be from 0"),
         ({"seed": 2**32}, "seed must be from 0"),
     ],
