@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from distax.runtime.devices import check_regular
 from distax.runtime.errors import DistaxError, first_line
 from distax.runtime.files import atomic_write
 from distax.runtime.optional import require
@@ -107,6 +108,7 @@ def _open(path: Path) -> Iterator[Any]:
     import pyarrow
     from pyarrow import parquet
 
+    check_regular(path)
     try:
         with parquet.ParquetFile(path) as file:
             yield file

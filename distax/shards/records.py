@@ -3,10 +3,12 @@
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from etils import epath
 
+from distax.runtime.devices import check_regular
 from distax.runtime.errors import DistaxError, first_line
 from distax.runtime.optional import require
 
@@ -20,8 +22,10 @@ def open_records(path: epath.Path) -> Iterator[Any]:
     """Opens an ArrayRecord file for reading in order.
 
     Raises:
-      DistaxError: the file is damaged or truncated, or the package array_record is missing.
+      DistaxError: the file is damaged or truncated, or is a pipe or a device; or the package
+        array_record is missing.
     """
+    check_regular(Path(path))
     require("array_record", "ArrayRecord files")
     from array_record.python.array_record_module import ArrayRecordReader
 

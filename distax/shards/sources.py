@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Any, Protocol, runtime_checkable
 
 import jax.numpy as jnp
@@ -13,6 +14,7 @@ from jaxtyping import Float
 
 from distax.imaging.checks import as_counts
 from distax.io.arrays import read_npy_header
+from distax.runtime.devices import check_regular
 from distax.runtime.errors import DistaxError
 from distax.shards.records import open_records, parse_features, read_records
 
@@ -95,9 +97,10 @@ def open_shard(path: PathLike, shape: tuple[int, int]) -> Iterator[Shard]:
 
     Raises:
       DistaxError: the file cannot be read, is damaged or truncated, or holds no images of this
-        size.
+        size; or there is a pipe or a device, which may never end.
     """
     file = epath.Path(path)
+    check_regular(Path(file))
     if file.name.endswith(_NPY):
         try:
             with file.open("rb") as content:

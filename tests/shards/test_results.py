@@ -1,4 +1,5 @@
 import json
+import os
 from dataclasses import replace
 
 import jax
@@ -174,6 +175,12 @@ def test_damaged_results_are_named(found, file_format, keep, tmp_path):
     content = path.read_bytes()
     path.write_bytes(content[: int(keep * len(content)) if keep < 1 else keep])
     with pytest.raises(DistaxError, match=rf"g\.{file_format}: damaged"):
+        list(read_results(tmp_path))
+
+
+def test_pipes_are_refused(file_format, tmp_path):
+    os.mkfifo(tmp_path / f"a{FORMATS[file_format].suffix}")
+    with pytest.raises(DistaxError, match=rf"a\.{file_format}: is no regular file"):
         list(read_results(tmp_path))
 
 

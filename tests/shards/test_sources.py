@@ -1,4 +1,5 @@
 import glob
+import os
 
 import numpy as np
 import pytest
@@ -86,6 +87,13 @@ def test_a_file_that_shrinks_while_it_is_read_is_named(tmp_path):
         (tmp_path / "a.npy").write_bytes((tmp_path / "a.npy").read_bytes()[:300])
         with pytest.raises(DistaxError, match="truncated"):
             shard.read(0, 7)
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".array_record"])
+def test_pipes_are_refused(suffix, tmp_path):
+    os.mkfifo(path := tmp_path / f"a{suffix}")
+    with pytest.raises(DistaxError, match=rf"a\{suffix}: is no regular file"):
+        read(path)
 
 
 def small(image):
