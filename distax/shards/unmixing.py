@@ -165,7 +165,7 @@ class _Run:
             raise DistaxError(f"{path}: holds no images")
         if not target.exists():
             return False
-        if (results := self.format.length(target)) != images:
+        if (results := len(self.format.read(target).columns)) != images:
             raise DistaxError(
                 f"{path}: holds {images} images, but {target} has results of {results}; delete "
                 "that file to unmix the shard again"
