@@ -5,6 +5,8 @@ import jax
 from distax.shards import FORMATS
 from distax.shards.columns import Columns
 
+LENGTHS = {"a": 20, "b": 37, "c": 16}
+"""Numbers of images in the shards of the fixture `shards`."""
 ABOUT = {"method": "any", "sensor": {"sigma": 0.5}}
 
 
@@ -18,3 +20,8 @@ def write(path, file_format, targets, problems):
         for images in (slice(0, 2), slice(2, 3), slice(3, None)):
             own = {i - images.start: text for i, text in problems.items() if i >= images.start}
             append(Columns.of(part(targets, images), own if images.stop is None else {}))
+
+
+def contents(folder):
+    """Returns the contents of all files in a folder by name."""
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
