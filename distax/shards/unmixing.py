@@ -1,5 +1,6 @@
 """Unmixing of shards into files of results, in portions and on all local devices."""
 
+import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -69,9 +70,11 @@ def unmix_shards(
         being written gets no results.
 
     Raises:
-      DistaxError: the folder holds results of other settings or cannot be written; two shards have
-        the same name; the format is unknown, or its package is missing.
+      DistaxError: the folder has no name, holds results of other settings or cannot be written; two
+        shards have the same name; the format is unknown, or its package is missing.
     """
+    if not os.fspath(output):
+        raise DistaxError("the folder of the results has no name; '.' is the present folder")
     if file_format not in FORMATS:
         raise unknown("format", file_format, FORMATS)
     FORMATS[file_format].check()
@@ -87,7 +90,8 @@ def _targets(shards: Iterable[PathLike], folder: Path, suffix: str) -> dict[epat
     targets: dict[epath.Path, Path] = {}
     taken: dict[Path, epath.Path] = {}
     for shard in map(epath.Path, shards):
-        if Path(shard.parent).resolve() == folder.resolve():
+        # Unlike `Path.resolve`, `realpath` accepts links in a circle.
+        if os.path.realpath(shard.parent) == os.path.realpath(folder):
             raise DistaxError(f"{folder}: holds shards; name another folder for their results")
         target = folder / (plain_name(shard) + suffix)
         if taken.setdefault(target, shard) != shard:

@@ -143,6 +143,15 @@ def test_pipes_are_no_shards_and_no_results(unmixer, shards, finished, tmp_path)
     ]
 
 
+def test_a_folder_that_is_a_link_to_itself_or_has_no_name_is_refused(unmixer, shards, tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(DistaxError, match=r"loop/_settings\.json: cannot be written \(") as error:
+        unmix_shards(unmixer, shards, tmp_path / "loop")
+    assert "\n" not in str(error.value)
+    with pytest.raises(DistaxError, match="the folder of the results has no name"):
+        unmix_shards(unmixer, shards, "")
+
+
 def test_places_where_results_would_meet_others_are_refused(unmixer, shards, tmp_path):
     np.save(tmp_path / "a.npy", np.zeros((1, 11, 11)))
     with pytest.raises(DistaxError, match=r"a\.npy and .*a\.npy would both have their results"):
