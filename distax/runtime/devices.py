@@ -5,6 +5,8 @@ import sys
 from pathlib import Path
 from typing import BinaryIO
 
+from distax.runtime.errors import DistaxError
+
 _MOST_LINKS = 40
 """Links that Linux follows in one path."""
 
@@ -12,6 +14,12 @@ _MOST_LINKS = 40
 def is_special(path: Path) -> bool:
     """Returns True for a pipe, a terminal or another device. Reading one may never end."""
     return path.exists() and not (path.is_file() or path.is_dir())
+
+
+def check_regular(path: Path) -> None:
+    """Raises DistaxError for what `is_special` is true for."""
+    if is_special(path):
+        raise DistaxError(f"{path}: is no regular file; write its content to one")
 
 
 def is_device(path: Path) -> bool:

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from distax.runtime.buckets import BucketPath, as_path
-from distax.runtime.devices import is_device, is_special, open_device
+from distax.runtime.devices import check_regular, is_device, open_device
 from distax.runtime.errors import DistaxError, naming_what_fails
 from distax.runtime.unfinished import unfinished
 
@@ -159,8 +159,7 @@ def local_copy(path: Path) -> Iterator[Path]:
       OSError: the object cannot be read.
     """
     if not isinstance(path, BucketPath):
-        if is_special(path):
-            raise DistaxError(f"{path}: is no regular file; write its content to one")
+        check_regular(path)
         yield path
         return
     with tempfile.TemporaryDirectory() as folder:

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin
 
-from distax.runtime.devices import is_special
+from distax.runtime.devices import check_regular
 from distax.runtime.errors import DistaxError
 
 Settings = TypeVar("Settings")
@@ -28,8 +28,7 @@ def read_toml(path: Path) -> dict[str, Any]:
       DistaxError: the file cannot be read or is not TOML, or there is a pipe or a device, which may
         never end.
     """
-    if is_special(path):
-        raise DistaxError(f"{path}: is no regular file; write its content to one")
+    check_regular(path)
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
         date = next(_dates(values), None)

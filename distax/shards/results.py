@@ -16,6 +16,7 @@ from distax.runtime.errors import DistaxError
 from distax.shards.columns import Columns
 from distax.shards.parquet import Parquet
 from distax.shards.record_results import ArrayRecord
+from distax.shards.stored import Stored
 
 
 @runtime_checkable
@@ -38,17 +39,21 @@ class Format(Protocol):
 
         Args:
           path: the file.
-          about: description of the method and its settings, stored with the results.
+          about: description of the method, its settings and the shard, stored with the results.
 
         Raises:
           DistaxError: the file cannot be written.
         """
 
-    def read(self, path: Path) -> Columns:
-        """Reads a file; raises DistaxError if it is damaged."""
+    def read(self, path: Path) -> Stored:
+        """Reads a file of one image at least.
 
-    def length(self, path: Path) -> int:
-        """Returns the number of images in a file; raises DistaxError if it is damaged."""
+        Raises:
+          DistaxError: it is damaged, or is no file of answers as `writing` writes it.
+        """
+
+    def about(self, path: Path) -> Mapping[str, Any]:
+        """Reads the description in a file; raises DistaxError if there is none."""
 
 
 FORMATS: dict[str, Format] = {"parquet": Parquet(), "array_record": ArrayRecord()}
@@ -66,11 +71,17 @@ def read_results(folder: str | os.PathLike[str]) -> Iterator[tuple[str, Targets]
       zero. An image that could not be unmixed has no targets, and is not trusted.
 
     Raises:
-      DistaxError: there are no results, or a file is damaged.
+      DistaxError: there are no results; a file is damaged, or is not as unmix wrote it.
     """
-    by_suffix = {known.suffix: known for known in FORMATS.values()}
-    files = [path for path in sorted(Path(folder).glob("[!.]*")) if path.suffix in by_suffix]
+    files = find_results(folder)
     if not files:
         raise DistaxError(f"{folder}: holds no results of unmix --output")
-    for path in files:
-        yield path.stem, by_suffix[path.suffix].read(path).targets()
+    for path, file_format in files.items():
+        yield path.stem, file_format.read(path).columns.targets()
+
+
+def find_results(folder: str | os.PathLike[str]) -> dict[Path, Format]:
+    """Lists the files of results in a folder by name, each with its format."""
+    by_suffix = {known.suffix: known for known in FORMATS.values()}
+    files = sorted(Path(folder).glob("[!.]*"))
+    return {path: by_suffix[path.suffix] for path in files if path.suffix in by_suffix}

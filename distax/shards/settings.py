@@ -13,13 +13,17 @@ from distax.runtime.plain_json import read_table, write_json
 from distax.runtime.pytree import fingerprint
 from distax.runtime.settings import differences
 from distax.runtime.version import __version__
+from distax.shards.results import find_results
 from distax.unmixer import Unmixer
 
 FILE = "_settings.json"
 """Name of the file that describes a folder of results. Readers of Parquet folders skip files whose
 names begin with an underscore."""
-_NAMED = 3
-"""Settings that an error names before it counts the rest. More make the line hard to read."""
+SHARD = "shard"
+"""Key of the shard in the description of a file of results; see `sources.describe_shard`."""
+_NAMED, _LONGEST = 3, 160
+"""Settings that an error names before it counts the rest, and the letters of each that it shows.
+More make the line hard to read."""
 
 
 def describe(unmixer: Unmixer, file_format: str) -> dict[str, Any]:
@@ -56,11 +60,15 @@ def _settings(value: Any) -> Iterator[tuple[str, Any]]:
 def claim(folder: Path, about: Mapping[str, Any]) -> None:
     """Marks a folder as one for results of these settings, or checks that it is marked so.
 
+    A folder without a mark takes it if the results that it holds are of these settings.
+
     Raises:
       DistaxError: the folder holds results of other settings, or cannot be written.
     """
     file = folder / FILE
     if not file.exists():
+        for path, file_format in find_results(folder).items():
+            _check_same(path, {**file_format.about(path), SHARD: None}, {**about, SHARD: None})
         write_json(file, about)
     try:
         before = read_table(file)
@@ -68,10 +76,21 @@ def claim(folder: Path, about: Mapping[str, Any]) -> None:
         raise DistaxError(
             f"{file}: cannot be read; name another folder, or delete this one to start anew"
         ) from None
-    if differing := differences(before, about):
-        more = [f"and {len(differing) - _NAMED} more"] if len(differing) > _NAMED else []
-        named = "; ".join(differing[:_NAMED] + more)
+    _check_same(folder, before, about)
+
+
+def _check_same(place: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Raises DistaxError if results in a place are of other settings than those now."""
+    if differing := name_differences(before, now):
         raise DistaxError(
-            f"{folder}: holds results of other settings ({named}); give the same options, or name "
-            "another folder"
+            f"{place}: holds results of other settings ({differing}); give the same options, or "
+            "name another folder"
         )
+
+
+def name_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Names the first of the settings that differ, with both values, in one line."""
+    differing = differences(before, now)
+    more = [f"and {len(differing) - _NAMED} more"] if len(differing) > _NAMED else []
+    shown = [" ".join(one.split())[:_LONGEST] for one in differing[:_NAMED]]
+    return "; ".join(shown + more)

@@ -1,9 +1,11 @@
 """Shards of images on disk: NPY arrays, and ArrayRecord files as distax's datasets write them."""
 
 import os
+import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Any, Protocol, runtime_checkable
 
 import jax.numpy as jnp
@@ -13,12 +15,15 @@ from jaxtyping import Float
 
 from distax.imaging.checks import as_counts
 from distax.io.arrays import read_npy_header
+from distax.runtime.devices import check_regular
 from distax.runtime.errors import DistaxError
 from distax.shards.records import open_records, parse_features, read_records
 
 PathLike = str | os.PathLike[str]
 
 _NPY, _ARRAY_RECORD = ".npy", ".array_record"
+_READ_AT_ONCE = 2**20
+"""Bytes of a shard that are in memory while its checksum is computed."""
 
 
 @runtime_checkable
@@ -84,6 +89,25 @@ def plain_name(path: PathLike) -> str:
     return epath.Path(path).name.removesuffix(_NPY).replace(_ARRAY_RECORD, "")
 
 
+def describe_shard(path: PathLike) -> dict[str, Any]:
+    """Describes a shard by its file's name, its length in bytes and the CRC-32 of its content.
+
+    The whole file is read, which takes far less time than to unmix it.
+
+    Raises:
+      DistaxError: the file cannot be read, or is a pipe or a device.
+    """
+    file, length, checksum = epath.Path(path), 0, 0
+    check_regular(Path(file))
+    try:
+        with file.open("rb") as content:
+            while part := content.read(_READ_AT_ONCE):
+                length, checksum = length + len(part), zlib.crc32(part, checksum)
+    except OSError as error:
+        raise _unreadable(file, error) from error
+    return {"name": file.name, "bytes": length, "crc32": checksum}
+
+
 @contextmanager
 def open_shard(path: PathLike, shape: tuple[int, int]) -> Iterator[Shard]:
     """Opens a shard of images of a given height and width.
@@ -95,15 +119,16 @@ def open_shard(path: PathLike, shape: tuple[int, int]) -> Iterator[Shard]:
 
     Raises:
       DistaxError: the file cannot be read, is damaged or truncated, or holds no images of this
-        size.
+        size; or there is a pipe or a device, which may never end.
     """
     file = epath.Path(path)
+    check_regular(Path(file))
     if file.name.endswith(_NPY):
         try:
             with file.open("rb") as content:
                 yield _open_npy(file, content, shape)
         except OSError as error:
-            raise DistaxError(f"{file}: cannot be read ({error.strerror or error})") from error
+            raise _unreadable(file, error) from error
     else:
         with open_records(file) as records:
             yield ArrayRecordShard(file, records, shape)
@@ -159,6 +184,10 @@ def _open_npy(path: epath.Path, content: IO[bytes], shape: tuple[int, int]) -> N
     if content.seek(0, os.SEEK_END) < offset + dtype.itemsize * int(np.prod(stored)):
         raise _truncated(path, stored[0])
     return NpyShard(path, content, offset, stored, dtype)
+
+
+def _unreadable(path: epath.Path, error: OSError) -> DistaxError:
+    return DistaxError(f"{path}: cannot be read ({error.strerror or error})")
 
 
 def _truncated(path: epath.Path, images: int) -> DistaxError:

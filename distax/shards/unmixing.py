@@ -1,5 +1,6 @@
 """Unmixing of shards into files of results, in portions and on all local devices."""
 
+import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -20,8 +21,8 @@ from distax.runtime.errors import DistaxError, DistaxWarning, unknown
 from distax.shards.columns import Columns
 from distax.shards.portions import devices_in_turn, unmix_on
 from distax.shards.results import FORMATS, Format
-from distax.shards.settings import claim, describe
-from distax.shards.sources import PathLike, open_shard, plain_name
+from distax.shards.settings import SHARD, claim, describe, name_differences
+from distax.shards.sources import PathLike, describe_shard, open_shard, plain_name
 from distax.unmixer import Unmixer
 
 
@@ -51,8 +52,10 @@ def unmix_shards(
 ) -> Outcome:
     """Unmixes shards, and writes a file of results for each.
 
-    Shards that have results are left out, so the same call resumes a run that ended early. A shard
-    that cannot be read gets no results, and the others are unmixed.
+    Shards that have results are left out, so the same call resumes a run that ended early. Results
+    are those of a shard if they are whole, of the same settings, and of a shard of this file name,
+    length and CRC-32. No other file is replaced: its shard counts as failed. A shard that cannot be
+    read gets no results either. The others are unmixed.
 
     While the devices compute portions, the next one is read and the previous one is written. No
     further portions are in memory. The local devices take portions in turn; a CPU computes one at a
@@ -67,9 +70,11 @@ def unmix_shards(
         being written gets no results.
 
     Raises:
-      DistaxError: the folder holds results of other settings or cannot be written; two shards have
-        the same name; the format is unknown, or its package is missing.
+      DistaxError: the folder has no name, holds results of other settings or cannot be written; two
+        shards have the same name; the format is unknown, or its package is missing.
     """
+    if not os.fspath(output):
+        raise DistaxError("the folder of the results has no name; '.' is the present folder")
     if file_format not in FORMATS:
         raise unknown("format", file_format, FORMATS)
     FORMATS[file_format].check()
@@ -85,7 +90,8 @@ def _targets(shards: Iterable[PathLike], folder: Path, suffix: str) -> dict[epat
     targets: dict[epath.Path, Path] = {}
     taken: dict[Path, epath.Path] = {}
     for shard in map(epath.Path, shards):
-        if Path(shard.parent).resolve() == folder.resolve():
+        # Unlike `Path.resolve`, `realpath` accepts links in a circle.
+        if os.path.realpath(shard.parent) == os.path.realpath(folder):
             raise DistaxError(f"{folder}: holds shards; name another folder for their results")
         target = folder / (plain_name(shard) + suffix)
         if taken.setdefault(target, shard) != shard:
@@ -120,6 +126,7 @@ class _Run:
       unmixer, format, about: the unmixer, the format and the description of the results.
       targets: file of results of each shard.
       outcome: the outcome so far.
+      described: descriptions of the shards that were opened.
       misfits: misfits of the images so far.
     """
 
@@ -128,6 +135,7 @@ class _Run:
     about: Mapping[str, Any]
     targets: Mapping[epath.Path, Path]
     outcome: Outcome
+    described: dict[epath.Path, Mapping[str, Any]] = field(default_factory=dict)
     misfits: list[np.ndarray] = field(default_factory=list)
 
     def __call__(self, advance: Callable[[Outcome], object]) -> Outcome:
@@ -163,14 +171,25 @@ class _Run:
         """Returns True if a shard has results; raises DistaxError if they are not the shard's."""
         if not images:
             raise DistaxError(f"{path}: holds no images")
+        self.described[path] = describe_shard(path)
         if not target.exists():
             return False
-        if (results := self.format.length(target)) != images:
+        stored = self.format.read(target)
+        if len(stored.columns) != images:
             raise DistaxError(
-                f"{path}: holds {images} images, but {target} has results of {results}; delete "
-                "that file to unmix the shard again"
+                f"{path}: holds {images} images, but {target} has results of "
+                f"{len(stored.columns)}; delete that file to unmix the shard again"
+            )
+        if differing := name_differences(stored.about, self._about(path)):
+            raise DistaxError(
+                f"{path}: {target} has results of another shard or of other settings "
+                f"({differing}); delete that file to unmix the shard again"
             )
         return True
+
+    def _about(self, path: epath.Path) -> Mapping[str, Any]:
+        """Describes the results of a shard, by which a later run recognises them."""
+        return {**self.about, SHARD: self.described.get(path)}
 
     def _unmix(self, portion: _Portion) -> _Answer:
         """Unmixes a portion on its device."""
@@ -188,7 +207,7 @@ class _Run:
         """Writes the results of a shard; raises `_UnreadableError` if it ends too early."""
         problems: dict[int, str] = {}
         length = 0
-        with self.format.writing(self.targets[path], self.about) as write:
+        with self.format.writing(self.targets[path], self._about(path)) as write:
             for _, columns in answers:
                 if isinstance(columns, DistaxError):
                     raise _UnreadableError(str(columns))

@@ -1,8 +1,14 @@
+import jax
 import numpy as np
 import pytest
+from flax import nnx
 
+from distax import Unmixer, models
+from distax.imaging.scenes import simulate
 from distax.imaging.targets import CREDIBLE_LEVELS, Targets
 from distax.metrics import RADII
+from distax.shards import unmix_shards
+from tests.shards.files import LENGTHS
 
 IMAGES, SLOTS = 9, 4
 
@@ -33,3 +39,31 @@ def found():
         misfit=draw(),
         trusted=random.random(IMAGES) < 0.5,
     )
+
+
+@pytest.fixture(scope="module")
+def unmixer():
+    options = {"stages": 1, "channels": 4, "hidden": 8}
+    model = models.create("dista", rngs=nnx.Rngs(0), **options)
+    return Unmixer(model=model, threshold=20.0)
+
+
+@pytest.fixture(scope="module")
+def images():
+    return np.asarray(simulate(jax.random.key(0), sum(LENGTHS.values()))[0])
+
+
+@pytest.fixture(scope="module")
+def shards(images, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("shards")
+    ends = np.cumsum([0, *LENGTHS.values()])
+    for name, start, stop in zip(LENGTHS, ends, ends[1:], strict=False):
+        np.save(folder / f"{name}.npy", images[start:stop].astype(np.uint8))
+    return [folder / f"{name}.npy" for name in LENGTHS]
+
+
+@pytest.fixture
+def finished(unmixer, shards, tmp_path):
+    """A folder of results of all shards."""
+    unmix_shards(unmixer, shards, tmp_path / "out")
+    return tmp_path / "out"

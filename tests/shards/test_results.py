@@ -1,7 +1,6 @@
 import json
 from dataclasses import replace
 
-import jax
 import numpy as np
 import pytest
 from array_record.python import array_record_module
@@ -12,13 +11,9 @@ from tensorflow_datasets.proto import tf_example_pb2
 from distax import DistaxError, Targets
 from distax.shards import FORMATS, read_results
 from distax.shards.columns import Columns
+from tests.shards.files import ABOUT, write
 
-ABOUT = {"method": "any", "sensor": {"sigma": 0.5}}
 PROBLEMS = {5: "pixel (0, 0) is NaN"}
-
-
-def part(targets, images):
-    return jax.tree.map(lambda leaf: leaf[images], targets)
 
 
 def read_parquet(path):
@@ -45,14 +40,6 @@ def read_records(path):
 
 
 READERS = {"parquet": read_parquet, "array_record": read_records}
-
-
-def write(path, file_format, targets, problems):
-    """Writes targets in three portions."""
-    with FORMATS[file_format].writing(path, ABOUT) as append:
-        for images in (slice(0, 2), slice(2, 3), slice(3, None)):
-            own = {i - images.start: text for i, text in problems.items() if i >= images.start}
-            append(Columns.of(part(targets, images), own if images.stop is None else {}))
 
 
 @pytest.fixture(params=FORMATS)
@@ -161,10 +148,10 @@ def test_a_full_disk_is_named(error, found, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_the_length_is_the_number_of_images(found, file_format, tmp_path):
+def test_the_description_is_read_alone(found, file_format, tmp_path):
     path = tmp_path / "f"
     write(path, file_format, found, {})
-    assert FORMATS[file_format].length(path) == 9
+    assert FORMATS[file_format].about(path) == ABOUT
 
 
 @pytest.mark.parametrize("keep", [0, 100, 0.9])

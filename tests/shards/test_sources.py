@@ -1,4 +1,6 @@
 import glob
+import os
+import zlib
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from tensorflow_datasets.proto import tf_example_pb2
 from distax import DistaxError, Sensor
 from distax.datasets.csist100k.record import features, make_record
 from distax.shards import find_shards, open_shard
-from distax.shards.sources import plain_name
+from distax.shards.sources import describe_shard, plain_name
 
 SHAPE = Sensor().shape
 COUNTS = np.random.default_rng(0).integers(0, 256, (7, *SHAPE), np.uint8)
@@ -86,6 +88,24 @@ def test_a_file_that_shrinks_while_it_is_read_is_named(tmp_path):
         (tmp_path / "a.npy").write_bytes((tmp_path / "a.npy").read_bytes()[:300])
         with pytest.raises(DistaxError, match="truncated"):
             shard.read(0, 7)
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".array_record"])
+def test_pipes_are_refused(suffix, tmp_path):
+    os.mkfifo(path := tmp_path / f"a{suffix}")
+    for look in (read, describe_shard):
+        with pytest.raises(DistaxError, match=rf"a\{suffix}: is no regular file"):
+            look(path)
+
+
+def test_a_shard_is_described_by_its_name_and_content(tmp_path, monkeypatch):
+    monkeypatch.setattr("distax.shards.sources._READ_AT_ONCE", 100)
+    content = COUNTS.tobytes()
+    (tmp_path / "a.npy").write_bytes(content)
+    expected = {"name": "a.npy", "bytes": 847, "crc32": zlib.crc32(content)}
+    assert describe_shard(tmp_path / "a.npy") == expected
+    with pytest.raises(DistaxError, match=r"b\.npy: cannot be read"):
+        describe_shard(tmp_path / "b.npy")
 
 
 def small(image):

@@ -1,49 +1,20 @@
-import json
-from dataclasses import replace
+import os
 
 import jax
 import numpy as np
 import pytest
-from flax import nnx
 
-from distax import DistaxError, DistaxWarning, Sensor, Unmixer, models
+from distax import DistaxError, DistaxWarning, Sensor, Unmixer
 from distax.imaging.scenes import simulate
 from distax.imaging.targets import OF_TARGETS, clear_padding
 from distax.shards import FORMATS, find_shards, read_results, unmix_shards
-from distax.shards.settings import describe
-
-LENGTHS = {"a": 20, "b": 37, "c": 16}
-
-
-@pytest.fixture(scope="module")
-def unmixer():
-    options = {"stages": 1, "channels": 4, "hidden": 8}
-    model = models.create("dista", rngs=nnx.Rngs(0), **options)
-    return Unmixer(model=model, threshold=20.0)
-
-
-@pytest.fixture(scope="module")
-def images():
-    return np.asarray(simulate(jax.random.key(0), sum(LENGTHS.values()))[0])
-
-
-@pytest.fixture(scope="module")
-def shards(images, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("shards")
-    ends = np.cumsum([0, *LENGTHS.values()])
-    for name, start, stop in zip(LENGTHS, ends, ends[1:], strict=False):
-        np.save(folder / f"{name}.npy", images[start:stop].astype(np.uint8))
-    return [folder / f"{name}.npy" for name in LENGTHS]
+from tests.shards.files import LENGTHS, contents
 
 
 @pytest.fixture(autouse=True)
 def small_portions(monkeypatch):
     """Makes a portion of 16 images, so that shards have several, and the last is not full."""
     monkeypatch.setattr("distax.fitting.estimators._BATCHES_AT_ONCE", 1)
-
-
-def contents(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def same(read, found):
@@ -158,58 +129,27 @@ def test_a_shard_that_fails_after_some_portions_has_no_results(
     assert set(contents(tmp_path)) == {"a.parquet", "c.parquet", "_settings.json"}
 
 
-OTHERS = {
-    r"threshold 20.0, now 30.0": lambda given: replace_estimator(given, threshold=30.0),
-    r"sha256 \w+, now": lambda given: replace_estimator(
-        given,
-        model=models.create("dista", rngs=nnx.Rngs(1), stages=1, channels=4, hidden=8),
-    ),
-    r"method grid, now fast; .* more": lambda given: Unmixer(),
-}
+def test_pipes_are_no_shards_and_no_results(unmixer, shards, finished, tmp_path):
+    os.mkfifo(tmp_path / "d.npy")
+    os.mkfifo(tmp_path / "e.array_record")
+    (finished / "a.parquet").unlink()
+    os.mkfifo(finished / "a.parquet")
+    pipes = [tmp_path / "d.npy", tmp_path / "e.array_record"]
+    outcome = unmix_shards(unmixer, [*pipes, *shards], finished)
+    assert outcome.done == 2
+    named = [*pipes, finished / "a.parquet"]
+    assert [*outcome.failed.values()] == [
+        f"{path}: is no regular file; write its content to one" for path in named
+    ]
 
 
-def replace_estimator(unmixer, **changes):
-    return Unmixer(method=replace(unmixer.estimator, **changes))
-
-
-@pytest.mark.parametrize("message", OTHERS)
-def test_results_of_other_settings_are_refused(message, unmixer, shards, tmp_path):
-    unmix_shards(unmixer, shards[:1], tmp_path)
-    before = contents(tmp_path)
-    with pytest.raises(DistaxError, match=message) as error:
-        unmix_shards(OTHERS[message](unmixer), shards, tmp_path)
+def test_a_folder_that_is_a_link_to_itself_or_has_no_name_is_refused(unmixer, shards, tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(DistaxError, match=r"loop/_settings\.json: cannot be written \(") as error:
+        unmix_shards(unmixer, shards, tmp_path / "loop")
     assert "\n" not in str(error.value)
-    assert contents(tmp_path) == before
-
-
-def test_every_setting_of_a_method_is_described():
-    fits = Unmixer(method="posterior", seed=3, sensor=Sensor(sigma=0.6))
-    about = describe(fits, "parquet")
-    assert json.loads(json.dumps(about)) == about
-    assert about["sensor"]["sigma"] == 0.6
-    assert about["prior"]["max_targets"] == 5
-    assert about["estimator"]["seed"] == 3
-    other = Unmixer(method="posterior", seed=4, sensor=Sensor(sigma=0.6))
-    assert describe(other, "parquet") != about
-    network = describe(Unmixer(), "parquet")
-    assert len(network["estimator"]["model"]["sha256"]) == 64
-    assert network["prior"] is None
-
-
-def test_results_of_another_format_are_refused(unmixer, shards, tmp_path):
-    unmix_shards(unmixer, shards[:1], tmp_path)
-    with pytest.raises(DistaxError, match="format parquet, now array_record"):
-        unmix_shards(unmixer, shards[:1], tmp_path, "array_record")
-
-
-def test_results_that_cannot_be_the_shard_s_are_named(unmixer, images, shards, tmp_path):
-    out, mine = tmp_path / "out", tmp_path / "a.npy"
-    np.save(mine, images[:5])
-    unmix_shards(unmixer, [mine], out)
-    np.save(mine, images[:6])
-    outcome = unmix_shards(unmixer, [mine, shards[1]], out)
-    assert "holds 6 images, but" in outcome.failed.popitem()[1]
-    assert outcome.done == 1
+    with pytest.raises(DistaxError, match="the folder of the results has no name"):
+        unmix_shards(unmixer, shards, "")
 
 
 def test_places_where_results_would_meet_others_are_refused(unmixer, shards, tmp_path):
