@@ -176,7 +176,9 @@ def fit_noise_model(
         vector = ((rows * weight) @ (squares - dof * known))[free]
         line[free] = np.linalg.lstsq(matrix, vector)[0]
     # The Fisher information of v is d / (2 v²): half the matrix.
-    std = np.sqrt(2 * np.diag(_invert_or_inf(matrix)))
+    information = np.diag(_invert_or_inf(matrix))
+    # Rounding makes the inverse of a singular matrix negative: then nothing is known.
+    std = np.sqrt(2 * np.where(information > 0, information, math.inf))
     if not line[1] > _SLOPE_SIGMAS * std[-1]:
         constant_std = constant * math.sqrt(2 / np.sum(dof))
         return dark_noise or NoiseModel(constant, constant_std, slope_std=float(std[-1]))
@@ -210,12 +212,18 @@ def fit_photon_transfer(
       dark_noise: model from dark frames. Default: fit the intercept, too.
 
     Raises:
-      DistaxError: fewer than two frames of a scene, or every pixel clips in some frame.
+      DistaxError: fewer than two frames of a scene, every pixel clips in some frame, or all frames
+        of each scene are equal.
     """
     parts = [_pixel_variances(frames, clip_level, digital) for frames in flats]
     level, squares, dof = (np.concatenate(part) for part in zip(*parts, strict=True))
     if not len(level):
         raise DistaxError("every pixel of the repeated frames clips at times; give darker ones")
+    if not squares.any():
+        raise DistaxError(
+            "flats: the frames of each scene are equal, so they show no noise; give frames as the "
+            "sensor delivers them, not copies or means of them"
+        )
     return fit_noise_model(level, squares, dof, dark_noise)
 
 
@@ -266,18 +274,26 @@ def measure_dark_noise(
       A noise model without slope, and the name of the method.
 
     Raises:
-      DistaxError: no pixel is known in all frames.
+      DistaxError: no pixel is known in all frames, or real-valued frames show no noise.
     """
     counts = frames[:, _select_dark_pixels(frames, digital)].astype(float)
     if digital and np.mean(counts <= 0) > _CUT_OFF_SHARE:
         return _fit_cut_off_noise(counts.ravel()), "dark frames, cut off at zero"
     if len(frames) == 1:
-        variance, dof = float(counts.var()), float(counts.size)
+        # The variance of equal numbers may differ from zero by rounding.
+        variance = float(counts.var()) if np.ptp(counts) else 0.0
+        dof = float(counts.size)
         source = "one dark frame, fixed pattern included"
     else:
         each, dof_each = _difference_variance(counts)
         variance, dof = float(each.mean()), dof_each * len(each)
         source = "dark frames"
+    # The noise of a digital sensor may be too weak to change a count.
+    if not (variance or digital):
+        raise DistaxError(
+            "dark: all frames are equal, so they show no noise; give frames as the sensor delivers "
+            "them, not copies or means of them"
+        )
     std = variance * math.sqrt(2 / dof)
     return NoiseModel(variance, std, dark_level=float(counts.mean())), source
 

@@ -36,7 +36,7 @@ from distax.calibration.result import SIGNIFICANT_SIGMAS, Calibration, Quantity
 from distax.calibration.sources import MIN_SOURCES, IsolatedSources, find_isolated_sources
 from distax.fitting.patch import window_width
 from distax.imaging.checks import as_counts
-from distax.imaging.sensor import ROUNDING_VARIANCE, Sensor
+from distax.imaging.sensor import MOST_BITS, ROUNDING_VARIANCE, Sensor
 from distax.runtime.errors import DistaxError, DistaxWarning
 
 _FIRST_SIGMA = 0.7
@@ -82,10 +82,12 @@ def calibrate(
         Default: one PSF.
 
     Raises:
-      DistaxError: an array of another shape or without known pixels, too few isolated sources in
-        all or near a node, sources of several PSFs, frames that do not constrain the noise, or a
-        grid for small images.
+      DistaxError: an array of another shape or without known pixels, counts that no digitiser
+        delivers, too few isolated sources in all or near a node, sources of several PSFs, frames
+        that do not constrain the noise, a grid for small images, or a size that no sensor has.
     """
+    if size is not None:
+        _check_size(size)
     images = _check_frames("images", images)
     if psf_grid is not None:
         _check_grid(psf_grid, images.shape[1:], measured_psf)
@@ -163,8 +165,20 @@ def calibrate(
     return result
 
 
+def _check_size(size: tuple[int, int]) -> None:
+    """Raises DistaxError for a size that no sensor has, before the fit."""
+    try:
+        Sensor(height=size[0], width=size[1])
+    except DistaxError as error:
+        raise DistaxError(f"size: {error}") from None
+
+
 def _check_frames(name: str, frames: np.ndarray) -> Float[np.ndarray, "N height width"]:
-    """Replaces infinite pixels by NaN, and drops frames without a known pixel."""
+    """Replaces infinite pixels by NaN, and drops frames without a known pixel.
+
+    Raises:
+      DistaxError: the array has another shape, no known pixel, or counts that no sensor delivers.
+    """
     if np.ndim(frames) != 3 or not np.size(frames):
         raise DistaxError(
             f"{name} must have three axes, [number, height, width], and hold pixels; got an array "
@@ -172,6 +186,13 @@ def _check_frames(name: str, frames: np.ndarray) -> Float[np.ndarray, "N height 
         )
     counts = as_counts(frames, name, wide=True)
     counts = np.where(np.isfinite(counts), counts, np.nan)
+    beyond = np.argwhere(np.abs(counts) >= 2.0**MOST_BITS)
+    if len(beyond):
+        number, row, column = beyond[0].tolist()
+        raise DistaxError(
+            f"{name}: image {number} reads {counts[number, row, column]:g} at pixel ({row}, "
+            f"{column}), which is no count of a sensor; mark such pixels as bad, by NaN or a mask"
+        )
     some = ~np.isnan(counts).all(axis=(1, 2))
     if not some.any():
         raise DistaxError(f"no pixel of {name} is known: all are NaN or infinite")

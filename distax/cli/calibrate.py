@@ -1,5 +1,7 @@
 """`distax calibrate`: measures a sensor from its own images."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -82,15 +84,16 @@ class Calibrate:
         check_outputs(outputs, inputs)
         if self.psf_fits and not self.psf_grid:
             raise DistaxError("--psf-fits writes the PSF's grid: give --psf-grid as well")
-        result = calibrate(
-            read_sequence(files, self.input),
-            None if self.dark is None else read_sequence([self.dark], self.input),
-            [read_sequence([path], self.input) for path in self.flat],
-            self.elongated,
-            self.measured_psf,
-            self.size,
-            self.psf_grid,
-        )
+        with self._files_named():
+            result = calibrate(
+                read_sequence(files, self.input),
+                None if self.dark is None else read_sequence([self.dark], self.input),
+                [read_sequence([path], self.input) for path in self.flat],
+                self.elongated,
+                self.measured_psf,
+                self.size,
+                self.psf_grid,
+            )
         _print_result(result)
         write_sensor(
             self.out, result.sensor, {k: _comment(q) for k, q in result.quantities.items()}
@@ -100,6 +103,19 @@ class Calibrate:
         if self.json:
             write_json(self.json, result.to_dict())
         say(f"{self.out}: the sensor")
+
+    @contextmanager
+    def _files_named(self) -> Iterator[None]:
+        """Names the files of an array by which `calibrate` begins an error."""
+        given = {"images": self.files, "dark": (self.dark,), "flats": self.flat}
+        try:
+            yield
+        except DistaxError as error:
+            array, _, problem = str(error).partition(": ")
+            if array not in given:
+                raise
+            names = ", ".join(map(str, given[array]))
+            raise DistaxError(f"{names}: {problem}") from None
 
 
 def _print_nodes(nodes: "Sequence[Node]") -> None:

@@ -52,7 +52,7 @@ class MeasuredPsf:
 
     Raises:
       DistaxError: the oversampling is not positive; profiles differ in length or number; the number
-        of samples is even; a sample is not finite.
+        of samples is even; a sample is not finite; or the samples hold no flux.
     """
 
     oversampling: int
@@ -68,6 +68,9 @@ class MeasuredPsf:
                 f"odd number of samples; got {len(self.rows)} and {len(self.columns)} profiles of "
                 f"{' and '.join(map(str, sorted(lengths))) or 'no'} samples"
             )
+        if not self._traced:
+            rows, columns = (np.sum(profiles, axis=1) for profiles in (self.rows, self.columns))
+            _check_flux(rows @ columns)
 
     def __repr__(self) -> str:
         terms = f"{len(self.rows)} term{'s' * (len(self.rows) > 1)}"
@@ -98,7 +101,7 @@ class MeasuredPsf:
             has a root-mean-square below it, or below a thousandth of the samples'.
 
         Raises:
-          DistaxError: the same as the class; or the samples hold no flux.
+          DistaxError: the same as the class.
         """
         check_whole(oversampling=oversampling)
         check_positive(oversampling=oversampling)
@@ -107,9 +110,7 @@ class MeasuredPsf:
             raise DistaxError(
                 "the samples of a PSF must be finite numbers, rows by columns; got " + bad
             )
-        flux = np.sum(samples) / oversampling**2
-        if not 0 < flux < math.inf:
-            raise DistaxError("the samples of a PSF hold no flux; give those of a point source")
+        flux = _check_flux(np.sum(samples)) / oversampling**2
         rows, power, columns = np.linalg.svd(samples / flux)
         # The root of the summed squares of each term and all weaker ones.
         remainder = np.sqrt(np.cumsum(power[::-1] ** 2)[::-1])
@@ -133,15 +134,29 @@ class MeasuredPsf:
 
         Traced samples have no values to compare, so all harmonics are summed.
         """
-        if any(isinstance(leaf, jax.core.Tracer) for leaf in (self.rows, self.columns)):
+        if self._traced:
             return len(self.rows[0]) // 2 + 1
         size = np.abs(np.fft.rfft(np.concatenate([self.rows, self.columns]))).max(axis=0)
         return int(np.flatnonzero(size > _NEGLIGIBLE * size.max()).max(initial=0)) + 1
 
     @property
+    def _traced(self) -> bool:
+        """True if JAX traces the samples, so that they have no values."""
+        return any(
+            isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((self.rows, self.columns))
+        )
+
+    @property
     def reach(self) -> float:
         """Distance in pixels along each axis beyond which the PSF is zero."""
         return len(self.rows[0]) / (2 * self.oversampling)
+
+
+def _check_flux(flux: Any) -> float:
+    """Returns the sum of a PSF's samples; raises DistaxError if it is not a positive number."""
+    if not 0 < flux < math.inf:
+        raise DistaxError("the samples of a PSF hold no flux; give those of a point source")
+    return float(flux)
 
 
 def _bytes(samples: Any) -> bytes:

@@ -19,6 +19,9 @@ from distax.runtime.errors import DistaxError, check_not_negative, check_positiv
 from distax.runtime.numerics import exact_products, threefry
 from distax.runtime.pytree import known_numbers, traced_numbers
 
+_MOST_PIXELS = 10**8
+"""Most pixels of an image. A limit far above those that are unmixed or trained on as a whole: whole
+frames are cut into windows."""
 MOST_BITS = 64
 """Most bits of a digitiser. The largest count of many more is beyond any number."""
 HALF_STEP = 0.5
@@ -72,10 +75,10 @@ class Sensor:
         then be a typical width. Images need a place in the frame, see `at`. Default: one PSF.
 
     Raises:
-      DistaxError: a size is not whole; a size, sigma, saturation, bit depth or gain is not
-        positive; the noise or the background is negative; sigma, the noise or the background is not
-        finite; sigma is neither one number nor two; every pixel clips at the background; both a
-        measured PSF and a grid of PSFs are given.
+      DistaxError: a size is not whole; an image has more than 10⁸ pixels; a size, sigma,
+        saturation, bit depth or gain is not positive; the noise or the background is negative;
+        sigma, the noise or the background is not finite; sigma is neither one number nor two; every
+        pixel clips at the background; both a measured PSF and a grid of PSFs are given.
     """
 
     height: int = 11
@@ -95,6 +98,11 @@ class Sensor:
         names = ("height", "width", "sigma", "saturation", "bit_depth", "gain")
         for name, value in known_numbers(**{name: getattr(self, name) for name in names}):
             check_positive(**{name: value})
+        if (pixels := math.prod(self.shape)) > _MOST_PIXELS:
+            raise DistaxError(
+                f"a sensor of {pixels:,} pixels, at most {_MOST_PIXELS:,} are taken as one image; "
+                "give the size of smaller ones"
+            )
         if self.bit_depth is not None and self.bit_depth > MOST_BITS:
             raise DistaxError(f"bit_depth must be at most {MOST_BITS}, got {self.bit_depth}")
         for name, value in known_numbers(read_noise=self.read_noise, background=self.background):

@@ -10,13 +10,14 @@ from io import BufferedReader
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Num
+from jaxtyping import Num
 
-from distax.io.faults import logs_raised, translated
+from distax.io.faults import translated
+from distax.io.fits_sky import read_sky
 from distax.io.fits_structure import Hdu, read_structure
 from distax.io.fits_tiles import check_streams, check_tiles, decode_unsafe, is_unsafe
 from distax.io.fits_values import Scaling
-from distax.io.pixels import Frame, Frames, Sky
+from distax.io.pixels import Frame, Frames
 from distax.io.reading import NO_MASK, Reading
 from distax.io.source import Source
 from distax.runtime.errors import DistaxError, DistaxWarning
@@ -28,9 +29,6 @@ _SATURATION = ("SATURATE", "SATLEVEL")
 """Keywords of the value at which pixels saturate."""
 _SAMPLED_ROWS = 32
 """Rows from which the middle of the counts is taken, to compare the saturation with."""
-_MOST_AXES, _HIGHEST_ORDER = 8, 9
-"""Most axes of sky coordinates, and highest order of their distortion (SIP). The memory that their
-conversion allocates grows with both."""
 
 
 def open_fits(source: Source, reading: Reading, stack: ExitStack) -> Frames:
@@ -60,7 +58,7 @@ def open_fits(source: Source, reading: Reading, stack: ExitStack) -> Frames:
     with translated(source.path, "FITS"):
         header, primary = parts[hdu.index].header, parts[0].header
     unit = str(_value("BUNIT", header, primary, source) or "").strip()
-    sky, wcs = _read_sky(header, source)
+    sky, wcs = read_sky(header, hdu, source.path)
     saturation = _read_saturation(header, primary, cube, source)
 
     if mask is not None and reading.mask is None:
@@ -241,40 +239,3 @@ def _typical(cube: _Cube) -> float:
     values = rows[slice(first, first + _SAMPLED_ROWS)]
     known = values[np.isfinite(values)]
     return float(np.median(known)) if known.size else -math.inf
-
-
-def _read_sky(header: Mapping[str, Any], source: Source) -> tuple[Sky | None, Mapping[str, Any]]:
-    """Returns the conversion to sky coordinates and its FITS keywords, distortions included."""
-    from astropy.wcs import WCS
-
-    try:
-        with warnings.catch_warnings(), logs_raised("astropy"):
-            warnings.simplefilter("ignore")
-            _check_sky(header)
-            wcs = WCS(header).celestial
-            keywords = dict(wcs.to_header(relax=True)) if wcs.has_celestial else {}
-        if not keywords:
-            return None, keywords
-        # Fails for celestial frames without ICRS coordinates, such as a planet's.
-        _ = wcs.pixel_to_world(0, 0).icrs
-    except Exception as error:
-        reason = " ".join(str(error).split())
-        message = f"{source.path}: its sky coordinates are left out ({reason})"
-        warnings.warn(message, DistaxWarning, stacklevel=2)
-        return None, {}
-
-    def to_sky(
-        row: Float[np.ndarray, " K"], column: Float[np.ndarray, " K"]
-    ) -> tuple[Float[np.ndarray, " K"], Float[np.ndarray, " K"]]:
-        coordinates = wcs.pixel_to_world(column, row).icrs
-        return coordinates.ra.deg, coordinates.dec.deg
-
-    return to_sky, keywords
-
-
-def _check_sky(header: Mapping[str, Any]) -> None:
-    """Raises ValueError for coordinates whose conversion would take memory without bound."""
-    axes = header.get("WCSAXES", 2)
-    orders = [header.get(f"{name}_ORDER", 0) for name in ("A", "B", "AP", "BP")]
-    if not 0 <= axes <= _MOST_AXES or not all(0 <= order <= _HIGHEST_ORDER for order in orders):
-        raise ValueError(f"{axes} axes, distortion of the orders {orders}")

@@ -63,9 +63,7 @@ class Hdu:
         text = self.cards.get(keyword)
         if text is None:
             return default
-        # Fortran writes exponents of double precision by D.
-        found = _REAL.match(text.upper().replace("D", "E"))
-        if not found or not math.isfinite(value := float(found[1])):
+        if (value := parse_real(text)) is None:
             raise DistaxError(
                 f"{self.where}: {keyword} is {text.strip()[:30]!r}, no number; the file is damaged"
             )
@@ -141,6 +139,13 @@ class Hdu:
         if not self.is_image:
             return f"{name} (a table)"
         return f"{name} ({'×'.join(map(str, self.shape)) or 'empty'})"
+
+
+def parse_real(text: str) -> float | None:
+    """Parses a keyword's value as a finite number; None if it is none."""
+    # Fortran writes exponents of double precision by D.
+    found = _REAL.match(text.upper().replace("D", "E"))
+    return value if found and math.isfinite(value := float(found[1])) else None
 
 
 def read_structure(source: Source) -> list[Hdu]:

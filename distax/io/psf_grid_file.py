@@ -16,7 +16,7 @@ from jaxtyping import Float
 from distax.imaging.psf import MeasuredPsf, Psf, profiles
 from distax.imaging.psf_grid import PsfGrid
 from distax.io.faults import translated
-from distax.runtime.errors import DistaxError
+from distax.runtime.errors import DistaxError, check_finite, shown
 from distax.runtime.files import atomic_write, local_copy
 from distax.runtime.optional import require
 
@@ -28,6 +28,9 @@ _SPLIT = (36, 56, 90, 200)
 """Numbers of nodes that readers take for those of several detectors in one file."""
 _MOST_LINES = 99
 """Most rows and columns of nodes, whose number has two digits in the keywords."""
+_MOST_SAMPLES, _LONGEST_SIDE = 4 * 10**6, 401
+"""Most samples of all PSFs of a grid, and of one PSF along an axis. Those of space telescopes have
+about 101. A PSF of 401 takes seconds to take apart into terms, and far longer ones minutes."""
 
 
 def sample_psf(psf: Psf, side: int) -> Float[np.ndarray, "{side} {side}"]:
@@ -60,7 +63,8 @@ def write_psf_grid(path: Path, grid: PsfGrid) -> None:
     Widths of Gaussians are not written: they become samples.
 
     Raises:
-      DistaxError: the file cannot be written, or readers would take the grid for another's.
+      DistaxError: the file cannot be written, readers would take the grid for another's, or it has
+        more samples than `read_psf_grid` takes.
     """
     require("astropy", "FITS files")
     from astropy.io import fits
@@ -75,6 +79,7 @@ def write_psf_grid(path: Path, grid: PsfGrid) -> None:
             f"{len(grid.columns)} nodes; choose another number"
         )
     side = samples_along(grid)
+    _check_size(path, (nodes, side, side))
     cube = np.stack([sample_psf(psf, side) for psf in grid.psfs or grid.sigmas])
     image = fits.PrimaryHDU(cube.astype(np.float32))
     image.header["NXPSFS"] = len(grid.columns), "nodes along columns"
@@ -100,21 +105,19 @@ def read_psf_grid(path: Path) -> PsfGrid:
 
     try:
         with local_copy(path) as local, translated(path, "FITS"), fits.open(local) as parts:
-            header, cube = parts[0].header, np.asarray(parts[0].data, float)
+            header = parts[0].header
+            columns = _lines(path, header, "NXPSFS", "IPSFX")
+            rows = _lines(path, header, "NYPSFS", "JPSFY")
+            shape = parts[0].shape
+            if len(shape) != 3 or shape[0] != len(rows) * len(columns):
+                raise DistaxError(
+                    f"{path}: an array of shape {shape} for {len(rows)}×{len(columns)} nodes; a "
+                    "PSF grid has one sampled PSF a node"
+                )
+            _check_size(path, shape)
+            cube = np.asarray(parts[0].data, float)
     except OSError as error:
         raise DistaxError(f"{path}: cannot be read ({error.strerror or error})") from error
-    columns = _lines(path, header, "NXPSFS", "IPSFX")
-    rows = _lines(path, header, "NYPSFS", "JPSFY")
-    if cube.ndim != 3 or len(cube) != len(rows) * len(columns):
-        raise DistaxError(
-            f"{path}: an array of shape {cube.shape} for {len(rows)}×{len(columns)} nodes; a PSF "
-            "grid has one sampled PSF a node"
-        )
-    if cube.shape[1] != cube.shape[2] or cube.shape[1] % 2 == 0:
-        raise DistaxError(
-            f"{path}: PSFs of {cube.shape[1]}×{cube.shape[2]} samples; they must be square with an "
-            "odd number of samples, the target in the middle"
-        )
     try:
         psfs = tuple(MeasuredPsf.from_samples(samples, OVERSAMPLING) for samples in cube)
         return PsfGrid(rows, columns, tuple(map(nearest_gaussian, psfs)), psfs)
@@ -122,15 +125,40 @@ def read_psf_grid(path: Path) -> PsfGrid:
         raise DistaxError(f"{path}: {error}") from None
 
 
+def _check_size(path: Path, shape: tuple[int, ...]) -> None:
+    """Raises DistaxError for PSFs of another form than `[nodes, side, side]`, or too large ones."""
+    _, height, width = shape
+    if height != width or height % 2 == 0:
+        raise DistaxError(
+            f"{path}: PSFs of {height}×{width} samples; they must be square with an odd number of "
+            "samples, the target in the middle"
+        )
+    if height > _LONGEST_SIDE or math.prod(shape) > _MOST_SAMPLES:
+        raise DistaxError(
+            f"{path}: {'×'.join(map(str, shape))} samples of PSFs, at most {_MOST_SAMPLES:,} in "
+            f"all and {_LONGEST_SIDE} along an axis are taken; cut the PSFs, or take fewer nodes"
+        )
+
+
 def _lines(path: Path, header: Any, number: str, letters: str) -> tuple[float, ...]:
     """Reads the coordinates of the nodes along an axis, counted from 0."""
-    names = [f"{letters}{line:02d}" for line in range(1, int(header.get(number, 0)) + 1)]
-    if not names or not all(name in header for name in names):
-        raise DistaxError(
-            f"{path}: no grid of PSFs in the form STDPSF, which has {number} and {letters}01 in "
-            "the header of its first image"
-        )
+    count = header.get(number)
+    if type(count) is not int or not 1 <= count <= _MOST_LINES:
+        problem = f"{number} is {shown(count)}, not a number from 1 to {_MOST_LINES}"
+        raise _other_form(path, number, letters, problem)
+    names = [f"{letters}{line:02d}" for line in range(1, count + 1)]
+    for name in names:
+        if name not in header:
+            raise _other_form(path, number, letters, f"{name} is missing")
+        check_finite(**{f"{path}: {name}": header[name]})
     return tuple(float(header[name]) - 1.0 for name in names)
+
+
+def _other_form(path: Path, number: str, letters: str, problem: str) -> DistaxError:
+    return DistaxError(
+        f"{path}: no grid of PSFs in the form STDPSF, which has {number} and {letters}01 in the "
+        f"header of its first image; {problem}"
+    )
 
 
 def nearest_gaussian(psf: MeasuredPsf) -> tuple[float, float]:

@@ -14,8 +14,6 @@ from distax.runtime import settings
 from distax.runtime.errors import DistaxError, check_positive, check_seed
 from distax.runtime.settings import STRICT, from_plain
 
-_MOST_PIXELS = 10**8
-"""Pixels of the images of a training. A limit far above what networks are trained on."""
 
 _NOT_OPTIONS = {
     "name": "model.name",
@@ -194,11 +192,6 @@ class TrainConfig:
             check_positive(**{name: getattr(self, name)})
         if self.steps_per_dispatch is not None:
             check_positive(steps_per_dispatch=self.steps_per_dispatch)
-        if (pixels := math.prod(self.sensor.shape)) > _MOST_PIXELS:
-            raise DistaxError(
-                f"a sensor of {pixels:,} pixels, at most {_MOST_PIXELS:,} are trained on; take "
-                "smaller images"
-            )
         check_host(self.prior, self.sensor.shape)
         if self.data.dataset is not None and self.sensor != Sensor():
             raise DistaxError(

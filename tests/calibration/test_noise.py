@@ -132,6 +132,22 @@ def test_frames_that_do_not_constrain_the_noise_raise():
         fit_photon_transfer([frames(400, 3, Sensor(read_noise=1.0))], 255.0, digital=True)
     with pytest.raises(DistaxError, match="no pixel of the dark frames is known in all of them"):
         measure_dark_noise(np.full((2, *SHAPE), np.nan), digital=False)
+    pattern = np.broadcast_to(LIGHT[0], (3, 11, 11))
+    for same in (np.full((6, 11, 11), 5.0), pattern):
+        with pytest.raises(DistaxError, match="flats: the frames of each scene are equal"):
+            fit_photon_transfer([same, same[:2]], 255.0, digital=True)
+        with pytest.raises(DistaxError, match="dark: all frames are equal"):
+            measure_dark_noise(same, digital=False)
+    with pytest.raises(DistaxError, match="dark: all frames are equal"):
+        measure_dark_noise(np.full((1, *SHAPE), 0.1), digital=False)
+    assert read_noise(measure_dark_noise(np.full((6, 11, 11), 5.0), digital=True)[0]) == 0.0
+
+
+@pytest.mark.parametrize("level", [5.0, 100.0])
+def test_noise_at_one_level_alone_tells_no_gain(level):
+    """Intercept and slope cannot be told apart: the matrix is singular but for rounding."""
+    model = fit_noise_model(np.full(121, level), np.zeros(121), np.full(121, 3.57))
+    assert (model.intercept, model.slope, model.slope_std) == (0.0, 0.0, np.inf)
 
 
 @pytest.mark.parametrize(

@@ -151,6 +151,34 @@ def test_too_few_sources_raise(images):
         calibrate(np.zeros((3, 11, 11), np.float32))
 
 
+def no_fit(*_):
+    raise AssertionError("the fit began")
+
+
+@pytest.mark.parametrize(
+    ("size", "message"),
+    [
+        ((0, 0), "size: height must be greater than 0, got 0"),
+        ((11, -3), "size: width must be greater than 0, got -3"),
+        ((10**9, 11), "size: a sensor of 11,000,000,000 pixels"),
+    ],
+)
+def test_a_size_that_no_sensor_has_is_refused_before_the_fit(images, monkeypatch, size, message):
+    monkeypatch.setattr("distax.calibration.pipeline.find_limits", no_fit)
+    with pytest.raises(DistaxError, match=message):
+        calibrate(images, size=size)
+
+
+@pytest.mark.parametrize("name", ["images", "dark", "flats"])
+def test_counts_that_no_sensor_delivers_are_named(images, name):
+    wrong = np.array(images, np.float32)
+    wrong[0] = np.nan
+    wrong[2, 3, 4] = 1e30
+    arrays = {"images": images, name: [wrong] if name == "flats" else wrong}
+    with pytest.raises(DistaxError, match=rf"{name}: image 2 reads 1e\+30 at pixel \(3, 4\), wh"):
+        calibrate(**arrays)
+
+
 def test_arrays_without_images_raise(images):
     unknown = np.full((6, 11, 11), np.nan, np.float32)
     for wrong, message in (

@@ -115,6 +115,23 @@ def test_what_cannot_be_used_is_named(asked, files, arguments, message):
     assert not asked
 
 
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["wrong", "b"], r"wrong\.npy, .*b\.npy: image 1 reads 1e\+30 at pixel \(2, 3\)"),
+        (["a", "--dark", "wrong"], r"wrong\.npy: image 1 reads 1e\+30"),
+        (["a", "--flat", "b", "wrong"], r"b\.npy, .*wrong\.npy: image 1 reads 1e\+30"),
+    ],
+)
+def test_files_of_counts_that_no_sensor_delivers_are_named(files, tmp_path, options, named):
+    wrong = np.ones((2, 11, 11))
+    wrong[1, 2, 3] = 1e30
+    np.save(tmp_path / "wrong.npy", wrong)
+    given = files | {"wrong": str(tmp_path / "wrong.npy")}
+    with pytest.raises(SystemExit, match=f"^distax: [^:]*{named}"):
+        main(["calibrate", *(given.get(option, option) for option in options)])
+
+
 def test_a_misfit_that_says_nothing_of_the_psf_is_printed_with_the_reason(
     monkeypatch, files, tmp_path, capsys
 ):

@@ -104,6 +104,9 @@ def test_samples_are_scaled_to_unit_flux():
         (((0.1, 1.0, 0.1),), ((1.0,),), "of 1 and 3 samples"),
         ((), (), "of no samples"),
         ([[1.0]], [[1.0]], r"rows must be of type tuple, got \[\[1.0\]\]"),
+        (((0.0,),), ((0.0,),), "the samples of a PSF hold no flux; give those of a point source"),
+        (((0.1, -1.0, 0.1),), ((0.1, 1.0, 0.1),), "the samples of a PSF hold no flux"),
+        (((0.1, 1.0, 0.1), (0.2, 1.0, 0.2)), ((0.1, 1.0, 0.1), (-1.0, -1.0, 0.0)), "hold no flux"),
         (((0.1, float("nan"), 0.1),), ((0.1, 1.0, 0.1),), "rows must be a finite number, got nan"),
     ],
 )

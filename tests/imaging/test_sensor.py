@@ -190,6 +190,13 @@ def test_a_digitised_count_is_whole_even_at_a_fractional_saturation(saturation):
     assert float(frame[0, 0]) in (200, 201)
 
 
+@pytest.mark.parametrize("size", [{"height": 10**9}, {"height": 10_000, "width": 10_001}])
+def test_a_size_that_no_memory_holds_is_refused(size):
+    with pytest.raises(DistaxError, match=r"a sensor of 1[\d,]+ pixels, at most 100,000,000 are"):
+        Sensor(**size)
+    assert Sensor(height=10_000, width=10_000).shape == (10_000, 10_000)
+
+
 @pytest.mark.parametrize(
     ("options", "level"),
     [

@@ -1,10 +1,12 @@
+import math
+
 import numpy as np
 import pytest
 from astropy.io import fits
 from photutils.psf import GriddedPSFModel
 
 from distax import DistaxError, Sensor
-from distax.imaging.psf import responses
+from distax.imaging.psf import MeasuredPsf, responses
 from distax.imaging.psf_grid import PsfGrid
 from distax.io.psf_grid_file import read_psf_grid, write_psf_grid
 from distax.io.sensor_file import read_sensor, write_sensor
@@ -90,6 +92,14 @@ def changed(path, folder, change):
         (lambda image: image.header.remove("NXPSFS"), "no grid of PSFs in the form STDPSF"),
         (lambda image: image.header.remove("JPSFY02"), "no grid of PSFs .* has NYPSFS"),
         (lambda image: image.header.update(NYPSFS=2), r"of shape \(6, .* for 2×2 nodes"),
+        (lambda image: image.header.update(NXPSFS=1000000000), "NXPSFS is 1000000000, not a numb"),
+        (lambda image: image.header.update(NXPSFS=0), "NXPSFS is 0, not a number from 1 to 99"),
+        (lambda image: image.header.update(NXPSFS=True), "NXPSFS is True, not a number from 1"),
+        (lambda image: image.header.update(NXPSFS="abc"), "NXPSFS is 'abc', not a number from"),
+        (lambda image: image.header.update(NYPSFS=1 + 2j), r"NYPSFS is \(1\+2j\), not a number"),
+        (lambda image: image.header.update(IPSFX01="a"), "IPSFX01 must be a finite number, got 'a"),
+        (lambda image: image.header.update(JPSFY02=1 + 2j), "JPSFY02 must be a finite number, got"),
+        (lambda image: image.header.update(JPSFY02=1e300), "JPSFY02 must be at most 3.4e\\+38"),
         (lambda image: image.header.update(IPSFX01=90.0), "columns of a PSF grid must rise"),
         (lambda image: fits.PrimaryHDU(image.data[:, 1:, 1:], image.header), "odd number of sampl"),
         (lambda image: fits.PrimaryHDU(0 * image.data, image.header), "hold no flux"),
@@ -100,6 +110,41 @@ def test_a_file_of_another_form_is_refused(path, tmp_path, change, message):
     with pytest.raises(DistaxError, match=rf"changed\.fits: .*{message}") as error:
         read_psf_grid(changed(path, tmp_path, change))
     assert "\n" not in str(error.value)
+
+
+def no_work(*_, **__):
+    raise AssertionError("the PSFs were taken apart")
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((4, 1501, 1501), "4×1501×1501 samples of PSFs, .* 401 along an axis"),
+        ((25, 401, 401), "25×401×401 samples of PSFs, at most 4,000,000 in all"),
+    ],
+)
+def test_too_many_samples_are_refused_before_they_are_read(tmp_path, monkeypatch, shape, message):
+    """The header is whole and the pixels are a hole in the file, so reading them would be quick."""
+    side = math.isqrt(shape[0])
+    image = fits.PrimaryHDU(np.zeros((1, 1, 1), np.float32))
+    image.header.update(NXPSFS=side, NYPSFS=side)
+    for line in range(side):
+        image.header.update({f"IPSFX{line + 1:02d}": line, f"JPSFY{line + 1:02d}": line})
+    for axis, length in enumerate(shape[::-1], start=1):
+        image.header[f"NAXIS{axis}"] = length
+    with (tmp_path / "a.fits").open("wb") as file:
+        file.write(image.header.tostring().encode())
+        file.truncate(-(-(file.tell() + 4 * math.prod(shape)) // 2880) * 2880)
+    monkeypatch.setattr(MeasuredPsf, "from_samples", no_work)
+    with pytest.raises(DistaxError, match=rf"a\.fits: {message}"):
+        read_psf_grid(tmp_path / "a.fits")
+
+
+def test_a_grid_too_large_to_be_read_is_not_written(tmp_path):
+    wide = PsfGrid((0.0, 9.0), (0.0, 9.0), ((11.0, 1.0),) * 4)
+    with pytest.raises(DistaxError, match=r"4×445×445 samples of PSFs, .* cut the PSFs"):
+        write_psf_grid(tmp_path / "a.fits", wide)
+    assert not (tmp_path / "a.fits").exists()
 
 
 def test_a_damaged_file_is_refused(tmp_path):
