@@ -23,6 +23,7 @@ from distax.imaging.checks import (
     to_stack,
 )
 from distax.imaging.grid import THRESHOLD
+from distax.imaging.rounding import check_level
 from distax.imaging.scenes import ScenePrior, check_host
 from distax.imaging.sensor import Sensor
 from distax.imaging.targets import Targets
@@ -70,8 +71,9 @@ class Unmixer:
 
     Raises:
       DistaxError: the method is unknown; the model or the sensor does not suit the method; the
-        model was trained for another sensor; the prior's border leaves no host pixel; an option has
-        another type, or the method does not use it.
+        model was trained for another sensor; the prior's border leaves no host pixel; the sensor's
+        background is too large for numbers of 32 bits to hold its noise; an option has another
+        type, or the method does not use it.
     """
 
     def __init__(
@@ -105,6 +107,7 @@ class Unmixer:
             )
         if method.fits:
             check_host(self.prior, self.sensor.shape)
+            check_level(self.sensor)
 
     @property
     def method(self) -> str:

@@ -407,6 +407,12 @@ def test_a_model_and_a_prior_for_other_images_are_refused():
         Unmixer(method="refine", prior=ScenePrior(border=6))
 
 
+def test_a_background_too_large_for_float32_is_refused():
+    camera = Sensor(background=1e9, read_noise=3.0, saturation=None, bit_depth=None)
+    with pytest.raises(DistaxError, match=r"background of 1e\+09 counts .* 64 counts apart"):
+        Unmixer(method="refine", sensor=camera)
+
+
 def test_a_calibrated_unmixer_has_the_method_and_a_sensor_fitted_to_the_images():
     camera = Sensor(read_noise=2.0, background=10.0)
     frames, _ = simulate(jax.random.key(5), 64, camera, SINGLE)

@@ -44,18 +44,21 @@ class Background:
     shape: tuple[int, int]
 
     def level_in(self, band: Band) -> Float[np.ndarray, "rows width"]:
-        """Interpolates the level to the pixels of a band; linear between and beyond box centres."""
+        """Interpolates the level to the pixels of a band; linear between and beyond box centres.
+
+        It is float64, as float32 rounds a large level by more than the noise above it.
+        """
         return self._interpolate(_extrapolate(self.level), band)
 
     def noise_in(self, band: Band) -> Float[np.ndarray, "rows width"]:
         """Interpolates the noise to the pixels of a band; linear, constant beyond box centres."""
-        return self._interpolate(np.pad(self.noise, 1, mode="edge"), band)
+        return self._interpolate(np.pad(self.noise, 1, mode="edge"), band).astype(np.float32)
 
     def _interpolate(self, around: np.ndarray, band: Band) -> Float[np.ndarray, "rows width"]:
         height, width = self.box
         rows = _weights(np.arange(band.start, band.stop), height, len(around))
         columns = _weights(np.arange(self.shape[1]), width, around.shape[1])
-        return (rows @ around @ columns.T).astype(np.float32)
+        return rows @ around @ columns.T
 
 
 def _extrapolate(boxes: Float[np.ndarray, "R C"]) -> Float[np.ndarray, "rows columns"]:

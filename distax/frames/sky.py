@@ -13,6 +13,7 @@ from distax.frames.clipping import clipping_line
 from distax.frames.flat import WithoutFlat, survey
 from distax.frames.smoothness import is_smooth
 from distax.frames.surroundings import ring_level
+from distax.imaging.rounding import lossy_step
 from distax.imaging.sensor import ROUNDING_VARIANCE, Sensor
 from distax.io.pixels import Pixels
 from distax.runtime.errors import DistaxWarning
@@ -27,6 +28,9 @@ left out by a simulation, is no measure of the stated one."""
 _MOSTLY_FLAT = 0.9
 """Share of a frame from which flat areas are its background: that of a simulation without noise, or
 of a frame that does not vary."""
+_COARSE = 3.0
+"""Distance of the numbers of a frame in standard deviations of its noise from which it is refused.
+Most pixels are then equal, and the few others pass for blobs."""
 
 
 @dataclass(frozen=True)
@@ -93,15 +97,19 @@ class Sky:
     @property
     def step(self) -> float:
         """Distance of neighbouring whole numbers in standard deviations; 0 for real numbers."""
-        usual = self._usual_noise if _noise_known(self.sensor) else self._measured_noise
-        return 1.0 / max(usual, self.least) if self.whole else 0.0
+        return 1.0 / max(self.usual_noise, self.least) if self.whole else 0.0
+
+    @property
+    def usual_noise(self) -> float:
+        """Typical standard deviation of the noise in counts: the stated one, or that measured."""
+        return self._stated if _noise_known(self.sensor) else self._measured_noise
 
     @property
     def noisier(self) -> bool:
         """True if the frame is noisier than its sensor states, so that noise passes for blobs."""
         if not _noise_known(self.sensor):
             return False
-        return self._measured_noise > _NOISIER * self._usual_noise
+        return self._measured_noise > _NOISIER * self._stated
 
     @property
     def quieter(self) -> bool:
@@ -109,14 +117,14 @@ class Sky:
         measured = self._measured_noise
         if not _noise_known(self.sensor) or measured <= self.least:
             return False
-        return self._usual_noise > _QUIETER * measured
+        return self._stated > _QUIETER * measured
 
     def warn_of_noise(self) -> None:
         """Warns that the frame is noisier or far quieter than its sensor states."""
         expect = "false blobs" if self.noisier else "missed targets"
         warnings.warn(
             f"the background's noise is {self._measured_noise:.3g} counts, the sensor's read noise "
-            f"and gain make it {self._usual_noise:.3g}: expect {expect}, or state a read noise "
+            f"and gain make it {self._stated:.3g}: expect {expect}, or state a read noise "
             "of 0 to use the measured one",
             DistaxWarning,
             stacklevel=3,
@@ -127,7 +135,7 @@ class Sky:
         return float(np.median(self.background.noise))
 
     @property
-    def _usual_noise(self) -> float:
+    def _stated(self) -> float:
         return float(np.median(self._stated_noise(self.background.level)))
 
     def _noise(
@@ -156,7 +164,7 @@ def measure_sky(pixels: Pixels, box: int, sensor: Sensor) -> Sky:
 
     Raises:
       BackgroundError: the background is saturated, does not vary anywhere, or varies
-        without noise.
+        without noise; the numbers near its level are too far apart to hold its noise.
     """
     seen = survey(pixels)
     flat = () if _noise_known(sensor) or seen.share > _MOSTLY_FLAT else seen.flat
@@ -190,7 +198,20 @@ def measure_sky(pixels: Pixels, box: int, sensor: Sensor) -> Sky:
         if line:
             warnings.warn(line, DistaxWarning, stacklevel=4)
     least = ROUNDING_VARIANCE**0.5 if rounded else 0.0
-    return Sky(pixels=known, background=background, sensor=sensor, whole=seen.whole, least=least)
+    sky = Sky(pixels=known, background=background, sensor=sensor, whole=seen.whole, least=least)
+    _check_rounding(sky, np.asanyarray(pixels[:1]).dtype, level)
+    return sky
+
+
+def _check_rounding(sky: Sky, stored: np.dtype, level: float) -> None:
+    """Raises BackgroundError for a frame whose noise was lost when its numbers were rounded."""
+    step = lossy_step(level, stored, sky.whole)
+    if step > _COARSE * max(sky.usual_noise, sky.least):
+        raise BackgroundError(
+            f"the numbers of {8 * stored.itemsize} bits are {step:g} counts apart at the frame's "
+            f"level of {level:g}, which is more than its noise: store float64, or subtract the "
+            "level before the frame is stored"
+        )
 
 
 def _with_noise_everywhere(background: Background, level: float) -> Background:

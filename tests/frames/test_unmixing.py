@@ -105,6 +105,22 @@ def test_the_unit_of_counts_does_not_matter(pixels, found):
     np.testing.assert_allclose(other.targets.intensity, 1e-6 * found.targets.intensity, rtol=0.02)
 
 
+def test_a_large_pedestal_does_not_matter(pixels, found):
+    """Float32 would round the level by more than the noise."""
+    raised = replace(CAMERA, saturation=900.0 + 2.0**30)
+    other = replace(UNMIXER, sensor=raised)(pixels + 2.0**30)
+    np.testing.assert_array_equal(other.blobs.pixel, found.blobs.pixel)
+    np.testing.assert_allclose(other.targets.position, found.targets.position, atol=1e-3)
+    np.testing.assert_allclose(other.targets.intensity, found.targets.intensity, rtol=1e-3)
+
+
+def test_a_frame_whose_numbers_do_not_hold_its_noise_is_refused(pixels):
+    """The few pixels that round to another number would pass for blobs."""
+    stored = (pixels + 2.0**30).astype(np.float32)
+    with pytest.raises(DistaxError, match=r"32 bits are 128 .* level of 1.07374e\+09, .*float64"):
+        FrameUnmixer()(stored)
+
+
 def test_a_star_in_a_wrong_psf_is_unsure(pixels):
     wide = render(
         make_targets(jnp.float32([[45.0, 55.2]]), jnp.float32([5000.0])),
