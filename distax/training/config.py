@@ -14,7 +14,6 @@ from distax.runtime import settings
 from distax.runtime.errors import DistaxError, check_positive, check_seed
 from distax.runtime.settings import STRICT, from_plain
 
-
 _NOT_OPTIONS = {
     "name": "model.name",
     "sensor": "sensor",
