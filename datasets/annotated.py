@@ -22,11 +22,14 @@ from distax.runtime.optional import require
 SPLIT_FOLDERS = {"train": "train", "validation": "val", "test": "test"}
 MAX_TARGETS = ScenePrior().max_targets
 
-# An id of at most 18 digits fits 64 bits.
-IMAGE_NAME = re.compile(r"image_(\d{1,18})\.png")
+SMALLEST, LARGEST = 1.2e-38, 1e15
+"""Bounds of an intensity in counts. float32 holds no smaller one, and distax takes no larger pixels
+either."""
 _NUMBER = re.compile(r"\s*[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?\s*")
 """A number in ASCII digits. Python's `float` takes others, and underscores."""
-ANNOTATION_NAME = re.compile(r"(?:CSO|COS)(\d{1,18})\.xml")
+# An id of at most 18 digits fits 64 bits.
+IMAGE_NAME = re.compile(r"image_([0-9]{1,18})\.png")
+ANNOTATION_NAME = re.compile(r"(?:CSO|COS)([0-9]{1,18})\.xml")
 
 
 @dataclass(frozen=True)
@@ -209,10 +212,11 @@ def read_annotation(
             f"{path} has a target at row {row:g}, column {column:g}, outside the image of "
             f"{IMAGE_SHAPE[0]}×{IMAGE_SHAPE[1]} pixels: correct it or remove it with its image"
         )
-    if (intensity < np.finfo(np.float32).tiny).any():
+    if (dark := (intensity < SMALLEST)).any() or (intensity > LARGEST).any():
+        wrong = intensity.min() if dark.any() else intensity.max()
         raise DistaxError(
-            f"{path} has a target of brightness {intensity.min():g}, expected a positive number: "
-            "correct it or remove it with its image"
+            f"{path} has a target of brightness {wrong:g}, expected a positive number of at most "
+            f"{LARGEST:g}: correct it or remove it with its image"
         )
     return position, intensity
 

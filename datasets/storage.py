@@ -21,7 +21,7 @@ from jaxtyping import Float
 
 from distax.imaging.targets import Targets
 from distax.runtime.buckets import BucketPath, as_path
-from distax.runtime.errors import DistaxError
+from distax.runtime.errors import DistaxError, first_line
 from distax.runtime.files import check_place
 from distax.runtime.locks import alone_in
 from distax.runtime.optional import require
@@ -165,7 +165,7 @@ class Dataset:
                 _upload(self.folder(config, temporary), self.folder(config, data_dir))
             return
         folder = self.folder(config, data_dir)
-        if folder.exists():
+        if folder.exists() and not folder.is_dir():
             raise DistaxError(f"{folder}: is no folder, as a dataset must be; move it away")
         with alone_in(folder.parent, "builds this dataset"):
             # The names that TFDS gives them, now and before.
@@ -218,14 +218,16 @@ class Dataset:
             raise DistaxError(
                 f"{self.title} {config.name} is not built in {data_dir}: run {command}"
             )
-        damaged = f"the dataset in {folder} is damaged: delete that folder and run {command}"
+        damaged = f"the dataset in {folder} is damaged{{}}: delete that folder and run {command}"
         if isinstance(folder, BucketPath):
             data_dir = Path(_download(folder, folder.relative_to(data_dir)).name)
         try:
             builder = self.builder(config=config, data_dir=data_dir)
             _check_info(builder, config.name)
+        except ValueError as error:
+            raise DistaxError(damaged.format(f" ({first_line(error)})")) from error
         except Exception as error:  # TFDS passes on its parsers' exceptions
-            raise DistaxError(damaged) from error
+            raise DistaxError(damaged.format("")) from error
         known = ", ".join(builder.info.splits)
         try:
             source = builder.as_data_source(split)
@@ -235,7 +237,7 @@ class Dataset:
             # The last record first: a truncated file has lost it.
             _ = source[len(source) - 1], source[0]
         except Exception as error:
-            raise DistaxError(damaged) from error
+            raise DistaxError(damaged.format("")) from error
         return source
 
     def read_split(self, source: Sequence[Record]) -> tuple[Float[np.ndarray, "N ..."], Targets]:

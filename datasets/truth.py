@@ -3,13 +3,11 @@
 import numpy as np
 from jaxtyping import Bool
 
+from distax.datasets.annotated import LARGEST, SMALLEST
 from distax.datasets.storage import Record
 from distax.imaging.scenes import IMAGE_SHAPE
 from distax.imaging.targets import Targets
 from distax.runtime.errors import DistaxError
-
-_LARGEST = 1e15
-"""Largest intensity in counts. Beyond it, distax takes no pixels either."""
 
 
 def read_truth(record: Record) -> Targets:
@@ -23,8 +21,9 @@ def read_truth(record: Record) -> Targets:
       Targets `[*batch, ..., K]` of NumPy arrays with the intensity as score.
 
     Raises:
-      DistaxError: a record has no target or more than K, a target outside its image, or an
-        intensity that is not positive; numbers that are not finite are all of these.
+      DistaxError: a record has no number of targets, or another one than 1 to K; a target outside
+        its image; or an intensity that is not positive or exceeds 1e15 counts. NaN and infinite
+        numbers are refused too.
     """
     position = np.asarray(record["position"], np.float32)
     intensity = np.asarray(record["intensity"], np.float32)
@@ -36,8 +35,8 @@ def read_truth(record: Record) -> Targets:
     mask = np.broadcast_to(np.arange(slots) < each, intensity.shape)
     inside = (position >= -0.5) & (position <= np.array(IMAGE_SHAPE) - 0.5)
     _refuse(record, mask & ~inside.all(axis=-1), "has a target outside its image")
-    bright = (intensity > 0) & (intensity <= _LARGEST)
-    _refuse(record, mask & ~bright, "has an intensity that is not positive")
+    bright = (intensity >= SMALLEST) & (intensity <= LARGEST)
+    _refuse(record, mask & ~bright, f"has an intensity that is not between 0 and {LARGEST:g}")
     return Targets(position=position, intensity=intensity, mask=mask, score=intensity)
 
 

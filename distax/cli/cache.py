@@ -12,6 +12,9 @@ from platformdirs import user_cache_path
 
 from distax.runtime.terminal import tell
 
+_CLOSING = 0o1700
+"""Permissions of a folder that is being emptied: those of the user alone, and a mark."""
+
 
 def default_folder() -> Path:
     """Returns the folder of compiled programs: in the user's cache folder, one for each CPU type.
@@ -54,26 +57,36 @@ def keep_compiled_programs() -> None:
 def _make_private(folder: Path) -> str | None:
     """Makes a folder that only the user can write to; returns a reason if that is impossible.
 
-    Entries that others have put there, or could have changed, are deleted.
+    Entries of others, and all entries if others could write to the folder, are deleted.
     """
-    was_open = False
     if not folder.is_absolute():
         return "there is no home folder"
     folder.parent.parent.mkdir(parents=True, exist_ok=True)
-    for place in (folder.parent, folder):
+    places = (folder.parent, folder)
+    for place in places:
         place.mkdir(mode=0o700, exist_ok=True)
-        about = place.stat()
-        if os.name == "posix" and about.st_uid != os.geteuid():
+        if os.name == "posix" and place.stat().st_uid != os.geteuid():
             return f"{place} belongs to another user"
-        if stat.S_IMODE(about.st_mode) & (stat.S_IWGRP | stat.S_IWOTH):
-            place.chmod(0o700)
-            was_open = True
+    # An open folder is closed before it is emptied, so that nothing is added meanwhile. The mark
+    # stays if the process is killed, and tells the next one to empty it.
+    if was_open := any(map(_is_open, places)):
+        for place in places:
+            place.chmod(_CLOSING)
     for entry in list(os.scandir(folder)):
         about = entry.stat(follow_symlinks=False)
         own = os.name != "posix" or about.st_uid == os.geteuid()
         if was_open or not own or stat.S_IFMT(about.st_mode) not in (stat.S_IFREG, stat.S_IFDIR):
             _delete(Path(entry.path))
+    for place in reversed(places):
+        if _is_open(place):
+            place.chmod(0o700)
     return None
+
+
+def _is_open(place: Path) -> bool:
+    """Returns True for a folder that others can write to, or could until it is emptied."""
+    mode = stat.S_IMODE(place.stat().st_mode)
+    return bool(mode & (stat.S_IWGRP | stat.S_IWOTH)) or mode == _CLOSING
 
 
 def _delete(path: Path) -> None:

@@ -111,9 +111,9 @@ class Convert:
             raise DistaxError(
                 f"{self.source}: name the model by --model: {', '.join(grokcso.names())}"
             )
-        for name in ("weights", "phi", "q_init"):
+        for name, place in {"weights": "SOURCE", "phi": "--phi", "q_init": "--q-init"}.items():
             if name in self.options:
-                raise DistaxError(f"--options {name}: is no option of a model; name its file")
+                raise DistaxError(f"leave {name} out of --options: its file is named by {place}")
         matrices: dict[str, Any] = {
             name: grokcso.read_matrix(path)
             for name, path in {"phi": self.phi, "q_init": self.q_init}.items()

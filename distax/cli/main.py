@@ -72,7 +72,8 @@ def _report_unraisable(found: "sys.UnraisableHookArgs") -> None:
     """Reports an exception that nothing can catch, unless Orbax gave up the read or write of it."""
     error = found.exc_value
     is_late = isinstance(error, RuntimeError) and str(error) == "Event loop is closed"
-    if not (is_late or iscoroutine(found.object)):
+    is_given_up = iscoroutine(found.object) and "orbax" in found.object.cr_code.co_filename
+    if not (is_late or is_given_up):
         _usual_hook(found)
 
 
@@ -80,7 +81,17 @@ def _lack_of_platform(error: Exception) -> str | None:
     """Returns the line for the user if JAX cannot use its platform, and otherwise None."""
     if not (isinstance(error, RuntimeError) and "Unable to initialize backend" in str(error)):
         return None
-    return f"JAX has no device ({first_line(error)}); set JAX_PLATFORMS to cpu, or unset it"
+    remedy = "set the variable JAX_PLATFORMS to cpu, or remove it"
+    return f"JAX has no device ({first_line(error)}); {remedy}"
+
+
+def _is_folder_gone() -> bool:
+    """Returns True if the current folder was deleted."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def _told(error: OSError) -> str:
@@ -88,9 +99,7 @@ def _told(error: OSError) -> str:
     reason = line_of(error.strerror or error)
     if error.filename is not None:
         return f"{line_of(error.filename)}: {reason}"
-    try:
-        os.getcwd()
-    except FileNotFoundError:
+    if error.errno == errno.ENOENT and _is_folder_gone():
         return "the current folder does not exist any more; change to another one"
     full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     failed = "the output cannot be written" if full else "a file cannot be read or written"

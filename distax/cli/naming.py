@@ -11,7 +11,8 @@ from distax.runtime.errors import DistaxWarning
 def name_image(path: Path, number: int, message: object) -> str:
     """Returns a line with file and image in front, unless the line names the file."""
     line = str(message)
-    return line if line.startswith(f"{path}: ") else f"{path}: image {number}, {line}"
+    named = line.startswith(f"{path}: ") or f" of {path} " in line
+    return line if named else f"{path}: image {number}, {line}"
 
 
 @contextmanager

@@ -3,12 +3,15 @@
 import subprocess
 import sys
 import tempfile
+import zipfile
 from pathlib import Path
 
 import numpy as np
 
 _SECONDS = 120
 """Longest time of a decoder."""
+_OF_MACHINE = ("OSError", "MemoryError", "ModuleNotFoundError", "ImportError")
+"""Exceptions that tell nothing about the file."""
 
 
 def decode_apart(program: Path, *arguments: str) -> list[np.ndarray]:
@@ -24,6 +27,7 @@ def decode_apart(program: Path, *arguments: str) -> list[np.ndarray]:
 
     Raises:
       ValueError: the decoder crashed, failed or took too long.
+      OSError: the disk or the memory did not suffice, or a package is missing.
     """
     with tempfile.TemporaryDirectory() as folder:
         decoded = Path(folder, "decoded.npz")
@@ -33,8 +37,12 @@ def decode_apart(program: Path, *arguments: str) -> list[np.ndarray]:
             subprocess.run(command, check=True, capture_output=True, text=True, timeout=_SECONDS)
             with np.load(decoded, allow_pickle=False) as arrays:
                 return list(arrays.values())
+        except (OSError, zipfile.BadZipFile) as error:
+            raise OSError(f"what was decoded cannot be read back ({error})") from error
         except subprocess.CalledProcessError as error:
             last = (error.stderr.splitlines() or ["its decoder crashed"])[-1]
+            if any(last.startswith(name) for name in _OF_MACHINE):
+                raise OSError(f"the file could not be decoded ({last})") from None
             raise ValueError(last.removeprefix("ValueError: ")) from None
         except subprocess.TimeoutExpired:
             raise ValueError(f"its decoder took more than {_SECONDS} s") from None

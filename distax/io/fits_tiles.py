@@ -153,7 +153,7 @@ def decode_unsafe(file: BufferedReader, hdu: Hdu) -> Num[np.ndarray, "..."]:
             shutil.copyfileobj(file, out)
         try:
             (pixels,) = decode_apart(_DECODER, str(copy), str(hdu.index))
-        except (OSError, ValueError) as error:
+        except ValueError as error:
             raise DistaxError(
                 f"{hdu.where}: its {hdu.text('ZCMPTYPE')} tiles cannot be decoded; the file is "
                 "damaged, or try to unpack it by funpack"

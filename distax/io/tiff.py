@@ -5,7 +5,7 @@ import struct
 import warnings
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Num, Shaped
@@ -71,23 +71,19 @@ def open_tiff(source: Source, reading: Reading) -> "Frames":
         first = tiff.page(0)
         hidden = tiff.planes_of_page() if len(numbers) == 1 else 1
     if _is_white_zero(first):
-        _warn_of_white_zero(source.path)
+        warnings.warn(
+            f"{source.path}: its values are read as stored, but the file says that zero is white; "
+            "if targets are dark, invert the images",
+            DistaxWarning,
+            stacklevel=2,
+        )
     if hidden > 1:
         return Frames(hidden, partial(tiff.open_plane, count=hidden))
     return Frames(len(numbers), tiff.open_page)
 
 
-def _is_white_zero(page: "TiffPage") -> bool:
+def _is_white_zero(page: Any) -> bool:
     return page.photometric == WHITE_IS_ZERO and _PHOTOMETRIC in page.tags
-
-
-def _warn_of_white_zero(where: object) -> None:
-    warnings.warn(
-        f"{where}: its values are read as stored, but the file says that zero is white; if targets "
-        "are dark, invert the images",
-        DistaxWarning,
-        stacklevel=3,
-    )
 
 
 @dataclass(frozen=True)
@@ -135,9 +131,15 @@ class _Tiff:
         where = self._where(number)
         with translated(where, "TIFF"), logs_raised("tifffile"):
             page = self.page(number)
-            differs = _is_white_zero(page) and not _is_white_zero(self.page(0))
-        if differs:
-            _warn_of_white_zero(where)
+            white = _is_white_zero(page)
+        if number and white != _is_white_zero(self.file.pages[self.numbers[0]]):
+            warnings.warn(
+                f"{where}: its values are read as stored, but the file says that zero is "
+                f"{'white' if white else 'black'} in this page, unlike in the first; invert one "
+                "of them",
+                DistaxWarning,
+                stacklevel=2,
+            )
 
         def decode() -> Num[np.ndarray, "height width"]:
             with translated(where, "TIFF"), logs_raised("tifffile"):

@@ -62,12 +62,18 @@ class FrameTracker:
                 f"gate_probability must lie between 0 and 1, got {self.gate_probability}"
             )
 
-    def check_length(self, frames: int) -> None:
-        """Raises DistaxError if a sequence has fewer frames than a track needs detections."""
-        if frames < self.min_detections:
+    def check_length(self, frames: int, used: int | None = None) -> None:
+        """Raises DistaxError if a sequence has fewer frames than a track needs detections.
+
+        Args:
+          frames: number of its frames.
+          used: number of those that can be used. Default: all.
+        """
+        if min(frames, frames if used is None else used) < self.min_detections:
+            part = "" if used in (None, frames) else f", of which {used} can be used,"
             raise DistaxError(
-                f"{frames} frames are too few: a track needs {self.min_detections} detections; "
-                "give more frames, or ask for fewer detections"
+                f"{frames} frames{part} are too few: a track needs {self.min_detections} "
+                "detections; give more frames, or ask for fewer detections"
             )
 
     @property

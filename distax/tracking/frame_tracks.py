@@ -127,7 +127,7 @@ def track_frames(
 def _frame_shape(found: Sequence[FrameTargets | None], tracker: FrameTracker) -> tuple[int, int]:
     """Returns the size that all frames have; raises DistaxError for frames without tracks."""
     used = {number: frame for number, frame in enumerate(found) if frame is not None}
-    tracker.check_length(len(used))
+    tracker.check_length(len(found), len(used))
     shapes = {frame.background.shape: number for number, frame in reversed(used.items())}
     if len(shapes) > 1:
         (one, first), (other, second), *_ = ((f"{h}×{w}", n) for (h, w), n in shapes.items())

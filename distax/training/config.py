@@ -16,9 +16,9 @@ from distax.runtime.settings import STRICT, from_plain
 
 _NOT_OPTIONS = {
     "name": "model.name",
-    "sensor": "sensor",
-    "rngs": "seed",
-    "precision": "precision",
+    "sensor": "the table sensor",
+    "rngs": "the setting seed",
+    "precision": "the setting precision",
 }
 """Arguments of `models.create` that other settings determine."""
 
@@ -49,7 +49,7 @@ class ModelConfig:
         taken = _NOT_OPTIONS if self.factor is None else {**_NOT_OPTIONS, "factor": "model.factor"}
         for key in self.options:
             if key in taken:
-                raise DistaxError(f"{key} is no option of a model; {taken[key]} determines it")
+                raise DistaxError(f"leave {key} out of the model's options: {taken[key]} sets it")
 
 
 @dataclass(frozen=True)

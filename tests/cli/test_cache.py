@@ -90,7 +90,7 @@ def test_a_folder_that_others_can_write_to_is_closed(cache):
     assert stat.S_IMODE(cache.folder.stat().st_mode) == 0o700
 
 
-def test_what_others_could_have_put_there_is_deleted(cache, monkeypatch):
+def test_what_others_could_have_put_there_is_deleted(cache):
     cache.folder.mkdir(parents=True)
     (cache.folder / "own-cache").touch()
     (cache.folder / "autotune").mkdir()
@@ -101,6 +101,21 @@ def test_what_others_could_have_put_there_is_deleted(cache, monkeypatch):
     cache.folder.parent.chmod(0o777)
     keep_compiled_programs()
     assert list(cache.folder.iterdir()) == []
+
+
+def test_a_folder_that_was_not_emptied_to_the_end_is_emptied_again(cache, monkeypatch):
+    cache.folder.mkdir(parents=True)
+    for name in ("a-cache", "b-cache"):
+        (cache.folder / name).touch()
+    cache.folder.chmod(0o777)
+    with monkeypatch.context() as patch:
+        patch.setattr("distax.cli.cache._delete", lambda path: 1 // 0)
+        with pytest.raises(ZeroDivisionError):
+            keep_compiled_programs()
+    assert len(list(cache.folder.iterdir())) == 2
+    keep_compiled_programs()
+    assert list(cache.folder.iterdir()) == []
+    assert stat.S_IMODE(cache.folder.stat().st_mode) == 0o700
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only the superuser can give files away")

@@ -138,7 +138,7 @@ def test_a_platform_that_is_not_there_is_told_in_one_line(name):
     )
     line = result.stderr.splitlines()[-1]
     assert line.startswith("distax: JAX has no device (Unable to initialize backend")
-    assert line.endswith("; set JAX_PLATFORMS to cpu, or unset it")
+    assert line.endswith("; set the variable JAX_PLATFORMS to cpu, or remove it")
     assert "Traceback" not in result.stderr
     assert result.returncode == 1
 

@@ -9,7 +9,8 @@ from distax.cli.naming import name_image, naming_warnings
 def test_a_line_that_names_the_file_is_kept(tmp_path):
     path = tmp_path / "a.npy"
     assert name_image(path, 3, "is flat") == f"{path}: image 3, is flat"
-    assert name_image(path, 3, f"{path}: is flat") == f"{path}: is flat"
+    for line in (f"{path}: is flat", f"m.npy: has 9 px, but image 3 of {path} has 8"):
+        assert name_image(path, 3, line) == line
 
 
 def warn(path):

@@ -38,6 +38,21 @@ def test_a_decoder_that_fails_is_told(tmp_path, line, message):
         decoded(tmp_path, line)
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "raise OSError(28, 'No space left on device')",
+        "raise MemoryError",
+        "import no_such_package",
+        "sys.exit()",
+        "open(sys.argv[-1], 'wb').write(b'PK\x03\x04'); sys.exit()",
+    ],
+)
+def test_what_the_machine_lacks_is_no_damage(tmp_path, line):
+    with pytest.raises(OSError, match="decoded"):
+        decoded(tmp_path, line)
+
+
 def test_modules_beside_the_decoder_are_not_imported(tmp_path):
     (tmp_path / "zipfile.py").write_text("raise SystemExit(3)")
     assert len(decoded(tmp_path)) == 2

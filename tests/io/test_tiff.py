@@ -46,14 +46,19 @@ def test_values_and_types_come_as_stored_at_every_depth_and_sense(tmp_path, dtyp
         assert pixels.dtype == stored.dtype
 
 
-def test_a_page_of_another_sense_than_the_first_is_warned_of(tmp_path):
+@pytest.mark.parametrize("first", ["minisblack", "miniswhite"])
+def test_a_page_of_another_sense_than_the_first_is_warned_of(tmp_path, first):
     stored = values("u1")
+    other = {"minisblack": "miniswhite", "miniswhite": "minisblack"}[first]
     with tifffile.TiffWriter(tmp_path / "a.tif") as file:
-        for photometric in ("minisblack", "miniswhite", "minisblack"):
+        for photometric in (first, other, first):
             file.write(stored, photometric=photometric, metadata=None)
-    with pytest.warns(DistaxWarning, match="page 1: its values are read as stored") as caught:
+    with pytest.warns(DistaxWarning) as caught:
         pages = read(tmp_path / "a.tif")
-    assert len(caught) == 1
+    lines = [str(one.message) for one in caught if "page 1: " in str(one.message)]
+    assert len(lines) == 1
+    assert f"zero is {other.removeprefix('minis')} in this page" in lines[0]
+    assert len(caught) == 1 + (first == "miniswhite")
     np.testing.assert_array_equal(pages, [stored] * 3)
 
 

@@ -43,12 +43,24 @@ def test_grid_experiments_have_the_factor_of_their_name(factor):
         ({"sensor": {"height": 9}, "prior": 3}, "prior: Input should be an object"),
         ({"prior": {"border": 6}}, "a border of 6 px leaves no host pixel in an image of 11×11 px"),
         *(
-            ({"model": {"options": {name: 3}}}, f"model: {name} is no option of a model; {name}")
-            for name in ("sensor", "precision")
+            (
+                {"model": {"options": {name: 3}}},
+                f"leave {name} out of the model's options: {kind}",
+            )
+            for name, kind in {"sensor": "the table", "precision": "the setting"}.items()
         ),
-        ({"model": {"options": {"rngs": 3}}}, "model: rngs is no option of a model; seed"),
-        ({"model": {"options": {"name": "x"}}}, "model: name is no option of a model; model.name"),
-        ({"model": {"factor": 3, "options": {"factor": 5}}}, "is no option of a model; model.fac"),
+        (
+            {"model": {"options": {"rngs": 3}}},
+            "leave rngs out of the model's options: the sett",
+        ),
+        (
+            {"model": {"options": {"name": "x"}}},
+            "name out of the model's options: model.name",
+        ),
+        (
+            {"model": {"factor": 3, "options": {"factor": 5}}},
+            "options: model.factor sets it",
+        ),
         ({"data": {"dataset": "x"}, "sensor": {"sigma": 0.6}}, "dataset x was taken by CSIST"),
     ],
 )

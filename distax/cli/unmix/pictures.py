@@ -87,6 +87,10 @@ class Pictures:
         if self.has_room_for_image():
             self.images[source] = None
 
+    def release(self, source: Source) -> None:
+        """Gives back the room of an image that has no answer, if any was reserved."""
+        self.images.pop(source, None)
+
     def add_image(
         self, source: Source, pixels: Float[np.ndarray, "height width"], found: Targets
     ) -> None:

@@ -323,8 +323,8 @@ class Runner:
                         # One image's fault must not cost the answers to others.
                         fault = f"{type(error).__name__}: {first_line(error)}"
                         problems.append(
-                            f"{path}: image {number}, cannot be unmixed by a fault of distax "
-                            f"({fault}); please report it with the file"
+                            f"{path}: image {number}, could not be unmixed because of a fault in "
+                            f"distax ({fault}); please report it with the file"
                         )
                     after_image((number + 1) / len(content))
         except OptionError:
@@ -372,6 +372,7 @@ class Runner:
             except DistaxError as error:
                 self._tell([name_image(*source, error)], source[0])
                 self.files[source[0]] = "failed"
+                self.pictures.release(source)
                 continue
             targets = jax.tree.map(lambda leaf, row=row: leaf[row], found)
             self.pictures.add_image(source, images[row], targets)

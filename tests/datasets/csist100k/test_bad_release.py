@@ -56,6 +56,7 @@ ANNOTATIONS = {
     "beyond_float32": (annotation(target(brightness="1e300")), "for brightness"),
     "long_and_broken": (annotation(target(row="a\n" * 10_000)), "for xc"),
     "dark": (annotation(target(brightness="0")), "brightness 0"),
+    "too_bright": (annotation(target(brightness="1e20")), r"brightness 1e\+20"),
     "negative": (annotation(target(), target(brightness="-3")), "brightness -3"),
     "above": (annotation(target(row="-0.51")), "row -0.51, column 5, outside"),
     "right": (annotation(target(), target(column="10.51")), "row 5, column 10.51, outside"),
