@@ -17,7 +17,7 @@ from distax.runtime.errors import check_at_most, check_positive, check_seed, unk
 NAME_PATTERN = "simulated_seed<seed>_<train>_<validation>_<test>"
 
 _MOST = 10**9
-"""Largest size of a split. Its records take a day or more to simulate."""
+"""Largest size of a split. So many records take more than a day to simulate."""
 
 Simulate = Callable[[PRNGKeyArray, int], tuple[Array, Targets]]
 """Function from a key and a number of records to their pixels in counts and their targets."""
@@ -36,7 +36,7 @@ class SimulatedSizes(tfds.core.BuilderConfig):
       train, validation, test: number of records in each split.
 
     Raises:
-      DistaxError: the seed is out of range or a split is empty.
+      DistaxError: the seed is out of range, or a split is empty or has more than 10⁹ records.
     """
 
     name: str = dataclasses.field(init=False)

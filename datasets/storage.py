@@ -250,7 +250,7 @@ class Dataset:
           Pixels in counts as float32, records along the first axis, and Targets of NumPy arrays.
 
         Raises:
-          DistaxError: a record cannot be read.
+          DistaxError: a record cannot be read, or its truth cannot be; see `truth.read_truth`.
         """
         return self.read_rows(source, 0, len(source))
 

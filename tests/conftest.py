@@ -83,7 +83,7 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture
 def reads_may_fail(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Leaves out the reports on reads that Orbax leaves unfinished when another one fails.
+    """Hides reports of exceptions that nothing can catch, which Orbax causes when a read fails.
 
     Its threads make some of them later, and the garbage collector the others.
     """

@@ -164,7 +164,7 @@ class InputOptions:
 
     extension: Annotated[str | None, default("the first with an image")] = None
     mask: Annotated[str | None, default("the extension DQ, MASK or BPM of a FITS file")] = None
-    channel: Annotated[str | None, default("the one that all colours are equal to")] = None
+    channel: Annotated[str | None, default("the only one, if all colours are equal")] = None
     max_gigabytes: float = 4.0
 
     @property

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 _SPEED = 0.2, 2.0
 """Default of the largest speed in pixels per frame, of windows and of whole frames."""
 _MAX_MISSED = 5, 3
-"""Default of the missed detections in a row that a track survives, likewise."""
+"""Default of the missed detections in a row that a track survives, in windows and in whole frames."""
 _SMALLEST = 16
 """Smallest side in pixels of a whole frame, as `frames.FrameUnmixer` has it."""
 
@@ -53,8 +53,8 @@ class Track:
       method: Method that unmixes each frame: fast (a network), posterior (sampling; for any sensor;
         tens to hundreds of times slower than fast), refine (least squares) or grid (the model of
         --checkpoint). Whole frames take fast, refine or posterior. A --checkpoint of a model of
-        sequences answers a frame from several, in windows; the first and the last frames then have
-        no targets.
+        sequences takes windows only. It needs neighbouring frames, so the first and the last frames
+        get no targets.
       speed: Largest speed in px per frame, of the group in windows and of every target in whole
         frames.
       drift: Largest speed of a target relative to the group in px per frame. For windows only.
@@ -83,8 +83,8 @@ class Track:
     method: Annotated[
         Method | None,
         default(
-            "the method of --checkpoint; without one, fast in the range of its networks, which in "
-            "windows holds the square of the group in each of 20 frames, else refine"
+            "the method of --checkpoint; without one, fast if its network knows the sensor and the "
+            "prior, and in windows the square in which a group moves during 20 frames; else refine"
         ),
     ] = None
     checkpoint: Checkpoint = None

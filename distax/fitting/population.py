@@ -101,7 +101,7 @@ def effective_size(log_weight: Float[Array, " N"]) -> Float[Array, ""]:
 
 
 def resample(log_weight: Float[Array, " M"], offset: Float[Array, ""], size: int) -> Array:
-    """Resamples systematically: returns the indices of `size` draws.
+    """Draws `size` indices by systematic resampling.
 
     The draws are equally spaced in the cumulative weight and start from one offset in 0..1. So the
     number of draws of an index differs from its expectation by less than one.

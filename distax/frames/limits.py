@@ -10,7 +10,7 @@ SMALLEST_BOX = 16
 """Least side in pixels of a frame, and of a box in which the background is measured. Fewer pixels
 give no reliable background."""
 _RAREST = 1e-12
-"""Least number of false blobs in a frame. No noise is known so far into its tail."""
+"""Least number of false blobs in a frame. Nobody knows the distribution of noise so far out."""
 _LEAST, _MOST = 1e-15, 1e15
 """Range of read noise and gain whose squares 32 bits hold."""
 
@@ -32,7 +32,7 @@ def check_camera(sensor: Sensor) -> None:
 
 
 def check_detection(false_blobs: float, box: int, min_score: float) -> None:
-    """Raises DistaxError for settings of the detection that find nothing, or that mean nothing."""
+    """Raises DistaxError for settings of the detection that are out of range."""
     if 0 < finite("false_blobs", false_blobs) < _RAREST:
         raise DistaxError(f"false_blobs must be at least {_RAREST:g}, got {false_blobs:g}")
     check_positive(false_blobs=false_blobs)

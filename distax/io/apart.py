@@ -35,7 +35,8 @@ def decode_apart(program: Path, *arguments: str) -> list[np.ndarray]:
         command = [sys.executable, "-P", str(program), *arguments, str(decoded)]
         try:
             subprocess.run(command, check=True, capture_output=True, text=True, timeout=_SECONDS)
-            with np.load(decoded, allow_pickle=False) as arrays:
+            # NumPy leaves a file open that is no archive.
+            with decoded.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 return list(arrays.values())
         except (OSError, zipfile.BadZipFile) as error:
             raise OSError(f"what was decoded cannot be read back ({error})") from error

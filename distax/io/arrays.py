@@ -78,7 +78,7 @@ def parse_npy(content: bytes, where: object) -> np.ndarray:
         file = BytesIO(content)
         shape, fortran, dtype = read_npy_header(file)
         if dtype.kind not in "uifb":
-            raise DistaxError(f"{where}: holds {dtype}, not numbers; save numbers")
+            raise DistaxError(f"{where}: holds {dtype}, not numbers; save it as numbers")
         promised = math.prod(shape) * dtype.itemsize
         _check_stored(where, promised, len(content) - file.tell())
         array = np.frombuffer(file.read(promised), dtype)

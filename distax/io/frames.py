@@ -63,7 +63,7 @@ def _with_mask(frames: Frames, path: Path, reading: Reading, stack: ExitStack) -
     if not file.is_file():
         raise DistaxError(
             f"{path}: the mask {reading.mask!r} is neither a file nor an extension of this one; "
-            "name one of the two"
+            "name a file or an extension"
         )
     marks = stack.enter_context(open_frames(file, replace(reading, mask=NO_MASK, extension=None)))
     if len(marks) not in (1, len(frames)):

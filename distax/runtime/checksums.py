@@ -59,7 +59,7 @@ def write_file_checksums(folder: Path) -> None:
 
 
 def add_file_checksums(folder: Path) -> None:
-    """Does what `write_file_checksums` does, if the folder has no checksums yet."""
+    """Writes checksums as `write_file_checksums` does, unless the folder has them."""
     if not (folder / _FILE).exists():
         write_file_checksums(folder)
 

@@ -34,7 +34,8 @@ def check_place(path: Path) -> None:
     """Checks the place of an output: a file on disk, or one in a bucket.
 
     Raises:
-      DistaxError: a file lies where a folder must be; the folder or the device may not be written;
+      DistaxError: a file lies where a folder must be; the folder or the device may not be written,
+        or the file is another user's in a folder such as /tmp;
         the system cannot look up the name, as it is too long or a link to itself; the bucket cannot
         be read.
     """

@@ -25,8 +25,8 @@ def read_toml(path: Path) -> dict[str, Any]:
     """Reads the plain values in a TOML file. In the table `[sensor]`, "none" becomes None.
 
     Raises:
-      DistaxError: the file cannot be read or is not TOML, or there is a pipe or a device, which may
-        never end.
+      DistaxError: the file cannot be read, is not TOML, holds a date or a time, or is a pipe or a
+        device, which may never end.
     """
     check_regular(path)
     try:
@@ -39,7 +39,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise DistaxError(f"{path}: not a TOML file ({error})") from error
     if date:
-        raise DistaxError(f"{path}: {date} is a date or time, which no setting is")
+        raise DistaxError(f"{path}: {date} is a date or a time, which no setting takes")
     if isinstance(sensor := values.get("sensor"), dict):
         values["sensor"] = {k: None if v == NO_VALUE else v for k, v in sensor.items()}
     return values

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 _STREAMS = {"stdin": 0, "stdout": 1, "stderr": 2}
 """Standard streams, in the order of their numbers."""
 _TOO_LONG = re.compile(r"[^\s/\\]{256,}")
-"""What has neither spaces nor separators of folders, and is longer than any name."""
+"""A word without spaces and slashes that is longer than any name of a file."""
 _KEPT = 40
 """Letters of it that are printed."""
 

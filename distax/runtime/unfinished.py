@@ -12,7 +12,7 @@ from distax.runtime.locks import try_lock
 
 _START = ".distax-"
 _LONGEST_SUFFIX = 32
-"""Letters of the longest suffix in a temporary name, which must stay shorter than 255."""
+"""Letters of the longest suffix in a temporary name, which may have at most 255 bytes."""
 
 
 def is_unfinished(path: Path) -> bool:
@@ -34,7 +34,7 @@ def unfinished(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     start = f"{_START}{zlib.crc32(path.name.encode(errors='surrogateescape')):08x}-"
     _delete_abandoned(path.parent, start)
-    # Some writers choose the format by the suffix. A very long one is none of a format.
+    # Some writers choose the format by the suffix. No format has a very long one.
     suffix = path.suffix if len(path.suffix) <= _LONGEST_SUFFIX else ""
     temporary = path.parent / f"{start}{secrets.token_hex(4)}{suffix}"
     # Locked as long as it is written; so other processes know that this one is alive.

@@ -56,6 +56,7 @@ class Saver:
     """Saves the checkpoints of a run. At the end of the `with` block all are complete.
 
     With several processes all must make the same calls; each writes the parts on its own devices.
+    Checkpoints that are there already get the checksums that a killed process did not write.
 
     Args:
       run: the run's folder.
@@ -66,7 +67,7 @@ class Saver:
         self._run, self._config = as_epath(run), config
         self._writers: dict[Which, _Writer] = {}
         for which in get_args(Which):
-            # A killed process may have left them out.
+            # A process that was killed may not have written the checksums.
             for step in finished_steps(self._run / which):
                 _add_checksums(self._run / which / str(step))
 

@@ -30,7 +30,7 @@ class Faults:
 
     Attributes:
       disturbance: what happens to the commands.
-      trials: kills of each command. Disks are filled five times each, whatever it is.
+      trials: kills of each command. It does not change `fill`, which fills five disks for each command.
       only: names of works. Default: all.
       seed: seed of the moments.
     """

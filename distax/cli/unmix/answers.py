@@ -316,7 +316,7 @@ class Record:
     def __post_init__(self) -> None:
         for file in self.files:
             if "\0" in file:
-                raise DistaxError(f"has the file {file!r}, which no system can name")
+                raise DistaxError(f"has the file {file!r}, which is no valid name of a file")
         seen: set[tuple[str, int]] = set()
         for image in self.images:
             if image.file not in self.files:

@@ -27,7 +27,7 @@ class Autosave:
     def __call__(self) -> None:
         """Saves if it is time to. Call it often.
 
-        If saving raises DistaxError, it is told once.
+        An error of saving is printed, but the same error only once, and the run goes on.
         """
         start = time.monotonic()
         if start < self._next:

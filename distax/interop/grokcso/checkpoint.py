@@ -96,7 +96,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
 
 
 def read_matrix(path: Path) -> np.ndarray:
-    """Reads a sampling matrix or an initial estimator from an NPY or MATLAB file.
+    """Reads a sampling matrix or an initial estimator from an NPY or MATLAB file, as float32.
 
     Raises:
       DistaxError: the file cannot be read, or does not hold one matrix.

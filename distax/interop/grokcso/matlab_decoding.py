@@ -14,7 +14,7 @@ from scipy.io import loadmat, whosmat
 _MOST_NUMBERS = 2**25
 """Largest size of a matrix. A damaged header may promise more memory than there is."""
 _SMALL = 4096
-"""Bytes that may be asked for in vain."""
+"""Bytes that SciPy may ask for beyond the end of the file."""
 
 
 class _Whole(BytesIO):

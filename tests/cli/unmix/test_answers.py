@@ -121,7 +121,7 @@ def edit(change):
         (lambda v: v["images"][0].update(image=-1), "has an answer for image -1 of a.png"),
         (lambda v: v["images"][0].update(image=2**31), "has an answer for image 2147483648 of"),
         (lambda v: v["images"].append(v["images"][0]), "has two answers for image 0 of a.png"),
-        (lambda v: v["files"].update({"\0": "failed"}), "has the file '.x00', which no system"),
+        (lambda v: v["files"].update({"\0": "failed"}), "has the file '.x00', which is no va"),
         (lambda v: v["images"][0]["targets"][0].update(row_std=-1.0), "a row_std below zero, -1.0"),
     ],
 )

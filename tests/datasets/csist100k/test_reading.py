@@ -122,7 +122,9 @@ def test_damage_is_noticed_on_opening(copy, simulated_name, damage):
         lambda: csist100k.open_split(simulated_name, "train", data_dir),
         lambda: csist100k.build(simulated_name, data_dir),
     ):
-        with pytest.raises(distax.DistaxError, match=r"is damaged( \(.*\))?: delete that folder and run") as e:
+        with pytest.raises(
+            distax.DistaxError, match=r"is damaged( \(.*\))?: delete that folder and run"
+        ) as e:
             use()
         assert str(folder) in str(e.value)
         assert "\n" not in str(e.value)
