@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 _SPEED = 0.2, 2.0
 """Default of the largest speed in pixels per frame, of windows and of whole frames."""
 _MAX_MISSED = 5, 3
-"""Default of the missed detections in a row that a track survives, in windows and in whole frames."""
+"""Default of the missed detections in a row that a track survives, in the same order."""
 _SMALLEST = 16
 """Smallest side in pixels of a whole frame, as `frames.FrameUnmixer` has it."""
 

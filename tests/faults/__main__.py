@@ -30,7 +30,7 @@ class Faults:
 
     Attributes:
       disturbance: what happens to the commands.
-      trials: kills of each command. It does not change `fill`, which fills five disks for each command.
+      trials: kills of each command. `fill` fills five disks for each, whatever it is.
       only: names of works. Default: all.
       seed: seed of the moments.
     """

@@ -12,6 +12,7 @@ import tensorflow_datasets as tfds
 import distax
 from distax.datasets import csist100k
 
+DAMAGED = r"is damaged( \(.*\))?: delete that folder and run"
 SHARD = "csist100k-train.array_record-00000-of-00001"
 
 
