@@ -104,6 +104,8 @@ def _full_name(argument: str) -> str:
 def _to_path(word: str) -> Path:
     """Returns the path that a word names, or ends the command with the error in one line."""
     try:
+        if not word:
+            raise DistaxError("a path is empty; the present folder is '.'")
         return as_path(word)
     except DistaxError as error:
         # The parser would print an error of its own, with the word's usage.

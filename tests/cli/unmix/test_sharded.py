@@ -162,3 +162,21 @@ def test_options_without_effect_are_refused(options, message, command, tmp_path,
     with pytest.raises(SystemExit, match=re.escape(message)):
         main([*command, *options])
     assert not os.listdir()
+
+
+def test_an_empty_name_is_refused_and_the_present_folder_is_not(
+    command, folder, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match=r"^distax: a path is empty; the present folder is '\.'$"):
+        main([*command, "--output", ""])
+    assert not os.listdir()
+    main(["unmix", str(folder / "part-00.npy"), *command[2:], "--output", "."])
+    assert sorted(os.listdir()) == ["_settings.json", "part-00.parquet"]
+    assert "results of 1 of 1 shards" in capsys.readouterr().out
+
+
+def test_an_output_that_is_a_link_to_itself_is_refused(command, tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(SystemExit, match=r"^distax: .*loop/_settings\.json: cannot be written \("):
+        main([*command, "--output", str(tmp_path / "loop")])
