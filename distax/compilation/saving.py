@@ -131,8 +131,14 @@ def load_programs(path: Path, mesh: Mesh) -> SavedPrograms:
       DistaxError: the file is not there, damaged or of another kind; the devices are not those of
         the programs; this version of JAX or of the compiler cannot load them.
     """
-    description, members = read_archive(path, _FORMAT)
-    about = from_plain(Description, description, str(path))
+
+    def describe(description: dict[str, Any]) -> Description:
+        return from_plain(Description, description, str(path))
+
+    description, members = read_archive(
+        path, _FORMAT, lambda about: (name + _SUFFIX for name in describe(about).programs)
+    )
+    about = describe(description)
     config = from_dict(about.config, str(path))
     theirs, ours = about.devices, describe_devices(mesh)
     if theirs != ours:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from distax.runtime.archive import ArchiveFormat, read_archive, write_archive
+from distax.runtime.errors import DistaxError
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 """Platforms that a method can be exported for, by JAX's names."""
@@ -34,8 +35,10 @@ def read(path: Path) -> tuple[dict[str, Any], bytes]:
     """Reads the description and the program from a file that `write` wrote.
 
     Raises:
-      DistaxError: there is no such file, it is damaged, it is not an exported method, or its format
-        is of another version.
+      DistaxError: there is no such file, it is damaged, it is not an exported method, it holds more
+        than one, or its format is of another version.
     """
-    about, members = read_archive(path, _FORMAT, _PROGRAM)
+    about, members = read_archive(path, _FORMAT, lambda _: [_PROGRAM])
+    if _PROGRAM not in members:
+        raise DistaxError(f"{path}: has no program; export again")
     return about, members[_PROGRAM]

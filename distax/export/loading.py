@@ -11,13 +11,13 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from distax.export import archive
-from distax.export.numbers import numbers_of
+from distax.export.numbers import MEANING, numbers_of
 from distax.imaging.checks import as_counts, check_sequences, find_problems, to_stack
 from distax.imaging.scenes import ScenePrior
 from distax.imaging.sensor import Sensor
 from distax.runtime.batching import in_batches, inference_batch, sequence_batch
 from distax.runtime.buckets import as_path
-from distax.runtime.errors import DistaxError
+from distax.runtime.errors import DistaxError, shown
 from distax.runtime.optional import require
 from distax.runtime.settings import from_plain
 
@@ -140,8 +140,9 @@ def load(path: str | PathLike[str]) -> ExportedMethod:
     """Loads a method from a file that `export` wrote. The code of its model is not needed.
 
     Raises:
-      DistaxError: there is no such file; it is damaged or not an exported method; the installed JAX
-        cannot read the version of JAX that wrote it; or flatbuffers is not installed.
+      DistaxError: there is no such file; it is damaged or not an exported method; its description
+        is not that of its program; the installed JAX cannot read the version of JAX that wrote it;
+        or flatbuffers is not installed.
     """
     about, program = archive.read(as_path(path))
     require("flatbuffers", "exported methods")
@@ -155,6 +156,8 @@ def load(path: str | PathLike[str]) -> ExportedMethod:
             f"read ({type(error).__name__}); export again"
         ) from error
     _check_description(path, about)
+    if not _fits(method):
+        raise DistaxError(f"{path}: its description does not fit its program; export again")
     return method
 
 
@@ -163,6 +166,20 @@ def _check_description(path: str | PathLike[str], about: dict[str, Any]) -> None
     for name, kind in (("sensor", dict), ("prior", dict | None), ("outputs", dict)):
         if name not in about or not isinstance(about[name], kind):
             raise DistaxError(f"{path}: its description has no {name}; export again")
+    for name in ("sequence", "camera"):
+        if not isinstance(value := about.get(name), dict | None):
+            raise DistaxError(f"{path}: its {name} is {shown(value)}, no table; export again")
     for part, values in ((Sensor, about["sensor"]), (ScenePrior, about["prior"])):
         if values is not None:
             from_plain(part, values, f"{path}: its {part.__name__}")
+
+
+def _fits(method: ExportedMethod) -> bool:
+    """Returns True if a program takes the images and the numbers that its description tells of."""
+    sequence, camera = method.description.get("sequence"), method.description.get("camera")
+    frames = () if sequence is None else (sequence.get("frames"),)
+    inputs = [tuple(each.shape) for each in method.program.in_avals]
+    return len(inputs) == 1 + (len(MEANING) if camera else 0) and inputs[0][1:] == (
+        *frames,
+        *method.sensor.shape,
+    )

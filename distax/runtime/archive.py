@@ -5,17 +5,21 @@ The archives' checksums reveal a damaged file.
 
 import lzma
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from zipfile import ZIP_DEFLATED, BadZipFile, ZipFile, ZipInfo
 
-from distax.runtime.errors import DistaxError
+from distax.runtime.errors import DistaxError, shown
 from distax.runtime.files import atomic_write, local_copy
 from distax.runtime.plain_json import format_json, parse_json
 
 _ABOUT = "about.json"
+_FREE, _LARGEST_RATIO = 2**24, 100
+"""Bytes that any member may unpack to, and largest ratio of its unpacked bytes beyond them to the
+stored ones. Deflate reaches 1,032 for zeros. Large programs hold the weights of a network, which
+hardly pack at all."""
 
 
 @dataclass(frozen=True)
@@ -54,23 +58,36 @@ def write_archive(
 
 
 def read_archive(
-    path: Path, form: ArchiveFormat, required: str | None = None
+    path: Path, form: ArchiveFormat, names: Callable[[dict[str, Any]], Iterable[str]]
 ) -> tuple[dict[str, Any], dict[str, bytes]]:
     """Reads the description and the members of an archive that `write_archive` wrote.
+
+    Nothing is unpacked before the sizes that the archive states are checked, and nothing beyond
+    them.
 
     Args:
       path: the file.
       form: the kind of archive.
-      required: name of a member that must be there.
+      names: function that returns the names of the members that a description tells of. It may
+        raise DistaxError.
 
     Raises:
-      DistaxError: there is no such file, or it is damaged, of another kind or of another version.
+      DistaxError: there is no such file; it is damaged, of another kind or of another version; a
+        member is unknown, there twice, or larger than its stored bytes can be.
     """
     try:
         with local_copy(path) as local, ZipFile(local) as archive:
-            about = parse_json(archive.read(_ABOUT))
-            names = {*archive.namelist(), *filter(None, [required])} - {_ABOUT}
-            members = {name: archive.read(name) for name in sorted(names)}
+            about = parse_json(_unpack(archive, _ABOUT))
+            _check_format(path, form, about)
+            members = archive.namelist()
+            members.remove(_ABOUT)
+            if len({*members}) < len(members) or _ABOUT in members:
+                raise ValueError("it holds a member twice")
+            if unknown := {*members} - {*names(about)}:
+                raise ValueError(f"it also holds {shown(min(unknown))}")
+            return about, {name: _unpack(archive, name) for name in sorted(members)}
+    except DistaxError:
+        raise
     except OSError as error:
         raise DistaxError(f"{path}: cannot be read ({error.strerror or error})") from error
     # The exception of a damaged member depends on the place of the damage.
@@ -81,9 +98,22 @@ def read_archive(
         raise DistaxError(
             f"{path}: not a whole file of `{form.command}` ({error}); {form.remedy}"
         ) from error
+
+
+def _unpack(archive: ZipFile, name: str) -> bytes:
+    """Unpacks a member, after a look at the sizes that the archive states."""
+    member = archive.getinfo(name)
+    if member.file_size > _FREE + _LARGEST_RATIO * member.compress_size:
+        raise ValueError(
+            f"{name} is to unpack to {member.file_size:,} bytes from {member.compress_size:,}"
+        )
+    # A member is read no further than its stated size.
+    return archive.read(member)
+
+
+def _check_format(path: Path, form: ArchiveFormat, about: Any) -> None:
     found = about.get("format") if isinstance(about, dict) else None
     if found != form.name:
         raise DistaxError(
-            f"{path}: its format is {found!r}, this distax reads {form.name!r}; {form.remedy}"
+            f"{path}: its format is {shown(found)}, this distax reads {form.name!r}; {form.remedy}"
         )
-    return about, members

@@ -162,6 +162,14 @@ def test_what_is_wrong_with_a_description_is_named(file, topology, tmp_path, cha
         load_programs(path, topology.mesh)
 
 
+def test_a_member_that_no_program_is_described_by_is_refused(file, topology, tmp_path):
+    path = changed(file, tmp_path / "changed", lambda about: None)
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("big.bin", bytes(2**20))
+    with pytest.raises(DistaxError, match=r"changed: not a whole file .*also holds 'big\.bin'"):
+        load_programs(path, topology.mesh)
+
+
 def test_a_program_of_another_version_is_refused(file, topology, tmp_path):
     other = tmp_path / "other"
     with zipfile.ZipFile(file) as whole, zipfile.ZipFile(other, "w") as changed:

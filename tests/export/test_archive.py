@@ -1,6 +1,7 @@
 import json
 import zipfile
 
+import numpy as np
 import pytest
 
 from distax import DistaxError
@@ -79,3 +80,45 @@ def test_an_archive_that_says_it_is_encrypted_is_refused(tmp_path):
             content[place + 8] |= 1
     path.write_bytes(content)
     assert "not a whole file of `distax export`" in refusal(path)
+
+
+@pytest.mark.parametrize("name", ["big.bin", "about.json", "program.bin"])
+def test_a_member_of_zeros_is_not_unpacked(tmp_path, monkeypatch, name):
+    """Zeros of 64 MiB, which are stored in 64 KiB: as the only program, beside it or instead."""
+    path = tmp_path / "a.distax"
+    members = {"about.json": b'{"format": "distax export 1"}', "program.bin": b"program"}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for member, content in (members | {name: bytes(2**26)}).items():
+            archive.writestr(member, content)
+    unpack = zipfile.ZipFile.read
+
+    def read_small(archive, member, *arguments):
+        assert archive.getinfo(getattr(member, "filename", member)).file_size < 2**20
+        return unpack(archive, member, *arguments)
+
+    monkeypatch.setattr(zipfile.ZipFile, "read", read_small)
+    told = "it also holds 'big.bin'" if name == "big.bin" else f"{name} is to unpack to 67,108,864"
+    assert f"not a whole file of `distax export` ({told}" in refusal(path)
+
+
+def test_zeros_beside_noise_are_read(tmp_path):
+    """A network's weights may begin with zeros."""
+    program = bytes(2**22) + np.random.default_rng(0).bytes(2**18)
+    write(tmp_path / "a.distax", ABOUT, program)
+    assert read(tmp_path / "a.distax")[1] == program
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize("name", ["about.json", "program.bin"])
+def test_a_member_that_is_there_twice_is_refused(tmp_path, name):
+    path = tmp_path / "a.distax"
+    write(path, ABOUT, b"program")
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(name, archive.read(name))
+    assert "not a whole file of `distax export` (it holds a member twice)" in refusal(path)
+
+
+def test_an_archive_without_a_program_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.distax", "w") as archive:
+        archive.writestr("about.json", '{"format": "distax export 1"}')
+    assert refusal(tmp_path / "a.distax").endswith("a.distax: has no program; export again")

@@ -70,6 +70,13 @@ def test_a_program_that_jax_cannot_read_is_an_error_of_one_line(tmp_path):
     [
         ({"outputs": None}, r"a\.distax: its description has no outputs; export again"),
         ({"sensor": [1]}, r"a\.distax: its description has no sensor; export again"),
+        ({"sequence": "x"}, r"a\.distax: its sequence is 'x', no table; export again"),
+        ({"sequence": [1]}, r"a\.distax: its sequence is \[1\], no table; export again"),
+        ({"camera": 3}, r"a\.distax: its camera is 3, no table; export again"),
+        ({"sequence": {}}, r"a\.distax: its description does not fit its program; export again"),
+        ({"sequence": {"frames": 5}}, r"a\.distax: its description does not fit its program"),
+        ({"camera": {"sigma": {}}}, r"a\.distax: its description does not fit its program"),
+        ({"sensor": {"height": 9}}, r"a\.distax: its description does not fit its program"),
         ({"sensor": {"sigma": -1.0}}, r"a\.distax: its Sensor: .*sigma"),
     ],
 )
