@@ -5,7 +5,24 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from distax.runtime.errors import DistaxWarning
+from distax.runtime.errors import DistaxError, DistaxWarning
+
+
+def is_writable_name(path: Path) -> bool:
+    """Returns False for a file name that is not UTF-8, as no output can contain it."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def check_name(path: Path) -> None:
+    """Raises DistaxError for a file name that is not UTF-8."""
+    if not is_writable_name(path):
+        raise DistaxError(
+            f"{path}: the name is not UTF-8, so no output can contain it; rename the file"
+        )
 
 
 def name_image(path: Path, number: int, message: object) -> str:

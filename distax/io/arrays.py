@@ -3,7 +3,6 @@
 import math
 import struct
 import zipfile
-from functools import partial
 from io import BytesIO
 from typing import Any
 
@@ -14,6 +13,7 @@ from distax.io.faults import translated
 from distax.io.pixels import Decoded, Frame, Frames
 from distax.io.reading import Reading
 from distax.io.source import Source
+from distax.io.stored import StoredImages
 from distax.runtime.errors import DistaxError
 
 _COLOURS = (1, 3, 4)
@@ -25,7 +25,7 @@ _MOST_NAMED = 8
 
 
 def open_npy(source: Source, reading: Reading) -> Frames:
-    """Opens an NPY array without reading its pixels; see `frames_of`.
+    """Opens an NPY array without reading its pixels; see `_frames_of`.
 
     Raises:
       DistaxError: the header is damaged, promises more than the file holds, or describes no images.
@@ -36,8 +36,10 @@ def open_npy(source: Source, reading: Reading) -> Frames:
         start = source.file.tell()
         _check_array(where, shape, dtype)
         _check_stored(where, math.prod(shape) * dtype.itemsize, source.size - start)
-        array = np.memmap(source.file, dtype, "r", start, shape, order="F" if fortran else "C")
-    return frames_of(array, where, reading)
+    stack = _stack_shape(shape)
+    kind = _without_bool(dtype)
+    images = StoredImages(source.file, where, start, kind, stack, fortran, reading)
+    return _frames_of(images, stack, where, reading)
 
 
 def open_npz(source: Source, reading: Reading) -> Frames:
@@ -65,7 +67,9 @@ def open_npz(source: Source, reading: Reading) -> Frames:
             member.read(1)  # the end of the member, where its checksum is compared
         _check_stored(where, promised, len(content))
         array = np.frombuffer(content, dtype).reshape(shape, order="F" if fortran else "C")
-    return frames_of(array, where, reading)
+    stack = _stack_shape(shape)
+    images = array.view(_without_bool(dtype)).reshape(stack)
+    return _frames_of(images, stack, where, reading)
 
 
 def parse_npy(content: bytes, where: object) -> np.ndarray:
@@ -149,26 +153,37 @@ def _check_array(where: object, shape: tuple[int, ...], dtype: np.dtype) -> None
         )
 
 
-def frames_of(array: np.ndarray, where: object, reading: Reading) -> Frames:
-    """Makes the frames of an array.
+def _stack_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Returns the shape of an array with its axis of images, which one image may lack."""
+    one = len(shape) == 2 or (len(shape) == 3 and shape[-1] in _COLOURS)
+    return (1, *shape) if one else shape
+
+
+def _without_bool(dtype: np.dtype) -> np.dtype:
+    return np.dtype(np.uint8) if dtype.kind == "b" else dtype
+
+
+def _frames_of(
+    images: StoredImages | np.ndarray, shape: tuple[int, ...], where: object, reading: Reading
+) -> Frames:
+    """Makes the frames of an array of images.
 
     Args:
-      array: `[height, width]` or `[N, height, width]`. A last axis of length 1, 3 or 4 holds
-        colours, and a fourth colour is alpha.
+      images: the images by their number.
+      shape: `[N, height, width]`, or these with a last axis of colours, of which a fourth is alpha.
       where: the file, for error messages.
       reading: settings of the reader.
     """
-    if array.dtype.kind == "b":
-        array = array.view(np.uint8)
-    if array.ndim > 2 and array.shape[-1] in _COLOURS:
-        stack = array[None] if array.ndim == 3 else array
-        has_alpha = array.shape[-1] == max(_COLOURS)
+    if len(shape) == 3:
+        return Frames(shape[0], lambda number: Frame(images[number]))
+    has_alpha = shape[-1] == max(_COLOURS)
 
-        def open_colours(number: int) -> Frame:
-            plane = f"{where}: image {number}"
-            decode = partial(one_channel, stack[number], has_alpha, plane, reading)
-            return Frame(Decoded(stack.shape[1:3], decode))
+    def open_colours(number: int) -> Frame:
+        plane = f"{where}: image {number}"
 
-        return Frames(len(stack), open_colours)
-    planes = array[None] if array.ndim == 2 else array
-    return Frames(len(planes), lambda number: Frame(planes[number]))
+        def decode() -> np.ndarray:
+            return one_channel(images[number][:], has_alpha, plane, reading)
+
+        return Frame(Decoded((shape[1], shape[2]), decode))
+
+    return Frames(shape[0], open_colours)

@@ -52,7 +52,9 @@ def open_fits(source: Source, reading: Reading, stack: ExitStack) -> Frames:
     hdu = _select(structure, source, reading.extension)
     mask = _find_mask(structure, hdu, source, reading)
     with translated(source.path, "FITS"):
-        parts = stack.enter_context(fits.open(source.file, do_not_scale_image_data=True))
+        # Mapped memory would end the process if the file became shorter.
+        opened = fits.open(source.file, memmap=False, do_not_scale_image_data=True)
+        parts = stack.enter_context(opened)
     cube = _open_cube(parts, hdu, source, reading)
     marks = None if mask is None else _open_cube(parts, mask, source, reading)
     with translated(source.path, "FITS"):

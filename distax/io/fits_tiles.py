@@ -93,7 +93,7 @@ def check_streams(hdu: Hdu, file: BufferedReader, reading: Reading) -> None:
     from astropy.io import fits
 
     # Closing it would close the file, which others still read.
-    table = fits.open(file, disable_image_compression=True)[hdu.index].data
+    table = fits.open(file, memmap=False, disable_image_compression=True)[hdu.index].data
     streams = table["COMPRESSED_DATA"]
     if hdu.text("ZCMPTYPE") == "HCOMPRESS_1":
         for number, sides in enumerate(_tile_sides(hdu)):

@@ -4,7 +4,6 @@ import math
 import struct
 import warnings
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -15,6 +14,7 @@ from distax.io.faults import logs_raised, translated
 from distax.io.pixels import Decoded, Frame, Frames
 from distax.io.reading import Reading
 from distax.io.source import Source
+from distax.io.stored import read_array
 from distax.io.tiff_page import PALETTE, WHITE_IS_ZERO, check_page
 from distax.runtime.errors import DistaxError, DistaxWarning
 from distax.runtime.optional import require
@@ -78,7 +78,7 @@ def open_tiff(source: Source, reading: Reading) -> "Frames":
             stacklevel=2,
         )
     if hidden > 1:
-        return Frames(hidden, partial(tiff.open_plane, count=hidden))
+        return Frames(hidden, tiff.open_plane)
     return Frames(len(numbers), tiff.open_page)
 
 
@@ -169,16 +169,21 @@ class _Tiff:
                 )
         return count
 
-    def open_plane(self, number: int, count: int) -> Frame:
+    def open_plane(self, number: int) -> Frame:
         """Opens one of several images that follow the first page without pages of their own."""
         where = f"{self.source.path}: image {number}"
         with translated(where, "TIFF"):
             page = self.page(0)
             assert page.dtype is not None
             dtype = page.dtype.newbyteorder(self.file.byteorder)
-            start, shape = page.dataoffsets[0], (count, *page.shaped)
-            planes = np.memmap(self.source.file, dtype, "r", start, shape)
-            return Frame(_gray(planes[number], page, where, self.reading))
+            start = page.dataoffsets[0] + number * page.nbytes
+
+        def decode() -> Num[np.ndarray, "height width"]:
+            with translated(where, "TIFF"):
+                plane = read_array(self.source.file, start, dtype, page.shaped, where)
+                return _gray(plane, page, where, self.reading)
+
+        return Frame(Decoded((page.imagelength, page.imagewidth), decode))
 
 
 def _find_pages(source: Source) -> list[int]:

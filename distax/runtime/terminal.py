@@ -10,6 +10,8 @@ _STREAMS = {"stdin": 0, "stdout": 1, "stderr": 2}
 """Standard streams, in the order of their numbers."""
 _TOO_LONG = re.compile(r"[^\s/\\]{256,}")
 """A word without spaces and slashes that is longer than any name of a file."""
+_FIRST_BYTE = 0xDC80
+"""Letter that stands for the byte 0x80 in a name that is not UTF-8 (PEP 383)."""
 _KEPT = 40
 """Letters of it that are printed."""
 
@@ -36,6 +38,9 @@ def _shortened(word: str) -> str:
 
 
 def _escaped(letter: str) -> str:
+    # Python stands for a byte that is not UTF-8 by such a letter.
+    if _FIRST_BYTE <= ord(letter) <= _FIRST_BYTE + 0x7F:
+        return f"\\x{ord(letter) - _FIRST_BYTE + 0x80:02x}"
     return letter.encode("unicode_escape").decode("ascii")
 
 

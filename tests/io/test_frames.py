@@ -25,10 +25,34 @@ def test_pages_and_stacks_are_several_frames(tmp_path):
             np.testing.assert_array_equal(frames[1].pixels[4:6], PIXELS[4:6] + 1)
 
 
-def test_npy_files_are_mapped_rather_than_read(tmp_path):
-    np.save(tmp_path / "a.npy", PIXELS)
+def test_rows_of_npy_files_are_read_when_they_are_asked_for(tmp_path):
+    """The memory is that of the rows, and none is mapped."""
+    np.lib.format.open_memmap(tmp_path / "a.npy", "w+", np.int16, (4000, 1000))[17] = 7
     with open_frames(tmp_path / "a.npy") as (frame,):
-        assert isinstance(frame.pixels, np.memmap)
+        tracemalloc.start()
+        rows = frame.pixels[16:20]
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert rows[:, 0].tolist() == [0, 7, 0, 0]
+    assert not isinstance(rows, np.memmap)
+    assert peak < 100_000
+
+
+@pytest.mark.parametrize("suffix", ["npy", "fortran.npy", "tif", "tiff", "fits"])
+def test_a_file_that_becomes_shorter_is_named(tmp_path, suffix):
+    """A process that maps it into memory would be killed."""
+    path, images = tmp_path / f"a.{suffix}", np.stack([PIXELS + k for k in range(40)])
+    if suffix.endswith("npy"):
+        np.save(path, np.asfortranarray(images) if "fortran" in suffix else images)
+    elif suffix == "fits":
+        fits.writeto(path, images)
+    else:
+        truncated = suffix == "tif"
+        tifffile.imwrite(path, images, photometric="minisblack", truncate=truncated)
+    with open_frames(path) as frames:
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+        with pytest.raises(DistaxError, match=r"a\..*(became shorter while|truncated or damaged)"):
+            frames[39].pixels[:]
 
 
 def test_damage_on_a_later_page_leaves_the_others_readable(tmp_path):

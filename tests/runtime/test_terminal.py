@@ -14,7 +14,8 @@ from distax.runtime.terminal import line_of, patient_streams, printable, tell
         ("a\nb\rc\td", r"a\nb\rc\td"),
         ("\x1b[31mred\x07\x9b0m", r"\x1b[31mred\x07\x9b0m"),
         ("left\u202eright\u2028next", r"left\u202eright\u2028next"),
-        ("\udcff.npy", r"\udcff.npy"),
+        ("\udcff.npy", r"\xff.npy"),
+        ("\udc80\udc7f\ud800", r"\x80\udc7f\ud800"),
         ("[red]a[/red]", "[red]a[/red]"),
     ],
 )

@@ -233,8 +233,6 @@ class Unmix:
 
         if not files:
             raise DistaxError("no image files given; name at least one file or folder")
-        for path in files:
-            _check_name(path)
         outputs = {f"--{name}": getattr(self, name) for name in _OUTPUTS}
         outputs["--fit-sensor"] = self.fit_sensor
         read = self.sensor, self.checkpoint, self.module, self.input.mask
@@ -313,13 +311,3 @@ class Unmix:
         if self.json is None:
             advice = "give a --json file next time, so that --resume can continue"
         return f"stopped: {done}{unfinished}; {advice}"
-
-
-def _check_name(path: Path) -> None:
-    """Raises DistaxError for a file name that is not UTF-8, as no output could contain it."""
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        raise DistaxError(
-            f"{path}: the name is not UTF-8, so no output can contain it; rename the file"
-        ) from None

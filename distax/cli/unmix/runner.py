@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from distax.cli.naming import name_image, naming_warnings
+from distax.cli.naming import check_name, is_writable_name, name_image, naming_warnings
 from distax.cli.options import (
     FrameOptions,
     InputOptions,
@@ -269,7 +269,10 @@ class Runner:
             )
 
     def record(self) -> Record:
-        """Returns the answers so far, in the order of the files."""
+        """Returns the answers so far, in the order of the files.
+
+        Files whose names cannot be written are left out; a later run finds them anew.
+        """
         queued = {path for path, _ in self._queue}
         order = {path: index for index, path in enumerate(self.files)}
         found = sorted(self.answers, key=lambda source: (order[source[0]], source[1]))
@@ -281,6 +284,7 @@ class Runner:
             files={
                 str(path): "unfinished" if path in queued and state == "finished" else state
                 for path, state in self.files.items()
+                if is_writable_name(path)
             },
             images=answers,
         )
@@ -304,6 +308,7 @@ class Runner:
             return []
         problems = []
         try:
+            check_name(path)
             find_files([path])  # names an empty folder, and a pattern that matches nothing
             with open_frames(path, self.unmixers.input.reading) as content:
                 if self.residual and len(content) > 1:

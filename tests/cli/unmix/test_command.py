@@ -1,6 +1,5 @@
 import csv
 import json
-import os
 import re
 
 import jax
@@ -260,18 +259,6 @@ def test_prior_options_apply_to_images(tmp_path):
     ):
         with pytest.raises(SystemExit, match=f"can only use the prior of its training; .*{remedy}"):
             main([*arguments, *options, *other])
-
-
-def test_a_name_that_is_not_utf_8_is_refused_before_anything_is_unmixed(tmp_path, capsys):
-    name = os.fsdecode(b"bad\xff.npy")
-    with pytest.raises(SystemExit) as stop:
-        main(["unmix", "a.npy", name, "--json", str(tmp_path / "a.json")])
-    assert (
-        stop.value.code
-        == r"distax: bad\udcff.npy: the name is not UTF-8, so no output can contain it; "
-        "rename the file"
-    )
-    assert not list(tmp_path.iterdir())
 
 
 def test_no_files_is_an_error(tiny_run):

@@ -1,6 +1,7 @@
 """Files of every kind on the command line of `unmix`."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -81,6 +82,19 @@ def test_an_empty_folder_and_a_pattern_without_a_match_leave_the_answers_of_the_
     assert json.loads(output.read_text())["files"] == dict.fromkeys(
         map(str, [good, *late]), "finished"
     )
+
+
+def test_a_name_that_is_not_utf_8_leaves_the_answers_of_the_others(tmp_path, capsys):
+    (folder := tmp_path / "frames").mkdir()
+    for name in (b"bad\xff.npy", b"good.npy"):
+        np.save(folder / os.fsdecode(name), np.load(INPUTS / "frames.npy")[0])
+    with pytest.raises(SystemExit, match="1 of 2 files could not be unmixed"):
+        unmix(tmp_path, folder)
+    problem = r"bad\xff.npy: the name is not UTF-8, so no output can contain it; rename the file"
+    assert f"distax: {folder}/{problem}\n" in capsys.readouterr().err
+    record = json.loads((tmp_path / "answers.json").read_text())
+    assert record["files"] == {str(folder / "good.npy"): "finished"}
+    assert [answer["file"] for answer in record["images"]] == [str(folder / "good.npy")]
 
 
 def test_a_damaged_page_leaves_the_answers_of_the_others(tmp_path, capsys):
