@@ -389,4 +389,7 @@ def test_a_fault_in_one_file_costs_no_answer_to_others(frame, monkeypatch, tmp_p
     assert list(record["files"].values()) == ["finished", "failed", "finished"]
     assert len(record["images"]) == 2
     error = capsys.readouterr().err
-    assert "1.npy: image 0, cannot be unmixed by a fault of distax (ZeroDivisionError: div" in error
+    assert (
+        "1.npy: image 0, could not be unmixed because of a fault in distax (ZeroDivisionError: div"
+        in error
+    )
