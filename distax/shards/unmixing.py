@@ -16,6 +16,7 @@ from etils import epath
 from jaxtyping import Float
 
 from distax.fitting.misfit import warn_of_misfits
+from distax.imaging.targets import Targets
 from distax.runtime.ahead import map_ahead
 from distax.runtime.errors import DistaxError, DistaxWarning, unknown
 from distax.shards.columns import Columns
@@ -110,6 +111,16 @@ class _Portion(NamedTuple):
     device: jax.Device
 
 
+_NAN = "the method gave a position or an intensity that is NaN or infinite"
+
+
+def _not_finite(found: Targets) -> list[int]:
+    """Lists the images of whose targets one has no finite position or intensity."""
+    finite = np.isfinite(found.position).all(axis=-1) & np.isfinite(found.intensity)
+    bad: list[int] = np.flatnonzero((found.mask & ~finite).any(axis=-1)).tolist()
+    return bad
+
+
 _Answer = tuple[epath.Path, Columns | DistaxError]
 """A shard, and the answers to a portion of it or the reason why it cannot be read."""
 
@@ -199,7 +210,8 @@ class _Run:
         problems = self.unmixer.check(images)
         images = np.array(images)
         images[list(problems)] = 0
-        return path, Columns.of(unmix_on(device, self.unmixer, images), problems)
+        found = jax.tree.map(np.asarray, unmix_on(device, self.unmixer, images))
+        return path, Columns.of(found, {**dict.fromkeys(_not_finite(found), _NAN), **problems})
 
     def _write(
         self, path: epath.Path, answers: Iterable[_Answer], advance: Callable[[Outcome], object]

@@ -23,6 +23,7 @@ from distax.io.reading import Reading
 from distax.io.sensor_file import read_sensor, write_sensor
 from distax.runtime.checksums import checksum_of_settings, write_file_checksums
 from distax.runtime.version import __version__
+from distax.shards import read_results
 from distax.training import checkpoints, saving
 from distax.training.building import abstract_model, create_model
 from distax.training.config import ModelConfig, TrainConfig, read_toml
@@ -30,6 +31,7 @@ from distax.training.optimizer import make_optimizer
 from distax.training.state import init_state
 from distax.training.trackers import _drop_lines_after
 from distax.weights import read, write
+from tests.fuzz.answers import answers
 from tests.fuzz.images import APART, GOOD
 from tests.fuzz.packing import ABOUT, PNG, SETTINGS, STREAM, WEIGHTS, ZIP, Packing
 
@@ -249,6 +251,11 @@ def _annotations() -> Kind:
     return Kind({"a.xml": text.encode()}, read_annotation, True)
 
 
+def _results(file_format: str) -> Kind:
+    name, content = answers(file_format)
+    return Kind({name: content}, lambda path: list(read_results(path.parent)))
+
+
 def _logs() -> Kind:
     lines = "".join(f'{{"step": {step}, "loss": 0.5}}\n' for step in range(1, 9))
     return Kind({"metrics.jsonl": lines.encode()}, lambda path: _drop_lines_after(5, path), True)
@@ -282,6 +289,8 @@ KINDS: dict[str, Callable[[], Kind]] = {
     "arrays (MATLAB)": _matlab,
     **({"checkpoints (PyTorch)": _checkpoints} if find_spec("torch") else {}),
     "annotations (XML)": _annotations,
+    "results (Parquet)": lambda: _results("parquet"),
+    "results (ArrayRecord)": lambda: _results("array_record"),
     "logs (JSON lines)": _logs,
 }
 """Functions that make each kind, which may take seconds."""

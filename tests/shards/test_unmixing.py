@@ -7,7 +7,7 @@ import pytest
 from distax import DistaxError, DistaxWarning, Sensor, Unmixer
 from distax.imaging.scenes import simulate
 from distax.imaging.targets import OF_TARGETS, clear_padding
-from distax.shards import FORMATS, find_shards, read_results, unmix_shards
+from distax.shards import FORMATS, find_shards, portions, read_results, unmix_shards
 from tests.shards.files import LENGTHS, contents
 
 
@@ -66,6 +66,24 @@ def test_images_that_cannot_be_unmixed_are_told_of_and_have_no_targets(unmixer, 
         same(read, unmixer(damaged))
     assert not read.mask[[3, 35]].any()
     assert np.flatnonzero(~read.trusted).tolist() == [3, 35]
+
+
+@pytest.mark.parametrize("field", ["position", "intensity"])
+def test_answers_that_are_not_finite_are_problems(field, unmixer, shards, tmp_path, monkeypatch):
+    def unmix(device, unmixer, images):
+        found = jax.tree.map(np.array, portions.unmix_on(device, unmixer, images))
+        found.mask[2, 0] = True
+        getattr(found, field)[2, 0] = np.nan
+        found.position[3][~found.mask[3]] = np.nan
+        return found
+
+    monkeypatch.setattr("distax.shards.unmixing.unmix_on", unmix)
+    with pytest.warns(DistaxWarning, match=r"a\.npy: 2 of 20 .* image 2: the method gave a pos"):
+        unmix_shards(unmixer, shards[:1], tmp_path)
+    ((_, read),) = read_results(tmp_path)
+    assert np.flatnonzero(~read.trusted).tolist() == [2, 18]
+    assert not read.mask[[2, 18]].any()
+    assert read.mask[3].any()
 
 
 class StopError(Exception):
