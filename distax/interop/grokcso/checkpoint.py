@@ -76,7 +76,7 @@ def _describe_refusal(path: Path, reason: str) -> str:
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Reads arrays by their original names from a PyTorch checkpoint or an NPZ file.
+    """Reads arrays by their original names from a PyTorch checkpoint or an NPZ file, as float32.
 
     Raises:
       DistaxError: as for `read_checkpoint`, or the NPZ file cannot be read.
@@ -90,7 +90,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         if size > _MOST_BYTES:
             raise DistaxError(f"{path}: unpacks to {size:,} bytes, more than any model has")
         return {
-            info.filename.removesuffix(".npy"): parse_npy(file.read(info), path)
+            info.filename.removesuffix(".npy"): _narrow(parse_npy(file.read(info), path))
             for info in file.infolist()
         }
 
@@ -107,7 +107,13 @@ def read_matrix(path: Path) -> np.ndarray:
         found = _read_arrays(local)
     if len(found) != 1 or np.ndim(found[0]) != 2:
         raise DistaxError(f"{path}: holds no single matrix; give a file with one matrix")
-    return np.asarray(found[0], np.float32)
+    return _narrow(found[0])
+
+
+def _narrow(array: np.ndarray) -> np.ndarray:
+    """Converts numbers to float32. Those beyond it become infinite, as PyTorch converts them."""
+    with np.errstate(over="ignore"):
+        return array.astype(np.float32)
 
 
 def _read_arrays(path: Path) -> list[np.ndarray]:
