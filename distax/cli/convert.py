@@ -55,6 +55,9 @@ class Convert:
 
     def run(self) -> None:
         """Reads, checks and writes the weights, and prints what was written."""
+        from flax import nnx
+
+        from distax.runtime.checksums import check_finite_arrays
         from distax.runtime.files import check_outputs
         from distax.weights import write
 
@@ -66,6 +69,7 @@ class Convert:
         else:
             self._check_target_folder()
         model, config = self._read()
+        check_finite_arrays(str(self.source), nnx.state(model))
         if to_file:
             write(model, config, as_path(self.target), self.half)
         else:

@@ -103,10 +103,10 @@ def read_archive(
 def _unpack(archive: ZipFile, name: str) -> bytes:
     """Unpacks a member, after a look at the sizes that the archive states."""
     member = archive.getinfo(name)
-    if member.file_size > _FREE + _LARGEST_RATIO * member.compress_size:
-        raise ValueError(
-            f"{name} is to unpack to {member.file_size:,} bytes from {member.compress_size:,}"
-        )
+    # A damaged archive may state more stored bytes than there are before its list of members.
+    stored = min(member.compress_size, archive.start_dir)
+    if member.file_size > _FREE + _LARGEST_RATIO * stored:
+        raise ValueError(f"{name} is to unpack to {member.file_size:,} bytes from {stored:,}")
     # A member is read no further than its stated size.
     return archive.read(member)
 

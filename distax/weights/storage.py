@@ -104,7 +104,7 @@ def read(path: Path) -> tuple[Model, TrainConfig]:
     wanted = named_leaves(state)
     _check_types(path, arrays, wanted)
     restored = with_leaves(
-        state, {name: jnp.asarray(array, wanted[name].dtype) for name, array in arrays.items()}
+        state, {name: _restored(path, name, array, wanted[name]) for name, array in arrays.items()}
     )
     return nnx.merge(nnx.graphdef(model), restored), config
 
@@ -117,6 +117,22 @@ def _check_types(path: Path, arrays: dict[str, Any], wanted: Mapping[str, Any]) 
                 f"{path}: array {name} holds {array.dtype}, but the model has "
                 f"{wanted[name].dtype}; the file is damaged, use another copy"
             )
+
+
+def _restored(path: Path, name: str, array: Any, wanted: Any) -> jnp.ndarray:
+    """Converts a stored array to the type that the model has.
+
+    Raises:
+      DistaxError: a number is beyond the range of that type.
+    """
+    with np.errstate(over="ignore"):
+        converted = np.asarray(array).astype(wanted.dtype)
+    if not np.isfinite(converted).all():
+        raise DistaxError(
+            f"{path}: array {name} has numbers beyond the range of {wanted.dtype}, in which the "
+            "model computes; the file is damaged, use another copy"
+        )
+    return jnp.asarray(converted)
 
 
 def _read_file(path: Path) -> tuple[TrainConfig, dict[str, Any]]:

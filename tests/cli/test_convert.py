@@ -99,6 +99,32 @@ def test_arguments_that_are_no_options_are_refused(arrays_file, tmp_path, name):
     assert f"leave {name} out of " in message
 
 
+@pytest.mark.parametrize("number", [np.nan, np.inf, 1e300])
+@pytest.mark.parametrize("target", ["run", "srcnn.safetensors"])
+def test_weights_that_are_no_numbers_are_not_converted(original, tmp_path, number, target):
+    first, *_ = original[0]
+    np.savez(
+        tmp_path / "bad.npz", **(original[0] | {first: original[0][first].astype(float) + number})
+    )
+    with pytest.raises(SystemExit, match=r"bad\.npz: array \S+ has NaN or infinite numbers"):
+        main(["convert", str(tmp_path / "bad.npz"), str(tmp_path / target), "--model", "srcnn"])
+    assert [path.name for path in tmp_path.iterdir()] == ["bad.npz"]
+
+
+@pytest.mark.parametrize("number", [np.nan, 1e300])
+def test_a_matrix_that_is_no_numbers_is_not_converted(tmp_path, number):
+    with np.load(ZOO / "lista.npz") as file:
+        weights = {
+            name.removeprefix("weights/"): np.float32(file[name]) for name in file if "/" in name
+        }
+    np.savez(tmp_path / "lista.npz", **weights)
+    np.save(tmp_path / "phi.npy", np.full((121, 1089), number))
+    source, phi = str(tmp_path / "lista.npz"), str(tmp_path / "phi.npy")
+    with pytest.raises(SystemExit, match=r"lista\.npz: array phi\S* has NaN or infinite numbers"):
+        main(["convert", source, str(tmp_path / "run"), "--model", "lista", "--phi", phi])
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_run_is_not_overwritten(arrays_file, tmp_path):
     arguments = [arrays_file, tmp_path / "run", "--model", "srcnn"]
     main(["convert", *map(str, arguments)])

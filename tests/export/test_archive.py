@@ -122,3 +122,15 @@ def test_an_archive_without_a_program_is_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.distax", "w") as archive:
         archive.writestr("about.json", '{"format": "distax export 1"}')
     assert refusal(tmp_path / "a.distax").endswith("a.distax: has no program; export again")
+
+
+def test_more_stored_bytes_than_the_file_has_are_not_believed(tmp_path):
+    path = tmp_path / "a.distax"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("about.json", b'{"format": "distax export 1"}')
+        archive.writestr("program.bin", bytes(2**26))
+    content = bytearray(path.read_bytes())
+    entry = content.rindex(b"PK\x01\x02")
+    content[entry + 20 : entry + 24] = (2**25).to_bytes(4, "little")
+    path.write_bytes(content)
+    assert "program.bin is to unpack to 67,108,864 bytes from 6" in refusal(path)

@@ -163,6 +163,21 @@ def test_weights_that_are_no_numbers_are_neither_written_nor_read(
         read(bad)
 
 
+def test_numbers_beyond_the_models_range_are_refused(file, tmp_path):
+    """They would become infinite, and be found in the answers only."""
+    with safe_open(file, framework="numpy") as opened:
+        metadata = {"config": json.dumps(json.loads(opened.metadata()["distax"])["config"])}
+    arrays = load_file(file)
+    arrays["q_init.value"] = np.full(arrays["q_init.value"].shape, 1e300)
+    save_file(arrays, tmp_path / "bad.safetensors", metadata=metadata)
+    with pytest.raises(DistaxError, match=r"q_init\S* has numbers beyond the range of float32"):
+        read(tmp_path / "bad.safetensors")
+    arrays["q_init.value"] = np.full(arrays["q_init.value"].shape, 0.1)
+    save_file(arrays, tmp_path / "good.safetensors", metadata=metadata)
+    read_model, _ = read(tmp_path / "good.safetensors")
+    assert read_model.q_init[0, 0] == np.float32(0.1)
+
+
 def test_a_file_of_a_newer_version_says_so(file, tmp_path):
     with safe_open(file, framework="numpy") as opened:
         about = json.loads(opened.metadata()["distax"]) | {"version": 2}

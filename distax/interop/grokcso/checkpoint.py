@@ -2,7 +2,8 @@
 
 import pickle
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,16 @@ import numpy as np
 from distax.io.apart import decode_apart
 from distax.io.arrays import parse_npy
 from distax.io.faults import translated
-from distax.runtime.errors import DistaxError, first_line
+from distax.runtime.errors import DistaxError, first_line, shown
 from distax.runtime.files import local_copy
 from distax.runtime.optional import require
 
-_MOST_BYTES = 2**31
-"""Largest size of a model's arrays. A damaged header may promise more memory than there is."""
+_MOST_BYTES, _MOST_OF_ARRAY = 2**30, 2**27
+"""Largest size of all arrays of a model and of one of them. The largest models have about 10⁸
+numbers, and the largest arrays a few 10⁶. A damaged file may promise more memory than there is."""
+_FREE, _LARGEST_RATIO = 2**24, 100
+"""Bytes that any file may unpack to, and largest ratio of the unpacked bytes beyond them to those
+that are stored. Trained weights hardly pack at all, and zeros pack by a factor of a thousand."""
 _MATLAB_DECODER = Path(__file__).with_name("matlab_decoding.py")
 
 
@@ -76,30 +81,43 @@ def _describe_refusal(path: Path, reason: str) -> str:
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Reads arrays by their original names from a PyTorch checkpoint or an NPZ file.
+    """Reads arrays by their original names from a PyTorch checkpoint or an NPZ file, as float32.
 
     Raises:
-      DistaxError: as for `read_checkpoint`, or the NPZ file cannot be read.
+      DistaxError: as for `read_checkpoint`, or the NPZ file cannot be read, holds a name twice,
+        or unpacks to more than any model's arrays.
     """
     if path.suffix != ".npz":
         return read_checkpoint(path)
     if not path.is_file():
         raise DistaxError(f"{path}: no such file")
     with translated(path, "NPZ"), local_copy(path) as local, zipfile.ZipFile(local) as file:
-        size = sum(info.file_size for info in file.infolist())
-        if size > _MOST_BYTES:
-            raise DistaxError(f"{path}: unpacks to {size:,} bytes, more than any model has")
+        _check_members(path, file.infolist(), local.stat().st_size)
         return {
-            info.filename.removesuffix(".npy"): parse_npy(file.read(info), path)
+            info.filename.removesuffix(".npy"): _narrow(parse_npy(file.read(info), path))
             for info in file.infolist()
         }
+
+
+def _check_members(path: Path, members: Sequence[zipfile.ZipInfo], stored: int) -> None:
+    """Raises DistaxError for arrays of one name, or larger ones than a model can have."""
+    names = sorted(member.filename.removesuffix(".npy") for member in members)
+    if twice := [name for name, following in pairwise(names) if name == following]:
+        raise DistaxError(f"{path}: holds two arrays {shown(twice[0])}; save each array once")
+    size = sum(member.file_size for member in members)
+    largest = max((member.file_size for member in members), default=0)
+    if size > min(_MOST_BYTES, _FREE + _LARGEST_RATIO * stored) or largest > _MOST_OF_ARRAY:
+        raise DistaxError(
+            f"{path}: unpacks to {size:,} bytes, {largest:,} of them in one array, more than any "
+            "model's weights; give the weights of one model"
+        )
 
 
 def read_matrix(path: Path) -> np.ndarray:
     """Reads a sampling matrix or an initial estimator from an NPY or MATLAB file, as float32.
 
     Raises:
-      DistaxError: the file cannot be read, or does not hold one matrix.
+      DistaxError: the file cannot be read, or does not hold one matrix of real numbers.
     """
     if not path.is_file():
         raise DistaxError(f"{path}: no such file")
@@ -107,7 +125,15 @@ def read_matrix(path: Path) -> np.ndarray:
         found = _read_arrays(local)
     if len(found) != 1 or np.ndim(found[0]) != 2:
         raise DistaxError(f"{path}: holds no single matrix; give a file with one matrix")
-    return np.asarray(found[0], np.float32)
+    if found[0].dtype.kind not in "uifb":
+        raise DistaxError(f"{path}: holds {found[0].dtype}, not numbers; save numbers")
+    return _narrow(found[0])
+
+
+def _narrow(array: np.ndarray) -> np.ndarray:
+    """Converts numbers to float32. Those beyond it become infinite, as PyTorch converts them."""
+    with np.errstate(over="ignore"):
+        return array.astype(np.float32)
 
 
 def _read_arrays(path: Path) -> list[np.ndarray]:

@@ -1,6 +1,7 @@
 import collections
 import os
 import sys
+import zipfile
 
 import numpy as np
 import pytest
@@ -98,3 +99,58 @@ def test_a_matrix_that_cannot_be_read_is_named(name, tmp_path):
 def test_a_file_that_is_not_there_is_said_to_be_missing(read, name, tmp_path):
     with pytest.raises(DistaxError, match=rf"{name}: no such file"):
         read(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["phi.npy", "phi.mat"])
+def test_a_complex_matrix_is_refused(name, tmp_path):
+    matrix = np.full((2, 3), 1 + 2j)
+    np.save(tmp_path / "phi.npy", matrix)
+    savemat(tmp_path / "phi.mat", {"phi": matrix})
+    with pytest.raises(DistaxError, match=rf"{name}: holds complex128, not numbers; save numbers"):
+        grokcso.read_matrix(tmp_path / name)
+
+
+def zeros(path, members):
+    """Writes an NPZ file of zeros, given by the number of bytes of each array."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, size in members.items():
+            file.writestr(f"{name}.npy", bytes(size))
+
+
+@pytest.mark.parametrize("members", [{"a": 2**25}, {"a": 2**23, "b": 2**23, "c": 2**23}])
+def test_an_archive_that_unpacks_to_far_more_than_it_holds_is_not_unpacked(
+    members, tmp_path, monkeypatch
+):
+    zeros(tmp_path / "a.npz", members)
+    monkeypatch.setattr(zipfile.ZipFile, "read", None)
+    size = f"{sum(members.values()):,} bytes, {members['a']:,} of them in one array"
+    with pytest.raises(DistaxError, match=rf"a\.npz: unpacks to {size}, more than any model's"):
+        grokcso.read_arrays(tmp_path / "a.npz")
+
+
+def test_an_array_larger_than_any_models_is_not_read(tmp_path, monkeypatch):
+    """The rest of the file, a hole on disk, would be enough bytes to unpack the array from."""
+    path = tmp_path / "a.npz"
+    with path.open("wb") as file:
+        file.truncate(2**22)
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.npy", bytes(2**27 + 1))
+    monkeypatch.setattr(zipfile.ZipFile, "read", None)
+    with pytest.raises(DistaxError, match=r"134,217,729 of them in one array, more than any"):
+        grokcso.read_arrays(path)
+
+
+def test_zeros_among_weights_are_read(tmp_path):
+    """Biases and the moving means of a new model are zeros, also in packed archives."""
+    np.savez_compressed(tmp_path / "a.npz", bias=np.zeros(10**6, np.float32))
+    assert not grokcso.read_arrays(tmp_path / "a.npz")["bias"].any()
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize("second", ["a.npy", "a"])
+def test_arrays_of_one_name_are_refused(arrays, second, tmp_path):
+    np.savez(tmp_path / "a.npz", a=arrays["b"])
+    with zipfile.ZipFile(tmp_path / "a.npz", "a") as file:
+        file.writestr(second, file.read("a.npy"))
+    with pytest.raises(DistaxError, match=r"a\.npz: holds two arrays 'a'; save each array once"):
+        grokcso.read_arrays(tmp_path / "a.npz")
