@@ -19,7 +19,14 @@ from jaxtyping import Array, Bool, Float
 from distax.fitting.candidates import Search
 from distax.fitting.one_camera import check_one_camera
 from distax.fitting.sensor_noise import check_counts, seen_saturation
-from distax.fitting.sensor_rounds import MOST_ROUNDS, Fit, fit_rounds, prior_std, sensor_terms_of
+from distax.fitting.sensor_rounds import (
+    MOST_ROUNDS,
+    Fit,
+    check_number,
+    fit_rounds,
+    prior_std,
+    sensor_terms_of,
+)
 from distax.imaging.checks import check_single, to_stack
 from distax.imaging.scenes import ScenePrior
 from distax.imaging.sensor import Sensor
@@ -83,6 +90,8 @@ def fit_sensor(
     check_single(sensor, prior)
     stack = to_stack(images, sensor)
     check_counts(stack, sensor)
+    # Before the search, which takes long to compile.
+    check_number(len(stack), len(stack))
     if len(stack) > MOST_IMAGES:
         stack = stack[np.linspace(0, len(stack) - 1, MOST_IMAGES).round().astype(int)]
     row, column = (float(sigma) for sigma in sensor.sigmas)

@@ -148,12 +148,17 @@ def _drop_unusable(terms: SensorTerms) -> tuple[SensorTerms, int]:
         )
     with_targets = usable.sum()
     usable &= terms.misfit <= _MISFIT_RATIO * np.median(terms.misfit[usable])
-    if usable.sum() < FEWEST_IMAGES:
+    check_number(int(usable.sum()), len(usable))
+    return jax.tree.map(lambda leaf: leaf[usable], terms), int(with_targets - usable.sum())
+
+
+def check_number(usable: int, images: int) -> None:
+    """Raises DistaxError for fewer images with targets than a fit needs."""
+    if usable < FEWEST_IMAGES:
         raise DistaxError(
-            f"images: {usable.sum()} of {len(usable)} can be used to fit the sensor; give at least "
+            f"images: {usable} of {images} can be used to fit the sensor; give at least "
             f"{FEWEST_IMAGES} with targets, better 64"
         )
-    return jax.tree.map(lambda leaf: leaf[usable], terms), int(with_targets - usable.sum())
 
 
 def solve_step(

@@ -42,7 +42,7 @@ from distax.frames.selection import selected, within_frame
 from distax.frames.sky import Sky, measure_sky
 from distax.frames.surroundings import ring_of
 from distax.frames.targets import FrameTargets
-from distax.imaging.checks import check_single
+from distax.imaging.checks import as_counts, check_single
 from distax.imaging.scenes import RAYLEIGH, ScenePrior
 from distax.imaging.sensor import Sensor
 from distax.imaging.targets import Targets
@@ -171,13 +171,15 @@ class FrameUnmixer:
         imaging model does not explain most blobs.
 
         Args:
-          pixels: `[height, width]` in counts: an array, or an object that is read by rows like one
-            (a mapped file). Bad pixels are NaN or infinite, and are left out.
+          pixels: `[height, width]` in counts: an array, nested lists, or an object that is read by
+            rows like an array. Bad pixels are NaN or infinite, and are left out.
 
         Raises:
-          DistaxError: the frame is not a two-dimensional image, is too small or has too few known
-            pixels; its background does not vary or is saturated.
+          DistaxError: the frame is not a two-dimensional image of numbers, is too small or has too
+            few known pixels; its background does not vary or is saturated.
         """
+        if not hasattr(pixels, "shape"):
+            pixels = as_counts(pixels, "frame", wide=True)
         _check_shape(pixels)
         if grid := self.sensor.psf_grid:
             if grid.constant:

@@ -2,8 +2,10 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
+from distax.imaging.checks import as_counts
 from distax.imaging.psf import pixel_response
 from distax.imaging.sensor import Sensor, node_coordinates
 from distax.imaging.targets import Targets, make_targets
@@ -68,12 +70,16 @@ def decode(
       Targets `[..., max_targets]`, brightest first, ranked by intensity.
 
     Raises:
-      DistaxError: the grid's size is not an odd multiple of the sensor's; the threshold is not a
-        finite number greater than 0.
+      DistaxError: the grid is no array of numbers; its size is not an odd multiple of the sensor's;
+        the threshold is not a finite number greater than 0.
     """
     if not isinstance(threshold, jax.core.Tracer):
         check_positive(threshold=threshold)
     sensor = sensor or Sensor()
+    if not isinstance(grid, jax.Array | np.ndarray):
+        grid = jnp.asarray(as_counts(grid, "grid"))
+    if grid.ndim < 2:
+        raise DistaxError(f"an array of shape {grid.shape} is no grid, which has height and width")
     factor = grid.shape[-1] // sensor.width
     if grid.shape[-2:] != (factor * sensor.height, factor * sensor.width):
         raise DistaxError(

@@ -14,6 +14,7 @@ from distax.imaging.scenes import IMAGE_SHAPE, ScenePrior, check_host, sample_ea
 from distax.imaging.sensor import Sensor, expose
 from distax.imaging.targets import Targets, make_targets
 from distax.runtime.errors import DistaxError, check_not_negative, check_positive
+from distax.runtime.numerics import check_key
 from distax.runtime.pytree import known_numbers, traced_numbers
 
 
@@ -118,8 +119,9 @@ def sample(
       every frame.
 
     Raises:
-      DistaxError: the motion may exceed the space inside the margin.
+      DistaxError: `key` is no random key; the motion may exceed the space inside the margin.
     """
+    check_key(key)
     check_host(prior.placement, shape)
     prior.check_room(shape)
     return _sample(key, count, prior, shape)
@@ -177,8 +179,9 @@ def simulate(
       returns them.
 
     Raises:
-      DistaxError: the motion may exceed the space inside the margin.
+      DistaxError: `key` is no random key; the motion may exceed the space inside the margin.
     """
+    check_key(key)
     sequence_key, noise_key = jax.random.split(key)
     targets = sample(sequence_key, count, prior, sensor.shape)
     return _expose_frames(noise_key, targets, sensor), targets

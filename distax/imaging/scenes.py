@@ -20,7 +20,7 @@ from distax.runtime.errors import (
     check_whole,
     shown,
 )
-from distax.runtime.numerics import threefry
+from distax.runtime.numerics import check_key, threefry
 from distax.runtime.pytree import known_numbers, pytree, traced_numbers
 
 RAYLEIGH = 1.22
@@ -127,9 +127,10 @@ def sample(
       Targets `[count, prior.max_targets]`.
 
     Raises:
-      DistaxError: `count` is no number of scenes; the prior's border leaves no host pixel in the
-        image.
+      DistaxError: `key` is no random key; `count` is no number of scenes; the prior's border leaves
+        no host pixel in the image.
     """
+    check_key(key)
     check_single(prior)
     check_host(prior, shape)
     return _sample(key, count, prior, shape)
@@ -222,9 +223,10 @@ def simulate(
       Images `[count, height, width]` in counts, and their targets.
 
     Raises:
-      DistaxError: `count` is no number of scenes; the prior's border leaves no host pixel in the
-        image.
+      DistaxError: `key` is no random key; `count` is no number of scenes; the prior's border leaves
+        no host pixel in the image.
     """
+    check_key(key)
     check_single(sensor, prior)
     check_host(prior, sensor.shape)
     return _simulate(key, count, sensor, prior)

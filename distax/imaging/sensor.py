@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from distax.imaging.psf import MeasuredPsf, Psf, Width, per_axis, profiles
 from distax.imaging.psf_grid import PsfGrid
 from distax.runtime.errors import DistaxError, check_not_negative, check_positive, finite
-from distax.runtime.numerics import exact_products, threefry
+from distax.runtime.numerics import check_key, exact_products, threefry
 from distax.runtime.pytree import known_numbers, traced_numbers
 
 _MOST_PIXELS = 10**8
@@ -272,7 +272,11 @@ def expose(
 
     Returns:
       Counts as floats, integer-valued if the sensor has a bit depth.
+
+    Raises:
+      DistaxError: `key` is no random key.
     """
+    check_key(key)
     shot_key, read_key = jax.random.split(key)
     frames = images + sensor.background
     if sensor.gain is not None:

@@ -104,7 +104,8 @@ def find_files(paths: Sequence[Path]) -> list[Path]:
     """Lists image files: those that are named, those in folders, and those that patterns match.
 
     The files of a folder or a pattern are in natural order: frame2 precedes frame10. A folder's
-    other files, hidden files and subfolders are left out.
+    other files, hidden files and subfolders are left out. Links that lead to no file are kept, so
+    that reading them tells of them.
 
     Raises:
       DistaxError: a folder holds no image file or cannot be read, no file matches a pattern, or a
@@ -137,7 +138,10 @@ def _expand(path: Path) -> list[Path]:
 def _files_of(path: Path) -> list[Path]:
     if path.is_dir():
         names = (file for file in path.iterdir() if not file.name.startswith("."))
-        files = [file for file in names if is_image_name(file) and file.is_file()]
+        # A link that leads to no file is kept, so that reading names it.
+        files = [
+            file for file in names if is_image_name(file) and (file.is_file() or not file.exists())
+        ]
         if not files:
             raise DistaxError(
                 f"{path}: a folder without image files; known suffixes are {', '.join(SUFFIXES)}"

@@ -113,6 +113,11 @@ def open_source(path: Path, reading: Reading) -> Iterator[Source]:
         with translated(path, "packed"):
             if path.is_dir():
                 raise DistaxError(f"{path}: is a folder, but a file is needed here")
+            if os.path.islink(path) and not path.exists():
+                raise DistaxError(
+                    f"{path}: cannot be read, as this link leads to no file; restore the file, or "
+                    "remove the link"
+                )
             if path.exists() and not path.is_file():
                 raise DistaxError(f"{path}: is no regular file; write its content to one")
             local = stack.enter_context(local_copy(path))

@@ -7,6 +7,7 @@ sums add across batches and devices in any order with the same result. Two score
 are treated as tied.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -17,7 +18,7 @@ from jaxtyping import Array, Bool, Float, Int, Num
 
 from distax.imaging.targets import Targets
 from distax.metrics.bootstrap import sum_by_part
-from distax.metrics.matching import match
+from distax.metrics.matching import as_radii, match
 from distax.runtime.pytree import pytree
 
 RADII = (0.05, 0.10, 0.15, 0.20, 0.25)
@@ -50,8 +51,7 @@ class CsoMap:
         return jnp.mean(self.ap)
 
 
-@partial(jax.jit, static_argnames="radii")
-def cso_map(found: Targets, truth: Targets, radii: tuple[float, ...] = RADII) -> CsoMap:
+def cso_map(found: Targets, truth: Targets, radii: Sequence[float] = RADII) -> CsoMap:
     """Computes CSO-mAP over a whole set of images exactly, by sorting all detections.
 
     Args:
@@ -63,8 +63,14 @@ def cso_map(found: Targets, truth: Targets, radii: tuple[float, ...] = RADII) ->
       The average precision at each radius; 0 if there are no true targets.
 
     Raises:
-      DistaxError: found and truth have different numbers of images.
+      DistaxError: found and truth have different numbers of images; there are no radii, or one is
+        not a finite number greater than 0.
     """
+    return _cso_map(found, truth, as_radii(radii))
+
+
+@partial(jax.jit, static_argnames="radii")
+def _cso_map(found: Targets, truth: Targets, radii: tuple[float, ...]) -> CsoMap:
     hit = match(found, truth, jnp.asarray(radii))
     # Sorting takes most of the time. A slot's flags are packed into one integer, so that the sort
     # moves one array beside the scores, not one for each radius.
@@ -132,7 +138,7 @@ class CsoSums:
         cls,
         found: Targets,
         truth: Targets,
-        radii: tuple[float, ...] = RADII,
+        radii: Sequence[float] = RADII,
         valid: Bool[Array, "*batch"] | bool = True,
     ) -> "CsoSums":
         """Computes the sums over a batch of images.
@@ -144,7 +150,8 @@ class CsoSums:
           valid: `[...]`, False for images to leave out.
 
         Raises:
-          DistaxError: found and truth have different numbers of images.
+          DistaxError: found and truth have different numbers of images; radii are not numbers
+            greater than 0.
         """
         part = jnp.where(jnp.broadcast_to(valid, found.count.shape), 0, -1)
         return jax.tree.map(lambda leaf: leaf[0], cls.by_part(found, truth, part, 1, radii))
@@ -156,7 +163,7 @@ class CsoSums:
         truth: Targets,
         part: Int[Array, "*batch"],
         parts: int,
-        radii: tuple[float, ...] = RADII,
+        radii: Sequence[float] = RADII,
         mantissa_bits: int = _MANTISSA_BITS,
     ) -> "CsoSums":
         """Computes the sums over several parts of a batch of images.
@@ -173,9 +180,10 @@ class CsoSums:
           The sums, with a leading axis of parts.
 
         Raises:
-          DistaxError: found and truth have different numbers of images.
+          DistaxError: found and truth have different numbers of images; radii are not numbers
+            greater than 0.
         """
-        hit = match(found, truth, jnp.asarray(radii))
+        hit = match(found, truth, jnp.asarray(as_radii(radii)))
         flags = jnp.concatenate([found.mask[..., None], hit], axis=-1)
         # One flat array of counts. A TPU pads the last two axes of an array up to 8 × 128, and with
         # a short last axis the counts would take twenty times the memory.

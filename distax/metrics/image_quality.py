@@ -5,9 +5,13 @@ Both grids are first clipped to 0..255 and truncated to 8 bits. Sums over window
 digits in floating point.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
+
+from distax.runtime.errors import DistaxError
 
 _RANGE = 255
 """Largest value of a grid after conversion to 8 bits, by the protocol."""
@@ -19,10 +23,31 @@ def _to_8bit(grid: Float[Array, "*batch n m"]) -> Int[Array, "*batch n m"]:
     return jnp.clip(grid, 0, _RANGE).astype(jnp.int32)
 
 
+def _pair(grid: Any, truth: Any, least: int) -> tuple[Array, Array]:
+    """Returns two arrays of grids of one size, with at least some nodes along each edge."""
+    first, second = jnp.asarray(grid), jnp.asarray(truth)
+    if first.shape[-2:] != second.shape[-2:] or min(first.ndim, second.ndim) < 2:
+        raise DistaxError(
+            f"a grid of shape {first.shape} cannot be compared with one of {second.shape}; give "
+            "grids of one height and width"
+        )
+    if min(first.shape[-2:]) < least:
+        height, width = first.shape[-2:]
+        raise DistaxError(
+            f"grids of {height}×{width} nodes are too small for the window of {least}×{least}"
+        )
+    return first, second
+
+
 def psnr(
     grid: Float[Array, "*batch n m"], truth: Float[Array, "*batch n m"]
 ) -> Float[Array, "*batch"]:
-    """Computes the peak signal-to-noise ratio of each grid in dB; 100 for identical grids."""
+    """Computes the peak signal-to-noise ratio of each grid in dB; 100 for identical grids.
+
+    Raises:
+      DistaxError: the grids differ in size.
+    """
+    grid, truth = _pair(grid, truth, 1)
     error = _to_8bit(grid) - _to_8bit(truth)
     mean_square = jnp.mean(error.astype(jnp.float32) ** 2, axis=(-2, -1))
     ratio = 10 * jnp.log10(_RANGE**2 / jnp.where(mean_square > 0, mean_square, 1.0))
@@ -36,7 +61,11 @@ def ssim(
 
     The window is uniform, 7×7 nodes, and lies inside the grid. Variances are unbiased. The
     constants are (0.01·255)² and (0.03·255)².
+
+    Raises:
+      DistaxError: the grids differ in size, or are smaller than the window.
     """
+    grid, truth = _pair(grid, truth, _WINDOW)
     x, y = _to_8bit(grid), _to_8bit(truth)
     n = _WINDOW**2
     sum_x, sum_y = _window_sum(x), _window_sum(y)

@@ -1,6 +1,7 @@
 """Matching of detections and true targets under the protocol of CSO-mAP (arXiv 2505.19148)."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +10,21 @@ import optax
 from jaxtyping import Array, Bool, Float, Int
 
 from distax.imaging.targets import Targets, with_slots
-from distax.runtime.errors import DistaxError
+from distax.runtime.errors import DistaxError, check_positive
+
+
+def as_radii(radii: Any) -> tuple[float, ...]:
+    """Returns matching radii in pixels as a tuple: from a number, a list or an array of them.
+
+    Raises:
+      DistaxError: there are none, or one is not a finite number greater than 0.
+    """
+    values = [radii] if np.ndim(radii) == 0 else list(radii)
+    if not values:
+        raise DistaxError("radii must hold at least one matching radius in pixels, got none")
+    for value in values:
+        check_positive(radii=value)
+    return tuple(map(float, values))
 
 
 def pair_distances(found: Targets, truth: Targets) -> Float[Array, "*batch K M"]:

@@ -1,12 +1,14 @@
 """Detection rate and false rate of SeqCSIST's toolkit (arXiv 2507.09556)."""
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from distax.imaging.targets import Targets, with_slots
 from distax.metrics.cso import RADII
-from distax.metrics.matching import pair_distances
+from distax.metrics.matching import as_radii, pair_distances
 from distax.runtime.pytree import pytree
 
 
@@ -29,7 +31,7 @@ class RateSums:
         cls,
         found: Targets,
         truth: Targets,
-        radii: tuple[float, ...] = RADII,
+        radii: Sequence[float] = RADII,
         valid: Bool[Array, "*batch"] | bool = True,
     ) -> "RateSums":
         """Computes the sums over a batch of frames.
@@ -41,10 +43,11 @@ class RateSums:
           valid: `[...]`, False for frames to leave out.
 
         Raises:
-          DistaxError: found and truth have different numbers of frames.
+          DistaxError: found and truth have different numbers of frames; radii are not numbers
+            greater than 0.
         """
         valid = jnp.broadcast_to(valid, found.count.shape)[..., None]
-        matched = scan_match(found, truth, jnp.asarray(radii)) & valid[..., None]
+        matched = scan_match(found, truth, jnp.asarray(as_radii(radii))) & valid[..., None]
         return cls(
             matches=jnp.sum(matched, axis=tuple(range(matched.ndim - 1))),
             targets=jnp.sum(truth.mask & valid),

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from distax import DistaxError, Sensor
+from distax.fitting import self_calibration
 from distax.fitting.self_calibration import fit_sensor
 from distax.fitting.sensor_rounds import FEWEST_IMAGES
 from distax.imaging.scenes import ScenePrior, simulate
@@ -133,7 +134,8 @@ def test_a_few_images_of_another_camera_are_left_out_with_a_warning():
     np.testing.assert_allclose(fitted.sensor.sigma, 0.5, atol=0.005)
 
 
-def test_too_few_images_are_refused(images):
+def test_too_few_images_are_refused_before_they_are_fitted(images, monkeypatch):
+    monkeypatch.setattr(self_calibration, "sensor_terms_of", None)
     few = images[: FEWEST_IMAGES - 1]
     with pytest.raises(DistaxError, match=f"15 of 15 can be used .* at least {FEWEST_IMAGES}"):
         fit_sensor(few, CAMERA, PRIOR)

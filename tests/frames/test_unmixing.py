@@ -132,6 +132,15 @@ def test_a_star_in_a_wrong_psf_is_unsure(pixels):
     assert (found.flags & Flag.UNSURE).all()
 
 
+def test_a_frame_may_be_a_list(pixels, any_types):
+    small = np.where(np.isfinite(pixels), pixels, 100.0)[:, :60]
+    listed, array = UNMIXER(small.tolist()), UNMIXER(small)
+    np.testing.assert_array_equal(listed.targets.position, array.targets.position)
+    for wrong in ("frame", [[1.0], [1.0, 2.0]], None):
+        with pytest.raises(DistaxError, match="frame: "):
+            UNMIXER(wrong)
+
+
 def test_an_empty_frame_has_no_blobs(pixels):
     noise = np.random.default_rng(2).standard_normal(SHAPE)
     found = UNMIXER(noise)

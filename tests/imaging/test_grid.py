@@ -174,3 +174,13 @@ def test_decode_refuses_grids_of_another_sensor(shape):
 def test_decode_names_the_sizes_that_disagree():
     with pytest.raises(DistaxError, match=r"33×36 nodes .* 11×11 pixels"):
         decode(jnp.zeros((33, 36)))
+
+
+def test_decode_takes_lists_and_refuses_what_is_no_grid(any_types):
+    grid = np.zeros((33, 33))
+    grid[4, 7] = 90.0
+    assert decode(grid.tolist()).count == 1
+    np.testing.assert_array_equal(decode(grid.tolist()).position, decode(jnp.array(grid)).position)
+    for wrong, message in (([["a"]], "grid: an array of <U1"), (grid[0], "is no grid")):
+        with pytest.raises(DistaxError, match=message):
+            decode(wrong)

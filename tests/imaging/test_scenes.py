@@ -2,12 +2,14 @@ from dataclasses import replace
 from itertools import combinations
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import stats
 
-from distax import DistaxError, Sensor, render
-from distax.imaging.scenes import ScenePrior, sample, simulate
+from distax import DistaxError, Sensor, expose, render
+from distax.imaging import motion
+from distax.imaging.scenes import ScenePrior, sample, scene_keys, simulate
 from distax.runtime.numerics import threefry
 
 PRIOR = ScenePrior()
@@ -254,3 +256,18 @@ def test_numbers_of_a_prior_are_finite_and_counts_whole(options, message):
     vars(prior).update(options)
     with pytest.raises(DistaxError, match=message):
         prior.__post_init__()
+
+
+@pytest.mark.parametrize("key", [0, None, "seed", np.zeros((3, 2), np.uint32)])
+def test_what_is_no_random_key_is_refused(key, any_types):
+    frames = jnp.zeros((11, 11))
+    for draw in (
+        lambda: simulate(key, 2),
+        lambda: sample(key, 2),
+        lambda: scene_keys(key, 2),
+        lambda: motion.simulate(key, 2),
+        lambda: motion.sample(key, 2),
+        lambda: expose(key, frames, Sensor()),
+    ):
+        with pytest.raises(DistaxError, match=r"key must be one random key, such as jax\.random"):
+            draw()

@@ -305,3 +305,9 @@ def test_invalid_sensors_are_refused(options, message):
     vars(sensor).update(options)
     with pytest.raises(DistaxError, match=message):
         sensor.__post_init__()
+
+
+def test_a_list_of_widths_is_told_to_be_a_tuple(any_types):
+    message = r"sigma must be a finite number, got \[0.5, 0.6\]; write a tuple in place of the list"
+    with pytest.raises(DistaxError, match=message):
+        Sensor(sigma=[0.5, 0.6])

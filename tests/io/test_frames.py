@@ -197,3 +197,15 @@ def test_what_names_no_file_stays_among_the_others(tmp_path):
 def test_a_name_with_brackets_is_that_file_if_there_is_one(tmp_path):
     (tmp_path / "frame[1].png").touch()
     assert find_files([tmp_path / "frame[1].png"]) == [tmp_path / "frame[1].png"]
+
+
+@pytest.mark.parametrize("target", ["gone.npy", "link.npy"])
+def test_a_link_of_a_folder_that_leads_to_no_file_is_named(tmp_path, target):
+    np.save(tmp_path / "good.npy", PIXELS)
+    link = tmp_path / "link.npy"
+    link.symlink_to(tmp_path / target)
+    (tmp_path / "notes.txt").symlink_to(tmp_path / "gone.txt")
+    assert find_files([tmp_path]) == [tmp_path / "good.npy", link]
+    problem = r"link\.npy: cannot be read, as this link leads to no file; restore"
+    with pytest.raises(DistaxError, match=problem), open_frames(link):
+        pass

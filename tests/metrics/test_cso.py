@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from distax import Targets, decode, make_targets
+from distax import DistaxError, Targets, decode, make_targets
 from distax.metrics import RADII, CsoSums, cso_map
+from distax.metrics.sequence_rates import RateSums
 
 # Positions on a lattice of 1/8 px: distances that equal a radius or each other do so exactly.
 LATTICE_RADII = (0.125, 0.25, 0.625)
@@ -265,3 +266,28 @@ def test_empty_bins_add_nothing_to_the_value():
     np.testing.assert_allclose(short.value().ap, sums.value().ap, rtol=1e-6)
     nothing = CsoSums.of(replace(found, mask=jnp.zeros_like(found.mask)), truth)
     np.testing.assert_array_equal(nothing.without_empty_bins().value().ap, np.zeros(5))
+
+
+@pytest.mark.parametrize("kind", [list, np.array, jnp.array])
+def test_radii_may_be_any_sequence(kind, any_types):
+    found = make_targets(jnp.array([[[5.0, 5.06]]]), jnp.array([[10.0]]))
+    truth = make_targets(jnp.array([[[5.0, 5.0]]]), jnp.array([[10.0]]))
+    assert cso_map(found, truth, kind([0.05, 0.1])).ap.tolist() == [0.0, 1.0]
+    sums = CsoSums.of(found, truth, kind([0.05, 0.1]))
+    assert sums.hits.sum(axis=-1).tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("radii", "message"),
+    [
+        ((), "radii must hold at least one matching radius"),
+        ((0.1, -1.0), "radii must be greater than 0, got -1.0"),
+        ((np.nan,), "radii must be a finite number greater than 0, got nan"),
+        ("wide", "radii must be a finite number"),
+    ],
+)
+@pytest.mark.parametrize("metric", [cso_map, CsoSums.of, RateSums.of])
+def test_radii_that_match_nothing_are_refused(metric, radii, message, any_types):
+    targets = make_targets(jnp.array([[[5.0, 5.0]]]), jnp.array([[10.0]]))
+    with pytest.raises(DistaxError, match=message):
+        metric(targets, targets, radii)

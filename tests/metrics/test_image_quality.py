@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from distax import DistaxError
 from distax.metrics import psnr, ssim
 
 
@@ -73,3 +74,17 @@ def test_grids_alike_after_conversion_to_8_bit_are_identical():
 def test_psnr_of_one_grey_level():
     truth = jnp.full((8, 8), 10.0)
     np.testing.assert_allclose(psnr(truth + 1, truth), 20 * np.log10(255), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("metric", "shapes", "message"),
+    [
+        (ssim, [(3, 9), (3, 9)], "grids of 3×9 nodes are too small for the window of 7×7"),
+        (ssim, [(9, 9), (9, 8)], r"shape \(9, 9\) cannot be compared with one of \(9, 8\)"),
+        (psnr, [(9, 9), (9, 1)], r"shape \(9, 9\) cannot be compared with one of \(9, 1\)"),
+        (psnr, [(9,), (9,)], r"shape \(9,\) cannot be compared"),
+    ],
+)
+def test_grids_that_cannot_be_compared_are_refused(metric, shapes, message, any_types):
+    with pytest.raises(DistaxError, match=message):
+        metric(*map(jnp.zeros, shapes))

@@ -97,6 +97,17 @@ def test_a_name_that_is_not_utf_8_leaves_the_answers_of_the_others(tmp_path, cap
     assert [answer["file"] for answer in record["images"]] == [str(folder / "good.npy")]
 
 
+def test_a_link_that_leads_to_no_file_leaves_the_answers_of_the_others(tmp_path, capsys):
+    (folder := tmp_path / "frames").mkdir()
+    np.save(folder / "good.npy", np.load(INPUTS / "frames.npy")[0])
+    (folder / "link.npy").symlink_to(folder / "gone.npy")
+    with pytest.raises(SystemExit, match="1 of 2 files could not be unmixed"):
+        unmix(tmp_path, folder)
+    assert f"{folder}/link.npy: cannot be read, as this link leads" in capsys.readouterr().err
+    record = json.loads((tmp_path / "answers.json").read_text())
+    assert list(record["files"].values()) == ["finished", "failed"]
+
+
 def test_a_damaged_page_leaves_the_answers_of_the_others(tmp_path, capsys):
     tifffile = pytest.importorskip("tifffile")
     path = tmp_path / "a.tif"
