@@ -32,6 +32,7 @@ from distax.models import GridModel, Model, create
 from distax.models.keys import parameter_rngs
 from distax.models.registry import classical
 from distax.models.registry import names as model_names
+from distax.runtime.buckets import as_path
 from distax.runtime.errors import DistaxError, DistaxWarning, shown, unknown
 from distax.runtime.html import fact_table
 
@@ -161,6 +162,8 @@ class Unmixer:
             model = create(str(name), sensor=trained_for, rngs=parameter_rngs(0))
         elif str(name) in weights.names():
             model, trained_for = weights.load(str(name))
+        elif Path(name).suffix == ".safetensors" and not as_path(name).exists():
+            raise DistaxError(f"{name}: no such file of weights")
         elif not str(name) or (Path(name).name == str(name) and not Path(name).exists()):
             if str(name) in model_names():
                 raise DistaxError(

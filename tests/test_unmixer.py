@@ -377,6 +377,8 @@ def test_a_folder_without_a_run_is_named(tmp_path):
             "densiti",
             "unknown model 'densiti': did you mean 'density'.*or give a training run's folder",
         ),
+        ("none.safetensors", "none.safetensors: no such file of weights"),
+        ("no/folder/a.safetensors", "no/folder/a.safetensors: no such file of weights"),
         ("", "unknown model '': known are bid, cfgn, cfgn_offset, density, dista"),
         ("edsr", "comes without weights of the model edsr; train it, and give the run's folder"),
         ("derefnet", "comes without weights of the model derefnet; train it"),

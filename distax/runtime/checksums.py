@@ -54,7 +54,7 @@ def check_version(where: object, what: str, version: object, newest: int) -> Non
 
 def write_file_checksums(folder: Path) -> None:
     """Writes the CRC-32 of every file in a folder on disk to a file in it, atomically."""
-    sums = {str(path.relative_to(folder)): _file_checksum(path) for path in _files(folder)}
+    sums = {str(path.relative_to(folder)): file_checksum(path) for path in _files(folder)}
     write_text(folder / _FILE, json.dumps(sums, indent=1) + "\n")
 
 
@@ -77,7 +77,7 @@ def find_damaged_file(folder: Path) -> str | None:
         return _FILE
     there = {str(path.relative_to(folder)): path for path in _files(folder)}
     for name, checksum in sums.items():
-        if name not in there or _file_checksum(there[name]) != checksum:
+        if name not in there or file_checksum(there[name]) != checksum:
             return str(name)
     return None
 
@@ -87,7 +87,8 @@ def _files(folder: Path) -> list[Path]:
     return sorted(path for path in files if not is_unfinished(path))
 
 
-def _file_checksum(path: Path) -> int:
+def file_checksum(path: Path) -> int:
+    """Computes the CRC-32 of a file on disk, some megabytes at a time."""
     checksum = 0
     with path.open("rb") as file:
         while part := file.read(2**20):

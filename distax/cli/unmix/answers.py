@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from types import EllipsisType
 from typing import Any, ClassVar, Literal
@@ -298,6 +298,7 @@ class Record:
       assumed: methods that gave the answers, each with the sensor and the prior that it assumed.
       files: state of each file of the run, in order.
       images: answers, in the order of the files.
+      contents: CRC-32 of the content of each file on disk that was read.
       distax: version of distax.
 
     Raises:
@@ -309,6 +310,7 @@ class Record:
     assumed: tuple[dict[str, Any], ...]
     files: dict[str, State]
     images: tuple[Answer | FrameAnswer, ...]
+    contents: dict[str, int] = field(default_factory=dict)
     distax: str = __version__
 
     __pydantic_config__ = STRICT

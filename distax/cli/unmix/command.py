@@ -64,7 +64,8 @@ class Unmix:
       report: Write an HTML page with pictures to zoom into and a table to sort and search.
       figure: Draw the first images or frames with their targets to this file (PNG, PDF or SVG).
       resume: Resume a run that was stopped. Answers in the --json file are kept; files without
-        answers and files that failed are unmixed. Files are matched by their names.
+        answers, files that failed and files whose content has changed are unmixed. Files are
+        matched by their names.
       output: Write the answers to shards of images of the sensor's size to this folder, a file for
         each shard, and print no table. A shard is an .npy file or an .array_record file as
         `build-dataset` writes it. The same command resumes a run that was stopped.

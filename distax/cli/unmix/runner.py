@@ -36,7 +36,8 @@ from distax.frames.psf import PsfCheck
 from distax.imaging.sensor import Sensor
 from distax.io.frames import find_files, find_files_or_names, open_frames
 from distax.io.pixels import Frame
-from distax.runtime.buckets import as_path
+from distax.runtime.buckets import as_path, is_in_bucket
+from distax.runtime.checksums import file_checksum
 from distax.runtime.errors import DistaxError, DistaxWarning, Terminated, first_line
 from distax.runtime.progress import PatientBar
 from distax.runtime.terminal import tell
@@ -158,6 +159,8 @@ class Unmixers:
             "frame": asdict(self.frame),
             **asdict(self.input),
         }
+        # It decides which files are read, and changes no answer.
+        del options["max_gigabytes"]
         return _plain(options)
 
 
@@ -166,6 +169,16 @@ def assuming(unmixer: "FrameUnmixer", psf: PsfCheck | None) -> "FrameUnmixer":
     if psf is None:
         return unmixer
     return replace(unmixer, sensor=replace(unmixer.sensor, sigma=psf.sigma), measure_psf=False)
+
+
+def _checksum(path: Path, default: int | None = None) -> int | None:
+    """Returns the CRC-32 of a file on disk; the default if there is none that can be read."""
+    if is_in_bucket(path) or not path.is_file():
+        return default
+    try:
+        return file_checksum(path)
+    except OSError:
+        return default
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:
@@ -188,6 +201,7 @@ class Runner:
       files: state of each file; "finished" includes files with images in the queue.
       answers: answers by file and image.
       failed: files that could not be unmixed, or only in part.
+      contents: CRC-32 of each file on disk that was read.
     """
 
     unmixers: Unmixers
@@ -196,6 +210,7 @@ class Runner:
     files: dict[Path, State]
     answers: dict[Source, Answer | FrameAnswer] = field(default_factory=dict)
     failed: set[Path] = field(default_factory=set)
+    contents: dict[Path, int] = field(default_factory=dict)
     _queue: dict[Source, np.ndarray] = field(default_factory=dict)
     _earlier: dict[Path, list[Answer | FrameAnswer]] = field(default_factory=dict)
     _unmixed_count: int = 0
@@ -203,8 +218,9 @@ class Runner:
     def resume_from(self, record: Record) -> None:
         """Takes over the files and answers of an earlier run.
 
-        Its files keep their order and precede new ones. Files that failed are unmixed again. Those
-        in a folder that was empty, or that a pattern did not match, are new ones.
+        Its files keep their order and precede new ones. Files that failed are unmixed again, and
+        so are those whose content has changed. Files in a folder that was empty, or that a pattern
+        did not match, are new ones.
         """
         known: dict[Path, State] = {as_path(file): state for file, state in record.files.items()}
         earlier = {
@@ -213,6 +229,12 @@ class Runner:
             if state != "failed" or find_files_or_names([path]) == [path]
         }
         self.files = earlier | {path: earlier.get(path, "unfinished") for path in self.files}
+        self.contents = {as_path(file): content for file, content in record.contents.items()}
+        for path, content in self.contents.items():
+            # The answers of a file that is gone are kept.
+            if path in self.files and content != _checksum(path, content):
+                tell(f"{path}: changed since it was unmixed, and is unmixed again")
+                self.files[path] = "failed"
         for answer in record.images:
             if self.files.get(path := as_path(answer.file), "failed") != "failed":
                 self.answers[path, answer.image] = answer
@@ -287,6 +309,9 @@ class Runner:
                 if is_writable_name(path)
             },
             images=answers,
+            contents={
+                str(path): self.contents[path] for path in self.files if path in self.contents
+            },
         )
 
     def _unmix_file(self, path: Path, after_image: Callable[[float], None]) -> list[str]:
@@ -310,6 +335,8 @@ class Runner:
         try:
             check_name(path)
             find_files([path])  # names an empty folder, and a pattern that matches nothing
+            if (content := _checksum(path)) is not None:
+                self.contents[path] = content
             with open_frames(path, self.unmixers.input.reading) as content:
                 if self.residual and len(content) > 1:
                     raise DistaxError(

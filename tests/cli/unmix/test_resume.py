@@ -166,6 +166,32 @@ def test_an_answer_that_is_not_finite_costs_no_other(
     assert (tmp_path / "a.json").read_bytes() == (whole / "a.json").read_bytes()
 
 
+def test_a_file_that_has_changed_is_unmixed_again(command, files, tmp_path, capsys):
+    copies = [tmp_path / name for name in ("a.npy", "b.npy", "c.npy")]
+    for path in copies:
+        np.save(path, np.load(files[0])[:2])
+    options = [*command[1 + len(files) :], f"--json={tmp_path / 'a.json'}"]
+    main(["unmix", *map(str, copies), *options])
+    before = json.loads((tmp_path / "a.json").read_text())
+    np.save(copies[1], np.load(files[0])[2:4])
+    copies[2].unlink()
+    capsys.readouterr()
+    main(["unmix", *options, "--resume"])
+    assert capsys.readouterr().err == (
+        f"distax: {copies[1]}: changed since it was unmixed, and is unmixed again\n"
+    )
+    after = json.loads((tmp_path / "a.json").read_text())
+    first, second, third = (after["images"][2 * k : 2 * k + 2] for k in range(3))
+    assert first + third == before["images"][:2] + before["images"][4:]
+    assert second != before["images"][2:4]
+    assert after["contents"][str(copies[0])] == before["contents"][str(copies[0])]
+    assert after["contents"][str(copies[1])] != before["contents"][str(copies[1])]
+
+
+def test_a_limit_of_size_may_change(command, whole):
+    main([*command, f"--json={whole / 'a.json'}", "--resume", "--max-gigabytes", "1"])
+
+
 def test_resuming_needs_answers_under_the_same_options(command, whole):
     with pytest.raises(
         SystemExit, match="--resume needs the answers of an earlier run: name its --json"
