@@ -12,6 +12,7 @@ from distax.io.faults import logs_raised
 from distax.io.fits_structure import Hdu, parse_real
 from distax.io.pixels import Sky
 from distax.runtime.errors import DistaxWarning
+from distax.runtime.optional import require
 
 _MOST_AXES, _HIGHEST_ORDER = 8, 9
 """Most axes of sky coordinates, and highest order of their distortion (SIP). The memory that their
@@ -43,6 +44,7 @@ def read_sky(header: Any, hdu: Hdu, path: object) -> tuple[Sky | None, Mapping[s
     Returns:
       The conversion, None without sky coordinates; and its FITS keywords, distortions included.
     """
+    require("astropy", "FITS files")
     try:
         with warnings.catch_warnings(), logs_raised("astropy"):
             warnings.simplefilter("ignore")

@@ -46,7 +46,7 @@ def _checked(name: str, value: Any, hint: Any, array: bool) -> Any:
         if isinstance(value, get_origin(kind) or kind):
             return value
     if isinstance(value, list) and any(get_origin(kind) is tuple for kind in kinds):
-        wanted = "a finite number" if float in kinds else "a tuple"
+        wanted = "a finite number" if float in kinds else "of type tuple"
         raise DistaxError(
             f"{name} must be {wanted}, got {shown(value)}; write a tuple in place of the list"
         )

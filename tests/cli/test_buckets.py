@@ -57,11 +57,17 @@ def test_unmix_in_a_bucket_answers_as_on_disk(samples, stored, written, place, t
     on_disk = [str(samples / name) for name in names]
     to_disk = [f"--{one}={tmp_path}/a.{one}" for one in outputs]
     main(["unmix", *on_disk[:2], *options, on_disk[3], *to_disk])
-    for one in outputs:
-        content = with_local_names(written(f"a.{one}"), place, samples)
-        assert content == (tmp_path / f"a.{one}").read_text()
-    main(["unmix", *files[:2], *options, camera, f"--json={place}/a.json", "--resume"])
-    assert with_local_names(written("a.json"), place, samples) == (tmp_path / "a.json").read_text()
+    content = with_local_names(written("a.csv"), place, samples)
+    assert content == (tmp_path / "a.csv").read_text()
+    record = json.loads((tmp_path / "a.json").read_text())
+    # The names differ, and so does their checksum. Only files on disk have one of their own.
+    assert [*record.pop("contents"), type(record.pop("checksum"))] == [*on_disk[:2], int]
+    for resumed in (False, True):
+        if resumed:
+            main(["unmix", *files[:2], *options, camera, f"--json={place}/a.json", "--resume"])
+        there = json.loads(with_local_names(written("a.json"), place, samples))
+        assert (there.pop("contents"), type(there.pop("checksum"))) == ({}, int)
+        assert there == record
 
 
 def test_every_output_of_unmix_can_be_in_a_bucket(stored, written, place):

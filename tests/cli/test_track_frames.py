@@ -10,6 +10,7 @@ from distax import DistaxError, Sensor
 from distax.cli.track_frames import WholeFrames, list_images
 from distax.frames.background import BackgroundError
 from distax.io.reading import Reading
+from distax.tracking import FrameTracker
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ def unmixed(tmp_path, monkeypatch, any_types):
         unmixers = SimpleNamespace(for_frame=lambda saturation: Fake())
         frames = WholeFrames.of(images, Reading(), unmixers)
         monkeypatch.setattr("distax.tracking.track_frames", lambda found, *rest: found)
-        return frames, frames.track(SimpleNamespace(camera_motion="none"))
+        return frames, frames.track(FrameTracker(camera_motion="none", min_detections=1))
 
     return unmix
 

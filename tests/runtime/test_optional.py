@@ -135,13 +135,13 @@ def test_optional_packages_are_those_of_the_extras():
         assert distribution not in required
 
 
-# A process of its own runs them, which is started only where PyTorch is installed.
-OF_TORCH = {"torch_dista.py", "torch_worker.py"}
+# A process of its own runs them, which is started only where PyTorch or astropy is installed.
+PROGRAMS = {"torch_dista.py", "torch_worker.py", "fits_decoding.py"}
 
 
 def test_optional_packages_are_imported_where_they_are_used_and_checked_before():
     for path in [*ROOT.glob("distax/**/*.py"), *ROOT.glob("datasets/**/*.py")]:
-        if path.name in OF_TORCH:
+        if path.name in PROGRAMS:
             continue
         tree = ast.parse(path.read_text())
         at_import = {name for node in executed(tree) for name in imported(node)}

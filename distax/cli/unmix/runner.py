@@ -335,8 +335,8 @@ class Runner:
         try:
             check_name(path)
             find_files([path])  # names an empty folder, and a pattern that matches nothing
-            if (content := _checksum(path)) is not None:
-                self.contents[path] = content
+            if (checksum := _checksum(path)) is not None:
+                self.contents[path] = checksum
             with open_frames(path, self.unmixers.input.reading) as content:
                 if self.residual and len(content) > 1:
                     raise DistaxError(

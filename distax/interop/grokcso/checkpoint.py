@@ -126,7 +126,7 @@ def read_matrix(path: Path) -> np.ndarray:
     if len(found) != 1 or np.ndim(found[0]) != 2:
         raise DistaxError(f"{path}: holds no single matrix; give a file with one matrix")
     if found[0].dtype.kind not in "uifb":
-        raise DistaxError(f"{path}: holds {found[0].dtype}, not numbers; save numbers")
+        raise DistaxError(f"{path}: holds {found[0].dtype}, not numbers; save it as numbers")
     return _narrow(found[0])
 
 

@@ -106,7 +106,8 @@ def test_a_complex_matrix_is_refused(name, tmp_path):
     matrix = np.full((2, 3), 1 + 2j)
     np.save(tmp_path / "phi.npy", matrix)
     savemat(tmp_path / "phi.mat", {"phi": matrix})
-    with pytest.raises(DistaxError, match=rf"{name}: holds complex128, not numbers; save numbers"):
+    message = rf"{name}: holds complex128, not numbers; save it as numbers"
+    with pytest.raises(DistaxError, match=message):
         grokcso.read_matrix(tmp_path / name)
 
 
