@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from distax.datasets.storage import Folder
+from distax.imaging.checks import LARGEST_COUNT
 from distax.imaging.scenes import IMAGE_SHAPE, ScenePrior
 from distax.runtime.buckets import as_path
 from distax.runtime.errors import DistaxError, unknown
@@ -22,9 +23,8 @@ from distax.runtime.optional import require
 SPLIT_FOLDERS = {"train": "train", "validation": "val", "test": "test"}
 MAX_TARGETS = ScenePrior().max_targets
 
-SMALLEST, LARGEST = 1.2e-38, 1e15
-"""Bounds of an intensity in counts. float32 holds no smaller one, and distax takes no larger pixels
-either."""
+SMALLEST = 1.2e-38
+"""Least intensity in counts. float32 holds no smaller one."""
 _NUMBER = re.compile(r"\s*[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?\s*")
 """A number in ASCII digits. Python's `float` takes others, and underscores."""
 # An id of at most 18 digits fits 64 bits.
@@ -212,11 +212,11 @@ def read_annotation(
             f"{path} has a target at row {row:g}, column {column:g}, outside the image of "
             f"{IMAGE_SHAPE[0]}×{IMAGE_SHAPE[1]} pixels: correct it or remove it with its image"
         )
-    if (dark := (intensity < SMALLEST)).any() or (intensity > LARGEST).any():
+    if (dark := (intensity < SMALLEST)).any() or (intensity > LARGEST_COUNT).any():
         wrong = intensity.min() if dark.any() else intensity.max()
         raise DistaxError(
             f"{path} has a target of brightness {wrong:g}, expected a positive number of at most "
-            f"{LARGEST:g}: correct it or remove it with its image"
+            f"{LARGEST_COUNT:g}: correct it or remove it with its image"
         )
     return position, intensity
 

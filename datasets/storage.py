@@ -218,16 +218,21 @@ class Dataset:
             raise DistaxError(
                 f"{self.title} {config.name} is not built in {data_dir}: run {command}"
             )
-        damaged = f"the dataset in {folder} is damaged{{}}: delete that folder and run {command}"
+
+        def damaged(reason: str = "") -> DistaxError:
+            return DistaxError(
+                f"the dataset in {folder} is damaged{reason}: delete that folder and run {command}"
+            )
+
         if isinstance(folder, BucketPath):
             data_dir = Path(_download(folder, folder.relative_to(data_dir)).name)
         try:
             builder = self.builder(config=config, data_dir=data_dir)
             _check_info(builder, config.name)
         except ValueError as error:
-            raise DistaxError(damaged.format(f" ({first_line(error)})")) from error
+            raise damaged(f" ({first_line(error)})") from error
         except Exception as error:  # TFDS passes on its parsers' exceptions
-            raise DistaxError(damaged.format("")) from error
+            raise damaged() from error
         known = ", ".join(builder.info.splits)
         try:
             source = builder.as_data_source(split)
@@ -237,7 +242,7 @@ class Dataset:
             # The last record first: a truncated file has lost it.
             _ = source[len(source) - 1], source[0]
         except Exception as error:
-            raise DistaxError(damaged.format("")) from error
+            raise damaged() from error
         return source
 
     def read_split(self, source: Sequence[Record]) -> tuple[Float[np.ndarray, "N ..."], Targets]:

@@ -3,8 +3,9 @@
 import numpy as np
 from jaxtyping import Bool
 
-from distax.datasets.annotated import LARGEST, SMALLEST
+from distax.datasets.annotated import SMALLEST
 from distax.datasets.storage import Record
+from distax.imaging.checks import LARGEST_COUNT
 from distax.imaging.scenes import IMAGE_SHAPE
 from distax.imaging.targets import Targets
 from distax.runtime.errors import DistaxError
@@ -35,8 +36,8 @@ def read_truth(record: Record) -> Targets:
     mask = np.broadcast_to(np.arange(slots) < each, intensity.shape)
     inside = (position >= -0.5) & (position <= np.array(IMAGE_SHAPE) - 0.5)
     _refuse(record, mask & ~inside.all(axis=-1), "has a target outside its image")
-    bright = (intensity >= SMALLEST) & (intensity <= LARGEST)
-    _refuse(record, mask & ~bright, f"has an intensity that is not between 0 and {LARGEST:g}")
+    bright = (intensity >= SMALLEST) & (intensity <= LARGEST_COUNT)
+    _refuse(record, mask & ~bright, f"has an intensity that is not between 0 and {LARGEST_COUNT:g}")
     return Targets(position=position, intensity=intensity, mask=mask, score=intensity)
 
 

@@ -76,7 +76,7 @@ class Quickstart:
             comparison.print_scores()
             seconds = time.perf_counter() - start
             say(f"{self.folder}/figure.png: its answers, after {seconds:.0f} s")
-            print()
+            print(flush=True)
 
         name = f"{self.checkpoint}, for comparison"
         if given is None:

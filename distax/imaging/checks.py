@@ -12,7 +12,7 @@ from distax.imaging.psf import MeasuredPsf
 from distax.imaging.sensor import Sensor
 from distax.runtime.errors import DistaxError, first_line, known_scalar
 
-_LARGEST_COUNT = 1e15
+LARGEST_COUNT = 1e15
 """Counts beyond are those of no sensor. Their squares, in units of the noise, overflow float32."""
 
 
@@ -161,7 +161,7 @@ def find_problems(images: np.ndarray, sensor: Sensor, missing_allowed: bool) -> 
     """
     missing = np.isnan(images) if missing_allowed else np.zeros(images.shape, bool)
     unreadable = ~np.isfinite(images) & ~missing
-    least, most = 0 if sensor.digital else -_LARGEST_COUNT, min(sensor.clip_level, _LARGEST_COUNT)
+    least, most = 0 if sensor.digital else -LARGEST_COUNT, min(sensor.clip_level, LARGEST_COUNT)
     outside = np.isfinite(images) & ((images < least) | (images > most))
     blank = np.asarray(missing.all(axis=(1, 2)))
     problems = {}

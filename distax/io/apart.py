@@ -1,5 +1,6 @@
 """Decoding in a separate process, for libraries that crash on damaged files."""
 
+import errno
 import subprocess
 import sys
 import tempfile
@@ -39,11 +40,16 @@ def decode_apart(program: Path, *arguments: str) -> list[np.ndarray]:
             with decoded.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 return list(arrays.values())
         except (OSError, zipfile.BadZipFile) as error:
-            raise OSError(f"what was decoded cannot be read back ({error})") from error
+            raise _of_machine(f"what was decoded cannot be read back ({error})") from error
         except subprocess.CalledProcessError as error:
             last = (error.stderr.splitlines() or ["its decoder crashed"])[-1]
             if any(last.startswith(name) for name in _OF_MACHINE):
-                raise OSError(f"the file could not be decoded ({last})") from None
+                raise _of_machine(f"the file could not be decoded ({last})") from None
             raise ValueError(last.removeprefix("ValueError: ")) from None
         except subprocess.TimeoutExpired:
             raise ValueError(f"its decoder took more than {_SECONDS} s") from None
+
+
+def _of_machine(reason: str) -> OSError:
+    """Makes an error that `faults.translated` takes for one of the system, not of the file."""
+    return OSError(errno.EIO, reason)

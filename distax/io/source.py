@@ -118,8 +118,6 @@ def open_source(path: Path, reading: Reading) -> Iterator[Source]:
                     f"{path}: cannot be read, as this link leads to no file; restore the file, or "
                     "remove the link"
                 )
-            if path.exists() and not path.is_file():
-                raise DistaxError(f"{path}: is no regular file; write its content to one")
             local = stack.enter_context(local_copy(path))
             file: BufferedReader = stack.enter_context(local.open("rb"))
             packing = next((p for head, p in _PACKED.items() if _starts(file, head)), None)

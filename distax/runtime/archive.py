@@ -17,9 +17,9 @@ from distax.runtime.plain_json import format_json, parse_json
 
 _ABOUT = "about.json"
 _FREE, _LARGEST_RATIO = 2**24, 100
-"""Bytes that any member may unpack to, and largest ratio of its unpacked bytes beyond them to the
-stored ones. Deflate reaches 1,032 for zeros. Large programs hold the weights of a network, which
-hardly pack at all."""
+"""Bytes that anything may unpack to, and largest ratio of the unpacked bytes beyond them to the
+stored ones. Deflate reaches 1,032 for zeros. Weights, which large programs hold too, hardly pack at
+all."""
 
 
 @dataclass(frozen=True)
@@ -100,12 +100,17 @@ def read_archive(
         ) from error
 
 
+def most_unpacked(stored: int) -> int:
+    """Returns the most bytes that a number of stored ones may unpack to."""
+    return _FREE + _LARGEST_RATIO * stored
+
+
 def _unpack(archive: ZipFile, name: str) -> bytes:
     """Unpacks a member, after a look at the sizes that the archive states."""
     member = archive.getinfo(name)
     # A damaged archive may state more stored bytes than there are before its list of members.
     stored = min(member.compress_size, archive.start_dir)
-    if member.file_size > _FREE + _LARGEST_RATIO * stored:
+    if member.file_size > most_unpacked(stored):
         raise ValueError(f"{name} is to unpack to {member.file_size:,} bytes from {stored:,}")
     # A member is read no further than its stated size.
     return archive.read(member)

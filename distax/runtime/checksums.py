@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from etils import epath
 
 from distax.runtime.errors import DistaxError, shown
 from distax.runtime.files import write_text
@@ -17,6 +18,8 @@ from distax.runtime.unfinished import is_unfinished
 
 _FILE = "checksums.json"
 """Name of the file with the checksums of the other files in its folder."""
+_READ_AT_ONCE = 2**20
+"""Bytes of a file that are in memory while its checksum is computed."""
 
 
 def checksums(tree: Any) -> dict[str, int]:
@@ -87,11 +90,11 @@ def _files(folder: Path) -> list[Path]:
     return sorted(path for path in files if not is_unfinished(path))
 
 
-def file_checksum(path: Path) -> int:
-    """Computes the CRC-32 of a file on disk, some megabytes at a time."""
+def file_checksum(path: Path | epath.Path) -> int:
+    """Computes the CRC-32 of a file, some of it at a time."""
     checksum = 0
     with path.open("rb") as file:
-        while part := file.read(2**20):
+        while part := file.read(_READ_AT_ONCE):
             checksum = zlib.crc32(part, checksum)
     return checksum
 

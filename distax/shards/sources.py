@@ -1,7 +1,6 @@
 """Shards of images on disk: NPY arrays, and ArrayRecord files as distax's datasets write them."""
 
 import os
-import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from jaxtyping import Float
 
 from distax.imaging.checks import as_counts
 from distax.io.arrays import read_npy_header
+from distax.runtime.checksums import file_checksum
 from distax.runtime.devices import check_regular
 from distax.runtime.errors import DistaxError
 from distax.shards.records import open_records, parse_features, read_records
@@ -22,8 +22,6 @@ from distax.shards.records import open_records, parse_features, read_records
 PathLike = str | os.PathLike[str]
 
 _NPY, _ARRAY_RECORD = ".npy", ".array_record"
-_READ_AT_ONCE = 2**20
-"""Bytes of a shard that are in memory while its checksum is computed."""
 
 
 @runtime_checkable
@@ -97,15 +95,12 @@ def describe_shard(path: PathLike) -> dict[str, Any]:
     Raises:
       DistaxError: the file cannot be read, or is a pipe or a device.
     """
-    file, length, checksum = epath.Path(path), 0, 0
+    file = epath.Path(path)
     check_regular(Path(file))
     try:
-        with file.open("rb") as content:
-            while part := content.read(_READ_AT_ONCE):
-                length, checksum = length + len(part), zlib.crc32(part, checksum)
+        return {"name": file.name, "bytes": file.stat().length, "crc32": file_checksum(file)}
     except OSError as error:
         raise _unreadable(file, error) from error
-    return {"name": file.name, "bytes": length, "crc32": checksum}
 
 
 @contextmanager

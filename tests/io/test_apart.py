@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
 
+from distax import DistaxError
 from distax.io import apart
 from distax.io.apart import decode_apart
+from distax.io.faults import translated
 
 PROGRAM = """
 import os, sys, time
@@ -50,6 +52,11 @@ def test_a_decoder_that_fails_is_told(tmp_path, line, message):
 )
 def test_what_the_machine_lacks_is_no_damage(tmp_path, line):
     with pytest.raises(OSError, match="decoded"):
+        decoded(tmp_path, line)
+    with (
+        pytest.raises(DistaxError, match=r"a\.mat: cannot be read \(.*decoded"),
+        translated("a.mat", "MATLAB"),
+    ):
         decoded(tmp_path, line)
 
 

@@ -99,7 +99,7 @@ def test_pipes_are_refused(suffix, tmp_path):
 
 
 def test_a_shard_is_described_by_its_name_and_content(tmp_path, monkeypatch):
-    monkeypatch.setattr("distax.shards.sources._READ_AT_ONCE", 100)
+    monkeypatch.setattr("distax.runtime.checksums._READ_AT_ONCE", 100)
     content = COUNTS.tobytes()
     (tmp_path / "a.npy").write_bytes(content)
     expected = {"name": "a.npy", "bytes": 847, "crc32": zlib.crc32(content)}

@@ -232,7 +232,8 @@ class Runner:
         self.contents = {as_path(file): content for file, content in record.contents.items()}
         for path, content in self.contents.items():
             # The answers of a file that is gone are kept.
-            if path in self.files and content != _checksum(path, content):
+            kept = self.files.get(path, "failed") != "failed"
+            if kept and content != _checksum(path, content):
                 tell(f"{path}: changed since it was unmixed, and is unmixed again")
                 self.files[path] = "failed"
         for answer in record.images:
@@ -354,10 +355,9 @@ class Runner:
                     except Exception as error:
                         # One image's fault must not cost the answers to others.
                         fault = f"{type(error).__name__}: {first_line(error)}"
-                        problems.append(
-                            f"{path}: image {number}, could not be unmixed because of a fault in "
-                            f"distax ({fault}); please report it with the file"
-                        )
+                        line = f"could not be unmixed because of a fault in distax ({fault})"
+                        line += "; please report it with the file"
+                        problems.append(name_image(path, number, line))
                     after_image((number + 1) / len(content))
         except OptionError:
             raise

@@ -12,6 +12,7 @@ import numpy as np
 from distax.io.apart import decode_apart
 from distax.io.arrays import parse_npy
 from distax.io.faults import translated
+from distax.runtime.archive import most_unpacked
 from distax.runtime.errors import DistaxError, first_line, shown
 from distax.runtime.files import local_copy
 from distax.runtime.optional import require
@@ -19,9 +20,6 @@ from distax.runtime.optional import require
 _MOST_BYTES, _MOST_OF_ARRAY = 2**30, 2**27
 """Largest size of all arrays of a model and of one of them. The largest models have about 10⁸
 numbers, and the largest arrays a few 10⁶. A damaged file may promise more memory than there is."""
-_FREE, _LARGEST_RATIO = 2**24, 100
-"""Bytes that any file may unpack to, and largest ratio of the unpacked bytes beyond them to those
-that are stored. Trained weights hardly pack at all, and zeros pack by a factor of a thousand."""
 _MATLAB_DECODER = Path(__file__).with_name("matlab_decoding.py")
 
 
@@ -106,7 +104,7 @@ def _check_members(path: Path, members: Sequence[zipfile.ZipInfo], stored: int) 
         raise DistaxError(f"{path}: holds two arrays {shown(twice[0])}; save each array once")
     size = sum(member.file_size for member in members)
     largest = max((member.file_size for member in members), default=0)
-    if size > min(_MOST_BYTES, _FREE + _LARGEST_RATIO * stored) or largest > _MOST_OF_ARRAY:
+    if size > min(_MOST_BYTES, most_unpacked(stored)) or largest > _MOST_OF_ARRAY:
         raise DistaxError(
             f"{path}: unpacks to {size:,} bytes, {largest:,} of them in one array, more than any "
             "model's weights; give the weights of one model"

@@ -212,6 +212,16 @@ def test_padding_is_no_target():
     assert truth.mask.tolist() == [True, True, False, False, False]
 
 
+def test_a_folder_s_name_may_hold_braces(copy, simulated_name):
+    data_dir, _ = copy
+    braces = data_dir / "{a}"
+    braces.mkdir()
+    (data_dir / "csist100k").rename(braces / "csist100k")
+    lengthen(braces / "csist100k" / simulated_name / "1.0.0")
+    with pytest.raises(distax.DistaxError, match=r"\{a\}.* is damaged \(.*holds 1040 records\)"):
+        csist100k.open_split(simulated_name, "train", braces)
+
+
 def test_a_file_in_place_of_the_dataset_is_named(tmp_path):
     place = tmp_path / "csist100k" / "simulated_seed1_1_1_1" / "1.0.0"
     place.parent.mkdir(parents=True)
